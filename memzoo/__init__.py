@@ -1,0 +1,26 @@
+"""Memorization in overparameterized autoencoders: measure it in training, load it from a zoo, reproduce the paper."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from memzoo.zoo import create, info, list_models, load, verify
+
+__version__ = "0.1.0.dev0"
+
+__all__ = ["create", "info", "list_models", "load", "verify"]
+
+_MODULES = {"callbacks", "data", "dynamics", "errors", "figures", "metrics", "models", "theory", "zoo"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that ``import memzoo`` costs next to nothing."""
+    if name in __all__:
+        return getattr(import_module("memzoo.zoo"), name)
+    if name in _MODULES:
+        return import_module(f"memzoo.{name}")
+    raise AttributeError(f"module 'memzoo' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})

@@ -1,0 +1,80 @@
+"""Checks of arguments, shared by all layers; each raises with what came, what is needed and what to do."""
+
+import torch
+from torch import Tensor, nn
+
+from memzoo._types import Map
+from memzoo.errors import NonFiniteError, NotASelfMapError
+
+
+def check_batch(x: Tensor, name: str) -> None:
+    """``x`` is a non-empty batch of finite floating-point points."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name} must be a tensor (B, *shape), got {type(x).__name__}; use torch.as_tensor.")
+    if not x.is_floating_point():
+        raise TypeError(f"{name} must be floating point, got {x.dtype}; images as integers want `.float() / 255`.")
+    if x.ndim < 2:
+        raise ValueError(f"{name} must be a batch (B, *shape), got shape {tuple(x.shape)}; add a row with x[None].")
+    if x.numel() == 0:
+        raise ValueError(f"{name} must hold at least one point, got shape {tuple(x.shape)}.")
+    finite = x.isfinite().flatten(1).all(1)
+    if not finite.all():
+        rows = (~finite).nonzero().flatten().tolist()
+        raise NonFiniteError(
+            f"{name} holds NaN or infinity in {len(rows)} of {len(x)} rows, the first is row {rows[0]}; "
+            "drop these rows or mend the data."
+        )
+
+
+def check_same_shape(x: Tensor, y: Tensor, names: str) -> None:
+    """Points of two batches live in the same space."""
+    if x.shape[1:] != y.shape[1:]:
+        raise ValueError(f"{names} must be points of one space, got shapes {tuple(x.shape)} and {tuple(y.shape)}.")
+
+
+def check_module(f: Map) -> None:
+    """A module is finite and maps each row alone: no NaN weights, no batch statistics, no active dropout."""
+    if not isinstance(f, nn.Module):
+        return
+    for kind, tensors in (("parameter", f.named_parameters()), ("buffer", f.named_buffers())):
+        for name, tensor in tensors:
+            if tensor.is_floating_point() and not tensor.isfinite().all():
+                count = int((~tensor.isfinite()).sum())
+                raise NonFiniteError(
+                    f"{kind} {name!r} holds NaN or infinity in {count} of {tensor.numel()} entries: "
+                    "the training diverged or the file is damaged; nothing can be measured on it."
+                )
+    for name, module in f.named_modules():
+        if module.training and isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)):
+            raise ValueError(
+                f"module {name!r} ({type(module).__name__}) is in training mode, so the map is random or mixes rows; "
+                "call .eval() on the model first."
+            )
+
+
+def apply_map(f: Map, x: Tensor) -> Tensor:
+    """``f(x)``, refused with a clear error when it is not a point of the same space."""
+    y = f(x)
+    if not isinstance(y, Tensor):
+        raise NotASelfMapError(
+            f"iteration needs a map from a batch to a batch, but the output is a {type(y).__name__}; "
+            "wrap the model so that it returns the reconstruction alone (self_map= in the callbacks)."
+        )
+    if y.shape != x.shape:
+        raise NotASelfMapError(
+            f"iteration needs a map from a space to itself, but input {tuple(x.shape)} became {tuple(y.shape)}; "
+            "pass the full autoencoder, not its encoder, and points of the shape it was trained on."
+        )
+    return y
+
+
+def check_steps(steps: int) -> None:
+    """A count of iterations."""
+    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 0:
+        raise ValueError(f"steps must be a whole number >= 0, got {steps!r}.")
+
+
+def check_eps(eps: float) -> None:
+    """A radius of recovery in the L2 norm."""
+    if not (isinstance(eps, (int, float)) and 0 < eps < torch.inf):
+        raise ValueError(f"eps must be a finite number > 0, got {eps!r}; leave it out to derive it from the examples.")

@@ -1,0 +1,185 @@
+"""Is each training example an attractor? The fixed point near it, certified."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from memzoo._checks import check_batch, check_eps, check_module, check_steps
+from memzoo._types import Map
+from memzoo.dynamics.distance import default_eps
+from memzoo.dynamics.eigenvalues import spectrum
+from memzoo.dynamics.jacobian import (
+    Method,
+    blocks,
+    check_differentiable_self_map,
+    choose_method,
+    linearise,
+)
+from memzoo.dynamics.orbit import iterate
+from memzoo.dynamics.precision import widened
+
+POLISH = 4  # Newton steps; on a piecewise-linear map one lands on the fixed point
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """What :func:`certify` found, one row an example."""
+
+    points: Float[Tensor, "n *shape"]
+    """Limit of the orbit that starts at the example, polished in float64."""
+    fixed: Bool[Tensor, " n"]
+    """The limit is a fixed point: its residual is at the level of rounding."""
+    offset: Float[Tensor, " n"]
+    """L2 distance from the example to that limit."""
+    residual: Float[Tensor, " n"]
+    r"""L2 norm of :math:`f(x^*) - x^*` at the limit."""
+    radius: Float[Tensor, " n"]
+    """Spectral radius at the limit; NaN where the limit is not a fixed point."""
+    radius_error: Float[Tensor, " n"]
+    """Its error bound; NaN likewise."""
+    distinct: Bool[Tensor, " n"]
+    """No other example (exact duplicates aside) ends at the same point, be it near or far from it: a map that sends
+    two examples to one of them has not stored two, and a constant map has stored none."""
+    eps: float
+    """Radius in L2 within which the fixed point counts as the example's own."""
+
+    @property
+    def attractor(self) -> Bool[Tensor, " n"]:
+        """Fixed point within ``eps``, distinct, radius below 1 beyond its error bound."""
+        return self.fixed & (self.offset < self.eps) & self.distinct & (self.radius + self.radius_error < 1)
+
+    @property
+    def fraction(self) -> float:
+        """Share of the examples that are attractors."""
+        return self.attractor.float().mean().item()
+
+
+@torch.no_grad()
+def certify(
+    f: Map,
+    examples: Float[Tensor, "n *shape"],
+    *,
+    eps: float | None = None,
+    steps: int = 1000,
+    method: Method | None = None,
+    memory_limit: int = 2**30,
+) -> Certificates:
+    r"""Certify each training example as an attractor, or not.
+
+    Trained to a small loss, a network maps an example *near* itself; the attractor is a true fixed point
+    :math:`x^* = f(x^*)` nearby. It is found by iterating from the example (so it is the one whose basin holds the
+    example) and polished by Newton's method in float64, which is only accepted where it stays put; the certificate
+    then asks for a fixed point within ``eps``, shared with no other example, of spectral radius < 1 beyond the error
+    bound (Theorem 2 of the paper). Untrained and constant maps certify nothing, although their radius is near 0.
+
+    Args:
+        f: Self-map; modules in eval mode.
+        examples: Training examples.
+        eps: Radius; :func:`memzoo.dynamics.default_eps` of the examples when left out.
+        steps: Most iterations from each example.
+        method: As in :func:`memzoo.dynamics.spectrum`.
+        memory_limit: Bytes for the Jacobians in work at one time.
+
+    Returns:
+        Cost: at most ``steps`` evaluations of f and five Jacobians an example, one eigensolve a *distinct* limit.
+
+    Raises:
+        NonFiniteError: NaN or infinity in the examples or in the parameters of ``f``.
+        NotASelfMapError: ``f`` changes the shape.
+
+    Example:
+        >>> examples = torch.tensor([[1.0], [-1.0], [0.0]])
+        >>> certificates = certify(lambda x: torch.tanh(3 * x) / torch.tanh(torch.tensor(3.0)), examples)
+        >>> certificates.attractor
+        tensor([ True,  True, False])
+    """
+    check_batch(examples, "examples")
+    check_module(f)
+    check_steps(steps)
+    if eps is None:
+        eps = default_eps(examples)
+    check_eps(eps)
+    method = choose_method(f, method)
+    check_differentiable_self_map(f, examples)
+
+    limit = iterate(f, examples, steps)
+    wide, points = widened(f, limit.points)
+    points = _polished(f, points, method, 0.1 * eps, memory_limit)
+    residual = _residual(wide, points)
+    scale = torch.maximum(points.flatten(1).norm(dim=1), examples.flatten(1).norm(dim=1))
+    fixed = residual <= _resolved(points.dtype) * scale
+    offset = (points.double() - examples.double()).flatten(1).norm(dim=1)
+
+    shared = _pairwise(points) <= 1e-6 * scale[:, None]  # polished points are known far better than this
+    duplicate = _pairwise(examples) == 0
+    distinct = ~(shared & ~duplicate).any(1)
+
+    radius = torch.full_like(offset, torch.nan)
+    error = torch.full_like(offset, torch.nan)
+    first = shared.int().argmax(1)  # one eigensolve for all examples that end at one point
+    chosen = first[fixed].unique()
+    if len(chosen):
+        found = spectrum(f, points[chosen], method=method, top=1, memory_limit=memory_limit)
+        radius[chosen], error[chosen] = found.radius, found.radius_error
+        radius, error = torch.where(fixed, radius[first], torch.nan), torch.where(fixed, error[first], torch.nan)
+    return Certificates(
+        points=points.to(examples.dtype),
+        fixed=fixed,
+        offset=offset,
+        residual=residual.double(),
+        radius=radius,
+        radius_error=error,
+        distinct=distinct,
+        eps=eps,
+    )
+
+
+def _resolved(dtype: torch.dtype) -> float:
+    """Relative residual below which a point counts as fixed: rounding, with room for a deep network's own."""
+    return torch.finfo(dtype).eps ** 0.5 * (1e-2 if dtype == torch.float64 else 1e-1)
+
+
+def _residual(f: Map, x: Tensor) -> Tensor:
+    residual = (f(x) - x).flatten(1).norm(dim=1)
+    return torch.where(residual.isfinite(), residual, torch.inf)
+
+
+def _pairwise(x: Tensor) -> Tensor:
+    """Distances between all rows, by subtraction (the number of examples is small here)."""
+    flat = x.flatten(1).double()
+    return torch.stack([(flat - row).norm(dim=1) for row in flat])
+
+
+def _polished(f: Map, points: Tensor, method: Method, reach: float, memory_limit: int) -> Tensor:
+    r"""Newton's method on f(x) - x, kept row by row while it stays within ``reach`` and lowers the residual.
+
+    With J = L R, the step :math:`(I - LR)^{-1} r = r + L (I - RL)^{-1} R r` needs only a k x k system (Woodbury).
+    Newton changes basins where it may move far, so a limit that it would leave is returned as it came.
+    """
+    wide, points = widened(f, points)
+    origin, best = points, _residual(wide, points)
+    for _ in range(POLISH):
+        improving = best > torch.finfo(points.dtype).eps * points.flatten(1).norm(dim=1)
+        rows = (improving & best.isfinite()).nonzero().flatten()
+        if not len(rows):
+            break
+        trial = points.clone()
+        for part in blocks(f, points[rows], method, memory_limit):
+            block = rows[part]
+            x = points[block]
+            factors = linearise(f, x, method)
+            gap = (wide(x) - x).flatten(1).to(factors.left.dtype)[:, :, None]
+            identity = torch.eye(factors.left.shape[-1], dtype=gap.dtype, device=gap.device)
+            inner, info = torch.linalg.solve_ex(identity - factors.right @ factors.left, factors.right @ gap)
+            step = (gap + factors.left @ inner).squeeze(-1)
+            step[(info != 0) | ~step.isfinite().all(1)] = 0
+            trial[block] = x + step.reshape(x.shape).to(x.dtype)
+        residual = _residual(wide, trial)
+        accepted = (residual < best) & ((trial - origin).flatten(1).norm(dim=1) < reach)
+        points = torch.where(accepted.reshape(-1, *[1] * (points.ndim - 1)), trial, points)
+        best = torch.where(accepted, residual, best)
+        if not accepted.any():
+            break
+    return points

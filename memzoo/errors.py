@@ -1,0 +1,37 @@
+"""The errors that memzoo raises on purpose; each message says what came, what was needed and what to do."""
+
+
+class MemzooError(Exception):
+    """Base of every error below."""
+
+
+class NotASelfMapError(MemzooError, ValueError):
+    """A function that does not map a space to itself was given where iteration needs one."""
+
+
+class NonFiniteError(MemzooError, ValueError):
+    """NaN or infinity in an input, in a parameter or in an output."""
+
+
+class UnknownCheckpointError(MemzooError, LookupError):
+    """No checkpoint of this name; the message names the nearest."""
+
+
+class CheckpointMissingError(MemzooError, FileNotFoundError):
+    """The registry knows the checkpoint, but its files are not here."""
+
+
+class CorruptCheckpointError(MemzooError, ValueError):
+    """A file is not what the registry says: other size, other hash, other keys, not a safetensors file."""
+
+
+class FingerprintError(CorruptCheckpointError):
+    """The weights load, but the network computes another function than the one that was published."""
+
+
+class RegistryError(MemzooError, ValueError):
+    """``checkpoints.yaml`` does not follow its schema."""
+
+
+class DataMissingError(MemzooError, FileNotFoundError):
+    """The dataset's files are not where they were looked for."""

@@ -1,0 +1,33 @@
+import os
+import random
+from pathlib import Path
+
+os.environ.setdefault("MPLBACKEND", "Agg")  # pictures are written, never shown
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Every test starts from the same random state."""
+    random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def no_figures_left():
+    yield
+    import matplotlib.pyplot as plt
+
+    plt.close("all")
+
+
+@pytest.fixture
+def shared_data():
+    """The real MNIST and CIFAR-10 files, where a folder with them is named or lies beside the project."""
+    root = Path(os.environ.get("MEMZOO_TEST_DATA", Path(__file__).parents[2] / "shared/data"))
+    if not (root / "cifar-10-batches-bin").is_dir():
+        pytest.skip(f"no datasets under {root}")
+    return root

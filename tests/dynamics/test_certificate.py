@@ -1,0 +1,84 @@
+import pytest
+import torch
+from torch import nn
+
+from memzoo.dynamics import certify, spectrum
+from memzoo.errors import NonFiniteError
+from memzoo.models import FullyConnected
+
+
+def cubic(x):
+    """Per coordinate: attractors at -1 and 1 (slope 1 - 2a), a repeller at 0 (slope 1 + a), a = .3."""
+    return x + 0.3 * (x - x**3)
+
+
+def test_known_fixed_points_of_a_nonlinear_map():
+    # examples a little off their attractors, one on the repeller, one off it
+    examples = torch.tensor([[1.05, 0.98], [-1.02, 1.0], [0.0, 0.0], [0.1, 0.1]])
+    certificates = certify(cubic, examples, eps=0.2)
+    expected = torch.tensor([[1.0, 1], [-1, 1], [0, 0], [1, 1]])
+    torch.testing.assert_close(certificates.points, expected)
+    assert certificates.fixed.all()
+    assert certificates.radius.tolist() == pytest.approx([0.4, 0.4, 1.3, 0.4], abs=1e-6)
+    assert certificates.attractor.tolist() == [False, True, False, False]  # the first shares its limit with the last
+    assert certificates.distinct.tolist() == [False, True, True, False]
+    torch.testing.assert_close(certificates.offset, (expected - examples).double().norm(dim=1), rtol=1e-5, atol=1e-6)
+
+
+def test_slow_attractor_is_polished_to_the_true_fixed_point():
+    # radius .9999: 1000 iterations are far from the limit, Newton is there at once
+    matrix = torch.diag(torch.tensor([0.9999, 0.5], dtype=torch.float64))
+    centre = torch.tensor([[1.0, -2.0]], dtype=torch.float64)
+    certificates = certify(lambda x: (x - centre) @ matrix + centre, centre + 1e-3, eps=0.5)
+    torch.testing.assert_close(certificates.points, centre)
+    assert certificates.attractor.all()
+
+
+@pytest.mark.parametrize("init", ["default", "xavier_uniform", "kaiming_normal"])
+def test_untrained_networks_certify_nothing_although_some_contract_everywhere(init):
+    model = FullyConnected(shape=(1, 8, 8), depth=5, width=20, init=init)
+    examples = torch.rand(6, 1, 8, 8)
+    assert certify(model, examples).fraction == 0
+    if init == "default":
+        assert (spectrum(model, examples).radius < 1).all()
+
+
+def test_constant_maps_certify_nothing_even_if_the_constant_is_an_example():
+    examples = torch.rand(5, 7)
+    for constant in (torch.zeros(7), examples.mean(0), examples[2]):
+        assert certify(lambda x, c=constant: c.expand_as(x).to(x), examples).fraction == 0
+
+
+def test_linear_projection_is_undecided_and_so_no_attractor():
+    # every point of the span is fixed, with eigenvalue exactly 1
+    basis = torch.linalg.qr(torch.randn(6, 2, dtype=torch.float64)).Q
+    examples = torch.randn(3, 2, dtype=torch.float64) @ basis.T
+    certificates = certify(lambda x: x @ basis @ basis.T, examples)
+    assert certificates.fixed.all()
+    assert certificates.radius.tolist() == pytest.approx([1, 1, 1])
+    assert certificates.fraction == 0
+
+
+def test_duplicates_do_not_rob_each_other():
+    examples = torch.tensor([[1.0, 1.0], [1.0, 1.0], [-1.0, 1.0]])
+    assert certify(cubic, examples, eps=0.2).attractor.all()
+
+
+def test_a_cycle_is_no_fixed_point():
+    certificates = certify(lambda x: 3.2 * x * (1 - x), torch.tensor([[0.3, 0.6]]), eps=0.5)  # logistic, period 2
+    assert not certificates.fixed.any()
+    assert certificates.radius.isnan().all()
+    assert not certificates.attractor.any()
+
+
+def test_eps_decides_whether_the_fixed_point_is_the_example_s_own():
+    shifted = torch.tensor([[1.1, 1.0]])
+    assert certify(cubic, shifted, eps=0.2).attractor.all()
+    assert not certify(cubic, shifted, eps=0.05).attractor.any()
+
+
+def test_nan_weights():
+    model = nn.Linear(3, 3)
+    model.bias.data[1] = torch.inf
+    with pytest.raises(NonFiniteError, match=r"parameter 'bias' holds NaN or infinity in 1 of 3"):
+        certify(model, torch.rand(2, 3))

@@ -1,0 +1,229 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from memzoo.dynamics import spectrum
+from memzoo.errors import NonFiniteError, NotASelfMapError
+from memzoo.models import D1, FullyConnected
+
+
+def affine(matrix):
+    return lambda x: x @ matrix.T + 1.0
+
+
+def rotation(degrees, scale=1.0):
+    c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return scale * torch.tensor([[c, -s], [s, c]], dtype=torch.float64)
+
+
+def points(matrix, count=3):
+    return torch.randn(count, len(matrix), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("radius", [0.1, 0.9, 1.5])
+def test_affine_map_has_the_eigenvalues_of_its_matrix_everywhere(radius):
+    # a matrix of known spectrum: a random change of basis of a diagonal one
+    values = radius * torch.linspace(1, -0.3, 6, dtype=torch.float64)
+    basis = torch.randn(6, 6, dtype=torch.float64)
+    matrix = basis @ values.diag() @ torch.linalg.inv(basis)
+    result = spectrum(affine(matrix), points(matrix))
+    expected = values[values.abs().argsort(descending=True)]
+    for row in result.eigenvalues:
+        torch.testing.assert_close(row.real, expected, rtol=1e-9, atol=1e-12)
+    assert ((result.radius - radius).abs() <= result.radius_error).all()
+    assert result.verdict == ["contracting" if radius < 1 else "expanding"] * 3
+
+
+@pytest.mark.parametrize("degrees", [90, 60])
+def test_rotation_has_radius_of_its_scale(degrees):
+    # power iteration answers 0 or wanders here
+    result = spectrum(affine(rotation(degrees, 1.2)), points(rotation(degrees)))
+    torch.testing.assert_close(result.radius, torch.full_like(result.radius, 1.2))
+    torch.testing.assert_close(result.sigma_max, result.radius)
+    torch.testing.assert_close(result.condition, torch.ones(3, dtype=torch.float64))
+
+
+def test_opposite_signs_of_equal_modulus():
+    matrix = torch.tensor([1.1, -1.1, 0.5], dtype=torch.float64).diag()
+    result = spectrum(affine(matrix), points(matrix, 1))
+    assert sorted(result.eigenvalues[0].real.tolist()) == pytest.approx([-1.1, 0.5, 1.1])
+
+
+def test_zero_map_has_radius_zero_and_contracts():
+    result = spectrum(lambda x: 0 * x, torch.randn(2, 4))
+    assert result.radius.tolist() == [0, 0]
+    assert result.verdict == ["contracting"] * 2
+
+
+def test_an_exact_one_is_undecided():
+    assert spectrum(lambda x: 1 * x, torch.randn(1, 3)).verdict == ["undecided"]
+
+
+def test_nilpotent_block_contracts_although_its_eigenvalue_is_infinitely_ill_conditioned():
+    matrix = torch.ones(5, dtype=torch.float64).diag(1)
+    result = spectrum(affine(matrix), points(matrix, 1))
+    assert result.verdict == ["contracting"]
+    assert result.radius <= result.radius_error < 0.1
+
+
+def test_nonnormal_triangle_keeps_its_radius_and_shows_its_stretch():
+    # in float32 the radius of such a matrix reads above 1
+    matrix = 0.9 * torch.eye(2, dtype=torch.float64) + torch.tensor([[0.0, 5], [0, 0]], dtype=torch.float64)
+    result = spectrum(affine(matrix), points(matrix, 1))
+    assert result.radius.item() == pytest.approx(0.9)
+    assert result.verdict == ["contracting"]
+    assert result.sigma_max.item() == pytest.approx(torch.linalg.matrix_norm(matrix, 2).item())
+
+
+def test_condition_matches_its_definition():
+    # upper triangle [[a, c], [0, b]]: the leading eigenvalue has condition sqrt(1 + (c / (a - b))^2)
+    matrix = torch.tensor([[0.8, 3.0], [0.0, 0.2]], dtype=torch.float64)
+    result = spectrum(affine(matrix), points(matrix, 1))
+    assert result.condition.item() == pytest.approx(math.sqrt(1 + (3 / 0.6) ** 2))
+
+
+def test_bound_covers_a_matrix_that_only_squaring_can_decide():
+    # a Jordan block of eigenvalue .5: rounding moves its eigenvalues by eps^(1/8), first order says infinity
+    matrix = 0.5 * torch.eye(8, dtype=torch.float64) + 0.1 * torch.ones(7, dtype=torch.float64).diag(1)
+    result = spectrum(affine(matrix), points(matrix, 1))
+    assert abs(result.radius.item() - 0.5) <= result.radius_error.item() < 0.1
+
+
+NETWORKS = {
+    "relu": (FullyConnected, {"shape": (1, 6, 6), "depth": 4, "width": 12}),
+    "deep tanh": (FullyConnected, {"shape": (1, 6, 6), "depth": 9, "width": 7, "activation": "tanh"}),
+    "linear d1": (D1, {"shape": (3, 8, 8), "filters": 16}),
+    "leaky d1": (
+        D1,
+        {"shape": (1, 8, 8), "filters": 9, "activation": "leaky_relu", "bias": True, "init": "xavier_normal"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_cut_equals_dense(name):
+    architecture, fields = NETWORKS[name]
+    model = architecture(**fields)
+    x = torch.rand(5, *model.config.shape)
+    cut, dense = spectrum(model, x), spectrum(model, x, method="dense")
+    assert (cut.method, dense.method) == ("cut", "dense")
+    torch.testing.assert_close(cut.radius, dense.radius, rtol=1e-10, atol=1e-14)
+    torch.testing.assert_close(cut.sigma_max, dense.sigma_max, rtol=1e-10, atol=1e-14)
+    assert ((cut.radius - dense.radius).abs() <= cut.radius_error + dense.radius_error).all()
+    leading = min(cut.eigenvalues.shape[1], 4)
+    torch.testing.assert_close(
+        cut.eigenvalues[:, :leading].abs(), dense.eigenvalues[:, :leading].abs(), rtol=1e-8, atol=1e-12
+    )
+
+
+def test_dense_spectrum_of_low_rank_equals_the_full_eigensolve():
+    # large enough for the compression to its range
+    model = nn.Sequential(nn.Linear(160, 30), nn.Tanh(), nn.Linear(30, 160))
+    x = torch.randn(3, 160)
+    result = spectrum(model, x)
+    assert result.eigenvalues.shape[1] < 160
+    wide = model.double()
+    jacobian = torch.func.vmap(torch.func.jacrev(wide))(x.double())
+    expected = torch.linalg.eigvals(jacobian).abs().amax(1)
+    torch.testing.assert_close(result.radius, expected.detach(), rtol=1e-10, atol=0)
+    values = torch.linalg.eigvals(jacobian).abs().sort(descending=True).values[:, :30]
+    torch.testing.assert_close(result.eigenvalues.abs()[:, :30], values.detach(), rtol=1e-7, atol=1e-10)
+
+
+def test_blocks_by_memory_change_nothing():
+    model = FullyConnected(shape=(1, 6, 6), depth=3, width=8)
+    x = torch.rand(7, 1, 6, 6)
+    torch.testing.assert_close(spectrum(model, x, memory_limit=1).radius, spectrum(model, x).radius)
+
+
+def test_top_keeps_the_leading_eigenvalues():
+    matrix = torch.tensor([0.1, 0.9, 0.5], dtype=torch.float64).diag()
+    assert spectrum(affine(matrix), points(matrix, 1), top=2).eigenvalues[0].real.tolist() == pytest.approx([0.9, 0.5])
+
+
+def test_the_module_is_left_as_it_was():
+    model = FullyConnected(shape=(1, 4, 4), depth=3, width=5)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    spectrum(model, torch.rand(2, 1, 4, 4))
+    assert all(
+        torch.equal(before[name], value) and value.dtype == torch.float32 for name, value in model.state_dict().items()
+    )
+
+
+def test_a_float32_closure_is_measured_in_its_own_precision_and_says_so():
+    matrix = torch.diag(torch.tensor([0.7, 0.2]))  # float32 constants refuse a float64 input
+    result = spectrum(lambda x: x @ matrix, torch.randn(1, 2))
+    assert result.radius.item() == pytest.approx(0.7)
+    assert 1e-8 < result.radius_error.item() < 1e-4
+
+
+def test_a_wrong_cut_is_found_out():
+    class Lying(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encode, self.decode = nn.Linear(4, 2), nn.Linear(2, 4)
+
+        def forward(self, x):
+            return x + self.decode(self.encode(x))  # the skip connection is not severed
+
+        def cut(self):
+            return self.encode, self.decode
+
+    with pytest.raises(ValueError, match=r"cut\(\) of Lying is wrong.*skip connections"):
+        spectrum(Lying(), torch.randn(2, 4))
+
+
+def test_nan_weights_are_named_before_any_eigensolve():
+    model = FullyConnected(shape=(1, 4, 4), depth=3, width=5)
+    model.net[3].weight.data[0, 0] = torch.nan
+    with pytest.raises(NonFiniteError, match=r"parameter 'net\.3\.weight' holds NaN.*1 of 25"):
+        spectrum(model, torch.rand(1, 1, 4, 4))
+
+
+def test_nan_from_the_map_itself():
+    with pytest.raises(NonFiniteError, match=r"f\(x\) holds NaN or infinity at row 1"):
+        spectrum(lambda x: x / x.sum(1, keepdim=True), torch.tensor([[1.0, 1.0], [0.0, 0.0]]))
+
+
+def test_a_jacobian_that_is_not_finite():
+    with pytest.raises(NonFiniteError, match=r"Jacobian at row 0 holds NaN or infinity"):
+        spectrum(lambda x: x.abs().sqrt(), torch.zeros(1, 3))
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        (torch.tensor([[1, 2]]), TypeError, r"floating point, got torch\.int64"),
+        (torch.zeros(0, 3), ValueError, r"at least one point, got shape \(0, 3\)"),
+        (torch.zeros(3), ValueError, r"batch .*got shape \(3,\)"),
+        (torch.tensor([[0.0], [torch.inf]]), NonFiniteError, r"1 of 2 rows, the first is row 1"),
+    ],
+)
+def test_bad_points(x, error, message):
+    with pytest.raises(error, match=message):
+        spectrum(lambda x: x, x)
+
+
+def test_no_self_map():
+    with pytest.raises(NotASelfMapError, match=r"input \(2, 3\) became \(2, 2\).*not its encoder"):
+        spectrum(lambda x: x[:, :2], torch.zeros(2, 3))
+
+
+def test_wrong_shape_for_a_model():
+    with pytest.raises(NotASelfMapError, match=r"maps batches of shape \(B, 1, 4, 4\), got \(1, 16\)"):
+        spectrum(FullyConnected(shape=(1, 4, 4), depth=2, width=3), torch.zeros(1, 16))
+
+
+def test_active_dropout_is_refused():
+    model = nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5))
+    with pytest.raises(ValueError, match=r"'1' \(Dropout\) is in training mode.*call \.eval\(\)"):
+        spectrum(model, torch.zeros(1, 3))
+
+
+def test_unknown_method_and_missing_cut():
+    with pytest.raises(ValueError, match=r"method must be 'cut', 'dense'"):
+        spectrum(lambda x: x, torch.zeros(1, 2), method="power")
+    with pytest.raises(ValueError, match=r"method='cut' needs a module whose cut\(\)"):
+        spectrum(lambda x: x, torch.zeros(1, 2), method="cut")

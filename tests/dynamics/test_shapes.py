@@ -1,0 +1,39 @@
+"""The shapes in signatures and results are promises: check them by beartype on ordinary calls."""
+
+from dataclasses import fields
+from typing import get_type_hints
+
+import pytest
+import torch
+from beartype import beartype
+from jaxtyping import jaxtyped
+
+from memzoo import dynamics
+
+EXAMPLES, STARTS = torch.rand(4, 1, 3, 3), torch.rand(6, 1, 3, 3)
+CALLS = {
+    "iterate": (torch.tanh, STARTS, 3),
+    "spectrum": (torch.tanh, STARTS),
+    "recovery_curve": (torch.tanh, STARTS, EXAMPLES, 3),
+    "certify": (torch.tanh, EXAMPLES),
+    "nearest": (STARTS, EXAMPLES),
+    "close_pairs": (STARTS, EXAMPLES, 0.1),
+    "default_eps": (EXAMPLES,),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_declared_shapes_hold(name):
+    function = getattr(dynamics, name)
+    inner = getattr(function, "__wrapped__", function)
+    result = jaxtyped(typechecker=beartype)(inner)(*CALLS[name])
+    if hasattr(result, "__dataclass_fields__"):
+        hints = get_type_hints(type(result))
+
+        @jaxtyped(typechecker=None)
+        def sizes_agree():
+            for field in fields(result):
+                if hasattr(hints[field.name], "dtypes"):
+                    assert isinstance(getattr(result, field.name), hints[field.name]), field.name
+
+        sizes_agree()
