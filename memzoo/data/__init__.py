@@ -1,0 +1,9 @@
+"""The small training sets, each image known by dataset, index and hash."""
+
+from memzoo.data.batches import full_batches
+from memzoo.data.cifar10 import cifar10, read_binary_batch
+from memzoo.data.demo import mnist20
+from memzoo.data.mnist import mnist
+from memzoo.data.selection import Selection, image_sha256, select
+
+__all__ = ["Selection", "cifar10", "full_batches", "image_sha256", "mnist", "mnist20", "read_binary_batch", "select"]

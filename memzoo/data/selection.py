@@ -1,0 +1,66 @@
+"""A few images of a dataset, named by index and held with their hashes."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from memzoo.errors import CorruptCheckpointError
+
+
+def image_sha256(image: UInt8[Tensor, "*shape"]) -> str:
+    """SHA-256 of the image's bytes, channel by channel, row by row."""
+    return hashlib.sha256(image.contiguous().cpu().numpy().tobytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Images of one split of a dataset, in the dataset's own 8-bit form."""
+
+    dataset: str
+    split: str
+    indices: tuple[int, ...]
+    images: UInt8[Tensor, "n channels height width"]
+
+    @property
+    def sha256(self) -> tuple[str, ...]:
+        """Hash of each image; what identifies them wherever the dataset comes from."""
+        return tuple(image_sha256(image) for image in self.images)
+
+    @property
+    def digest(self) -> str:
+        """One hash over all images in order, for selections too long to list."""
+        return image_sha256(self.images)
+
+    def pixels(self) -> Float[Tensor, "n channels height width"]:
+        """The images as float32 in [0, 1]."""
+        return self.images.float() / 255
+
+    def check(self, sha256: Sequence[str]) -> "Selection":
+        """Return self when the images have these hashes, else raise an error that names the first that differs."""
+        if len(sha256) != len(self.images):
+            raise CorruptCheckpointError(
+                f"{self.dataset}/{self.split}: {len(self.images)} images came, hashes are given for {len(sha256)}."
+            )
+        for index, found, wanted in zip(self.indices, self.sha256, sha256, strict=True):
+            if found != wanted:
+                raise CorruptCheckpointError(
+                    f"image {index} of {self.dataset}/{self.split} has SHA-256 {found[:12]}..., "
+                    f"wanted {wanted[:12]}...: another version of the dataset, another order or a damaged file; "
+                    "download it afresh."
+                )
+        return self
+
+
+def select(dataset: str, split: str, images: UInt8[Tensor, "all *shape"], indices: Sequence[int]) -> Selection:
+    """Rows of a whole dataset by index, refused beyond its ends."""
+    wrong = [i for i in indices if not 0 <= i < len(images)]
+    if wrong or not len(indices):
+        raise IndexError(
+            f"indices into {dataset}/{split} must be a non-empty list within 0..{len(images) - 1}, "
+            f"got {wrong[:5] if wrong else 'none'}."
+        )
+    return Selection(dataset, split, tuple(indices), images[torch.as_tensor(list(indices))].clone())
