@@ -1,0 +1,187 @@
+import json
+import math
+from contextlib import nullcontext
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from pydantic import ValidationError
+from torch import nn
+
+from memzoo.data import full_batches
+from memzoo.dynamics import HasCut, HasLinearOutput, spectrum
+from memzoo.errors import NotASelfMapError
+from memzoo.models import ARCHITECTURES, D1, Autoencoder, FullyConnected, Initialisation, Training, initialise
+from memzoo.models.denormals import flushes_denormals
+
+SMALL = {
+    "FullyConnected": {"shape": [1, 4, 4], "depth": 3, "width": 6},
+    "D1": {"shape": [3, 8, 8], "filters": 5, "activation": "leaky_relu", "bias": True},
+}
+
+
+def test_the_table_lists_every_architecture_under_its_name():
+    assert {kind.__name__: kind for kind in Autoencoder.__subclasses__()} == ARCHITECTURES
+    assert SMALL.keys() == ARCHITECTURES.keys()
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_architecture_round_trips_through_json_and_trains_a_step(name):
+    model = ARCHITECTURES[name](SMALL[name], training={"lr": 0.01})
+    saved = json.loads(json.dumps(model.config.model_dump(mode="json")))
+    twin = ARCHITECTURES[name](saved)
+    twin.load_state_dict(model.state_dict(), strict=True)
+    x = torch.rand(2, *model.config.shape)
+    torch.testing.assert_close(twin(x), model(x))
+
+    before = [p.clone() for p in model.parameters()]
+    Trainer(max_steps=1, logger=False, enable_checkpointing=False, enable_progress_bar=False).fit(
+        model, full_batches(x)
+    )
+    assert not all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+    assert spectrum(model.eval(), x).method == "cut"
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_checkpoints_of_lightning_rebuild_the_model(name, tmp_path):
+    model = ARCHITECTURES[name](SMALL[name], training=Training(lr=0.5))
+    trainer = Trainer(max_steps=1, logger=False, enable_progress_bar=False, default_root_dir=tmp_path)
+    trainer.fit(model, full_batches(torch.rand(2, *model.config.shape)))
+    trainer.save_checkpoint(tmp_path / "run.ckpt", weights_only=True)
+    again = ARCHITECTURES[name].load_from_checkpoint(tmp_path / "run.ckpt", weights_only=True)
+    assert again.config == model.config
+    assert again.training_config.lr == 0.5
+
+
+def test_fully_connected_layers():
+    model = FullyConnected(shape=(1, 28, 28), depth=14, width=128, bias=False, activation="gelu")
+    layers = [layer for layer in model.net if isinstance(layer, nn.Linear)]
+    assert [layer.in_features for layer in layers] == [784, *[128] * 13]
+    assert len([layer for layer in model.net if isinstance(layer, nn.GELU)]) == 13
+    assert all(layer.bias is None for layer in layers)
+    assert isinstance(model, HasLinearOutput)
+    assert model.output_layer() is layers[-1]
+
+
+def test_one_layer_has_no_cut():
+    assert FullyConnected(shape=(4,), depth=1).cut() is None
+    assert FullyConnected(shape=(4,), depth=3, width=4).cut() is None
+
+
+def test_d1_halves_down_to_one_pixel_and_doubles_back():
+    model = D1()
+    assert isinstance(model, HasCut)
+    encode, decode = model.cut()
+    x = torch.rand(2, 3, 32, 32)
+    latent = encode(x)
+    assert latent.shape == (2, 128, 1, 1)
+    assert decode(latent).shape == x.shape
+    assert sum(isinstance(layer, nn.Conv2d) for layer in model.net) == 10
+
+
+def test_linear_d1_is_linear():
+    model, (x, y) = D1(shape=(1, 8, 8), filters=4), torch.rand(2, 1, 1, 8, 8)
+    torch.testing.assert_close(model(2 * x - 3 * y), 2 * model(x) - 3 * model(y))
+
+
+def test_upsampling_is_nearest_neighbour():
+    # weights 1: the code is the sum 10; after upsampling each padded 3x3 window holds all four copies of it
+    model = D1(shape=(1, 2, 2), filters=1, init={"scheme": "constant", "value": 1.0})
+    x = torch.tensor([[[[1.0, 2], [3, 4]]]])
+    assert model(x).flatten().tolist() == [40] * 4
+
+
+def test_d1_wants_powers_of_two():
+    with pytest.raises(ValidationError, match=r"side must be a power of 2, got \(3, 28, 28\)"):
+        D1(shape=(3, 28, 28))
+
+
+def test_wrong_input_shape():
+    with pytest.raises(NotASelfMapError, match=r"D1 maps batches of shape \(B, 3, 8, 8\), got \(1, 3, 9, 9\)"):
+        D1(shape=(3, 8, 8), filters=2)(torch.zeros(1, 3, 9, 9))
+
+
+def test_configs_are_frozen_and_strict():
+    model = FullyConnected(depth=2)
+    with pytest.raises(ValidationError, match="frozen"):
+        model.config.depth = 3
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        FullyConnected(deph=3)
+    with pytest.raises(ValidationError, match="greater than 0"):
+        FullyConnected(depth=0)
+    with pytest.raises(ValidationError, match="'relu'"):
+        FullyConnected(activation="rleu")
+    with pytest.raises(TypeError, match="a config or its fields, not both"):
+        FullyConnected({"depth": 2}, width=3)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "expected"),
+    [
+        # bounds and deviations by their definitions, for a layer with fan in 300 and fan out 200
+        ("xavier_uniform", math.sqrt(6 / 500) / math.sqrt(3)),
+        ("xavier_normal", math.sqrt(2 / 500)),
+        ("kaiming_uniform", math.sqrt(2 / 300)),
+        ("kaiming_normal", math.sqrt(2 / 300)),
+        ("default", math.sqrt(1 / 300) / math.sqrt(3)),
+    ],
+)
+@pytest.mark.parametrize("gain", [1.0, 0.5])
+def test_schemes_have_their_deviation(scheme, expected, gain):
+    layer = nn.Linear(300, 200)
+    initialise(layer, Initialisation(scheme=scheme, gain=gain))
+    gain = 1.0 if scheme == "default" else gain
+    assert layer.weight.std().item() == pytest.approx(gain * expected, rel=0.02)
+    assert (layer.bias == 0).all() == (scheme != "default")
+
+
+def test_scaled_and_constant_schemes():
+    torch.manual_seed(1)
+    plain = nn.Conv2d(3, 4, 3)
+    scaled = nn.Conv2d(3, 4, 3)
+    scaled.load_state_dict(plain.state_dict())
+    initialise(scaled, Initialisation(scheme="scaled", gain=0.25))
+    torch.testing.assert_close(scaled.weight, 0.25 * plain.weight)
+    initialise(plain, Initialisation(scheme="constant", value=1.8e-3))
+    assert (plain.weight == 1.8e-3).all()
+    assert (plain.bias == 1.8e-3).all()
+    with pytest.raises(ValidationError, match="constant initialisation needs its value"):
+        Initialisation(scheme="constant")
+    with pytest.raises(ValidationError, match="value is only used by constant"):
+        Initialisation(scheme="default", value=1.0)
+
+
+def test_training_uses_the_configured_optimizer_and_schedule():
+    training = Training(optimizer="sgd", lr=0.1, weight_decay=0.01, schedule="cosine", decay=0.5, steps=10)
+    model = FullyConnected(SMALL["FullyConnected"], training=training)
+    configured = model.configure_optimizers()
+    optimizer, scheduler = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
+    assert isinstance(optimizer, torch.optim.SGD)
+    assert optimizer.defaults["weight_decay"] == 0.01
+    rates = []
+    for _ in range(11):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    expected = [0.1] * 6 + [0.05 * (1 + math.cos(math.pi * k / 5)) for k in range(1, 6)]
+    assert rates == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_denormals_are_flushed_while_training_only(fails):
+    seen = []
+
+    class Watching(nn.Identity):
+        def forward(self, x):
+            seen.append(flushes_denormals())
+            if fails:
+                raise RuntimeError("no")
+            return x
+
+    model = FullyConnected(SMALL["FullyConnected"])
+    model.net.append(Watching())
+    trainer = Trainer(max_steps=1, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    with pytest.raises(RuntimeError, match="no") if fails else nullcontext():
+        trainer.fit(model, full_batches(torch.rand(2, 1, 4, 4)))
+    assert seen == [True]
+    assert not flushes_denormals()
