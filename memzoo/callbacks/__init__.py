@@ -1,0 +1,6 @@
+"""Measure contraction and recovery during training, in anyone's LightningModule."""
+
+from memzoo.callbacks.attractor import AttractorCallback
+from memzoo.callbacks.evaluation import evaluation_mode
+
+__all__ = ["AttractorCallback", "evaluation_mode"]

@@ -1,0 +1,51 @@
+"""The self-map of a LightningModule."""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from memzoo._checks import apply_map
+from memzoo.errors import NotASelfMapError
+
+Adapter = Callable[[nn.Module, Tensor], Tensor]
+"""``self_map(module, x)``: the reconstruction of a batch."""
+
+
+class Adapted(nn.Module):
+    """A module seen through an adapter, so that its parameters stay visible to the float64 measurements."""
+
+    def __init__(self, module: nn.Module, adapter: Adapter) -> None:
+        super().__init__()
+        self.module, self.adapter = module, adapter
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Reconstruct a batch."""
+        return self.adapter(self.module, x)
+
+
+def find_self_map(module: nn.Module, adapter: Adapter | None, examples: Tensor) -> tuple[nn.Module, Tensor]:
+    """``(map, examples)`` that fit together: the module or its adapter, on the examples as they are or flattened.
+
+    Many modules flatten images in ``training_step`` and take vectors in ``forward``.
+
+    Raises:
+        NotASelfMapError: Neither gives back the shape that went in.
+    """
+    f = module if adapter is None else Adapted(module, adapter)
+    try:
+        apply_map(f, examples[:1])
+    except Exception as error:
+        if examples.ndim > 2:
+            try:
+                apply_map(f, examples[:1].flatten(1))
+            except Exception:
+                pass
+            else:
+                return f, examples.flatten(1)
+        what = "forward" if adapter is None else "self_map"
+        raise NotASelfMapError(
+            f"{what} of {type(module).__name__} is no self-map of the tracked examples {tuple(examples.shape[1:])}: "
+            f"{error} Pass self_map=lambda module, x: ... that returns the reconstruction of a batch x, in the space "
+            "of x, or examples= in the space that forward takes."
+        ) from error
+    return f, examples

@@ -1,0 +1,356 @@
+import random
+from types import SimpleNamespace
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer, seed_everything
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+from memzoo.callbacks import AttractorCallback
+from memzoo.callbacks.attractor import KEYS
+from memzoo.data import full_batches
+from memzoo.dynamics import certify, default_eps, recovery_curve, spectrum
+from memzoo.errors import NotASelfMapError
+
+pytestmark = pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`")
+
+IMAGES = torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(5))
+
+
+class TheirAutoencoder(LightningModule):
+    """A module that memzoo did not write: dropout, batch norm, its own loss and optimizer."""
+
+    def __init__(self, lr=1e-3):
+        super().__init__()
+        self.lr = lr
+        self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(16, 64), nn.BatchNorm1d(64), nn.Tanh(), nn.Dropout(0.1))
+        self.decoder = nn.Sequential(nn.Linear(64, 16), nn.Unflatten(1, (1, 4, 4)))
+
+    def forward(self, x):
+        return self.decoder(self.encoder(x))
+
+    def training_step(self, batch, batch_idx):
+        loss = nn.functional.mse_loss(self(batch[0]), batch[0])
+        self.log("their_loss", loss, on_epoch=True)
+        return loss
+
+    def validation_step(self, batch, batch_idx):
+        self.log("val_loss", nn.functional.mse_loss(self(batch[0]), batch[0]))
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), lr=self.lr)
+
+
+class Augmented(Dataset):
+    """Random augmentation from all three global generators."""
+
+    def __len__(self):
+        return len(IMAGES)
+
+    def __getitem__(self, index):
+        return IMAGES[index] + 0.01 * torch.randn(1, 4, 4) + 0.001 * random.random()
+
+
+def loader(images=IMAGES, **options):
+    return DataLoader(TensorDataset(images), batch_size=3, **options)
+
+
+def fit(module, *callbacks, data=None, validation=None, logger=False, **options):
+    settings = {"max_epochs": 3, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
+    trainer = Trainer(
+        callbacks=list(callbacks),
+        logger=logger,
+        enable_model_summary=False,
+        log_every_n_steps=1,
+        **{**settings, **options},
+    )
+    trainer.fit(module, loader() if data is None else data, validation)
+    return trainer
+
+
+def test_zero_arguments_on_their_module_log_every_key_and_no_attractor_untrained():
+    callback = AttractorCallback()
+    trainer = fit(TheirAutoencoder(), callback, max_epochs=2)
+    assert trainer.callback_metrics.keys() >= set(KEYS)
+    assert callback.history[0]["attractor/fraction"] == 0
+    assert callback.history[0]["step"] == 2
+    assert callback.history[0].keys() == {"step", "epoch", "loss", "seconds", *KEYS}
+    assert all(type(value) in (int, float) for row in callback.history for value in row.values())
+
+
+def test_values_are_those_of_the_dynamics():
+    module = TheirAutoencoder()
+    callback = AttractorCallback(steps=30)
+    fit(module, callback, validation=loader(torch.rand(9, 1, 4, 4)))
+    module.eval()
+    eps = default_eps(IMAGES)
+    curve = recovery_curve(module, callback.starts, IMAGES, 30, eps=eps)
+    last = callback.history[-1]
+    assert last["attractor/fraction"] == certify(module, IMAGES, eps=eps).fraction
+    assert last["attractor/recovered"] == curve.rate[-1].item()
+    assert last["attractor/converged"] == curve.arrived[-1].item()
+    assert last["attractor/radius_max"] == pytest.approx(spectrum(module, IMAGES).radius.max().item())
+    with torch.no_grad():
+        residual = (module(IMAGES) - IMAGES).flatten(1).norm(dim=1) / IMAGES.flatten(1).norm(dim=1)
+    assert last["attractor/residual"] == pytest.approx(residual.median().item())
+
+
+def test_a_memorizing_network_shows_its_attractors():
+    # a wide shallow network trained to interpolate two far points of the plane
+    class Plane(TheirAutoencoder):
+        def __init__(self):
+            super().__init__(lr=5e-3)
+            self.encoder = nn.Sequential(nn.Linear(2, 100), nn.Tanh(), nn.Linear(100, 100), nn.Tanh())
+            self.decoder = nn.Linear(100, 2)
+
+    points = torch.tensor([[1.0, 1.0], [-1.0, -1.0]])
+    callback = AttractorCallback(starts=torch.rand(40, 2) * 2 - 1)
+    fit(Plane(), callback, data=full_batches(points, steps_per_epoch=50), max_epochs=20)
+    assert callback.history[-1]["loss"] < 1e-4
+    assert callback.history[-1]["attractor/fraction"] == 1
+    assert callback.history[-1]["attractor/recovered"] == 1
+
+
+@pytest.mark.parametrize("validation", [False, True])
+def test_training_is_bit_identical_with_and_without(validation):
+    def weights(callbacks):
+        seed_everything(3, verbose=False)
+        module = TheirAutoencoder()
+        data = DataLoader(Augmented(), batch_size=3, shuffle=True)
+        module.training_step = lambda batch, batch_idx: nn.functional.mse_loss(module(batch), batch)
+        fit(module, *callbacks(), data=data, validation=loader(shuffle=False) if validation else None, max_epochs=4)
+        assert module.training or not validation
+        return {**module.state_dict(), "generator": torch.get_rng_state(), "python": torch.tensor(random.random())}
+
+    plain = weights(list)
+    watched = weights(lambda: [AttractorCallback(every_n_epochs=1, steps=20)])
+    assert all(torch.equal(plain[name], watched[name]) for name in plain)
+
+
+def test_submodules_keep_their_own_mode():
+    module = TheirAutoencoder()
+    module.encoder[2].eval()  # a frozen batch norm
+    callback = AttractorCallback(IMAGES, IMAGES, eps=0.1)
+    callback.examples, callback.starts, callback.eps = IMAGES, IMAGES, 0.1
+    callback.measure(module)
+    assert not module.encoder[2].training
+    assert module.encoder[4].training
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2), (1, 2, 0)])
+@pytest.mark.parametrize("validation", [False, True])
+def test_early_stopping_and_checkpoint_monitor_in_any_order(order, validation, tmp_path):
+    callbacks = [
+        AttractorCallback(every_n_epochs=1, steps=5),
+        EarlyStopping(monitor="attractor/fraction", mode="max", patience=2),
+        ModelCheckpoint(dirpath=tmp_path, monitor="attractor/recovered", mode="max", filename="best"),
+    ]
+    trainer = fit(
+        TheirAutoencoder(),
+        *(callbacks[i] for i in order),
+        validation=loader() if validation else None,
+        max_epochs=10,
+        enable_checkpointing=True,
+    )
+    assert trainer.current_epoch == 3  # nothing is memorized so fast: 1 epoch and a patience of 2
+    assert (tmp_path / "best.ckpt").is_file()
+
+
+def test_the_closing_state_is_measured_and_logged_however_the_run_ends(tmp_path):
+    ends = {
+        "max_epochs": {"max_epochs": 5},
+        "max_steps": {"max_steps": 7, "max_epochs": -1},
+    }
+    for name, options in ends.items():
+        callback = AttractorCallback(every_n_epochs=100, steps=5)
+        logger = CSVLogger(tmp_path, name=name)
+        trainer = fit(TheirAutoencoder(), callback, logger=logger, **options)
+        assert [row["step"] for row in callback.history] == [2, trainer.global_step]
+        text = next((tmp_path / name).rglob("metrics.csv")).read_text()
+        assert f",{trainer.global_step}," in text or f"{trainer.global_step}" in text.splitlines()[-1]
+
+
+def test_an_interrupted_run_is_measured():
+    class Interrupted(TheirAutoencoder):
+        def on_train_batch_start(self, batch, batch_idx):
+            if self.global_step == 5:
+                raise KeyboardInterrupt
+
+    callback = AttractorCallback(every_n_epochs=100, steps=5)
+    with pytest.raises(SystemExit):
+        fit(Interrupted(), callback, max_epochs=10)
+    assert callback.history[-1]["step"] == 5
+
+
+def test_the_budget_sets_the_cadence(monkeypatch):
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr("memzoo.callbacks.attractor.time", SimpleNamespace(monotonic=lambda: clock.now))
+    values = dict.fromkeys(KEYS, 0.0)
+
+    class Timed(AttractorCallback.__base__):  # a step takes 1 s
+        def on_train_batch_end(self, *args):
+            clock.now += 1.0
+
+    callback = AttractorCallback(budget=0.1, verbose=False)
+
+    def measure(module):  # a measurement takes 2 s, so one is due every 20 steps
+        clock.now += 2.0
+        return values
+
+    monkeypatch.setattr(callback, "measure", measure)
+    fit(TheirAutoencoder(), callback, Timed(), max_epochs=50)
+    assert [row["step"] for row in callback.history] == [2, 22, 42, 62, 82, 100]
+
+
+def test_starts_come_from_validation_else_from_matching_noise():
+    validation = torch.rand(7, 1, 4, 4)
+    callback = AttractorCallback(steps=2, verbose=False)
+    fit(TheirAutoencoder(), callback, validation=loader(validation), max_epochs=1)
+    assert torch.equal(callback.starts, validation)
+    callback = AttractorCallback(steps=2, max_starts=5000, verbose=False)
+    fit(TheirAutoencoder(), callback, max_epochs=1)
+    assert callback.starts.shape == (5000, 1, 4, 4)
+    assert callback.starts.mean().item() == pytest.approx(IMAGES.mean().item(), abs=0.01)
+    assert callback.starts.std().item() == pytest.approx(IMAGES.std(correction=0).item(), rel=0.02)
+
+
+def test_examples_are_spread_over_a_large_set():
+    callback = AttractorCallback(steps=2, max_examples=3, verbose=False)
+    images = torch.arange(50.0).reshape(50, 1, 1, 1).expand(50, 1, 4, 4) + IMAGES[0]
+    fit(TheirAutoencoder(), callback, data=loader(images), max_epochs=1)
+    assert torch.equal(callback.examples, images[[0, 24, 49]])
+
+
+class Pairs(Dataset):
+    def __init__(self, make):
+        self.make = make
+
+    def __len__(self):
+        return len(IMAGES)
+
+    def __getitem__(self, index):
+        return self.make(IMAGES[index], index)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda x, i: x, lambda x, i: (x, i), lambda x, i: {"label": i, "pixel_values": x}, lambda x, i: ({"x": x}, i)],
+    ids=["tensor", "tuple", "dict", "nested"],
+)
+def test_samples_of_the_usual_forms(make):
+    callback = AttractorCallback(steps=2, verbose=False)
+
+    class Theirs(TheirAutoencoder):
+        def training_step(self, batch, batch_idx):
+            return nn.functional.mse_loss(self(IMAGES), IMAGES)
+
+    fit(Theirs(), callback, data=DataLoader(Pairs(make), batch_size=3), max_epochs=1)
+    assert torch.equal(callback.examples, IMAGES)
+
+
+class Encoding(TheirAutoencoder):
+    """Like Lightning's own example: forward is the encoder."""
+
+    def forward(self, x):
+        return self.encoder(x)
+
+    def training_step(self, batch, batch_idx):
+        return nn.functional.mse_loss(self.decoder(self(batch[0])), batch[0])
+
+
+def test_no_self_map_says_which_argument_is_needed():
+    with pytest.raises(
+        NotASelfMapError, match=r"forward of Encoding is no self-map .*became \(1, 64\).*Pass self_map="
+    ):
+        fit(Encoding(), AttractorCallback())
+
+
+def test_self_map_adapts():
+    callback = AttractorCallback(self_map=lambda module, x: module.decoder(module.encoder(x)), verbose=False)
+    fit(Encoding(), callback, max_epochs=1)
+    assert callback.history[-1]["attractor/residual"] > 0
+
+
+def test_modules_that_take_vectors_are_measured_on_flattened_images():
+    class Vectors(TheirAutoencoder):
+        def __init__(self):
+            super().__init__()
+            self.encoder, self.decoder = nn.Linear(16, 5), nn.Linear(5, 16)
+
+        def training_step(self, batch, batch_idx):
+            return super().training_step((batch[0].flatten(1),), batch_idx)
+
+    callback = AttractorCallback(verbose=False)
+    fit(Vectors(), callback, max_epochs=1)
+    assert callback.history[-1]["attractor/radius_max"] > 0
+
+
+def test_data_without_rows_asks_for_examples():
+    class Stream(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            return iter([(image,) for image in IMAGES])
+
+    with pytest.raises(TypeError, match=r"could not read the tracked examples: a Stream has no rows.*examples=tensor"):
+        fit(TheirAutoencoder(), AttractorCallback(), data=DataLoader(Stream(), batch_size=2))
+    fit(TheirAutoencoder(), AttractorCallback(IMAGES, verbose=False), data=DataLoader(Stream(), batch_size=2))
+
+
+@pytest.mark.filterwarnings("ignore:nothing is recovered from a network that is not finite")
+def test_diverged_training_is_measured_as_nothing_and_does_not_crash():
+    class Diverging(TheirAutoencoder):
+        def on_train_batch_end(self, *args):
+            self.decoder[0].weight.data.fill_(torch.nan)
+
+    callback = AttractorCallback(steps=2, verbose=False)
+    fit(Diverging(), callback, max_epochs=1)
+    assert callback.history[-1]["attractor/fraction"] == 0
+    assert callback.history[-1]["attractor/residual"] != callback.history[-1]["attractor/residual"]
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+def test_history_and_cadence_survive_a_resume(tmp_path):
+    first = AttractorCallback(every_n_epochs=1, steps=2, verbose=False)
+    saver = ModelCheckpoint(dirpath=tmp_path, save_last=True)
+    fit(TheirAutoencoder(), first, saver, max_epochs=2, enable_checkpointing=True)
+    second = AttractorCallback(every_n_epochs=1, steps=2, verbose=False)
+    options = {"logger": False, "enable_progress_bar": False}
+    saver = ModelCheckpoint(dirpath=tmp_path, save_last=True)
+    trainer = Trainer(
+        max_epochs=3, callbacks=[second, saver], enable_model_summary=False, log_every_n_steps=1, **options
+    )
+    trainer.fit(TheirAutoencoder(), loader(), ckpt_path=tmp_path / "last.ckpt", weights_only=True)
+    assert [row["step"] for row in second.history] == [2, 4, 6]
+    assert second.history[:1] == first.history[:1]
+
+
+def test_two_callbacks_stand_side_by_side():
+    keys = {AttractorCallback(steps=5).state_key, AttractorCallback(steps=6).state_key}
+    assert len(keys) == 2
+
+
+def test_table_and_plot():
+    callback = AttractorCallback(every_n_epochs=1, steps=2, verbose=False)
+    fit(TheirAutoencoder(), callback, max_epochs=30)
+    lines = callback.table().splitlines()
+    assert lines[0].startswith("Attractors among 6 examples, 200 starts, T = 2, eps = ")
+    assert len(lines) <= 15
+    assert lines[-1].split()[0] == "60"
+    figure = callback.plot()
+    assert len(figure.axes) == 2
+    assert list(figure.axes[0].lines[0].get_xdata()) == [row["step"] for row in callback.history]
+
+
+def test_closing_table_is_printed(capsys, caplog):
+    with caplog.at_level("INFO"):
+        fit(TheirAutoencoder(), AttractorCallback(steps=2), max_epochs=1)
+    assert "Attractors among 6 examples" in caplog.text + capsys.readouterr().err
+
+
+def test_wrong_settings():
+    with pytest.raises(ValueError, match=r"budget is a share of the training time in \(0, 1\], got 5"):
+        AttractorCallback(budget=5)
+    with pytest.raises(ValueError, match=r"every_n_epochs must be at least 1, got 0"):
+        AttractorCallback(every_n_epochs=0)
