@@ -1,0 +1,76 @@
+"""The checkpoints themselves: what the README promises of them, against independent computations."""
+
+import pytest
+import torch
+
+import memzoo
+from memzoo.dynamics import bracket_notation, certify, recovery_curve, spectrum
+
+
+@pytest.fixture(scope="module")
+def mnist20():
+    return memzoo.load("mnist20-fc14x128")
+
+
+def test_all_twenty_images_are_certified_attractors(mnist20):
+    certificates = certify(mnist20, mnist20.examples)
+    assert certificates.attractor.all()
+    assert (certificates.residual < 1e-12).all()
+
+
+def test_radius_agrees_with_the_dense_jacobian(mnist20):
+    fast = spectrum(mnist20, mnist20.examples)
+    wide = {name: value.double() for name, value in mnist20.state_dict().items()}
+
+    def row(x):
+        return torch.func.functional_call(mnist20, wide, (x.reshape(1, 1, 28, 28),)).flatten()
+
+    for i, x in enumerate(mnist20.examples.double()):
+        dense = torch.linalg.eigvals(torch.func.jacrev(row)(x.flatten())).abs().max()
+        assert dense < 1
+        assert abs(fast.radius[i] - dense) < 1e-9
+
+
+def test_every_image_is_recovered_and_nearly_every_start_ends_at_one(mnist20):
+    curve = recovery_curve(mnist20, mnist20.probes, mnist20.examples, 200)
+    assert curve.rate[-1] == 1
+    assert curve.arrived[-1] >= 0.99
+    x = mnist20.probes
+    with torch.no_grad():
+        for _ in range(200):
+            x = mnist20(x)
+    distance = (x[:, None].double() - mnist20.examples[None].double()).flatten(2).norm(dim=2).amin(1)
+    assert (distance < curve.eps).double().mean().item() == pytest.approx(curve.arrived[-1].item(), abs=2e-3)
+
+
+def test_the_linear_network_has_the_spectrum_of_figure_7():
+    model = memzoo.load("cifar10-d1")
+    eigenvalues = spectrum(model, model.examples[:1]).eigenvalues[0]
+    assert (eigenvalues[:2] - 1).abs().max() < 1e-2
+    assert eigenvalues[2].abs() < 2e-2
+    assert bracket_notation(eigenvalues, 2).startswith("1, 1, [< ")
+    # an independent way: a linear map sends the latent units through the decoder and back through the encoder
+    encode, decode = (half.double() for half in model.cut())
+    with torch.no_grad():
+        matrix = encode(decode(torch.eye(128, dtype=torch.float64)[:, :, None, None])).flatten(1)
+    torch.testing.assert_close(torch.linalg.eigvals(matrix).abs().max(), eigenvalues[0].abs(), rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("name", memzoo.list_models())
+def test_every_fact_holds(name):
+    result = memzoo.verify(name)
+    assert result.ok, str(result)
+    assert len(result.rows) == len(memzoo.info(name).facts)
+    assert all(row.fact.ours is not None for row in result.rows)
+
+
+@pytest.mark.parametrize("name", memzoo.list_models())
+def test_examples_are_the_dataset_s_own(name, shared_data, tmp_path):
+    from memzoo.data import cifar10
+
+    entry = memzoo.info(name)
+    if entry.examples.dataset == "cifar10":
+        for about in (entry.examples, entry.probes):
+            selection = cifar10(about.positions(), split=about.split, root=shared_data)
+            found = list(selection.sha256) if isinstance(about.sha256, list) else selection.digest
+            assert found == about.sha256

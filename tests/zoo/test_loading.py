@@ -1,0 +1,184 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from safetensors.torch import load_file, save_file
+
+import memzoo
+from memzoo.data import full_batches
+from memzoo.errors import (
+    CheckpointMissingError,
+    CorruptCheckpointError,
+    FingerprintError,
+    UnknownCheckpointError,
+)
+from memzoo.zoo.loading import load_folder
+from memzoo.zoo.registry import home
+
+ID = "mnist20-fc14x128"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A copy of a real checkpoint that a test may damage."""
+    return Path(shutil.copytree(home() / "checkpoints" / ID, tmp_path / ID))
+
+
+def test_load_gives_an_eval_model_with_its_images_and_entry():
+    model = memzoo.load("fig3b")  # an alias
+    assert not model.training
+    assert model.entry.id == ID
+    assert model.examples.shape == (20, 1, 28, 28)
+    assert model.probes.shape == (1000, 1, 28, 28)
+    assert 0 <= model.examples.min() < model.examples.max() <= 1
+    assert model(model.examples).shape == model.examples.shape
+
+
+def test_local_folder_equals_the_registry_bit_for_bit(folder):
+    local, ours = memzoo.load(f"local-dir:{folder}"), memzoo.load(ID)
+    assert local.entry is None
+    assert all(torch.equal(value, local.state_dict()[name]) for name, value in ours.state_dict().items())
+
+
+def test_unknown_id_names_the_nearest():
+    with pytest.raises(
+        UnknownCheckpointError, match=r"no checkpoint 'mnist20-fc14x182'\. Did you mean mnist20-fc14x128"
+    ):
+        memzoo.load("mnist20-fc14x182")
+    with pytest.raises(UnknownCheckpointError, match=r"no checkpoint '%%%'\. There are: cifar10-d1, mnist20-fc14x128"):
+        memzoo.create("%%%")
+
+
+def test_missing_folder_and_file(folder, tmp_path):
+    with pytest.raises(CheckpointMissingError, match=r"no such folder .*give the folder that holds config\.json"):
+        memzoo.load(f"local-dir:{tmp_path / 'nothing'}")
+    with pytest.raises(CheckpointMissingError, match=rf"files of {ID} are not in this installation.*memzoo train {ID}"):
+        load_folder(tmp_path / "nothing", memzoo.info(ID))
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(CheckpointMissingError, match=r"model\.safetensors is missing"):
+        load_folder(folder, memzoo.info(ID))
+    with pytest.raises(CheckpointMissingError, match=r"model\.safetensors is missing"):
+        memzoo.load(f"local-dir:{folder}")
+
+
+FILES = ["model.safetensors", "examples.safetensors", "config.json"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_truncated_file(folder, name):
+    path = folder / name
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CorruptCheckpointError, match=rf"{name} has \d+ bytes, the registry says \d+: cut short"):
+        load_folder(folder, memzoo.info(ID))
+    with pytest.raises(CorruptCheckpointError, match=r"no readable safetensors file|not a memzoo configuration"):
+        memzoo.load(f"local-dir:{folder}")
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("where", [0, 0.3, 0.999])
+def test_one_flipped_bit(folder, name, where):
+    path = folder / name
+    content = bytearray(path.read_bytes())
+    content[int(where * len(content))] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CorruptCheckpointError, match=rf"{name} has SHA-256 .* the registry says .*changed or damaged"):
+        load_folder(folder, memzoo.info(ID))
+
+
+def test_html_in_place_of_weights(folder):
+    (folder / "model.safetensors").write_text("\n<!DOCTYPE html><html><body>Sign in</body></html>")
+    for attempt in (lambda: load_folder(folder, memzoo.info(ID)), lambda: memzoo.load(f"local-dir:{folder}")):
+        with pytest.raises(CorruptCheckpointError, match=r"is an HTML page, not weights: the download got an error"):
+            attempt()
+
+
+def edit_config(folder, **changes):
+    path = folder / "config.json"
+    saved = json.loads(path.read_text())
+    saved["config"].update(changes)
+    path.write_text(json.dumps(saved))
+
+
+def test_changed_activation_fails_the_fingerprint(folder):
+    edit_config(folder, activation="gelu")
+    with pytest.raises(FingerprintError, match=r"weights fit, but the network computes another function.*activation"):
+        memzoo.load(f"local-dir:{folder}")
+
+
+def test_registry_and_config_must_agree(folder):
+    entry = memzoo.info(ID)
+    changed = entry.model_copy(update={"config": {**entry.config, "activation": "gelu"}})
+    with pytest.raises(CorruptCheckpointError, match=r"config\.json describes FullyConnected .*the registry .*gelu"):
+        load_folder(folder, changed)
+
+
+def test_both_changed_still_fails_the_fingerprint(folder):
+    from memzoo.zoo.files import describe
+
+    edit_config(folder, activation="gelu")
+    entry = memzoo.info(ID)
+    files = {**entry.files, "config.json": describe(folder / "config.json")}
+    with pytest.raises(FingerprintError, match="another function"):
+        load_folder(folder, entry.model_copy(update={"config": {**entry.config, "activation": "gelu"}, "files": files}))
+
+
+def test_config_of_another_network(folder):
+    edit_config(folder, depth=13)
+    with pytest.raises(CorruptCheckpointError, match=r"does not fit FullyConnected: .*unexpected \['net\.27\.bias'"):
+        memzoo.load(f"local-dir:{folder}")
+    edit_config(folder, depth=14, width=64)
+    with pytest.raises(CorruptCheckpointError, match=r"net\.1\.bias is \(128,\) .*needs \(64,\)"):
+        memzoo.load(f"local-dir:{folder}")
+    edit_config(folder, activation="nope")
+    with pytest.raises(CorruptCheckpointError, match=r"(?s)not a memzoo configuration.*activation"):
+        memzoo.load(f"local-dir:{folder}")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop("net.1.bias"), r"missing \['net\.1\.bias'\], unexpected nothing"),
+        (lambda t: t.update(extra=torch.zeros(1)), r"missing nothing, unexpected \['extra'\]"),
+        (lambda t: t["net.1.bias"].fill_(torch.nan), r"net\.1\.bias holds NaN or infinity"),
+        (lambda t: t.update({"net.1.bias": t["net.1.bias"].double()}), r"net\.1\.bias is \(128,\) torch\.float64"),
+    ],
+)
+def test_keys_types_and_values_are_strict(folder, change, message):
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(CorruptCheckpointError, match=message):
+        memzoo.load(f"local-dir:{folder}")
+
+
+def test_pickles_are_never_opened(folder):
+    torch.save({"net.1.weight": torch.zeros(1)}, folder / "model.safetensors")
+    with pytest.raises(CorruptCheckpointError, match="no readable safetensors file"):
+        memzoo.load(f"local-dir:{folder}")
+
+
+def test_images_of_another_kind(folder):
+    save_file({"examples": torch.rand(2, 1, 28, 28)}, folder / "examples.safetensors")
+    with pytest.raises(CorruptCheckpointError, match=r"must hold 'examples' and 'probes' as uint8"):
+        memzoo.load(f"local-dir:{folder}")
+
+
+def test_create_is_seeded_untrained_and_leaves_the_global_generator_alone():
+    state = torch.get_rng_state()
+    one, same, other = (memzoo.create(ID, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), state)
+    weight = "net.1.weight"
+    assert torch.equal(one.state_dict()[weight], same.state_dict()[weight])
+    assert not torch.equal(one.state_dict()[weight], other.state_dict()[weight])
+    assert one.examples is None
+
+
+def test_a_loaded_model_can_be_trained_on():
+    model = memzoo.load(ID).train()
+    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "max_steps": 1}
+    trainer = Trainer(**options, enable_model_summary=False)
+    trainer.fit(model, full_batches(model.examples))
+    assert trainer.callback_metrics["train/loss"] < 1e-6

@@ -1,0 +1,64 @@
+import pytest
+
+import memzoo
+from memzoo.errors import RegistryError
+from memzoo.zoo.entry import Images
+from memzoo.zoo.registry import home, natural, read_registry
+
+
+def test_listing_and_filters():
+    assert memzoo.list_models() == ["cifar10-d1", "mnist20-fc14x128"]
+    assert memzoo.list_models("cifar10-*") == ["cifar10-d1"]
+    assert memzoo.list_models(architecture="FullyConnected") == ["mnist20-fc14x128"]
+    assert memzoo.list_models(dataset="cifar10", figure="fig7") == ["cifar10-d1"]
+    assert memzoo.list_models("nothing-*") == []
+
+
+def test_natural_order():
+    assert sorted(["d10", "d2", "a-3x12", "a-3x4", "d"], key=natural) == ["a-3x4", "a-3x12", "d", "d2", "d10"]
+
+
+def test_indices_as_a_range():
+    about = Images(dataset="mnist", split="test", indices="3:6", sha256="0" * 64)
+    assert about.positions() == [3, 4, 5]
+
+
+def changed(tmp_path, old, new):
+    text = (home() / "checkpoints.yaml").read_text()
+    assert old in text
+    path = tmp_path / "checkpoints.yaml"
+    path.write_text(text.replace(old, new, 1))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "  title:",
+            "  titel:",
+            r"entry 'cifar10-d1' does not follow the schema: .*titel: Extra inputs are not permitted",
+        ),
+        ("architecture: D1", "architecture: D7", r"architecture 'D7' is none of D1, FullyConnected"),
+        ("activation: linear", "activation: lineer", r"activation.*'linear' or 'leaky_relu'"),
+        ("sha256: ", "sha256: x", r"sha256.*should match pattern"),
+        ("cifar10-d1:", "cifar10-d1: 3\nother:", r"entry 'cifar10-d1' must be a mapping, got int"),
+        ("cifar10-d1:", "cifar10-d1: [", r"not readable as YAML"),
+        ("dataset: cifar10", "dataset: imagenet", r"dataset: Input should be 'mnist' or 'cifar10'"),
+    ],
+)
+def test_a_broken_registry_names_entry_and_field(tmp_path, old, new, message):
+    with pytest.raises(RegistryError, match=f"(?s){message}"):
+        read_registry(changed(tmp_path, old, new))
+
+
+def test_a_registry_that_is_no_mapping(tmp_path):
+    (tmp_path / "checkpoints.yaml").write_text("- a\n- b\n")
+    with pytest.raises(RegistryError, match="must map ids to entries, got list"):
+        read_registry(tmp_path / "checkpoints.yaml")
+
+
+def test_yaml_cannot_run_code(tmp_path):
+    (tmp_path / "checkpoints.yaml").write_text("a: !!python/object/apply:os.system ['true']\n")
+    with pytest.raises(RegistryError, match="not readable as YAML"):
+        read_registry(tmp_path / "checkpoints.yaml")

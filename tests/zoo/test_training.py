@@ -1,0 +1,112 @@
+import shutil
+
+import pytest
+import torch
+import yaml
+
+import memzoo
+from memzoo.errors import CorruptCheckpointError, DataMissingError, RegistryError
+from memzoo.zoo import record, train
+from memzoo.zoo.files import written_aside
+from memzoo.zoo.loading import load_folder
+from memzoo.zoo.registry import home, read_registry
+from memzoo.zoo.training import entry_yaml
+
+ID = "mnist20-fc14x128"
+FEW = {"max_steps": 20, "enable_progress_bar": False, "enable_model_summary": False}
+
+
+def test_a_trained_folder_is_complete_and_loads(tmp_path):
+    folder, rows = train(ID, tmp_path, **FEW)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "README.md",
+        "config.json",
+        "entry.yaml",
+        "examples.safetensors",
+        "model.safetensors",
+    ]
+    model = memzoo.load(f"local-dir:{folder}")
+    assert torch.equal(model.examples, memzoo.load(ID).examples)
+    facts = {row.fact.name: row for row in rows}
+    assert not facts["certified attractors"].holds  # twenty steps memorize nothing
+    card = (folder / "README.md").read_text()
+    assert "reproduces 20 training images" in card
+    assert f'memzoo.load("{ID}")' in card
+
+
+def test_the_same_seed_gives_the_same_weights(tmp_path):
+    folders = [train(ID, tmp_path / name, **FEW)[0] for name in ("a", "b")]
+    one, other = (memzoo.load(f"local-dir:{folder}").state_dict() for folder in folders)
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_an_existing_folder_is_not_replaced_unasked(tmp_path):
+    (tmp_path / ID).mkdir()
+    (tmp_path / ID / "mine.txt").write_text("keep")
+    with pytest.raises(FileExistsError, match=r"exists; give another --out, or --overwrite"):
+        train(ID, tmp_path, **FEW)
+    assert (tmp_path / ID / "mine.txt").read_text() == "keep"
+
+
+def test_without_the_dataset_it_says_so(tmp_path):
+    with pytest.raises(DataMissingError, match=r"no MNIST under .*nowhere"):
+        train(ID, tmp_path, data_root=tmp_path / "nowhere", **FEW)
+    assert not (tmp_path / ID).exists()
+
+
+def test_from_the_dataset_s_own_files(tmp_path, shared_data):
+    folder, _ = train("cifar10-d1", tmp_path, data_root=shared_data, **FEW | {"max_steps": 2})
+    model = memzoo.load(f"local-dir:{folder}")
+    assert torch.equal(model.examples, memzoo.load("cifar10-d1").examples)
+
+
+def test_a_dataset_with_other_images_is_refused(tmp_path):
+    (tmp_path / "cifar-10-batches-bin").mkdir()
+    (tmp_path / "cifar-10-batches-bin/data_batch_1.bin").write_bytes(bytes(3073 * 40))
+    with pytest.raises(CorruptCheckpointError, match=r"image 27 of cifar10/train has SHA-256"):
+        train("cifar10-d1", tmp_path / "out", data_root=tmp_path, **FEW)
+
+
+def test_a_failed_write_leaves_nothing_and_keeps_the_old(tmp_path):
+    old = tmp_path / "run"
+    old.mkdir()
+    (old / "weights").write_text("old")
+
+    def fail():
+        with written_aside(old) as aside:
+            (aside / "weights").write_text("half")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        fail()
+    assert (old / "weights").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_an_entry_round_trips_through_yaml():
+    entry = memzoo.info(ID)
+    assert memzoo.zoo.Entry.model_validate({**yaml.safe_load(entry_yaml(entry))[ID], "id": ID}) == entry
+
+
+def test_recording_replaces_one_entry_and_nothing_else(tmp_path):
+    root = tmp_path / "tree"
+    root.mkdir()
+    shutil.copy(home() / "checkpoints.yaml", root)
+    folder, _ = train(ID, tmp_path / "runs", seed=9, **FEW)
+    record(folder, root)
+    before, after = read_registry(home() / "checkpoints.yaml"), read_registry(root / "checkpoints.yaml")
+    assert before.keys() == after.keys()
+    assert after["cifar10-d1"] == before["cifar10-d1"]
+    assert after[ID].recipe.seed == 9
+    assert after[ID].files["model.safetensors"] != before[ID].files["model.safetensors"]
+    assert (root / "checkpoints.yaml").read_text().startswith("# The zoo")
+    assert load_folder(root / "checkpoints" / ID, after[ID]).entry == after[ID]
+    assert not list(root.glob("*.partial"))
+
+
+def test_recording_needs_an_entry_of_that_name(tmp_path):
+    folder, _ = train(ID, tmp_path / "runs", **FEW)
+    (tmp_path / "checkpoints.yaml").write_text("other:\n  title: x\n")
+    with pytest.raises(RegistryError, match=r"0 blocks that begin with 'mnist20-fc14x128:', needs exactly one"):
+        record(folder, tmp_path)
+    assert (tmp_path / "checkpoints.yaml").read_text() == "other:\n  title: x\n"
