@@ -1,0 +1,142 @@
+"""The command line: parse arguments, call the rest.
+
+Exit status: 0 when it did what was asked, 1 when a check failed or something was missing, 2 for wrong usage.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import memzoo
+from memzoo.errors import MemzooError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except (MemzooError, FileExistsError) as error:
+        print(f"memzoo: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="memzoo", description="Memorization in overparameterized autoencoders: a zoo of trained networks."
+    )
+    parser.add_argument("--version", action="version", version=memzoo.__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run, text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text)
+        added.set_defaults(run=run)
+        return added
+
+    listing = command("list", _list, "List the checkpoints.")
+    listing.add_argument("pattern", nargs="?", default="*", help="as in a shell, e.g. 'cifar10-*'")
+    listing.add_argument("--json", action="store_true", help="entries as JSON")
+
+    about = command("info", _info, "Show the entry of a checkpoint: recipe, facts, hashes, rights.")
+    about.add_argument("id")
+    about.add_argument("--json", action="store_true", help="as JSON instead of YAML")
+
+    training = command("train", _train, "Train a checkpoint from its recipe.")
+    training.add_argument("id")
+    training.add_argument("--out", type=Path, default=Path("runs"), help="folder that receives ID/ (default: runs)")
+    training.add_argument("--seed", type=int, help="of the initial values (default: the recipe's)")
+    training.add_argument("--data", type=Path, help="where the dataset lies (default: the checkpoint's own images)")
+    training.add_argument("--overwrite", action="store_true", help="replace an existing folder")
+    training.add_argument("--record", type=Path, metavar="ROOT", help="then put it into the source tree at ROOT")
+
+    checking = command("verify", _verify, "Recompute every fact of a checkpoint from its files.")
+    checking.add_argument("id", nargs="?")
+    checking.add_argument("--all", action="store_true", help="every checkpoint")
+    checking.add_argument("--json", action="store_true", help="as JSON")
+
+    figure = command("reproduce", _reproduce, "Reproduce a figure of the paper from its checkpoint.")
+    figure.add_argument("figure", nargs="?", help="fig3b or fig7")
+    figure.add_argument("--all", action="store_true", help="every figure")
+    figure.add_argument("--out", type=Path, default=Path("reproduced"), help="folder for PNG and JSON")
+    figure.add_argument(
+        "--checkpoint", help="another checkpoint of the same kind, e.g. local-dir:runs/mnist20-fc14x128"
+    )
+    return parser
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    entries = [memzoo.info(name) for name in memzoo.list_models(arguments.pattern)]
+    if arguments.json:
+        print(json.dumps([entry.model_dump(mode="json") for entry in entries], indent=2))
+        return 0
+    width = max((len(entry.id) for entry in entries), default=0)
+    for entry in entries:
+        print(f"{entry.id:<{width}}  {entry.title}")
+    return 0
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    from memzoo.zoo.training import entry_yaml
+
+    entry = memzoo.info(arguments.id)
+    print(json.dumps(entry.model_dump(mode="json"), indent=2) if arguments.json else entry_yaml(entry), end="")
+    return 0
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from memzoo.zoo import record, train
+
+    folder, rows = train(
+        arguments.id, arguments.out, seed=arguments.seed, data_root=arguments.data, overwrite=arguments.overwrite
+    )
+    print(f"wrote {folder}; load it with memzoo.load('local-dir:{folder}')")
+    for row in rows:
+        print(f"  {row}")
+    reached = all(row.holds for row in rows)
+    if arguments.record is not None:
+        if not reached:
+            print("memzoo: not recorded, a required bound is not met.", file=sys.stderr)
+            return 1
+        record(folder, arguments.record)
+        print(f"recorded {folder.name} in {arguments.record / 'checkpoints.yaml'}")
+    return 0 if reached else 1
+
+
+def _chosen(one: str | None, everything: bool, names: list[str]) -> list[str]:
+    if (one is None) != everything:
+        print("memzoo: give one name, or --all; see --help.", file=sys.stderr)
+        raise SystemExit(2)
+    return names if everything else [one or ""]
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    results = []
+    for name in _chosen(arguments.id, arguments.all, memzoo.list_models()):
+        results.append(memzoo.verify(name))
+        if not arguments.json:
+            print(results[-1], flush=True)
+    if arguments.json:
+        content = [
+            {
+                "id": result.id,
+                "ok": result.ok,
+                "facts": [{**row.fact.model_dump(), "measured": row.measured, "ok": row.ok} for row in result.rows],
+            }
+            for result in results
+        ]
+        print(json.dumps(content, indent=2))
+    return 0 if all(result.ok for result in results) else 1
+
+
+def _reproduce(arguments: argparse.Namespace) -> int:
+    from memzoo.figures import FIGURES, reproduce
+
+    for name in _chosen(arguments.figure, arguments.all, list(FIGURES)):
+        result = reproduce(name, arguments.out, checkpoint=arguments.checkpoint)
+        print(f"{result}\n  -> {arguments.out / name}.png, {arguments.out / name}.json", flush=True)
+    return 0  # a claim that falls short is an answer, in the table and in the JSON
+
+
+if __name__ == "__main__":
+    sys.exit(main())

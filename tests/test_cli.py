@@ -1,0 +1,84 @@
+import json
+
+import pytest
+
+import memzoo
+from memzoo.cli import main
+
+
+def test_list(capsys):
+    assert main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == memzoo.list_models()
+    assert main(["list", "cifar10-*", "--json"]) == 0
+    assert [entry["id"] for entry in json.loads(capsys.readouterr().out)] == ["cifar10-d1"]
+
+
+def test_info(capsys):
+    assert main(["info", "fig7"]) == 0
+    assert capsys.readouterr().out.startswith("cifar10-d1:\n  title: ")
+    assert main(["info", "fig7", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["recipe"]["training"]["steps"] == 10000
+
+
+def test_verify(capsys):
+    assert main(["verify", "cifar10-d1", "--json"]) == 0
+    (result,) = json.loads(capsys.readouterr().out)
+    assert result["ok"]
+    assert {"measured", "ours", "paper", "ok"} <= result["facts"][0].keys()
+
+
+def test_verify_fails_with_status_1_when_a_fact_does_not_hold(capsys, monkeypatch):
+    monkeypatch.setitem(memzoo.zoo.facts.MEASURES, "eigenvalue", lambda measurements, rank: 0.5)
+    assert main(["verify", "cifar10-d1"]) == 1
+    out = capsys.readouterr().out
+    assert out.startswith("cifar10-d1: FAILED\n  FAIL largest eigenvalue")
+
+
+def test_reproduce(capsys, tmp_path):
+    assert main(["reproduce", "fig7", "--out", str(tmp_path)]) == 0
+    assert "1, 1, [< 2e-3]" in capsys.readouterr().out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fig7.json", "fig7.png"]
+
+
+def test_train_reports_what_was_not_reached(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("memzoo.zoo.training.Trainer", lambda **options: Short(options))
+    assert main(["train", "mnist20-fc14x128", "--out", str(tmp_path), "--record", str(tmp_path)]) == 1
+    captured = capsys.readouterr()
+    assert "memzoo.load('local-dir:" in captured.out
+    assert "FAIL certified attractors" in captured.out
+    assert "not recorded, a required bound is not met" in captured.err
+    assert main(["train", "mnist20-fc14x128", "--out", str(tmp_path)]) == 1
+    assert "exists; give another --out" in capsys.readouterr().err
+
+
+class Short:
+    """A trainer that makes two steps of any recipe."""
+
+    def __init__(self, options):
+        from lightning.pytorch import Trainer
+
+        quiet = {"enable_progress_bar": False, "enable_model_summary": False}
+        self.fit = Trainer(**{**options, **quiet, "max_steps": 2, "callbacks": []}).fit
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["info", "cifar-d1"], 1, "Did you mean cifar10-d1"),
+        (["verify", "nothing"], 1, "no checkpoint 'nothing'"),
+        (["reproduce", "fig8", "--out", "x"], 1, "no figure 'fig8'. Did you mean fig"),
+        (["verify"], 2, "give one name, or --all"),
+        (["verify", "cifar10-d1", "--all"], 2, "give one name, or --all"),
+        (["reproduce"], 2, "give one name, or --all"),
+        (["publich"], 2, "invalid choice: 'publich'"),
+        ([], 2, "required: COMMAND"),
+    ],
+)
+def test_wrong_usage_has_its_status_and_a_message(arguments, status, message, capsys):
+    try:
+        found = main(arguments)
+    except SystemExit as ended:
+        found = ended.code
+    assert found == status
+    assert message in capsys.readouterr().err
