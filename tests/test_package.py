@@ -1,0 +1,86 @@
+"""The package as users get it: a light import, and a wheel that works alone."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import memzoo
+from memzoo.zoo.registry import home
+
+NO_NETWORK = """
+import socket
+def refuse(*arguments, **keywords):
+    raise OSError("this test has no network")
+socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
+"""
+
+
+def run(code, cwd, **environment):
+    return subprocess.run(
+        [sys.executable, *code], cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+
+
+def test_importing_memzoo_imports_nothing_heavy(tmp_path):
+    code = "import sys, memzoo; print(sorted({'torch', 'lightning', 'pydantic', 'matplotlib'} & set(sys.modules)))"
+    assert run(["-c", code], tmp_path).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "module", ["memzoo.dynamics", "memzoo.models", "memzoo.callbacks", "memzoo.zoo", "memzoo.figures"]
+)
+def test_heavy_helpers_are_imported_only_where_they_are_used(module, tmp_path):
+    code = f"import sys, {module}; print(sorted({{'timm', 'torchvision'}} & set(sys.modules)))"
+    result = run(["-W", "ignore", "-c", code], tmp_path)
+    assert "timm" not in result.stdout, result.stderr
+
+
+def test_dynamics_need_no_lightning(tmp_path):
+    code = "import sys, memzoo.dynamics; print('lightning' in sys.modules or 'pydantic' in sys.modules)"
+    assert run(["-c", code], tmp_path).stdout.strip() == "False"
+
+
+def test_unknown_names_and_dir():
+    with pytest.raises(AttributeError, match="has no attribute 'laod'"):
+        memzoo.laod  # noqa: B018
+    assert {"load", "dynamics", "callbacks"} <= set(dir(memzoo))
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    root = home()
+    if not (root / "pyproject.toml").is_file():
+        pytest.skip("needs the source tree")
+    out = tmp_path_factory.mktemp("wheel")
+    result = run(["-m", "hatchling", "build", "-t", "wheel", "-d", str(out)], root)
+    assert result.returncode == 0, result.stderr
+    return next(out.glob("*.whl"))
+
+
+def test_the_wheel_carries_the_registry_and_the_small_checkpoints(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "memzoo/checkpoints.yaml" in names
+    assert "memzoo/data/mnist20.safetensors" in names
+    for name in memzoo.list_models():
+        assert f"memzoo/checkpoints/{name}/model.safetensors" in names
+    assert wheel.stat().st_size < 10e6
+    assert not [name for name in names if name.startswith(("tests", "docs", "examples"))]
+
+
+def test_verify_all_from_the_wheel_in_an_empty_directory_without_network(wheel, tmp_path):
+    installed, empty = tmp_path / "site", tmp_path / "empty"
+    empty.mkdir()
+    zipfile.ZipFile(wheel).extractall(installed)
+    (installed / "sitecustomize.py").write_text(NO_NETWORK)
+    where = run(["-c", "import memzoo; print(memzoo.__file__)"], empty, PYTHONPATH=str(installed))
+    assert Path(where.stdout.strip()).is_relative_to(installed)
+    result = run(["-W", "ignore", "-m", "memzoo.cli", "verify", "--all"], empty, PYTHONPATH=str(installed))
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert [line for line in result.stdout.splitlines() if not line.startswith(" ")] == [
+        f"{name}: verified" for name in memzoo.list_models()
+    ]
+    assert not list(empty.iterdir())
