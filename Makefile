@@ -12,7 +12,7 @@ help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/installed ## Train a network on 20 images, watch them become attractors, get a picture (2 minutes)
-	$(BIN)/python examples/demo.py
+	$(BIN)/python -W ignore::FutureWarning examples/demo.py # those are Lightning's own
 
 test: lint types unit docs ## Lint, types, tests with doctests and README examples, docs: what CI runs
 
@@ -40,7 +40,8 @@ clean: ## Remove the environment and everything built
 	rm -rf $(VENV) docs/_build build dist demo reproduced
 
 $(VENV)/installed: pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "memzoo needs Python 3.11 or newer: make PYTHON=python3.12")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "memzoo needs Python 3.11 or newer: make PYTHON=python3.12")'
+	@echo "Setting up $(VENV): PyTorch and the rest, a few GB, one to a few minutes ..."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -e .
 	@touch $@

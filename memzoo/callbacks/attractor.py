@@ -49,8 +49,9 @@ class AttractorCallback(Callback):
     ``attractor/residual``
         Median relative residual :math:`\|f(x) - x\| / \|x\|` of the tracked examples.
 
-    The first epoch is always measured, so that monitors find their keys, and so is the state at the end of the run
-    (in ``history`` and in the loggers; nothing can be monitored any more by then).
+    The first epoch is always measured, so that monitors find their keys, and so is the state at the end of the run. A
+    run that another callback or the user stops is over when this one hears of it: then the closing values are in
+    ``history`` and in the loggers, but no longer in ``trainer.callback_metrics``.
 
     Args:
         examples: Tracked examples (n, \*shape); else up to ``max_examples`` rows spread over the training set.
@@ -104,8 +105,7 @@ class AttractorCallback(Callback):
 
     def measure(self, module: nn.Module) -> dict[str, float]:
         """One measurement of ``module`` on the tracked examples and starts; leaves no trace on it."""
-        device = next(module.parameters()).device
-        examples, starts = self.examples.to(device), self.starts.to(device)
+        examples, starts = like_parameters(self.examples, module), like_parameters(self.starts, module)
         with evaluation_mode(module):
             f, examples = find_self_map(module, self.adapter, examples)
             starts = starts.reshape(-1, *examples.shape[1:])
@@ -141,9 +141,8 @@ class AttractorCallback(Callback):
             if data is None:
                 wide = self.max_examples or 32
                 data = rows(first_dataset(trainer.train_dataloader), wide)
-            parameter = next(pl_module.parameters())
             with evaluation_mode(pl_module):
-                f, adapted = find_self_map(pl_module, self.adapter, data.to(parameter.device))
+                f, adapted = find_self_map(pl_module, self.adapter, like_parameters(data, pl_module))
             dim = adapted[0].numel()
             if self.given_examples is None and self.max_examples is None and dim > DENSE_DIM and not has_cut(f):
                 data = data[:: math.ceil(len(data) / DENSE_EXAMPLES)]
@@ -191,7 +190,7 @@ class AttractorCallback(Callback):
             due = not self.history or (trainer.current_epoch + 1) % self.every_n_epochs == 0
         else:
             due = step >= self._next_step
-        if due:
+        if due or _ends_here(trainer):
             values = self._record(trainer, pl_module)
             bar = {"attractor/fraction", "attractor/recovered"}
             for key, value in values.items():
@@ -253,6 +252,19 @@ class AttractorCallback(Callback):
         """Go on where the checkpoint stood."""
         self.history = list(state_dict["history"])
         self._next_step = state_dict["next_step"]
+
+
+def _ends_here(trainer: Trainer) -> bool:
+    """The run is known to end with this epoch, so its closing state can still be logged and monitored."""
+    epochs = trainer.max_epochs is not None and 0 <= trainer.max_epochs <= trainer.current_epoch + 1
+    steps = 0 <= trainer.max_steps <= trainer.global_step
+    return epochs or steps or trainer.should_stop
+
+
+def like_parameters(points: Tensor, module: nn.Module) -> Tensor:
+    """Points on the device of the module's parameters, in float64 where they are."""
+    parameter = next(module.parameters(), points)
+    return points.to(parameter.device, torch.float64 if parameter.dtype == torch.float64 else torch.float32)
 
 
 def has_cut(f: nn.Module) -> bool:

@@ -60,8 +60,8 @@ class Certificates:
 def certify(
     f: Map,
     examples: Float[Tensor, "n *shape"],
-    *,
     eps: float | None = None,
+    *,
     steps: int = 1000,
     method: Method | None = None,
     memory_limit: int = 2**30,

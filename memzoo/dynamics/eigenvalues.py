@@ -115,17 +115,17 @@ def _padded(values: Tensor, width: int) -> Tensor:
     return values if values.ndim == 1 else torch.nn.functional.pad(values, (0, width - values.shape[1]))
 
 
-def compress(factors: Factors) -> tuple[Tensor, Tensor]:
-    r"""``(Q, M)``: orthonormal Q spanning the range, :math:`M = Q^T J Q` (B, k, k) with the nonzero spectrum of J."""
-    if factors.method == "dense" and factors.left.shape[-2] == factors.left.shape[-1]:  # full rank: J itself
-        return factors.right, factors.left
+def _core(factors: Factors) -> Tensor:
+    r""":math:`Q^T J Q` (B, k, k), Q an orthonormal basis of the range of J: it has the nonzero spectrum of J."""
+    if factors.left.shape[-1] == factors.left.shape[-2]:  # no range to compress to: J itself
+        return factors.left @ factors.right
     basis, triangle = torch.linalg.qr(factors.left)
-    return basis, triangle @ (factors.right @ basis)
+    return triangle @ (factors.right @ basis)
 
 
 def _spectrum_of(factors: Factors) -> Spectrum:
     left, right = factors.left, factors.right
-    _, core = compress(factors)
+    core = _core(factors)
     values, vectors = torch.linalg.eig(core)
     order = values.abs().argsort(-1, descending=True)
     values = values.gather(-1, order)

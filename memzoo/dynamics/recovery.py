@@ -51,8 +51,8 @@ def recovery_curve(
     starts: Float[Tensor, "batch *shape"],
     examples: Float[Tensor, "n *shape"],
     steps: int = 200,
-    *,
     eps: float | None = None,
+    *,
     tol: float | None = None,
     block: int = 1024,
 ) -> RecoveryCurve:

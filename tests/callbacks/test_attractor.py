@@ -169,8 +169,28 @@ def test_the_closing_state_is_measured_and_logged_however_the_run_ends(tmp_path)
         logger = CSVLogger(tmp_path, name=name)
         trainer = fit(TheirAutoencoder(), callback, logger=logger, **options)
         assert [row["step"] for row in callback.history] == [2, trainer.global_step]
+        assert trainer.callback_metrics["attractor/residual"] == pytest.approx(
+            callback.history[-1]["attractor/residual"]
+        )
         text = next((tmp_path / name).rglob("metrics.csv")).read_text()
         assert f",{trainer.global_step}," in text or f"{trainer.global_step}" in text.splitlines()[-1]
+
+
+def test_a_run_stopped_by_another_callback_is_measured(tmp_path):
+    callback = AttractorCallback(every_n_epochs=100, steps=5)
+    logger = CSVLogger(tmp_path)
+    trainer = fit(
+        TheirAutoencoder(), callback, EarlyStopping("their_loss", stopping_threshold=1e9), logger=logger, max_epochs=9
+    )
+    assert trainer.current_epoch == 1
+    callback = AttractorCallback(every_n_epochs=100, steps=5)
+    stop = EarlyStopping("their_loss", mode="max", patience=2)
+    trainer = fit(TheirAutoencoder(lr=0.0), callback, stop, logger=CSVLogger(tmp_path, name="second"), max_epochs=9)
+    assert [row["step"] for row in callback.history] == [2, trainer.global_step]
+    assert trainer.global_step < 18
+    lines = next((tmp_path / "second").rglob("metrics.csv")).read_text().splitlines()
+    residual = lines[0].split(",").index("attractor/residual")
+    assert float(lines[-1].split(",")[residual]) == pytest.approx(callback.history[-1]["attractor/residual"])
 
 
 def test_an_interrupted_run_is_measured():

@@ -34,6 +34,16 @@ def test_slow_attractor_is_polished_to_the_true_fixed_point():
     assert certificates.attractor.all()
 
 
+def test_newton_may_not_leave_the_neighbourhood_of_the_limit():
+    # a slow drift far from the only fixed point, at 5: a Newton step would jump by .17 and lower the residual
+    def drift(x):
+        return x - 1e-5 * (x**2 + 0.01) * (x - 5)
+
+    certificates = certify(drift, torch.tensor([[0.3]], dtype=torch.float64), eps=0.5)
+    assert certificates.points.item() == pytest.approx(0.3, abs=0.01)
+    assert not certificates.fixed
+
+
 @pytest.mark.parametrize("init", ["default", "xavier_uniform", "kaiming_normal"])
 def test_untrained_networks_certify_nothing_although_some_contract_everywhere(init):
     model = FullyConnected(shape=(1, 8, 8), depth=5, width=20, init=init)

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -22,6 +24,14 @@ def test_pairs_equal_a_float64_brute_force_at_every_eps(dim, eps):
     found = set(zip(rows.tolist(), columns.tolist(), strict=True))
     assert found == brute_force(points, examples, eps)
     assert 50 < len(found) < 150
+
+
+def test_a_tie_is_decided_by_the_last_bit_of_a_float64():
+    points, examples = torch.rand(40, 300), torch.rand(40, 300)
+    for point, example in zip(points, examples, strict=True):
+        eps = (point.double() - example.double()).norm().item()
+        assert len(close_pairs(point[None], example[None], eps)[0]) == 0
+        assert len(close_pairs(point[None], example[None], math.nextafter(eps, math.inf))[0]) == 1
 
 
 def test_pairs_in_small_blocks(monkeypatch):

@@ -91,6 +91,27 @@ def test_bound_covers_a_matrix_that_only_squaring_can_decide():
     assert abs(result.radius.item() - 0.5) <= result.radius_error.item() < 0.1
 
 
+def defective(value, size, coupling):
+    return value * torch.eye(size, dtype=torch.float64) + coupling * torch.ones(size - 1, dtype=torch.float64).diag(1)
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [defective(0.0, 5, 1.0), defective(0.5, 8, 0.1), defective(0.9, 2, 5.0), torch.randn(9, 9).double() / 3],
+    ids=["nilpotent", "Jordan", "transient", "random"],
+)
+def test_bound_covers_what_rounding_may_hide(matrix):
+    # every matrix that differs by rounding alone has its radius within the bound
+    basis = torch.linalg.qr(torch.randn(len(matrix), len(matrix), dtype=torch.float64)).Q
+    result = spectrum(affine(basis @ matrix @ basis.T), torch.zeros(1, len(matrix), dtype=torch.float64))
+    for _ in range(50):
+        noise = torch.randn_like(matrix)
+        moved = matrix + 1e-15 * torch.linalg.matrix_norm(matrix) * noise / torch.linalg.matrix_norm(noise)
+        radius = torch.linalg.eigvals(moved).abs().max()
+        assert abs(result.radius.item() - radius) <= result.radius_error.item()
+    assert result.radius_error.item() < 0.3
+
+
 NETWORKS = {
     "relu": (FullyConnected, {"shape": (1, 6, 6), "depth": 4, "width": 12}),
     "deep tanh": (FullyConnected, {"shape": (1, 6, 6), "depth": 9, "width": 7, "activation": "tanh"}),

@@ -39,6 +39,13 @@ def test_settled_rows_are_not_evaluated_again_and_keep_their_point():
     assert orbit.points[:, 0].tolist() == pytest.approx([1, -(0.99**50), 1], rel=1e-5)
 
 
+def test_a_slow_orbit_is_not_taken_for_settled_too_early():
+    # radius .9: what is left when the step reaches rounding is ten steps, some 2e-14
+    orbit = iterate(lambda x: 2 + 0.9 * (x - 2), torch.tensor([[3.0]], dtype=torch.float64), 1000)
+    assert orbit.converged.all()
+    assert abs(orbit.points.item() - 2) < 1e-13
+
+
 def test_divergence_is_a_label_with_the_last_finite_point():
     orbit = iterate(lambda x: x**2, torch.tensor([[10.0], [0.5]]), 200)
     assert orbit.diverged.tolist() == [True, False]

@@ -44,6 +44,12 @@ def test_freezing_settled_orbits_changes_no_decision():
     assert torch.equal(frozen.recovered_at, free.recovered_at)
 
 
+def test_a_settled_start_goes_on_counting():
+    curve = recovery_curve(torch.sign, torch.tensor([[0.3], [-2.0]]), torch.tensor([[1.0], [-1.0]]), 5, eps=0.1)
+    assert curve.rate.tolist() == [0, 1, 1, 1, 1, 1]
+    assert curve.ended_at.tolist() == [0, 1]
+
+
 def test_passing_by_counts_at_its_time_only():
     # a rotation by 90 degrees passes each of the four points every fourth step
     def f(x):

@@ -84,11 +84,16 @@ def test_linear_d1_is_linear():
     torch.testing.assert_close(model(2 * x - 3 * y), 2 * model(x) - 3 * model(y))
 
 
-def test_upsampling_is_nearest_neighbour():
-    # weights 1: the code is the sum 10; after upsampling each padded 3x3 window holds all four copies of it
-    model = D1(shape=(1, 2, 2), filters=1, init={"scheme": "constant", "value": 1.0})
-    x = torch.tensor([[[[1.0, 2], [3, 4]]]])
-    assert model(x).flatten().tolist() == [40] * 4
+def test_d1_equals_its_definition():
+    model = D1(shape=(2, 4, 4), filters=3, activation="leaky_relu", bias=True)
+    convolutions = [layer for layer in model.net if isinstance(layer, nn.Conv2d)]
+    x = y = torch.rand(5, 2, 4, 4)
+    for i, layer in enumerate(convolutions):
+        if i >= 2:  # decoder: every pixel becomes four
+            y = y.repeat_interleave(2, 2).repeat_interleave(2, 3)
+        y = nn.functional.conv2d(y, layer.weight, layer.bias, stride=2 if i < 2 else 1, padding=1)
+        y = torch.maximum(y, 0.01 * y) if i < 3 else y
+    torch.testing.assert_close(model(x), y)
 
 
 def test_d1_wants_powers_of_two():
