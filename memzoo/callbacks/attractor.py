@@ -61,7 +61,8 @@ class AttractorCallback(Callback):
         eps: Radius of recovery, L2; :func:`memzoo.dynamics.default_eps` of the examples when left out.
         steps: Iterations T.
         max_examples: Most examples to track; 32 when left out, 4 for maps above 1024 dimensions without a declared cut,
-            whose Jacobians are dense. Their spectra are then taken at 8 of the examples at most.
+            whose Jacobians are formed in full. Without a cut the logged radii are those at 8 of the examples, above
+            1024 dimensions at one; certificates are made for every tracked example in any case.
         max_starts: Most starts.
         every_n_epochs: Measure at these epochs; when left out the cadence follows ``budget``.
         budget: Share of the training time that measuring may take; turned into a number of steps after each
@@ -113,7 +114,8 @@ class AttractorCallback(Callback):
             residual = (f(examples) - examples).flatten(1).norm(dim=1) / norm
             curve = recovery_curve(f, starts, examples, self.steps, eps=self.eps)
             certificates = certify(f, examples, eps=self.eps)
-            sample = examples if has_cut(f) else examples[:: math.ceil(len(examples) / DENSE_SPECTRA)]
+            dense = DENSE_SPECTRA if examples[0].numel() <= DENSE_DIM else 1
+            sample = examples if has_cut(f) else examples[:: math.ceil(len(examples) / dense)]
             radius = spectrum(f, sample, top=1).radius
         values = (
             certificates.fraction,
