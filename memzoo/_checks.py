@@ -45,7 +45,13 @@ def check_module(f: Map) -> None:
                     "the training diverged or the file is damaged; nothing can be measured on it."
                 )
     for name, module in f.named_modules():
-        if module.training and isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)):
+        norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
+        if norm and module.running_mean is None:
+            raise ValueError(
+                f"module {name!r} ({type(module).__name__}) uses batch statistics even in eval mode, so rows interact "
+                "and there is no self-map; build it with track_running_stats=True."
+            )
+        if module.training and (norm or isinstance(module, nn.modules.dropout._DropoutNd)):
             raise ValueError(
                 f"module {name!r} ({type(module).__name__}) is in training mode, so the map is random or mixes rows; "
                 "call .eval() on the model first."

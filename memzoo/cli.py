@@ -17,7 +17,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         return arguments.run(arguments)
-    except (MemzooError, FileExistsError) as error:
+    except (MemzooError, OSError) as error:
         print(f"memzoo: {error}", file=sys.stderr)
         return 1
 
@@ -111,9 +111,16 @@ def _chosen(one: str | None, everything: bool, names: list[str]) -> list[str]:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    results = []
+    results, broken = [], False
     for name in _chosen(arguments.id, arguments.all, memzoo.list_models()):
-        results.append(memzoo.verify(name))
+        try:
+            results.append(memzoo.verify(name))
+        except MemzooError as error:  # one damaged checkpoint does not hide the others
+            if not arguments.all:
+                raise
+            print(f"{name}: FAILED\n  {error}", file=sys.stderr, flush=True)
+            broken = True
+            continue
         if not arguments.json:
             print(results[-1], flush=True)
     if arguments.json:
@@ -126,7 +133,7 @@ def _verify(arguments: argparse.Namespace) -> int:
             for result in results
         ]
         print(json.dumps(content, indent=2))
-    return 0 if all(result.ok for result in results) else 1
+    return 1 if broken or not all(result.ok for result in results) else 0
 
 
 def _reproduce(arguments: argparse.Namespace) -> int:

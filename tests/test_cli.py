@@ -4,6 +4,8 @@ import pytest
 
 import memzoo
 from memzoo.cli import main
+from memzoo.errors import CorruptCheckpointError
+from memzoo.zoo.registry import home
 
 
 def test_list(capsys):
@@ -33,6 +35,21 @@ def test_verify_fails_with_status_1_when_a_fact_does_not_hold(capsys, monkeypatc
     assert main(["verify", "cifar10-d1"]) == 1
     out = capsys.readouterr().out
     assert out.startswith("cifar10-d1: FAILED\n  FAIL largest eigenvalue")
+
+
+def test_verify_all_goes_on_after_a_damaged_checkpoint(capsys, monkeypatch):
+    verify = memzoo.verify
+
+    def damaged(name):
+        if name == "cifar10-d1":
+            raise CorruptCheckpointError("cut short")
+        return verify(name)
+
+    monkeypatch.setattr("memzoo.zoo.verify", damaged)
+    assert main(["verify", "--all"]) == 1
+    captured = capsys.readouterr()
+    assert "cifar10-d1: FAILED\n  cut short" in captured.err
+    assert "mnist20-fc14x128: verified" in captured.out
 
 
 def test_reproduce(capsys, tmp_path):
@@ -68,6 +85,7 @@ class Short:
         (["info", "cifar-d1"], 1, "Did you mean cifar10-d1"),
         (["verify", "nothing"], 1, "no checkpoint 'nothing'"),
         (["reproduce", "fig8", "--out", "x"], 1, "no figure 'fig8'. Did you mean fig"),
+        (["verify", f"local-dir:{home() / 'checkpoints/cifar10-d1'}"], 1, "has no registry entry, so there is nothing"),
         (["verify"], 2, "give one name, or --all"),
         (["verify", "cifar10-d1", "--all"], 2, "give one name, or --all"),
         (["reproduce"], 2, "give one name, or --all"),

@@ -1,8 +1,6 @@
 import importlib.util
 from pathlib import Path
 
-import pytest
-
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -14,8 +12,3 @@ def test_the_demo_runs_in_reduced_form(tmp_path, capsys):
     assert last["attractor/fraction"] > 0.5
     assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == ["history.png", "trajectories.png"]
     assert "training images are certified attractors" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
-def test_examples_start_with_what_they_show(path):
-    assert path.read_text().startswith('"""')

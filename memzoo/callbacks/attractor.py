@@ -9,21 +9,16 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 
+from memzoo._checks import check_eps, check_steps
 from memzoo.callbacks.evaluation import evaluation_mode
 from memzoo.callbacks.history import closing_table, plot_history
 from memzoo.callbacks.self_map import Adapter, find_self_map
-from memzoo.callbacks.tracked import first_dataset, matching_noise, rows
-from memzoo.dynamics import HasCut, certify, default_eps, recovery_curve, spectrum
+from memzoo.callbacks.tracked import matching_noise, rows
+from memzoo.dynamics import certify, default_eps, recovery_curve, spectrum
+from memzoo.dynamics.jacobian import cut_of
 from memzoo.errors import NonFiniteError
 
-KEYS: tuple[str, ...] = (
-    "attractor/fraction",
-    "attractor/recovered",
-    "attractor/converged",
-    "attractor/radius_median",
-    "attractor/radius_max",
-    "attractor/residual",
-)
+KEYS = ("fraction", "recovered", "converged", "radius_median", "radius_max", "residual")
 DENSE_DIM, DENSE_EXAMPLES, DENSE_SPECTRA = 1024, 4, 8
 
 
@@ -66,9 +61,11 @@ class AttractorCallback(Callback):
         max_starts: Most starts.
         every_n_epochs: Measure at these epochs; when left out the cadence follows ``budget``.
         budget: Share of the training time that measuring may take; turned into a number of steps after each
-            measurement. The first and the closing measurement are made in any case.
+            measurement. The first and the closing measurement are made in any case, and one at every epoch when
+            another callback monitors a key: it would take an old value for a new one.
         seed: Seed of the noise starts.
         verbose: Print a table at the end.
+        name: First part of the keys; two callbacks in one Trainer need two names.
 
     Raises:
         NotASelfMapError: At the start of training, when the module does not map the examples to their own shape.
@@ -88,19 +85,30 @@ class AttractorCallback(Callback):
         budget: float = 0.05,
         seed: int = 0,
         verbose: bool = True,
+        name: str = "attractor",
     ) -> None:
         if not 0 < budget <= 1:
             raise ValueError(f"budget is a share of the training time in (0, 1], got {budget}.")
         if every_n_epochs is not None and every_n_epochs < 1:
             raise ValueError(f"every_n_epochs must be at least 1, got {every_n_epochs}.")
+        if (max_examples is not None and max_examples < 1) or max_starts < 1:
+            raise ValueError(f"max_examples and max_starts must be at least 1, got {max_examples} and {max_starts}.")
+        check_steps(steps)
+        if eps is not None:
+            check_eps(eps)
         self.given_examples, self.given_starts, self.given_eps = examples, starts, eps
         self.adapter, self.steps, self.seed = self_map, steps, seed
         self.max_examples, self.max_starts = max_examples, max_starts
-        self.every_n_epochs, self.budget, self.verbose = every_n_epochs, budget, verbose
+        self.every_n_epochs, self.budget, self.verbose, self.name = every_n_epochs, budget, verbose, name
+        self.keys = tuple(f"{name}/{key}" for key in KEYS)
+        self._forget()
+
+    def _forget(self) -> None:
         self.history: list[dict[str, float]] = []
         self._next_step = 0
         self._measuring_s = 0.0
         self._loss: Tensor | None = None
+        self._training = False
 
     # What is measured -------------------------------------------------------------------------------------------------
 
@@ -110,9 +118,9 @@ class AttractorCallback(Callback):
         with evaluation_mode(module):
             f, examples = find_self_map(module, self.adapter, examples)
             starts = starts.reshape(-1, *examples.shape[1:])
-            norm = examples.flatten(1).norm(dim=1)
+            norm = examples.flatten(1).norm(dim=1).clamp(min=1e-12)
             residual = (f(examples) - examples).flatten(1).norm(dim=1) / norm
-            curve = recovery_curve(f, starts, examples, self.steps, eps=self.eps)
+            curve = recovery_curve(f, starts, examples, self.steps, eps=self.eps, tol=None)
             certificates = certify(f, examples, eps=self.eps)
             dense = DENSE_SPECTRA if examples[0].numel() <= DENSE_DIM else 1
             sample = examples if has_cut(f) else examples[:: math.ceil(len(examples) / dense)]
@@ -125,24 +133,33 @@ class AttractorCallback(Callback):
             radius.max(),
             residual.median(),
         )
-        return {key: float(value) for key, value in zip(KEYS, values, strict=True)}
+        return {key: float(value) for key, value in zip(self.keys, values, strict=True)}
 
     def _measure_or_warn(self, module: nn.Module) -> dict[str, float]:
         try:
             return self.measure(module)
         except NonFiniteError as error:
             rank_zero_warn(f"nothing is recovered from a network that is not finite: {error}")
-            return dict.fromkeys(KEYS[:3], 0.0) | dict.fromkeys(KEYS[3:], math.nan)
+            return dict.fromkeys(self.keys[:3], 0.0) | dict.fromkeys(self.keys[3:], math.nan)
+        except RuntimeError as error:
+            if not self.history:
+                raise
+            rank_zero_warn(f"a measurement failed, training goes on: {error}")  # out of memory, for one
+            return dict.fromkeys(self.keys, math.nan)
 
     # When -------------------------------------------------------------------------------------------------------------
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """A new fit starts a new history; a checkpoint to resume from is read after this."""
+        if stage == "fit":
+            self._forget()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Choose examples, starts and eps, and check that the module maps them to their own shape."""
         try:
             data = self.given_examples
             if data is None:
-                wide = self.max_examples or 32
-                data = rows(first_dataset(trainer.train_dataloader), wide)
+                data = rows(trainer.train_dataloader, self.max_examples or 32, batches=trainer.num_training_batches)
             with evaluation_mode(pl_module):
                 f, adapted = find_self_map(pl_module, self.adapter, like_parameters(data, pl_module))
             dim = adapted[0].numel()
@@ -157,15 +174,19 @@ class AttractorCallback(Callback):
             self.eps = default_eps(self.examples) if self.given_eps is None else self.given_eps
         except TypeError as error:
             raise TypeError(f"AttractorCallback could not read the tracked examples: {error}") from error
+        self._monitored = any(
+            str(getattr(callback, "monitor", None)).startswith(f"{self.name}/")
+            for callback in trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
+        )
         self._started = time.monotonic()
         self._first_step = trainer.global_step
+        self._training, self._logged = True, False
 
     def _choose_starts(self, trainer: Trainer) -> Tensor:
         if self.given_starts is not None:
             return self.given_starts.detach().cpu()
-        validation = first_dataset(trainer.val_dataloaders)
-        if validation is not None:
-            return rows(validation, self.max_starts)
+        if trainer.val_dataloaders:
+            return rows(trainer.val_dataloaders, self.max_starts)
         return matching_noise(self.examples, self.max_starts, torch.Generator().manual_seed(self.seed))
 
     def on_train_batch_end(
@@ -178,25 +199,28 @@ class AttractorCallback(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure here where the run validates, so that monitors of the validation see the value."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self._measure_if_due(trainer, pl_module)
+            self._measure_if_due(trainer, pl_module, closing=False)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure, unless the validation of this epoch just did."""
-        self._measure_if_due(trainer, pl_module)
+        self._measure_if_due(trainer, pl_module, closing=_ends_here(trainer))
 
-    def _measure_if_due(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def _measure_if_due(self, trainer: Trainer, pl_module: LightningModule, *, closing: bool) -> None:
         step = trainer.global_step
-        if self.history and self.history[-1]["step"] == step:
-            return
+        measured = bool(self.history) and self.history[-1]["step"] == step
         if self.every_n_epochs is not None:
             due = not self.history or (trainer.current_epoch + 1) % self.every_n_epochs == 0
         else:
-            due = step >= self._next_step
-        if due or _ends_here(trainer):
-            values = self._record(trainer, pl_module)
-            bar = {"attractor/fraction", "attractor/recovered"}
-            for key, value in values.items():
-                pl_module.log(key, value, prog_bar=key in bar, on_step=False, on_epoch=True, batch_size=1)
+            due = self._monitored or step >= self._next_step
+        if (due or closing) and not measured:
+            self._record(trainer, pl_module)
+        elif self._logged:
+            return
+        self._logged = True  # a resumed run goes on with the last values, so that monitors find their keys
+        for key in self.keys:
+            bar = key in self.keys[:2]
+            alone = trainer.world_size == 1
+            pl_module.log(key, self.history[-1][key], prog_bar=bar, on_epoch=True, sync_dist=not alone, batch_size=1)
 
     def _record(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, float]:
         """Measure on rank 0, tell all ranks, and settle on rank 0 when the next measurement is due."""
@@ -216,6 +240,7 @@ class AttractorCallback(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure the closing state and print the table."""
+        self._training = False
         if not self.history or self.history[-1]["step"] != trainer.global_step:
             values = self._record(trainer, pl_module)
             for logger in trainer.loggers:
@@ -225,26 +250,26 @@ class AttractorCallback(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """An interrupted run is measured too; after any other error nothing is touched."""
-        if isinstance(exception, KeyboardInterrupt) and hasattr(self, "_started"):
+        if isinstance(exception, KeyboardInterrupt) and self._training:
             self.on_train_end(trainer, pl_module)
 
     # What is kept and shown -------------------------------------------------------------------------------------------
 
     def table(self) -> str:
         """The history as text, thinned to at most a dozen lines."""
+        if not self.history:
+            return "Attractors: nothing was measured yet."
         about = f"{len(self.examples)} examples, {len(self.starts)} starts, T = {self.steps}, eps = {self.eps:.3g}"
-        return closing_table(self.history, about)
+        return closing_table(self.history, self.name, about)
 
     def plot(self) -> Any:
         """Figure of the history: attractors and recovery above, spectral radius below, against steps."""
-        return plot_history(self.history)
+        return plot_history(self.history, self.name)
 
     @property
     def state_key(self) -> str:
-        """Two callbacks of different settings can stand side by side."""
-        return self._generate_state_key(
-            eps=self.given_eps, steps=self.steps, every_n_epochs=self.every_n_epochs, seed=self.seed
-        )
+        """Two callbacks of different names can stand side by side."""
+        return self._generate_state_key(name=self.name)
 
     def state_dict(self) -> dict[str, Any]:
         """History and cadence, in plain Python."""
@@ -271,4 +296,4 @@ def like_parameters(points: Tensor, module: nn.Module) -> Tensor:
 
 def has_cut(f: nn.Module) -> bool:
     """Whether the Jacobians of ``f`` are cheap: it names its narrowest layer."""
-    return isinstance(f, HasCut) and f.cut() is not None
+    return cut_of(f) is not None

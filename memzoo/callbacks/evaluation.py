@@ -9,16 +9,32 @@ from torch import nn
 
 @contextmanager
 def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Eval mode, no gradients, full float32 products; every submodule's own mode and the precision are restored."""
+    """Eval mode, no gradients, full float32 products; every submodule's own mode and the precision are restored.
+
+    A precision set through the newer ``torch.backends.fp32_precision`` is left as the user set it.
+    """
     training = [part for part in module.modules() if part.training]
-    precision = torch.get_float32_matmul_precision()
+    precision = _matmul_precision()
     device = next((p.device.type for p in module.parameters()), "cpu")
     module.eval()
-    torch.set_float32_matmul_precision("highest")
+    convolutions = torch.backends.cudnn.allow_tf32 if precision else False
+    if precision:
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.allow_tf32 = False
     try:
         with torch.no_grad(), torch.autocast(device, enabled=False):
             yield
     finally:
-        torch.set_float32_matmul_precision(precision)
+        if precision:
+            torch.set_float32_matmul_precision(precision)
+            torch.backends.cudnn.allow_tf32 = convolutions
         for part in training:
             part.training = True
+
+
+def _matmul_precision() -> str | None:
+    """The precision of float32 products, None where the newer interface is in use: torch forbids mixing the two."""
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:
+        return None

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 from memzoo._checks import apply_map
+from memzoo.dynamics.precision import in_dtype
 from memzoo.errors import NotASelfMapError
 
 Adapter = Callable[[nn.Module, Tensor], Tensor]
@@ -23,6 +25,18 @@ class Adapted(nn.Module):
         return self.adapter(self.module, x)
 
 
+class InFloat32(nn.Module):
+    """A module of half-precision parameters, computing in float32 from copies of them."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Reconstruct a batch."""
+        return in_dtype(self.module, torch.float32)(x)
+
+
 def find_self_map(module: nn.Module, adapter: Adapter | None, examples: Tensor) -> tuple[nn.Module, Tensor]:
     """``(map, examples)`` that fit together: the module or its adapter, on the examples as they are or flattened.
 
@@ -32,6 +46,8 @@ def find_self_map(module: nn.Module, adapter: Adapter | None, examples: Tensor) 
         NotASelfMapError: Neither gives back the shape that went in.
     """
     f = module if adapter is None else Adapted(module, adapter)
+    if any(parameter.dtype in (torch.float16, torch.bfloat16) for parameter in module.parameters()):  # measured wider
+        f = InFloat32(f)
     try:
         apply_map(f, examples[:1])
     except Exception as error:

@@ -1,41 +1,61 @@
 """Examples and starts, read from a Trainer's data without disturbing it."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import IterableDataset, SequentialSampler, SubsetRandomSampler
 
 IMAGE_KEYS = ("image", "images", "img", "pixel_values", "x", "input", "inputs", "data")
 
 
-def first_dataset(loaders: Any) -> Any:
-    """The dataset of a loader, or of the first one in a list or dict of loaders; None without any."""
-    if isinstance(loaders, Mapping):
-        loaders = list(loaders.values())
-    if isinstance(loaders, (list, tuple)):
-        return first_dataset(loaders[0]) if loaders else None
-    return loaders.dataset if isinstance(loaders, DataLoader) else getattr(loaders, "dataset", None)
+def first_loader(loaders: Any) -> Any:
+    """The loader itself, or the first one in a list or dict of them."""
+    while isinstance(loaders, (Mapping, list, tuple)) and loaders:
+        loaders = next(iter(loaders.values())) if isinstance(loaders, Mapping) else loaders[0]
+    return loaders
 
 
-def rows(dataset: Any, most: int) -> Tensor:
-    """At most ``most`` inputs of a map-style dataset, evenly spread over it, as one float batch.
+def rows(loaders: Any, most: int, *, batches: float = math.inf) -> Tensor:
+    """At most ``most`` inputs of a loader's map-style dataset, evenly spread over those it visits, as one float batch.
 
     The dataset may augment at random: all global generators are put back afterwards.
+
+    Args:
+        loaders: A DataLoader, or a list or dict of them, of which the first is read.
+        most: Most inputs.
+        batches: Batches an epoch, where the trainer cuts it short.
 
     Raises:
         TypeError: The dataset has no length, or its samples hold no floating-point tensor.
     """
+    loader = first_loader(loaders)
+    dataset = getattr(loader, "dataset", None)
     if dataset is None or isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
         raise TypeError(
             f"a {type(dataset).__name__} has no rows to look up; pass the tracked examples themselves, examples=tensor."
         )
-    count = len(dataset)
-    chosen = sorted({round(i) for i in torch.linspace(0, count - 1, min(most, count)).tolist()})
+    visited = _visited(loader, len(dataset), batches)
+    places = {round(i) for i in torch.linspace(0, len(visited) - 1, min(most, len(visited))).tolist()}
+    chosen = [visited[i] for i in sorted(places)]
     with isolate_rng():
         return torch.stack([_input_of(dataset[i]).detach().clone() for i in chosen])
+
+
+def _visited(loader: Any, count: int, batches: float) -> Sequence[int]:
+    """Indices of the dataset that the loader goes through, as far as its sampler says."""
+    batch_sampler, sampler = getattr(loader, "batch_sampler", None), getattr(loader, "sampler", None)
+    if isinstance(batch_sampler, list):
+        head = batch_sampler[: None if batches == math.inf else int(batches)]
+        return sorted({int(i) for batch in head for i in batch})
+    if isinstance(sampler, SubsetRandomSampler):
+        return sorted(int(i) for i in sampler.indices)
+    if isinstance(sampler, SequentialSampler) and batches != math.inf and loader.batch_size:
+        return range(min(count, int(batches) * loader.batch_size))
+    return range(count)
 
 
 def _input_of(sample: Any) -> Tensor:

@@ -21,6 +21,7 @@ from memzoo.dynamics.orbit import SETTLED, iterate
 from memzoo.dynamics.precision import widened
 
 WIDE_STEPS = 100
+CURVATURE = 1e3  # most that the radius is taken to change, per relative distance from the point where it is computed
 POLISH = 4  # Newton steps; on a piecewise-linear map one lands on the fixed point
 
 
@@ -37,10 +38,12 @@ class Certificates:
     """L2 distance from the example to that limit."""
     residual: Float[Tensor, " n"]
     r"""L2 norm of :math:`f(x^*) - x^*` at the limit."""
+    location_error: Float[Tensor, " n"]
+    """Distance from the limit to the true fixed point, to first order: the Newton step left over."""
     radius: Float[Tensor, " n"]
     """Spectral radius at the limit; NaN where the limit is not a fixed point."""
     radius_error: Float[Tensor, " n"]
-    """Its error bound; NaN likewise."""
+    """Its error bound, with room for what it may change over the location error; NaN likewise."""
     distinct: Bool[Tensor, " n"]
     """No other example (exact duplicates aside) ends at the same point, be it near or far from it: a map that sends
     two examples to one of them has not stored two, and a constant map has stored none."""
@@ -50,7 +53,8 @@ class Certificates:
     @property
     def attractor(self) -> Bool[Tensor, " n"]:
         """Fixed point within ``eps``, distinct, radius below 1 beyond its error bound."""
-        return self.fixed & (self.offset < self.eps) & self.distinct & (self.radius + self.radius_error < 1)
+        near = self.offset + self.location_error < self.eps
+        return self.fixed & near & self.distinct & (self.radius + self.radius_error < 1)
 
     @property
     def fraction(self) -> float:
@@ -86,7 +90,7 @@ def certify(
 
     Returns:
         Cost: at most ``steps`` evaluations of f and 100 in float64, four Jacobians for each example whose orbit is
-        still moving near it, one eigensolve a *distinct* limit.
+        still moving then, one eigensolve a *distinct* limit.
 
     Raises:
         NonFiniteError: NaN or infinity in the examples or in the parameters of ``f``.
@@ -110,32 +114,37 @@ def certify(
     limit = iterate(f, examples, steps)
     wide, points = widened(f, limit.points)
     points = iterate(wide, points, min(steps, WIDE_STEPS)).points  # the fast ones are done after this, at no Jacobian
-    near = (points - examples.to(points.dtype)).flatten(1).norm(dim=1) < 1.1 * eps
-    points = _polished(f, points, near, method, 0.1 * eps, memory_limit)
+    points, step = _polished(f, points, method, 0.1 * eps, memory_limit)
     residual = _residual(wide, points)
     scale = torch.maximum(points.flatten(1).norm(dim=1), examples.flatten(1).norm(dim=1))
     fixed = residual <= _resolved(points.dtype) * scale
     offset = (points.double() - examples.double()).flatten(1).norm(dim=1)
 
-    shared = _pairwise(points) <= 1e-6 * scale[:, None]  # polished points are known far better than this
-    duplicate = _pairwise(examples) == 0
+    # two orbits share a limit when their Newton steps lead to one point; slow ones are still on their way there
+    left_over = step.norm(dim=1)
+    blur = 1e-6 * scale + 0.1 * left_over
+    shared = _pairwise(points.flatten(1) + step) <= blur[:, None] + blur
+    duplicate = _pairwise(examples.flatten(1)) == 0
     distinct = ~(shared & ~duplicate).any(1)
 
     radius = torch.full_like(offset, torch.nan)
     error = torch.full_like(offset, torch.nan)
-    first = shared.int().argmax(1)  # one eigensolve for all examples that end at one point
+    same = _pairwise(points.flatten(1)) <= 1e-9 * scale[:, None]
+    first = (same & fixed).int().argmax(1)  # one eigensolve for all examples that ended at one point
     chosen = first[fixed].unique()
     if len(chosen):
         found = spectrum(f, points[chosen], method=method, top=1, memory_limit=memory_limit)
         radius[chosen], error[chosen] = found.radius, found.radius_error
         radius, error = torch.where(fixed, radius[first], torch.nan), torch.where(fixed, error[first], torch.nan)
+    location_error = torch.maximum(left_over.double(), residual.double() / (1 - radius).abs().nan_to_num(1.0))
     return Certificates(
         points=points.to(examples.dtype),
         fixed=fixed,
         offset=offset,
         residual=residual.double(),
+        location_error=location_error,
         radius=radius,
-        radius_error=error,
+        radius_error=error + CURVATURE * location_error / scale,
         distinct=distinct,
         eps=eps,
     )
@@ -151,40 +160,50 @@ def _residual(f: Map, x: Tensor) -> Tensor:
     return torch.where(residual.isfinite(), residual, torch.inf)
 
 
-def _pairwise(x: Tensor) -> Tensor:
+def _pairwise(flat: Tensor) -> Tensor:
     """Distances between all rows, by subtraction (the number of examples is small here)."""
-    flat = x.flatten(1).double()
-    return torch.stack([(flat - row).norm(dim=1) for row in flat])
+    return torch.stack([(flat.double() - row.double()).norm(dim=1) for row in flat])
 
 
-def _polished(f: Map, points: Tensor, near: Tensor, method: Method, reach: float, memory_limit: int) -> Tensor:
-    r"""Newton's method on f(x) - x for the rows ``near`` their example, kept while it lowers the residual in ``reach``.
+def _newton_step(f: Map, x: Tensor, method: Method, memory_limit: int) -> Tensor:
+    r"""Step (B, d) of Newton's method on f(x) - x; infinite where I - J is singular.
 
     With J = L R, the step :math:`(I - LR)^{-1} r = r + L (I - RL)^{-1} R r` needs only a k x k system (Woodbury).
+    """
+    steps = []
+    for rows in blocks(f, x, method, memory_limit):
+        factors = linearise(f, x[rows], method, memory_limit)
+        gap = (widened(f, x[rows])[0](x[rows]) - x[rows]).flatten(1).to(factors.left.dtype)[:, :, None]
+        identity = torch.eye(factors.left.shape[-1], dtype=gap.dtype, device=gap.device)
+        inner, info = torch.linalg.solve_ex(identity - factors.right @ factors.left, factors.right @ gap)
+        step = (gap + factors.left @ inner).squeeze(-1)
+        step[(info != 0) | ~step.isfinite().all(1)] = torch.inf
+        steps.append(step)
+    return torch.cat(steps).to(x.dtype)
+
+
+def _polished(f: Map, points: Tensor, method: Method, reach: float, memory_limit: int) -> tuple[Tensor, Tensor]:
+    """Newton's method, row by row while it lowers the residual within ``reach``; also the step that was left undone.
+
     Newton changes basins where it may move far, so a limit that it would leave is returned as it came.
     """
     wide, points = widened(f, points)
     origin, best = points, _residual(wide, points)
+    undone = torch.zeros_like(points.flatten(1))
+    rows = torch.arange(len(points), device=points.device)
     for _ in range(POLISH):
-        unsettled = best > 2 * SETTLED * torch.finfo(points.dtype).eps * points.flatten(1).norm(dim=1)
-        rows = (near & unsettled & best.isfinite()).nonzero().flatten()
+        size = points[rows].flatten(1).norm(dim=1)
+        moving = (best[rows] > 2 * SETTLED * torch.finfo(points.dtype).eps * size) & best[rows].isfinite()
+        undone[rows[~moving]] = 0
+        rows = rows[moving]
         if not len(rows):
             break
-        trial = points.clone()
-        for part in blocks(f, points[rows], method, memory_limit):
-            block = rows[part]
-            x = points[block]
-            factors = linearise(f, x, method)
-            gap = (wide(x) - x).flatten(1).to(factors.left.dtype)[:, :, None]
-            identity = torch.eye(factors.left.shape[-1], dtype=gap.dtype, device=gap.device)
-            inner, info = torch.linalg.solve_ex(identity - factors.right @ factors.left, factors.right @ gap)
-            step = (gap + factors.left @ inner).squeeze(-1)
-            step[(info != 0) | ~step.isfinite().all(1)] = 0
-            trial[block] = x + step.reshape(x.shape).to(x.dtype)
+        step = _newton_step(f, points[rows], method, memory_limit)
+        trial = points[rows] + step.nan_to_num(posinf=0.0).reshape(-1, *points.shape[1:])
         residual = _residual(wide, trial)
-        accepted = (residual < best) & ((trial - origin).flatten(1).norm(dim=1) < reach)
-        points = torch.where(accepted.reshape(-1, *[1] * (points.ndim - 1)), trial, points)
-        best = torch.where(accepted, residual, best)
-        if not accepted.any():
-            break
-    return points
+        accepted = (residual < best[rows]) & ((trial - origin[rows]).flatten(1).norm(dim=1) < reach)
+        undone[rows[~accepted]] = step[~accepted]
+        rows, trial, residual = rows[accepted], trial[accepted], residual[accepted]
+        points, best = points.index_put((rows,), trial), best.index_put((rows,), residual)
+        undone[rows] = step[accepted]  # until the next step is known
+    return points, undone.nan_to_num(posinf=torch.finfo(points.dtype).max ** 0.25)

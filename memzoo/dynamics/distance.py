@@ -22,10 +22,13 @@ def close_pairs(
 ) -> tuple[Int[Tensor, " pairs"], Int[Tensor, " pairs"]]:
     """Indices ``(rows, columns)`` of all pairs with L2 distance below ``eps``, exact for the values given."""
     a, b = points.flatten(1), examples.flatten(1)
-    centre = b.mean(0)
+    kind = torch.float64 if a.dtype == torch.float64 else torch.float32
+    centre = b.double().mean(0)
+    near_a, near_b = a.double() - centre, b.double() - centre
+    unit = torch.maximum(near_a.abs().max(), near_b.abs().max()).clamp(min=1e-300)  # squares must not leave the range
     rows, columns = [], []
-    for start, squares, slack in _squares(a - centre, b - centre):
-        row, column = (squares - slack < eps**2).nonzero(as_tuple=True)
+    for start, squares, slack in _squares((near_a / unit).to(kind), (near_b / unit).to(kind)):
+        row, column = (~(squares - slack >= (eps / unit) ** 2)).nonzero(as_tuple=True)
         rows.append(row + start)
         columns.append(column)
     row, column = torch.cat(rows), torch.cat(columns)

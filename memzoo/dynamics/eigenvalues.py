@@ -31,7 +31,8 @@ class Spectrum:
     radius: Float[Tensor, " batch"]
     """Spectral radius, the largest modulus."""
     radius_error: Float[Tensor, " batch"]
-    """Bound on ``|radius - true radius|``, first order in the rounding errors."""
+    """Bound on ``|radius - true radius|`` for the Jacobian as computed: it covers the rounding of the products and of
+    the eigensolve, not digits that ``f`` itself loses by cancellation."""
     sigma_max: Float[Tensor, " batch"]
     """Largest singular value: the most that one step stretches, in L2."""
     condition: Float[Tensor, " batch"]
@@ -52,6 +53,7 @@ class Spectrum:
         ]
 
 
+@torch.no_grad()
 def spectrum(
     f: Map,
     x: Float[Tensor, "batch *shape"],
@@ -99,7 +101,7 @@ def spectrum(
         raise ValueError(f"top must be at least 1, got {top}.")
     method = choose_method(f, method)
     check_differentiable_self_map(*widened(f, x))
-    parts = [_spectrum_of(linearise(f, x[rows], method)) for rows in blocks(f, x, method, memory_limit)]
+    parts = [_spectrum_of(linearise(f, x[rows], method, memory_limit)) for rows in blocks(f, x, method, memory_limit)]
     width = max(part.eigenvalues.shape[1] for part in parts)
     merged = {
         field.name: torch.cat([_padded(getattr(part, field.name), width) for part in parts])
@@ -169,7 +171,8 @@ def _radius_bracket(matrix: Tensor, delta: Tensor, squarings: int = 12) -> tuple
     size_k = matrix.shape[-1]
     rounding = torch.finfo(matrix.dtype).eps * size_k
     tiny = torch.finfo(matrix.dtype).tiny
-    power, error, log_scale = matrix, delta, torch.zeros_like(delta)
+    largest = matrix.abs().amax((-2, -1)).clamp(min=tiny)  # norms of very small or large entries leave the number range
+    power, error, log_scale = matrix / largest[:, None, None], delta / largest, largest.log()
     least, most = torch.zeros_like(delta), torch.full_like(delta, torch.inf)
     for j in range(squarings + 1):
         size = (torch.linalg.matrix_norm(power) + error).clamp(min=tiny)  # at least the norm of the true A^(2^j)

@@ -1,5 +1,6 @@
 """The Jacobian of a self-map as a product of two thin factors, J = left @ right."""
 
+import inspect
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ Method = Literal["cut", "dense"]
 
 @runtime_checkable
 class HasCut(Protocol):
-    """A module that knows its narrowest layer."""
+    """A module that knows its narrowest layer by a method ``cut``."""
 
     def cut(self) -> tuple[nn.Module, nn.Module] | None:
         """``(h, g)`` with ``f(x) = g(h(x))`` and ``h(x)`` smaller than ``x``, or None where no layer is narrower.
@@ -43,7 +44,7 @@ class Factors:
 
 def cut_of(f: Map) -> tuple[nn.Module, nn.Module] | None:
     """The declared cut of ``f``, None without one."""
-    return f.cut() if isinstance(f, HasCut) else None
+    return f.cut() if isinstance(f, HasCut) and inspect.ismethod(f.cut) else None
 
 
 def choose_method(f: Map, method: Method | None) -> Method:
@@ -69,7 +70,7 @@ def blocks(f: Map, x: Tensor, method: Method, memory_limit: int) -> list[Tensor]
     return list(torch.arange(len(x), device=x.device).split(rows))
 
 
-def linearise(f: Map, x: Float[Tensor, "batch *shape"], method: Method) -> Factors:
+def linearise(f: Map, x: Float[Tensor, "batch *shape"], method: Method, memory_limit: int = 2**30) -> Factors:
     r"""Factors of :math:`J_f(x)` at each row of ``x``.
 
     Through a cut :math:`f = g \circ h`: :math:`J_f(x) = J_g(h(x)) J_h(x)`, with ``h`` linearised at ``x`` and ``g`` at
@@ -80,23 +81,26 @@ def linearise(f: Map, x: Float[Tensor, "batch *shape"], method: Method) -> Facto
     if method == "cut":
         halves = cut_of(f)
         assert halves is not None, "choose_method saw to it"
-        factors = _through(f, *halves, x.double())
-    else:
-        wide, point = widened(f, x)
-        jacobian = _jacobian(wide, point, jacrev)
-        left, right, backward = _compressed(jacobian)
-        factors = Factors(left, right, backward, "dense")
-    finite = factors.left.isfinite().flatten(1).all(1) & factors.right.isfinite().flatten(1).all(1)
-    if not finite.all():  # torch.linalg.eig on NaN can kill the process
-        row = int((~finite).nonzero()[0])
+        left, right = _through(f, *halves, x.double(), memory_limit)
+        _check_finite(left, right)
+        return Factors(left, right, left.new_zeros(len(x)), "cut")
+    wide, point = widened(f, x)
+    jacobian = _jacobian(wide, point, jacrev, memory_limit)
+    _check_finite(jacobian)
+    return Factors(*_compressed(jacobian), "dense")
+
+
+def _check_finite(*parts: Tensor) -> None:
+    """Before any factorisation: torch.linalg.eig on NaN can kill the process."""
+    finite = torch.stack([part.isfinite().flatten(1).all(1) for part in parts]).all(0)
+    if not finite.all():
         raise NonFiniteError(
-            f"the Jacobian at row {row} holds NaN or infinity: f is not differentiable there or overflows; "
-            "look at f(x) of this row."
+            f"the Jacobian at row {int((~finite).nonzero()[0])} holds NaN or infinity: f is not differentiable there "
+            "or overflows; look at f(x) of this row."
         )
-    return factors
 
 
-def _through(f: Map, h: nn.Module, g: nn.Module, x: Tensor) -> Factors:
+def _through(f: Map, h: nn.Module, g: nn.Module, x: Tensor, memory_limit: int) -> tuple[Tensor, Tensor]:
     encode, decode = in_dtype(h, torch.float64), in_dtype(g, torch.float64)
     latent = encode(x)
     whole, halves = in_dtype(f, torch.float64)(x), decode(latent)
@@ -105,20 +109,25 @@ def _through(f: Map, h: nn.Module, g: nn.Module, x: Tensor) -> Factors:
             f"cut() of {type(f).__name__} is wrong: g(h(x)) differs from f(x) by up to "
             f"{(whole - halves).abs().max():.2g}; every path must pass through the cut, skip connections too."
         )
-    right = _jacobian(encode, x, jacrev)
-    left = _jacobian(decode, latent, jacfwd)
-    return Factors(left, right, x.new_zeros(len(x)), "cut")
+    return _jacobian(decode, latent, jacfwd, memory_limit), _jacobian(encode, x, jacrev, memory_limit)
 
 
-def _jacobian(f: Map, x: Tensor, transform: Callable[..., Callable[..., Tensor]]) -> Tensor:
-    """Jacobians (B, out, in) of a map that may change the shape; f sees batches of one row."""
+def _jacobian(f: Map, x: Tensor, transform: Callable[..., Callable[..., Tensor]], memory_limit: int) -> Tensor:
+    """Jacobians (B, out, in) of a map that may change the shape; f sees batches of one row.
+
+    Reverse products are taken in chunks, reckoning with intermediate tensors of a hundred times the size of a point.
+    """
+    products = {"chunk_size": max(1, memory_limit // (8 * 100 * x.numel()))} if transform is jacrev else {}
 
     def row(flat: Tensor) -> Tensor:
         return f(flat.reshape(1, *x.shape[1:])).reshape(-1)
 
     with warnings.catch_warnings():  # torch's own forward mode uses its own deprecated torch.jit.script
         warnings.filterwarnings("ignore", category=FutureWarning, message=".*torch.jit.script")
-        return vmap(transform(row))(x.flatten(1))
+        try:
+            return vmap(transform(row, **products))(x.flatten(1))
+        except RuntimeError:  # control flow that depends on the data: one row at a time, in reverse mode
+            return torch.stack([jacrev(row)(point) for point in x.flatten(1)])
 
 
 def _compressed(jacobian: Tensor) -> tuple[Tensor, Tensor, Tensor]:

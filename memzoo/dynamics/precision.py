@@ -24,16 +24,21 @@ def in_dtype(f: Map, dtype: torch.dtype) -> Map:
     return lambda x: functional_call(module, tensors, (x,))
 
 
+@torch.no_grad()
 def widened(f: Map, x: Tensor) -> tuple[Map, Tensor]:
-    """``f`` and ``x`` in float64 where ``f`` can compute in it, else as they came.
+    """``f`` and ``x`` in float64 where ``f`` can compute in it, else as they are, in the narrower type.
 
-    A closure over float32 constants refuses a float64 input or returns float32; then the arithmetic is float32 and
-    every error bound downstream has to say so, which it reads off the dtype of the returned point.
+    Constants in float32 refuse a float64 input; a cast inside hides that the digits are lost. Then the arithmetic is
+    float32 and every error bound downstream has to say so, which it reads off the dtype of the returned point.
     """
-    if isinstance(f, nn.Module):
-        return in_dtype(f, torch.float64), x.double()
+    wide, point = in_dtype(f, torch.float64), x.double()
+    shift = 1e-3 * point.abs().max().clamp(min=1e-3) * torch.linspace(0.5, 1.0, point[0].numel(), dtype=torch.float64)
+    between = point + shift.to(point.device).reshape(point.shape[1:])  # these coordinates have digits beyond float32
     try:
-        wide = f(x.double()).dtype == torch.float64
-    except RuntimeError:
-        wide = False
-    return f, x.double() if wide else x
+        fine = wide(between)
+        resolves = fine.dtype == torch.float64 and not torch.equal(fine, wide(between.float().double()))
+    except (RuntimeError, TypeError):
+        resolves = False
+    if resolves:
+        return wide, point
+    return f, x.float() if x.dtype == torch.float64 else x

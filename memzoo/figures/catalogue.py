@@ -7,7 +7,7 @@ from memzoo.errors import UnknownCheckpointError
 from memzoo.figures import fig3b, fig7
 from memzoo.figures.reproduction import Reproduction
 from memzoo.models import Autoencoder
-from memzoo.zoo import load
+from memzoo.zoo import info, load
 from memzoo.zoo.registry import did_you_mean
 
 FIGURES: dict[str, tuple[str, Callable[[Autoencoder, str], Reproduction]]] = {
@@ -31,6 +31,10 @@ def reproduce(figure: str, out: str | Path = "reproduced", *, checkpoint: str | 
         raise UnknownCheckpointError(f"no figure {figure!r}. {did_you_mean(figure, FIGURES)}")
     standard, measure = FIGURES[figure]
     name = checkpoint or standard
-    result = measure(load(name), name)
+    model = load(name)
+    wanted = info(standard).architecture
+    if type(model).__name__ != wanted:
+        raise UnknownCheckpointError(f"{figure} is drawn from a {wanted}, and {name} is a {type(model).__name__}.")
+    result = measure(model, name)
     result.save(out)
     return result

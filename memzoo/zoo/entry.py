@@ -2,11 +2,18 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
 from memzoo.models import ARCHITECTURES, ArchitectureConfig, Config, Training
+from memzoo.zoo.facts import MEASURES
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+def _known_measure(name: str) -> str:
+    if name not in MEASURES:
+        raise ValueError(f"no measure {name!r}, there are {', '.join(MEASURES)}")
+    return name
 
 
 class Images(Config):
@@ -42,7 +49,7 @@ class Fact(Config):
     """A number that holds for the checkpoint and can be recomputed."""
 
     name: str
-    measure: str
+    measure: Annotated[str, AfterValidator(_known_measure)]
     """Name of a measure in :mod:`memzoo.zoo.facts`."""
     args: dict[str, float | int] = {}
     paper: float | str | None = None
@@ -98,7 +105,7 @@ class Entry(Config):
     hub: str | None = None
     """``org/repository@commit`` once published."""
     rights: Rights
-    id: str
+    id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]  # also the name of its folder
 
     @model_validator(mode="after")
     def _buildable(self) -> "Entry":

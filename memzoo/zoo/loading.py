@@ -48,7 +48,7 @@ def load(name: str) -> Autoencoder:
         >>> model.examples.shape, model.probes.shape
         (torch.Size([20, 1, 28, 28]), torch.Size([1000, 1, 28, 28]))
     """
-    if name.startswith(LOCAL):
+    if isinstance(name, str) and name.startswith(LOCAL):
         return load_folder(Path(name.removeprefix(LOCAL)).expanduser())
     entry = info(name)
     return load_folder(home() / "checkpoints" / entry.id, entry)
@@ -90,6 +90,12 @@ def load_folder(folder: Path, entry: Entry | None = None) -> Autoencoder:
             f"{folder / EXAMPLES} must hold 'examples' and 'probes' as uint8, got "
             f"{ {name: str(t.dtype) for name, t in images.items()} }."
         )
+    for key, found in images.items():
+        if found.shape[1:] != model.config.shape or not len(found):
+            raise CorruptCheckpointError(
+                f"{folder / EXAMPLES}: {key} are {tuple(found.shape)}, the network maps {tuple(model.config.shape)}; "
+                "the images are of another checkpoint."
+            )
     if entry is not None:
         for key, about in (("examples", entry.examples), ("probes", entry.probes)):
             check_images(Selection(about.dataset, about.split, tuple(about.positions()), images[key]), about)
@@ -138,4 +144,9 @@ def build(architecture: str, config: dict, training: dict) -> Autoencoder:
     """A model of a named architecture."""
     if architecture not in ARCHITECTURES:
         raise UnknownCheckpointError(f"no architecture {architecture!r}. {did_you_mean(architecture, ARCHITECTURES)}")
-    return ARCHITECTURES[architecture](config, training=training)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)  # the zoo's weights are float32, whatever the caller computes in
+    try:
+        return ARCHITECTURES[architecture](config, training=training)
+    finally:
+        torch.set_default_dtype(before)

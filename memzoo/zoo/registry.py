@@ -37,12 +37,32 @@ def read_registry(path: Path, _modified: int = 0) -> dict[str, Entry]:
         RegistryError: Not YAML, an unknown key, a value of the wrong kind; the message names the entry and the field.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_OnceLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RegistryError(f"{path} is not readable as YAML: {error}") from error
     if not isinstance(content, dict):
         raise RegistryError(f"{path} must map ids to entries, got {type(content).__name__}.")
-    return {id: parse_entry(id, content[id], path) for id in sorted(content, key=natural)}
+    if not all(isinstance(id, str) for id in content):
+        raise RegistryError(f"{path}: ids must be text, got {[id for id in content if not isinstance(id, str)]}.")
+    entries = {id: parse_entry(id, content[id], path) for id in sorted(content, key=natural)}
+    taken = list(entries)
+    for entry in entries.values():
+        for alias in entry.aliases:
+            if alias in taken:
+                raise RegistryError(f"{path}: alias {alias!r} of entry {entry.id!r} is the name of another; rename it.")
+            taken.append(alias)
+    return entries
+
+
+class _OnceLoader(yaml.SafeLoader):
+    """Plain YAML, no Python objects; a key that stands twice is an error, not the last one's victory."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = next((key for i, key in enumerate(keys) if key in keys[:i]), None)
+        if twice is not None:
+            raise yaml.constructor.ConstructorError(None, None, f"key {twice!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def parse_entry(id: str, content: Any, path: Path) -> Entry:
@@ -97,10 +117,12 @@ def info(id: str) -> Entry:
         UnknownCheckpointError: No such id or alias; the message names the nearest.
     """
     entries = registry()
-    for entry in entries.values():
-        if id == entry.id or id in entry.aliases:
-            return entry
-    names = [*entries, *(alias for entry in entries.values() for alias in entry.aliases)]
+    if not isinstance(id, str):
+        raise TypeError(f"a checkpoint is named by a string such as 'cifar10-d1', got {id!r}.")
+    by_name = entries | {alias: entry for entry in entries.values() for alias in entry.aliases}
+    if id in by_name:
+        return by_name[id]
+    names = list(by_name)
     raise UnknownCheckpointError(f"no checkpoint {id!r}. {did_you_mean(id, names)}")
 
 

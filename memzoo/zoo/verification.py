@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from memzoo.errors import UnknownCheckpointError
 from memzoo.models import Autoencoder
 from memzoo.zoo.entry import Fact
 from memzoo.zoo.facts import MEASURES, Measurements
@@ -65,8 +66,8 @@ def verify(name: str) -> Verification:
     """
     model = load(name)
     if model.entry is None:
-        raise ValueError(
-            f"{name} has no registry entry, so there is nothing to verify; measure it with memzoo.dynamics."
+        raise UnknownCheckpointError(
+            f"{name} has no registry entry, so there is nothing to verify it against; measure it with memzoo.dynamics."
         )
     return Verification(model.entry.id, measure_facts(model, model.entry.facts))
 
@@ -74,7 +75,4 @@ def verify(name: str) -> Verification:
 def measure_facts(model: Autoencoder, facts: list[Fact]) -> tuple[Row, ...]:
     """Each fact with its value as measured on ``model``."""
     measurements = Measurements(model)
-    unknown = [fact.measure for fact in facts if fact.measure not in MEASURES]
-    if unknown:
-        raise ValueError(f"no measure {unknown[0]!r}; there are {', '.join(MEASURES)}.")
     return tuple(Row(fact, MEASURES[fact.measure](measurements, **fact.args)) for fact in facts)

@@ -10,13 +10,14 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from memzoo.callbacks import AttractorCallback
-from memzoo.callbacks.attractor import KEYS
+from memzoo.callbacks.attractor import KEYS as NAMES
 from memzoo.data import full_batches
 from memzoo.dynamics import certify, default_eps, recovery_curve, spectrum
 from memzoo.errors import NotASelfMapError
 
 pytestmark = pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`")
 
+KEYS = tuple(f"attractor/{name}" for name in NAMES)
 IMAGES = torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(5))
 
 
@@ -172,8 +173,10 @@ def test_the_closing_state_is_measured_and_logged_however_the_run_ends(tmp_path)
         assert trainer.callback_metrics["attractor/residual"] == pytest.approx(
             callback.history[-1]["attractor/residual"]
         )
-        text = next((tmp_path / name).rglob("metrics.csv")).read_text()
-        assert f",{trainer.global_step}," in text or f"{trainer.global_step}" in text.splitlines()[-1]
+        lines = next((tmp_path / name).rglob("metrics.csv")).read_text().splitlines()
+        residual = lines[0].split(",").index("attractor/residual")
+        logged = [float(line.split(",")[residual]) for line in lines[1:] if line.split(",")[residual]]
+        assert logged == pytest.approx([row["attractor/residual"] for row in callback.history])
 
 
 def test_a_run_stopped_by_another_callback_is_measured(tmp_path):
@@ -346,9 +349,115 @@ def test_history_and_cadence_survive_a_resume(tmp_path):
     assert second.history[:1] == first.history[:1]
 
 
-def test_two_callbacks_stand_side_by_side():
-    keys = {AttractorCallback(steps=5).state_key, AttractorCallback(steps=6).state_key}
-    assert len(keys) == 2
+def test_two_callbacks_of_two_names_stand_side_by_side():
+    near, far = AttractorCallback(IMAGES, steps=2, verbose=False), AttractorCallback(IMAGES + 9, steps=2, name="far")
+    trainer = fit(TheirAutoencoder(), near, far, max_epochs=2)
+    for callback, name in ((near, "attractor"), (far, "far")):
+        assert trainer.callback_metrics[f"{name}/residual"] == pytest.approx(callback.history[-1][f"{name}/residual"])
+    assert near.history[-1]["attractor/residual"] != far.history[-1]["far/residual"]
+    assert "nan" not in far.table()
+    assert far.plot().axes
+
+
+@pytest.mark.parametrize("monitor", ["stopping", "checkpoint"])
+def test_a_monitored_key_is_measured_at_every_epoch_whatever_the_budget(monitor, tmp_path):
+    # else EarlyStopping takes one old value for many new ones
+    callback = AttractorCallback(budget=1e-6, steps=2, verbose=False)
+    other = {
+        "stopping": EarlyStopping("attractor/fraction", mode="max", patience=3),
+        "checkpoint": ModelCheckpoint(tmp_path, monitor="attractor/fraction", mode="max"),
+    }[monitor]
+    trainer = fit(TheirAutoencoder(), callback, other, max_epochs=6, enable_checkpointing=monitor == "checkpoint")
+    assert [row["epoch"] for row in callback.history] == list(range(trainer.current_epoch))
+    assert trainer.current_epoch == (4 if monitor == "stopping" else 6)
+
+
+def test_a_second_fit_starts_a_new_history():
+    callback = AttractorCallback(steps=2, verbose=False)
+    fit(TheirAutoencoder(), callback, max_epochs=2)
+    first = callback.history
+    module = TheirAutoencoder()
+    fit(module, callback, EarlyStopping("attractor/fraction", mode="max"), max_epochs=2)
+    assert [row["step"] for row in callback.history] == [2, 4]
+    assert callback.history[-1]["attractor/residual"] != first[-1]["attractor/residual"]
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+def test_a_resumed_run_finds_its_monitored_key_without_a_new_measurement(tmp_path):
+    class Unwatched(EarlyStopping):  # looks the key up by itself, so that the budget stays in force
+        def __init__(self):
+            super().__init__("their_loss", patience=100)
+
+        def on_train_epoch_end(self, trainer, pl_module):
+            seen.append(float(trainer.callback_metrics["attractor/residual"]))
+
+    seen = []
+    first = AttractorCallback(budget=1e-6, steps=2, verbose=False)
+    saver = ModelCheckpoint(dirpath=tmp_path, save_last=True)
+    fit(TheirAutoencoder(), first, saver, Unwatched(), max_epochs=2, enable_checkpointing=True)
+    second = AttractorCallback(budget=1e-6, steps=2, verbose=False)
+    options = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "log_every_n_steps": 1}
+    saver = ModelCheckpoint(dirpath=tmp_path, save_last=True)
+    trainer = Trainer(max_epochs=5, callbacks=[second, saver, Unwatched()], **options)
+    trainer.fit(TheirAutoencoder(), loader(), ckpt_path=tmp_path / "last.ckpt", weights_only=True)
+    assert [row["step"] for row in second.history] == [2, 4, 10]
+    assert len(seen) == 5
+
+
+@pytest.mark.filterwarnings("ignore:You requested to overfit but enabled training dataloader shuffling")
+@pytest.mark.filterwarnings("ignore:.*overfit_batches.*")
+def test_only_what_is_trained_on_is_tracked():
+    callback = AttractorCallback(steps=2, verbose=False)
+    fit(TheirAutoencoder(), callback, overfit_batches=1, max_epochs=1)
+    assert torch.equal(callback.examples, IMAGES[:3])
+    train, held_out = (loader(sampler=torch.utils.data.SubsetRandomSampler(half)) for half in ([0, 1, 4], [2, 3, 5]))
+    fit(TheirAutoencoder(), callback, data=train, validation=held_out, max_epochs=1)
+    assert torch.equal(callback.examples, IMAGES[[0, 1, 4]])
+    assert torch.equal(callback.starts, IMAGES[[2, 3, 5]])
+
+
+def test_validating_many_times_in_the_last_epoch_does_not_measure_each_time():
+    callback = AttractorCallback(budget=1e-6, steps=2, verbose=False)
+    data = loader(IMAGES.repeat(5, 1, 1, 1) + torch.rand(30, 1, 4, 4))
+    fit(TheirAutoencoder(), callback, data=data, validation=loader(), val_check_interval=1, max_epochs=1)
+    assert [row["step"] for row in callback.history] == [1, 10]
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "bf16-mixed", "64-true"])
+def test_other_precisions(precision):
+    callback = AttractorCallback(steps=2, verbose=False)
+    fit(Plain(), callback, precision=precision, max_epochs=1)
+    assert callback.history[-1]["attractor/radius_max"] > 0
+
+
+class Plain(TheirAutoencoder):
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.Tanh())
+        self.decoder = nn.Sequential(nn.Linear(8, 16), nn.Unflatten(1, (1, 4, 4)))
+
+
+def test_a_failure_after_the_first_measurement_does_not_end_the_run(monkeypatch):
+    callback = AttractorCallback(every_n_epochs=1, steps=2, verbose=False)
+    measure = callback.measure
+
+    def once(module):
+        if callback.history:
+            raise RuntimeError("out of memory")
+        return measure(module)
+
+    monkeypatch.setattr(callback, "measure", once)
+    with pytest.warns(UserWarning, match="a measurement failed, training goes on: out of memory"):
+        trainer = fit(TheirAutoencoder(), callback, max_epochs=3)
+    assert trainer.global_step == 6
+    assert len(callback.history) == 3
+
+
+def test_an_image_of_zeros_has_a_residual():
+    images = torch.cat([IMAGES, torch.zeros(1, 1, 4, 4)])
+    callback = AttractorCallback(images, steps=2, verbose=False)
+    fit(TheirAutoencoder(), callback, max_epochs=1)
+    assert callback.history[-1]["attractor/residual"] < 100
 
 
 def test_table_and_plot():
@@ -374,3 +483,8 @@ def test_wrong_settings():
         AttractorCallback(budget=5)
     with pytest.raises(ValueError, match=r"every_n_epochs must be at least 1, got 0"):
         AttractorCallback(every_n_epochs=0)
+    with pytest.raises(ValueError, match=r"max_examples and max_starts must be at least 1, got 0 and 200"):
+        AttractorCallback(max_examples=0)
+    with pytest.raises(ValueError, match=r"eps must be a finite number > 0"):
+        AttractorCallback(eps=-1.0)
+    assert AttractorCallback().table() == "Attractors: nothing was measured yet."

@@ -44,6 +44,33 @@ def test_newton_may_not_leave_the_neighbourhood_of_the_limit():
     assert not certificates.fixed
 
 
+@pytest.mark.parametrize("rho", [0.9, 0.985, 0.99, 0.995, 0.999, 0.9999])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_slow_orbits_to_one_global_limit_share_it(rho, dtype):
+    # the first example is the only fixed point: the others are still on their way when the iteration ends
+    centre = torch.ones(1, 2, dtype=dtype)
+    examples = torch.tensor([[1.0, 1], [3, 1], [1, 4]], dtype=dtype)
+    certificates = certify(lambda x: centre + rho * (x - centre), examples)
+    assert certificates.distinct.tolist() == [False] * 3
+    assert certificates.fraction == 0
+
+
+@pytest.mark.parametrize("gap", [2e-5, 1e-6, 1e-11])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_small_residual_far_from_the_fixed_point_is_no_certificate(gap, dtype):
+    # the only fixed point is 0, 1.4 away, and every step is tiny
+    matrix = (1 - gap) * torch.eye(2, dtype=dtype)
+    certificates = certify(lambda x: x @ matrix, torch.ones(1, 2, dtype=dtype), eps=0.05)
+    assert not certificates.attractor
+    assert certificates.location_error > 1 or gap == 1e-11
+
+
+def test_a_semistable_point_is_no_attractor():
+    # u -> u + u^2 around 1: eigenvalue exactly 1 at the fixed point, below 1 at every point to its left
+    certificates = certify(lambda x: x + (x - 1) ** 2, torch.tensor([[1 - 1e-5]], dtype=torch.float64), eps=0.05)
+    assert not certificates.attractor
+
+
 @pytest.mark.parametrize("init", ["default", "xavier_uniform", "kaiming_normal"])
 def test_untrained_networks_certify_nothing_although_some_contract_everywhere(init):
     model = FullyConnected(shape=(1, 8, 8), depth=5, width=20, init=init)
@@ -57,6 +84,11 @@ def test_constant_maps_certify_nothing_even_if_the_constant_is_an_example():
     examples = torch.rand(5, 7)
     for constant in (torch.zeros(7), examples.mean(0), examples[2]):
         assert certify(lambda x, c=constant: c.expand_as(x).to(x), examples).fraction == 0
+
+
+def test_a_single_example_that_the_map_is_constant_at_is_an_attractor():
+    # with one example nothing can be shared: the constant map does store it
+    assert certify(lambda x: torch.ones_like(x), torch.ones(1, 3)).attractor.all()
 
 
 def test_linear_projection_is_undecided_and_so_no_attractor():

@@ -42,6 +42,15 @@ def test_pairs_in_small_blocks(monkeypatch):
         assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize(
+    ("value", "eps", "dtype"), [(1e-25, 1e-24, torch.float32), (1e20, 1.0, torch.float32), (-30.0, 1.0, torch.float16)]
+)
+def test_squares_that_leave_the_number_range(value, eps, dtype):
+    points = torch.full((2, 784), value, dtype=dtype)
+    points[1] = -value
+    assert close_pairs(points, points, eps)[0].tolist() == ([0, 0, 1, 1] if eps > 28 * 2 * abs(value) else [0, 1])
+
+
 def test_pairs_far_from_the_origin():
     points = torch.tensor([[1e4, 1e4], [1e4 + 1, 1e4]])
     assert close_pairs(points, points, 0.5)[0].tolist() == [0, 1]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from memzoo.dynamics import spectrum
+from memzoo.dynamics import recovery_curve, spectrum
 from memzoo.errors import NonFiniteError, NotASelfMapError
 from memzoo.models import D1, FullyConnected
 
@@ -178,6 +178,89 @@ def test_a_float32_closure_is_measured_in_its_own_precision_and_says_so():
     result = spectrum(lambda x: x @ matrix, torch.randn(1, 2))
     assert result.radius.item() == pytest.approx(0.7)
     assert 1e-8 < result.radius_error.item() < 1e-4
+
+
+def test_arithmetic_that_is_narrower_inside_than_outside_is_found_out():
+    model = FullyConnected(shape=(9,), depth=5, width=6)
+    x = torch.rand(4, 9)
+    exact = spectrum(model, x)
+
+    class Casting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = model
+
+        def forward(self, x):
+            return self.inner(x.float() if self.inner.net[1].weight.dtype == torch.float32 else x).float()
+
+    for f in (lambda z: model(z.float()).to(z), lambda z: model(z), Casting()):
+        found = spectrum(f, x)
+        error = (found.radius - exact.radius).abs()
+        assert (error <= found.radius_error + exact.radius_error).all()
+        assert (found.radius_error > 1e-9).all()
+
+
+def test_modules_with_float32_constants_and_with_control_flow():
+    class Theirs(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight, self.constant = nn.Parameter(torch.eye(3) / 2), torch.eye(3)  # a plain tensor stays float32
+
+        def forward(self, x):
+            return x @ self.weight @ self.constant if x.abs().max() > 0.1 else x @ self.constant
+
+    result = spectrum(Theirs(), torch.tensor([[1.0, 1, 1], [0.01, 0, 0]]))
+    assert result.radius.tolist() == pytest.approx([0.5, 1])
+
+
+def test_common_names_are_not_taken_for_a_declared_cut():
+    class Theirs(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cut, self.output_layer = 2, nn.Linear(3, 3)
+
+        def forward(self, x):
+            return self.output_layer(x)
+
+    model, x = Theirs(), torch.rand(2, 3)
+    assert spectrum(model, x).method == "dense"
+    assert not recovery_curve(model, x, torch.rand(2, 3), 3).unrecoverable.any()
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e-170, 1e100])
+def test_very_small_and_very_large_jacobians(scale):
+    result = spectrum(lambda x: x * scale, torch.ones(1, 3, dtype=torch.float64))
+    assert result.radius.item() == pytest.approx(scale)
+    assert result.verdict == ["contracting" if scale < 1 else "expanding"]
+
+
+def test_results_carry_no_graph():
+    model = nn.Linear(3, 3)
+    assert not spectrum(model, torch.rand(1, 3)).radius.requires_grad
+
+
+def test_batch_statistics_without_running_ones_are_refused():
+    model = nn.Sequential(nn.BatchNorm1d(3, track_running_stats=False)).eval()
+    with pytest.raises(ValueError, match=r"'0' \(BatchNorm1d\) uses batch statistics even in eval mode"):
+        spectrum(model, torch.rand(2, 3))
+
+
+def test_a_cut_that_is_a_little_wrong_is_found_out():
+    class Shifted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encode, self.decode = nn.Linear(4, 2), nn.Linear(2, 4)
+
+        def forward(self, x):
+            return self.decode(self.encode(x)) + 1e-6 * x
+
+        def cut(self):
+            return self.encode, self.decode
+
+    with pytest.raises(
+        ValueError, match=r"cut\(\) of Shifted is wrong: g\(h\(x\)\) differs from f\(x\) by up to \d\.?\d*e-06"
+    ):
+        spectrum(Shifted(), torch.ones(2, 4))
 
 
 def test_a_wrong_cut_is_found_out():

@@ -50,6 +50,12 @@ def test_a_settled_start_goes_on_counting():
     assert curve.ended_at.tolist() == [0, 1]
 
 
+def test_a_drift_of_a_few_units_in_the_last_place_is_followed():
+    starts, examples = torch.tensor([[1.0], [2.0]]), torch.tensor([[1.0], [-1.0]])
+    curve = recovery_curve(lambda x: x * (1 - 5e-7), starts, examples, 300, eps=1e-4)
+    assert curve.rate[[0, 100, 300]].tolist() == [0.5, 0.5, 0]
+
+
 def test_passing_by_counts_at_its_time_only():
     # a rotation by 90 degrees passes each of the four points every fourth step
     def f(x):
@@ -72,6 +78,17 @@ def test_unrecoverable_is_proven_by_the_range_of_the_last_layer():
     curve = recovery_curve(model, torch.rand(20, 3), examples, 5, eps=0.5)
     assert curve.unrecoverable.tolist() == [False, True]
     assert recovery_curve(model, torch.rand(20, 3), examples, 5, eps=1.5).unrecoverable.tolist() == [False, False]
+
+
+def test_nothing_is_proven_within_the_rounding_of_the_orbits():
+    # outputs fill the plane z = 0; an example 10.0001 above it is not proven out of reach at eps = 10 in float32
+    model = FullyConnected(shape=(3,), depth=2, width=2)
+    with torch.no_grad():
+        model.output_layer().weight.copy_(torch.tensor([[1.0, 0], [0, 1], [0, 0]]))
+        model.output_layer().bias.zero_()
+    for height, proven in ((10.0001, False), (10.1, True)):
+        examples = torch.tensor([[0.0, 0, height]])
+        assert recovery_curve(model, torch.rand(5, 3), examples, 2, eps=10).unrecoverable.tolist() == [proven]
 
 
 def test_eps_below_the_resolution_is_said():

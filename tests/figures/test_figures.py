@@ -53,6 +53,11 @@ def test_trajectories_show_start_iterates_and_nearest_example():
     assert any(torch.equal(shown[7], example[0]) for example in examples)
 
 
+def test_a_checkpoint_of_another_kind_is_refused(tmp_path):
+    with pytest.raises(UnknownCheckpointError, match=r"fig3b is drawn from a FullyConnected, and cifar10-d1 is a D1"):
+        reproduce("fig3b", tmp_path, checkpoint="cifar10-d1")
+
+
 def test_unknown_figure_names_the_nearest(tmp_path):
     with pytest.raises(UnknownCheckpointError, match=r"no figure 'fig3'\. Did you mean fig3b"):
         reproduce("fig3", tmp_path)

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from memzoo.data import full_batches
-from memzoo.dynamics import HasCut, HasLinearOutput, spectrum
+from memzoo.dynamics import HasCut, spectrum
 from memzoo.errors import NotASelfMapError
 from memzoo.models import ARCHITECTURES, D1, Autoencoder, FullyConnected, Initialisation, Training, initialise
 from memzoo.models.denormals import flushes_denormals
@@ -59,7 +59,6 @@ def test_fully_connected_layers():
     assert [layer.in_features for layer in layers] == [784, *[128] * 13]
     assert len([layer for layer in model.net if isinstance(layer, nn.GELU)]) == 13
     assert all(layer.bias is None for layer in layers)
-    assert isinstance(model, HasLinearOutput)
     assert model.output_layer() is layers[-1]
 
 

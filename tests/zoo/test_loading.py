@@ -48,7 +48,9 @@ def test_unknown_id_names_the_nearest():
         UnknownCheckpointError, match=r"no checkpoint 'mnist20-fc14x182'\. Did you mean mnist20-fc14x128"
     ):
         memzoo.load("mnist20-fc14x182")
-    with pytest.raises(UnknownCheckpointError, match=r"no checkpoint '%%%'\. There are: cifar10-d1, mnist20-fc14x128"):
+    with pytest.raises(
+        UnknownCheckpointError, match=r"no checkpoint '%%%'\. There are: cifar10-d1, mnist20-fc14x128, fig7, fig3b"
+    ):
         memzoo.create("%%%")
 
 
@@ -164,6 +166,28 @@ def test_images_of_another_kind(folder):
     save_file({"examples": torch.rand(2, 1, 28, 28)}, folder / "examples.safetensors")
     with pytest.raises(CorruptCheckpointError, match=r"must hold 'examples' and 'probes' as uint8"):
         memzoo.load(f"local-dir:{folder}")
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_images_that_are_not_of_this_network(folder, count):
+    images = {"examples": torch.zeros(2, 1, 28, 28).byte(), "probes": torch.zeros(count, 1, 28, 28 - count).byte()}
+    save_file(images, folder / "examples.safetensors")
+    with pytest.raises(CorruptCheckpointError, match=r"probes are .*, the network maps \(1, 28, 28\)"):
+        memzoo.load(f"local-dir:{folder}")
+
+
+def test_the_caller_s_default_dtype_does_not_matter(monkeypatch):
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert next(memzoo.load(ID).parameters()).dtype == torch.float32
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_names_are_text():
+    with pytest.raises(TypeError, match=r"named by a string such as 'cifar10-d1', got None"):
+        memzoo.load(None)
 
 
 def test_create_is_seeded_untrained_and_leaves_the_global_generator_alone():

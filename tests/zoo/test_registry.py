@@ -44,6 +44,15 @@ def changed(tmp_path, old, new):
         ("sha256: ", "sha256: x", r"sha256.*should match pattern"),
         ("cifar10-d1:", "cifar10-d1: 3\nother:", r"entry 'cifar10-d1' must be a mapping, got int"),
         ("cifar10-d1:", "cifar10-d1: [", r"not readable as YAML"),
+        (
+            "aliases: [fig7]",
+            "aliases: [mnist20-fc14x128]",
+            r"alias 'mnist20-fc14x128' of entry 'cifar10-d1' is the name",
+        ),
+        ("  title: ", "  architecture: D1\n  title: ", r"key 'architecture' stands twice"),
+        ("cifar10-d1:", "../../etc:", r"entry '\.\./\.\./etc' does not follow the schema: id: String should match"),
+        ("cifar10-d1:", "7:", r"ids must be text, got \[7\]"),
+        ("measure: eigenvalue", "measure: eigenvalues", r"no measure 'eigenvalues', there are arrived"),
         ("dataset: cifar10", "dataset: imagenet", r"dataset: Input should be 'mnist' or 'cifar10'"),
     ],
 )
