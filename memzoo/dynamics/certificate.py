@@ -116,14 +116,15 @@ def certify(
     points = iterate(wide, points, min(steps, WIDE_STEPS)).points  # the fast ones are done after this, at no Jacobian
     points, step = _polished(f, points, method, 0.1 * eps, memory_limit)
     residual = _residual(wide, points)
-    scale = torch.maximum(points.flatten(1).norm(dim=1), examples.flatten(1).norm(dim=1))
+    scale = torch.maximum(points.flatten(1).norm(dim=1), examples.flatten(1).norm(dim=1)).clamp(min=1e-30)
     fixed = residual <= _resolved(points.dtype) * scale
     offset = (points.double() - examples.double()).flatten(1).norm(dim=1)
 
     # two orbits share a limit when their Newton steps lead to one point; slow ones are still on their way there
     left_over = step.norm(dim=1)
-    blur = 1e-6 * scale + 0.1 * left_over
-    shared = _pairwise(points.flatten(1) + step) <= blur[:, None] + blur
+    blur = 1e-6 * scale + (0.1 * left_over).clamp(max=eps)
+    target = points.flatten(1) + torch.where(step.isfinite(), step, 0.0)
+    shared = _pairwise(target) <= blur[:, None] + blur
     duplicate = _pairwise(examples.flatten(1)) == 0
     distinct = ~(shared & ~duplicate).any(1)
 
@@ -206,4 +207,4 @@ def _polished(f: Map, points: Tensor, method: Method, reach: float, memory_limit
         rows, trial, residual = rows[accepted], trial[accepted], residual[accepted]
         points, best = points.index_put((rows,), trial), best.index_put((rows,), residual)
         undone[rows] = step[accepted]  # until the next step is known
-    return points, undone.nan_to_num(posinf=torch.finfo(points.dtype).max ** 0.25)
+    return points, undone

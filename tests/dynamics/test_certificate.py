@@ -91,6 +91,20 @@ def test_a_single_example_that_the_map_is_constant_at_is_an_attractor():
     assert certify(lambda x: torch.ones_like(x), torch.ones(1, 3)).attractor.all()
 
 
+def test_an_example_at_the_origin():
+    assert certify(lambda x: 0.5 * x, torch.zeros(1, 2), eps=0.1).attractor.all()
+
+
+def test_an_undecided_example_does_not_rob_the_others():
+    # the first axis has attractors at -1 and 1; along the second the first example sits on a line of fixed points
+    def f(x):
+        return torch.stack([cubic(x[:, 0]), torch.where(x[:, 0] < 0, x[:, 1], 0.5 * x[:, 1])], 1)
+
+    certificates = certify(f, torch.tensor([[-1.0, 0.4], [1.0, 0.0]], dtype=torch.float64))
+    assert certificates.radius.tolist() == pytest.approx([1, 0.5])
+    assert certificates.attractor.tolist() == [False, True]
+
+
 def test_linear_projection_is_undecided_and_so_no_attractor():
     # every point of the span is fixed, with eigenvalue exactly 1
     basis = torch.linalg.qr(torch.randn(6, 2, dtype=torch.float64)).Q
