@@ -73,6 +73,11 @@ def main() -> None:
             lambda: looped_recovery(network, probes, examples, 200, 0.5),
             1.0,
         ),
+        "the same, orbits frozen at float32 resolution": (
+            lambda: recovery_curve(network, probes, examples, 200, eps=0.5, tol=None),
+            lambda: looped_recovery(network, probes, examples, 200, 0.5),
+            1.0,
+        ),
     }
     rows = []
     for name, (ours, plain, factor) in cases.items():
