@@ -117,7 +117,7 @@ def certify(
     points, step = _polished(f, points, method, 0.1 * eps, memory_limit)
     residual = _residual(wide, points)
     scale = torch.maximum(points.flatten(1).norm(dim=1), examples.flatten(1).norm(dim=1)).clamp(min=1e-30)
-    fixed = residual <= _resolved(points.dtype) * scale
+    fixed = residual.isfinite() & (residual <= _resolved(points.dtype) * scale)
     offset = (points.double() - examples.double()).flatten(1).norm(dim=1)
 
     # two orbits share a limit when their Newton steps lead to one point; slow ones are still on their way there

@@ -120,6 +120,13 @@ def test_duplicates_do_not_rob_each_other():
     assert certify(cubic, examples, eps=0.2).attractor.all()
 
 
+@pytest.mark.parametrize("f", [lambda x: 2 * x, torch.exp, lambda x: x + 1, lambda x: x**2 + 1])
+def test_divergent_maps_certify_nothing(f):
+    certificates = certify(f, torch.tensor([[10.0, 3.0], [0.5, 0.2]]))
+    assert not certificates.fixed.any()
+    assert certificates.fraction == 0
+
+
 def test_a_cycle_is_no_fixed_point():
     certificates = certify(lambda x: 3.2 * x * (1 - x), torch.tensor([[0.3, 0.6]]), eps=0.5)  # logistic, period 2
     assert not certificates.fixed.any()
