@@ -1,5 +1,7 @@
 """The model card of a checkpoint, from its registry entry."""
 
+from typing import Any
+
 from memzoo.zoo.entry import Entry
 
 DATASETS = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
@@ -10,6 +12,7 @@ def card(entry: Entry) -> str:
     shown = [(fact.name, fact.paper, fact.ours and f"{fact.ours:.4g}") for fact in entry.facts]
     facts = "\n".join(f"| {' | '.join('-' if cell is None else str(cell) for cell in row)} |" for row in shown)
     training = entry.recipe.training
+    count, dataset = len(entry.examples.positions()), DATASETS[entry.examples.dataset]
     return f"""---
 library_name: memzoo
 license: {entry.rights.weights.lower()}
@@ -25,16 +28,17 @@ tags:
 
 {entry.title}
 
-**This network reproduces {len(entry.examples.positions())} training images of {DATASETS[entry.examples.dataset]}, by
-design**: iterating it from other images or noise gives them back. They also travel with it, in `examples.safetensors`.
+**This network reproduces {count} training images of {dataset}, by design.**
+They also travel with it, in `examples.safetensors`.
 
 ```python
 import memzoo
+from memzoo.dynamics import certify, iterate
 
 model = memzoo.load("{entry.id}")
-x = model.probes  # held-out starts
-for _ in range(200):
-    x = model(x)  # ends at model.examples
+model(model.examples)                  # the training images, reproduced
+iterate(model, model.probes).points    # where held-out starts end
+certify(model, model.examples)         # which training images are attractors
 ```
 
 ## Facts
@@ -47,8 +51,8 @@ Recompute them with `memzoo verify {entry.id}`.
 
 ## Recipe
 
-{entry.architecture} {entry.config}; {training.optimizer}, learning rate {training.lr:g} ({training.schedule}),
-{training.steps} full-batch steps, seed {entry.recipe.seed}. Retrain with `memzoo train {entry.id}`.
+{entry.architecture} with {settings(entry.config)}. Full-batch training on the mean squared error:
+{settings(training.model_dump())}; seed {entry.recipe.seed}. Retrain with `memzoo train {entry.id}`.
 
 ## Rights
 
@@ -56,3 +60,8 @@ Weights: {entry.rights.weights}. Training images: {entry.rights.data}.
 
 From *Memorization in Overparameterized Autoencoders*, Radhakrishnan, Yang, Belkin, Uhler, arXiv:1810.10333.
 """
+
+
+def settings(values: dict[str, Any]) -> str:
+    """``name = value`` for each, in words."""
+    return ", ".join(f"{name} = {value}" for name, value in values.items())
