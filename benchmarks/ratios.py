@@ -1,93 +1,268 @@
 """Time memzoo against what one would write in plain PyTorch; every ratio is taken within one run.
 
-Prints a table and writes ``benchmarks/ratios.json``.
+Prints a table and writes ``benchmarks/ratios.json``. Needs no dataset: what is not in the zoo is trained here in a
+minute, on images that come with its checkpoints. The slow sides are timed on a few points or steps and scaled, since
+they cost the same at each. ``--quick`` leaves out what takes minutes.
 """
 
+import argparse
 import json
-import statistics
+import platform
+import resource
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import torch
-from torch.func import jacrev, vmap
+from plain import dense_spectrum, float64_recovery, looped_recovery, power_iteration
+from torch import Tensor, nn
 
 import memzoo
-from memzoo.dynamics import recovery_curve, spectrum
-from memzoo.dynamics.precision import in_dtype
+from memzoo.dynamics import census, certify, recovery_curve, spectrum
+from memzoo.models import D1, FullyConnected
+
+
+@dataclass
+class Row:
+    """One line of the table."""
+
+    case: str
+    memzoo_s: float
+    plain: str
+    plain_s: float
+    ratio: float
+    difference: str
 
 
 def seconds(run: Callable[[], object], repeats: int) -> float:
-    """Median wall time of a call, after one that does not count."""
-    run()
+    """Best wall time of a call, after one that does not count where there are several."""
+    if repeats > 1:
+        run()
     times = []
     for _ in range(repeats):
         before = time.perf_counter()
         run()
         times.append(time.perf_counter() - before)
-    return statistics.median(times)
+    return min(times)
 
 
-def dense_spectrum(model: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """Full Jacobian in float64, then all its eigenvalues."""
-    f = in_dtype(model, torch.float64)
-    flat = x.double().flatten(1)
-    jacobians = vmap(jacrev(lambda row: f(row.reshape(1, *x.shape[1:])).flatten()))(flat)
-    return torch.linalg.eigvals(jacobians).abs().amax(1)
+def compare(
+    case: str,
+    ours: Callable[[], object],
+    plain: str,
+    theirs: Callable[[], object],
+    factor: float,
+    difference: str,
+    repeats: int = 3,
+) -> Row:
+    """Time both sides, ours before and after, and print the line."""
+    first, slow, second = seconds(ours, repeats), factor * seconds(theirs, 1), seconds(ours, repeats)
+    fast = min(first, second)
+    row = Row(case, round(fast, 4), plain, round(slow, 3), round(slow / fast, 1), difference)
+    print(f"{case:<58} {fast:8.3f} s   {plain:<26} {slow:9.2f} s  {slow / fast:7.1f}x   {difference}", flush=True)
+    return row
 
 
-@torch.no_grad()
-def looped_recovery(
-    model: torch.nn.Module, starts: torch.Tensor, examples: torch.Tensor, steps: int, eps: float
-) -> list:
-    """Iterate every start and compare with exact distances at each step."""
-    rates, x = [], starts
-    for t in range(steps + 1):
-        x = model(x) if t else x
-        gaps = torch.cdist(x.flatten(1), examples.flatten(1), compute_mode="donot_use_mm_for_euclid_dist")
-        rates.append((gaps < eps).any(0).float().mean().item())
-    return rates
+def trained(model: nn.Module, images: Tensor, steps: int) -> nn.Module:
+    """Full-batch Adam with a cosine to zero."""
+    torch.manual_seed(0)
+    torch.set_flush_denormal(True)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        nn.functional.mse_loss(model(images), images).backward()
+        optimizer.step()
+        schedule.step()
+    torch.set_flush_denormal(False)
+    return model.eval().requires_grad_(False)
+
+
+class UNet(nn.Module):
+    """Five levels of stride 2, skips at 8x8 and coarser, sigmoid output: no place is narrower than the input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = [3, 32, 64, 128, 128, 128]
+        self.down = nn.ModuleList(nn.Conv2d(i, o, 3, 2, 1) for i, o in pairwise(widths))
+        sizes = [(128, 128), (256, 128), (192, 64), (64, 32), (32, 3)]
+        self.up = nn.ModuleList(nn.Conv2d(i, o, 3, 1, 1) for i, o in sizes)
+        for layer in [*self.down, *self.up]:
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Down, then up."""
+        levels = []
+        for layer in self.down:
+            x = nn.functional.leaky_relu(layer(x))
+            levels.append(x)
+        for i, layer in enumerate(self.up):
+            x = nn.functional.interpolate(x, scale_factor=2)
+            if i in (1, 2):  # at 4x4 and 8x8
+                x = torch.cat([x, levels[3 - i]], 1)
+            x = layer(x)
+            x = nn.functional.leaky_relu(x) if i < len(self.up) - 1 else x.sigmoid()
+        return x
+
+
+def largest_gap(ours: Tensor, plain: Tensor) -> str:
+    """Largest relative difference of radii, as text."""
+    return f"radius differs by {((ours[: len(plain)] - plain).abs() / plain).max():.0e}"
+
+
+def spectra(quick: bool) -> list[Row]:
+    """Spectra against dense Jacobians and against power iteration."""
+    digits, linear = memzoo.load("mnist20-fc14x128"), memzoo.load("cifar10-d1")
+    assert digits.examples is not None
+    assert digits.probes is not None
+    assert linear.examples is not None
+    images = linear.examples
+    rows = []
+
+    network = trained(FullyConnected(shape=(1, 28, 28), depth=7, width=128), digits.probes[:100], 3000)
+    points = digits.probes[:50]
+    rows.append(
+        compare(
+            "spectrum, FC 784-128x6-784, 50 points",
+            lambda: spectrum(network, points),
+            "jacrev + eigvals",
+            lambda: dense_spectrum(network, points[:10]),
+            5,
+            largest_gap(spectrum(network, points).radius, dense_spectrum(network, points[:2])),
+        )
+    )
+    rows.append(
+        compare(
+            "spectrum, FC 784-128x13-784 (mnist20-fc14x128), 20 points",
+            lambda: spectrum(digits, digits.examples),
+            "jacrev + eigvals",
+            lambda: dense_spectrum(digits, digits.examples[:10]),
+            2,
+            largest_gap(spectrum(digits, digits.examples).radius, dense_spectrum(digits, digits.examples[:2])),
+        )
+    )
+    if quick:
+        return rows
+    ten = torch.cat([images, torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))])
+    leaky = trained(D1(activation="leaky_relu", bias=True, init="xavier_uniform"), images, 300)
+    for name, model in (("linear (cifar10-d1)", linear), ("leaky", leaky)):
+        rows.append(
+            compare(
+                f"spectrum, D1 with 128 filters, {name}, 10 points",
+                lambda model=model: spectrum(model, ten),
+                "jacrev + eigvals",
+                lambda model=model: dense_spectrum(model, ten[:1]),
+                10,
+                largest_gap(spectrum(model, ten).radius, dense_spectrum(model, ten[:1])),
+                repeats=2,
+            )
+        )
+    unet = trained(UNet(), images[:1], 1000)
+    eight = ten[:8]
+    found, exact = spectrum(unet, eight), dense_spectrum(unet, eight[:2])
+    rows.append(
+        compare(
+            "spectrum, U-Net 3x32x32 without a cut, 8 points",
+            lambda: spectrum(unet, eight),
+            "jacrev + eigvals",
+            lambda: dense_spectrum(unet, eight[:1]),
+            8,
+            largest_gap(found.radius, exact),
+        )
+    )
+    rows.append(
+        compare(
+            "the same",
+            lambda: spectrum(unet, eight),
+            "100 power iterations",
+            lambda: power_iteration(unet, eight, 100),
+            1,
+            f"plain {largest_gap(power_iteration(unet, eight, 100), exact)}",
+        )
+    )
+    return rows
+
+
+def recoveries() -> list[Row]:
+    """2000 starts, 400 steps, 1000 examples, against distances by subtraction and by float64 products."""
+    network = memzoo.load("mnist20-fc14x128")
+    assert network.examples is not None
+    assert network.probes is not None
+    examples = torch.cat([network.examples, network.probes[:980]])
+    generator = torch.Generator().manual_seed(0)
+    mixing = torch.rand(1000, 1, 1, 1, generator=generator)
+    mixed = mixing * network.probes + (1 - mixing) * network.probes.roll(1, 0)
+    starts, eps, some = torch.cat([network.probes, mixed]), 0.5, 10
+    curve = recovery_curve(network, starts, examples, 400, eps=eps)
+    rows = []
+    for plain, function in (
+        ("exact cdist each step", looped_recovery),
+        ("float64 products each step", float64_recovery),
+    ):
+        reference = function(network, starts, examples, some, eps)
+        same = "R_t equal" if curve.rate[: some + 1].tolist() == reference else "R_t DIFFERS"
+        rows.append(
+            compare(
+                "recovery, 2000 starts, 1000 examples, 400 steps",
+                lambda: recovery_curve(network, starts, examples, 400, eps=eps),
+                plain,
+                lambda function=function: function(network, starts, examples, some, eps),
+                401 / (some + 1),
+                same,
+                repeats=2,
+            )
+        )
+    return rows
+
+
+MEMORY = """
+import resource, torch
+from memzoo.dynamics import recovery_curve
+from memzoo.models import FullyConnected
+torch.manual_seed(0)
+examples = torch.rand(50_000, 784)
+recovery_curve(FullyConnected(shape=(784,), depth=3, width=128), torch.rand(2_000, 784), examples, 5, eps=3.0)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+"""
+
+
+def whole_report() -> dict[str, float]:
+    """Seconds of a full report on a checkpoint, and GiB at 50,000 examples."""
+    network = memzoo.load("mnist20-fc14x128")
+    assert network.examples is not None
+    assert network.probes is not None
+    before = time.perf_counter()
+    spectrum(network, network.examples)
+    recovery_curve(network, network.probes, network.examples, 200)
+    certify(network, network.examples, directions=32)
+    print(census(network, network.probes, network.examples))
+    took = time.perf_counter() - before
+    peak = float(subprocess.run([sys.executable, "-c", MEMORY], check=True, capture_output=True, text=True).stdout)
+    print(f"full report of mnist20-fc14x128: {took:.1f} s")
+    print(f"peak memory of the recovery of 50,000 examples from 2,000 starts: {peak:.2f} GiB")
+    return {"full_report_s": round(took, 2), "peak_GiB_50000_examples": round(peak, 3)}
 
 
 def main() -> None:
     """Measure and report."""
-    network, linear = memzoo.load("mnist20-fc14x128"), memzoo.load("cifar10-d1")
-    examples, probes = network.examples, network.probes
-    assert examples is not None
-    assert probes is not None
-    assert linear.examples is not None
-    one = linear.examples[:1]
-    cases = {
-        "spectrum, FC 784-128x13-784, 20 points": (
-            lambda: spectrum(network, examples),
-            lambda: dense_spectrum(network, examples[:2]),
-            10.0,  # the slow side is timed on 2 of the 20 points
-        ),
-        "spectrum, D1 with 128 filters, 1 point": (
-            lambda: spectrum(linear, one),
-            lambda: dense_spectrum(linear, one),
-            1.0,
-        ),
-        "recovery curve, 1000 starts, 20 examples, 200 steps": (
-            lambda: recovery_curve(network, probes, examples, 200, eps=0.5),
-            lambda: looped_recovery(network, probes, examples, 200, 0.5),
-            1.0,
-        ),
-        "the same, orbits frozen at float32 resolution": (
-            lambda: recovery_curve(network, probes, examples, 200, eps=0.5, tol=None),
-            lambda: looped_recovery(network, probes, examples, 200, 0.5),
-            1.0,
-        ),
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="leave out the convolutional networks (minutes)")
+    arguments = parser.parse_args()
+    rows = [*spectra(arguments.quick), *recoveries()]
+    report = {
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "processor": platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "rows": [asdict(row) for row in rows],
+        **whole_report(),
+        "peak_GiB_this_run": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
     }
-    rows = []
-    for name, (ours, plain, factor) in cases.items():
-        repeats = 1 if "D1" in name else 3
-        fast, slow = seconds(ours, repeats), factor * seconds(plain, repeats)
-        rows.append(
-            {"case": name, "memzoo_s": round(fast, 4), "plain_s": round(slow, 4), "ratio": round(slow / fast, 1)}
-        )
-        print(f"{name:<55} {fast:8.3f} s  plain {slow:8.3f} s  {slow / fast:6.1f}x", flush=True)
-    report = {"torch": torch.__version__, "threads": torch.get_num_threads(), "rows": rows}
     Path(__file__).with_suffix(".json").write_text(json.dumps(report, indent=2) + "\n")
 
 

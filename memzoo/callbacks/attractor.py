@@ -2,6 +2,7 @@
 
 import math
 import time
+import warnings
 from typing import Any, final
 
 import torch
@@ -15,11 +16,11 @@ from memzoo.callbacks.history import closing_table, plot_history
 from memzoo.callbacks.self_map import Adapter, find_self_map
 from memzoo.callbacks.tracked import matching_noise, rows
 from memzoo.dynamics import certify, default_eps, recovery_curve, spectrum
-from memzoo.dynamics.jacobian import cut_of
+from memzoo.dynamics.jacobian import Jacobians
 from memzoo.errors import NonFiniteError
 
 KEYS = ("fraction", "recovered", "converged", "radius_median", "radius_max", "residual")
-DENSE_DIM, DENSE_EXAMPLES, DENSE_SPECTRA = 1024, 4, 8
+EXAMPLES, WIDE_EXAMPLES = 32, 8  # tracked by default; where the map is nowhere narrower than its input
 
 
 @final
@@ -55,9 +56,8 @@ class AttractorCallback(Callback):
         self_map: ``self_map(module, x)`` returns the reconstruction, where ``forward`` returns something else.
         eps: Radius of recovery, L2; :func:`memzoo.dynamics.default_eps` of the examples when left out.
         steps: Iterations T.
-        max_examples: Most examples to track; 32 when left out, 4 for maps above 1024 dimensions without a declared cut,
-            whose Jacobians are formed in full. Without a cut the logged radii are those at 8 of the examples, above
-            1024 dimensions at one; certificates are made for every tracked example in any case.
+        max_examples: Most examples to track; 32 when left out, 8 for large maps that are nowhere narrower than their
+            input, whose leading eigenvalues come from products with the Jacobian.
         max_starts: Most starts.
         every_n_epochs: Measure at these epochs; when left out the cadence follows ``budget``.
         budget: Share of the training time that measuring may take; turned into a number of steps after each
@@ -120,11 +120,13 @@ class AttractorCallback(Callback):
             starts = starts.reshape(-1, *examples.shape[1:])
             norm = examples.flatten(1).norm(dim=1).clamp(min=1e-12)
             residual = (f(examples) - examples).flatten(1).norm(dim=1) / norm
-            curve = recovery_curve(f, starts, examples, self.steps, eps=self.eps, tol=None)
+            with warnings.catch_warnings():  # while training, fixed points far from their examples are no surprise
+                warnings.filterwarnings(
+                    "ignore", message="eps = .* the distance of the fixed points", category=UserWarning
+                )
+                curve = recovery_curve(f, starts, examples, self.steps, eps=self.eps, tol=None)
             certificates = certify(f, examples, eps=self.eps)
-            dense = DENSE_SPECTRA if examples[0].numel() <= DENSE_DIM else 1
-            sample = examples if has_cut(f) else examples[:: math.ceil(len(examples) / dense)]
-            radius = spectrum(f, sample, top=1).radius
+            radius = spectrum(f, examples, top=1).radius
         values = (
             certificates.fraction,
             curve.rate[-1],
@@ -159,15 +161,16 @@ class AttractorCallback(Callback):
         try:
             data = self.given_examples
             if data is None:
-                data = rows(trainer.train_dataloader, self.max_examples or 32, batches=trainer.num_training_batches)
+                most = self.max_examples or EXAMPLES
+                data = rows(trainer.train_dataloader, most, batches=trainer.num_training_batches)
             with evaluation_mode(pl_module):
                 f, adapted = find_self_map(pl_module, self.adapter, like_parameters(data, pl_module))
-            dim = adapted[0].numel()
-            if self.given_examples is None and self.max_examples is None and dim > DENSE_DIM and not has_cut(f):
-                data = data[:: math.ceil(len(data) / DENSE_EXAMPLES)]
-                rank_zero_warn(
-                    f"{type(pl_module).__name__} declares no cut(), so its {dim} x {dim} Jacobians are formed in full: "
-                    f"only {len(data)} examples are tracked; set max_examples to track more."
+            chosen = self.given_examples is not None or self.max_examples is not None
+            if not chosen and len(data) > WIDE_EXAMPLES and Jacobians(f, adapted, None, 2**30).method == "arnoldi":
+                data = data[:: math.ceil(len(data) / WIDE_EXAMPLES)]
+                rank_zero_info(
+                    f"{type(pl_module).__name__} is nowhere narrower than its {adapted[0].numel()} inputs, so that "
+                    f"measuring is slower: {len(data)} examples are tracked; set max_examples to track more."
                 )
             self.examples = data.detach().cpu()
             self.starts = self._choose_starts(trainer)
@@ -292,8 +295,3 @@ def like_parameters(points: Tensor, module: nn.Module) -> Tensor:
     """Points on the device of the module's parameters, in float64 where they are."""
     parameter = next(module.parameters(), points)
     return points.to(parameter.device, torch.float64 if parameter.dtype == torch.float64 else torch.float32)
-
-
-def has_cut(f: nn.Module) -> bool:
-    """Whether the Jacobians of ``f`` are cheap: it names its narrowest layer."""
-    return cut_of(f) is not None

@@ -1,155 +1,334 @@
-"""The Jacobian of a self-map as a product of two thin factors, J = left @ right."""
+"""Jacobians of a self-map as products of thin factors, checked against the map itself."""
 
-import inspect
+import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
-from torch.func import jacfwd, jacrev, vmap
+from jaxtyping import Bool, Float
+from torch import Tensor, fx
+from torch.func import jacfwd, jacrev, jvp, vjp, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from memzoo._checks import apply_map
 from memzoo._types import Map
-from memzoo.dynamics.precision import in_dtype, widened
+from memzoo.dynamics.arnoldi import MOST
+from memzoo.dynamics.cut import Anatomy, anatomy, declared_cut, narrow_enough
+from memzoo.dynamics.precision import in_dtype, tensors_of, widened
+from memzoo.dynamics.program import traced
 from memzoo.errors import NonFiniteError
 
-Method = Literal["cut", "dense"]
-
-
-@runtime_checkable
-class HasCut(Protocol):
-    """A module that knows its narrowest layer by a method ``cut``."""
-
-    def cut(self) -> tuple[nn.Module, nn.Module] | None:
-        """``(h, g)`` with ``f(x) = g(h(x))`` and ``h(x)`` smaller than ``x``, or None where no layer is narrower.
-
-        Every path from input to output must pass through ``h(x)``; skip connections count.
-        """
-        ...
+Method = Literal["cut", "arnoldi", "dense"]
+TINY = 256  # below this dimension the full Jacobian is cheapest
 
 
 @dataclass(frozen=True)
 class Factors:
-    """``J(x) = left @ right`` at each point, in the precision that the map allows."""
+    r"""``J(x) = outer_left @ left @ right @ outer_right`` at each point; a factor that is None is the identity."""
 
-    left: Float[Tensor, "batch dim rank"]
-    right: Float[Tensor, "batch rank dim"]
-    backward: Float[Tensor, " batch"]
-    """Frobenius norm of what the factors leave out of the Jacobian."""
-    method: Method
+    left: Float[Tensor, "batch s k"]
+    right: Float[Tensor, "batch k p"] | None
+    outer_left: Float[Tensor, "dim s"] | None
+    """Orthonormal columns, the same at every point."""
+    outer_right: Float[Tensor, "p dim"] | None
+    """Orthonormal rows, the same at every point."""
+    finite: Bool[Tensor, " batch"]
+    """False where the Jacobian holds NaN or infinity; its factors are zero there."""
 
+    def inward(self, v: Float[Tensor, "batch dim m"]) -> Float[Tensor, "batch k m"]:
+        """From the space to the cut."""
+        for factor in (self.outer_right, self.right):
+            v = v if factor is None else factor @ v
+        return v
 
-def cut_of(f: Map) -> tuple[nn.Module, nn.Module] | None:
-    """The declared cut of ``f``, None without one."""
-    return f.cut() if isinstance(f, HasCut) and inspect.ismethod(f.cut) else None
+    def outward(self, z: Float[Tensor, "batch k m"]) -> Float[Tensor, "batch dim m"]:
+        """From the cut back to the space: J v is ``outward(inward(v))``."""
+        z = self.left @ z
+        return z if self.outer_left is None else self.outer_left @ z
 
+    def pull(self, u: Float[Tensor, "batch dim m"]) -> Float[Tensor, "batch dim m"]:
+        """J^T u."""
+        for factor in (self.outer_left, self.left, self.right, self.outer_right):
+            u = u if factor is None else factor.mT @ u
+        return u
 
-def choose_method(f: Map, method: Method | None) -> Method:
-    """``method`` where one is given and possible, else the cheapest that is exact for ``f``."""
-    if method not in (None, "cut", "dense"):
-        raise ValueError(f"method must be 'cut', 'dense' or None (choose), got {method!r}.")
-    has_cut = cut_of(f) is not None
-    if method == "cut" and not has_cut:
-        raise ValueError(
-            f"method='cut' needs a module whose cut() returns its two halves, and {type(f).__name__} has none "
-            "narrower than its input; use method='dense'."
-        )
-    return method or ("cut" if has_cut else "dense")
-
-
-@torch.no_grad()
-def blocks(f: Map, x: Tensor, method: Method, memory_limit: int) -> list[Tensor]:
-    """Row indices of ``x`` in blocks whose factors, tangents and bases fit into ``memory_limit`` bytes of float64."""
-    rank = dim = x[0].numel()
-    if method == "cut" and (halves := cut_of(f)) is not None:
-        rank = in_dtype(halves[0], x.dtype)(x[:1]).numel()
-    rows = max(1, memory_limit // (8 * 6 * dim * rank))
-    return list(torch.arange(len(x), device=x.device).split(rows))
+    def core(self) -> Float[Tensor, "batch k k"]:
+        """A matrix with the nonzero eigenvalues of the Jacobian."""
+        core = self.left if self.outer_left is None else self.outer_left @ self.left
+        return self.inward(core)
 
 
-def linearise(f: Map, x: Float[Tensor, "batch *shape"], method: Method, memory_limit: int = 2**30) -> Factors:
-    r"""Factors of :math:`J_f(x)` at each row of ``x``.
+class Jacobians:
+    """The Jacobians of one map: chooses once how they are formed, then forms them a block of points at a time.
 
-    Through a cut :math:`f = g \circ h`: :math:`J_f(x) = J_g(h(x)) J_h(x)`, with ``h`` linearised at ``x`` and ``g`` at
-    ``h(x)``, so the product is the Jacobian at every point and not only at fixed points. k forward and k reverse
-    products for a cut of size k. Dense: d reverse products; a Jacobian of low rank (any bottleneck that was not
-    declared) is then compressed to its range, and ``backward`` holds what that left out.
+    Args:
+        f: Self-map.
+        x: Points; the first shows the shape, type and device.
+        method: ``"cut"``, ``"arnoldi"`` or ``"dense"``; None chooses.
+        memory_limit: Bytes for the factors and tangents in work at one time.
+        differentiable: Keep the graph to the parameters of ``f``.
     """
-    if method == "cut":
-        halves = cut_of(f)
-        assert halves is not None, "choose_method saw to it"
-        left, right = _through(f, *halves, x.double(), memory_limit)
-        _check_finite(left, right)
-        return Factors(left, right, left.new_zeros(len(x)), "cut")
-    wide, point = widened(f, x)
-    jacobian = _jacobian(wide, point, jacrev, memory_limit)
-    _check_finite(jacobian)
-    return Factors(*_compressed(jacobian), "dense")
 
+    def __init__(
+        self, f: Map, x: Tensor, method: Method | None, memory_limit: int, *, differentiable: bool = False
+    ) -> None:
+        if method not in (None, "cut", "arnoldi", "dense"):
+            raise ValueError(f"method must be 'cut', 'arnoldi', 'dense' or None (choose), got {method!r}.")
+        self.f, self.memory_limit, self.differentiable = f, memory_limit, differentiable
+        self.wide, points = widened(f, x)
+        if differentiable and points.dtype == torch.float64:
+            self.wide = in_dtype(f, torch.float64, detach=False)
+        self.dtype, self.shape, self.dim = points.dtype, points.shape[1:], points[0].numel()
+        self.declared = declared_cut(f)
+        self.anatomy = self._traced(points[:1]) if method != "dense" or self.dim > TINY else None
+        self.method: Method = method or self._cheapest(points[:1])
+        if method == "cut" and self._width(points[:1]) is None:
+            raise ValueError(
+                f"method='cut' needs a map that is narrower somewhere than its input; {type(f).__name__} is not, or it "
+                "cannot be traced and has no method cut() that returns its halves; use method='arnoldi' or 'dense'."
+            )
 
-def _check_finite(*parts: Tensor) -> None:
-    """Before any factorisation: torch.linalg.eig on NaN can kill the process."""
-    finite = torch.stack([part.isfinite().flatten(1).all(1) for part in parts]).all(0)
-    if not finite.all():
-        raise NonFiniteError(
-            f"the Jacobian at row {int((~finite).nonzero()[0])} holds NaN or infinity: f is not differentiable there "
-            "or overflows; look at f(x) of this row."
-        )
+    def _constants(self) -> dict[str, Tensor]:
+        found = tensors_of(self.f)
+        if not self.differentiable:
+            found = {name: tensor.detach() for name, tensor in found.items()}
+        return {
+            name: tensor.to(self.dtype) if tensor.is_floating_point() and self.dtype == torch.float64 else tensor
+            for name, tensor in found.items()
+        }
 
+    def _traced(self, row: Tensor, *, afresh: bool = False) -> Anatomy | None:
+        program = traced(self.f, row.detach(), self._constants(), afresh=afresh)
+        return None if program is None else anatomy(program)
 
-def _through(f: Map, h: nn.Module, g: nn.Module, x: Tensor, memory_limit: int) -> tuple[Tensor, Tensor]:
-    encode, decode = in_dtype(h, torch.float64), in_dtype(g, torch.float64)
-    latent = encode(x)
-    whole, halves = in_dtype(f, torch.float64)(x), decode(latent)
-    if not torch.allclose(whole, halves, rtol=1e-9, atol=1e-12, equal_nan=True):
-        raise ValueError(
-            f"cut() of {type(f).__name__} is wrong: g(h(x)) differs from f(x) by up to "
-            f"{(whole - halves).abs().max():.2g}; every path must pass through the cut, skip connections too."
-        )
-    return _jacobian(decode, latent, jacfwd, memory_limit), _jacobian(encode, x, jacrev, memory_limit)
+    def _width(self, row: Tensor) -> int | None:
+        """Numbers that cross the narrowest cut known, None where it is no narrower than the input."""
+        widths = [self.dim]
+        if self.anatomy is not None:
+            widths.append(self.anatomy.size)
+        if self.declared is not None:
+            with torch.no_grad():
+                widths.append(in_dtype(self.declared[0], self.dtype)(row).numel())
+        return min(widths) if min(widths) < self.dim else None
 
+    def _cheapest(self, row: Tensor) -> Method:
+        width = self._width(row)
+        if width is not None and narrow_enough(width, self.dim):
+            return "cut"
+        return "dense" if self.dim <= TINY else "arnoldi"
 
-def _jacobian(f: Map, x: Tensor, transform: Callable[..., Callable[..., Tensor]], memory_limit: int) -> Tensor:
-    """Jacobians (B, out, in) of a map that may change the shape; f sees batches of one row.
+    @property
+    def affine(self) -> bool:
+        """One Jacobian serves all points."""
+        return self.anatomy is not None and self.anatomy.affine
 
-    Reverse products are taken in chunks, reckoning with intermediate tensors of a hundred times the size of a point.
-    """
-    products = {"chunk_size": max(1, memory_limit // (8 * 100 * x.numel()))} if transform is jacrev else {}
+    def blocks(self, x: Tensor) -> Iterator[Tensor]:
+        """Row indices of ``x`` in blocks whose work fits into the memory limit."""
+        widest = 0 if self.anatomy is None else self.anatomy.program.widest
+        if self.method == "arnoldi":  # basis and images, and what the graph holds
+            numbers = 2 * MOST * self.dim + 40 * widest
+        elif self.method == "cut":
+            numbers = 6 * (self._width(x[:1].to(self.dtype)) or self.dim) * max(self.dim, widest)
+        else:
+            numbers = 6 * self.dim**2
+        return iter(torch.arange(len(x), device=x.device).split(max(1, self.memory_limit // (8 * numbers))))
 
-    def row(flat: Tensor) -> Tensor:
-        return f(flat.reshape(1, *x.shape[1:])).reshape(-1)
+    # Through a cut, or in full ----------------------------------------------------------------------------------------
 
-    with warnings.catch_warnings():  # torch's own forward mode uses its own deprecated torch.jit.script
-        warnings.filterwarnings("ignore", category=FutureWarning, message=".*torch.jit.script")
+    def factors(self, x: Float[Tensor, "batch *shape"]) -> Factors:
+        r"""Factors at each row of ``x``, verified by one reverse product of the map itself.
+
+        With :math:`f = g \circ h`: :math:`J_f(x) = J_g(h(x)) J_h(x)`, ``h`` linearised at ``x`` and ``g`` at ``h(x)``,
+        so the product is the Jacobian at every point and not only at fixed points.
+        """
+        x = x.to(self.dtype)
+        if self.method == "cut":
+            for attempt in self._cuts(x[:1]):
+                factors = attempt(x)
+                if self._holds(factors, x):
+                    return factors
+            if self.declared is not None:
+                self._refuse(x)
+        return _finite_only(self._jacobian(self._row(self.wide), x.flatten(1), jacrev))
+
+    def _cuts(self, row: Tensor) -> Iterator[Callable[[Tensor], Factors]]:
+        """Ways through a cut, the narrowest first; a trace that fails is made once more, should the module be new."""
+        width = self._width(row)
+        if self.anatomy is not None and self.anatomy.size == width:
+            yield self._through_trace
+            self.anatomy = self._traced(row, afresh=True)
+            if self.anatomy is not None and self.anatomy.size < self.dim:
+                yield self._through_trace
+            self.anatomy = None
+        if self.declared is not None:
+            yield self._through_declared
+
+    def _through_trace(self, x: Tensor) -> Factors:
+        plan = self.anatomy
+        assert plan is not None
+        program, constants = plan.program, self._constants()
+        x = x[:1] if plan.affine else x
+        entry = plan.entry if (program.size(plan.entry) or 0) <= 2 * plan.size else program.source
+        exit_ = plan.exit if (program.size(plan.exit) or 0) <= 2 * plan.size else program.target
+
+        def stretch(sources: Sequence[fx.Node], targets: Sequence[fx.Node]) -> Map:
+            """One row of flat numbers to one row of flat numbers."""
+            run, shapes = program.run(constants, sources, targets), [program.shape(node) for node in sources]
+
+            def flat(row: Tensor) -> Tensor:
+                parts = row.split([math.prod(shape) for shape in shapes])
+                values = run(*(part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)))
+                return torch.cat([value.reshape(-1) for value in values])
+
+            return flat
+
+        inward, outward = stretch([program.source], [entry]), stretch([exit_], [program.target])
+        points = x.flatten(1)
+        entered = vmap(inward)(points)
+        outer_right = None if entry is program.source else self._jacobian(inward, points[:1], jacrev)[0]
+        right, waist = None, entered
+        if plan.waist != (entry,):
+            narrowing = stretch([entry], plan.waist)
+            waist, right = vmap(narrowing)(entered), self._jacobian(narrowing, entered, jacrev)
+        widening = stretch(plan.waist, [exit_])
+        if plan.waist == (exit_,):
+            left = torch.eye(waist.shape[1], dtype=x.dtype, device=x.device).expand(len(x), -1, -1)
+        else:
+            left = self._jacobian(widening, waist, jacfwd)
+        outer_left = None
+        if exit_ is not program.target:
+            outer_left = self._jacobian(outward, vmap(widening)(waist)[:1], jacfwd)[0]
+        return _finite_only(left, right, outer_left, outer_right)
+
+    def _through_declared(self, x: Tensor) -> Factors:
+        assert self.declared is not None
+        encode, decode = (in_dtype(half, self.dtype, detach=not self.differentiable) for half in self.declared)
+        latent = encode(x)
+
+        def widening(row: Tensor) -> Tensor:
+            return decode(row.reshape(1, *latent.shape[1:])).reshape(-1)
+
+        left = self._jacobian(widening, latent.flatten(1), jacfwd)
+        return _finite_only(left, self._jacobian(self._row(encode), x.flatten(1), jacrev))
+
+    def _row(self, f: Map) -> Map:
+        """``f`` on one row of flat numbers."""
+        return lambda row: f(row.reshape(1, *self.shape)).reshape(-1)
+
+    def _jacobian(self, row: Map, points: Tensor, transform: Callable[..., Map]) -> Tensor:
+        """Jacobians (B, out, in) of a map of flat rows; tangents or cotangents in chunks that fit into memory."""
+        widest = self.dim if self.anatomy is None else max(self.dim, self.anatomy.program.widest)
+        chunk = max(1, self.memory_limit // (8 * 6 * widest * len(points)))
+        with _plain():
+            try:
+                if transform is jacrev:
+                    return vmap(jacrev(row, chunk_size=chunk))(points)
+                identity = torch.eye(points.shape[1], dtype=points.dtype, device=points.device)
+
+                def forward(point: Tensor) -> Tensor:
+                    return vmap(lambda v: jvp(row, (point,), (v,))[1], chunk_size=chunk, out_dims=1)(identity)
+
+                return vmap(forward)(points)
+            except RuntimeError:  # control flow that depends on the data, no forward mode: one row at a time, reverse
+                return torch.stack([jacrev(row, chunk_size=chunk)(point) for point in points])
+
+    def _holds(self, factors: Factors, x: Tensor) -> bool:
+        """Do the factors give J^T u for a random u? A wrong Jacobian passes with probability zero."""
+        generator = torch.Generator().manual_seed(0)
+        u = torch.randn(len(x), self.dim, generator=generator, dtype=torch.float64).to(x)
+
+        def pulled(point: Tensor, cotangent: Tensor) -> Tensor:
+            return vjp(self._row(self.wide), point)[1](cotangent)[0]
+
         try:
-            return vmap(transform(row, **products))(x.flatten(1))
-        except RuntimeError:  # control flow that depends on the data: one row at a time, in reverse mode
-            return torch.stack([jacrev(row)(point) for point in x.flatten(1)])
+            with _plain():
+                true = vmap(pulled)(x.flatten(1).detach(), u)
+        except RuntimeError:
+            true = torch.stack([pulled(*pair) for pair in zip(x.flatten(1).detach(), u, strict=True)])
+        ours = factors.pull(u[:, :, None]).squeeze(-1)
+        eps = torch.finfo(x.dtype).eps
+        size = torch.linalg.matrix_norm(factors.left)
+        for factor in (factors.right, factors.outer_left, factors.outer_right):
+            size = size if factor is None else size * torch.linalg.matrix_norm(factor)
+        room = eps**0.55 * true.norm(dim=1) + 1e3 * eps * size * self.dim**0.5
+        gap = (true - ours).norm(dim=1)
+        return bool((~factors.finite | ~true.isfinite().all(1) | (gap <= room)).all())
+
+    def _refuse(self, x: Tensor) -> None:
+        assert self.declared is not None
+        encode, decode = (in_dtype(half, self.dtype) for half in self.declared)
+        gap = (self.wide(x) - decode(encode(x))).abs().max()
+        raise ValueError(
+            f"cut() of {type(self.f).__name__} is wrong: g(h(x)) differs from f(x) by up to {gap:.2g}, or has another "
+            "Jacobian; every path must pass through the cut, skip connections too."
+        )
+
+    # Products alone ---------------------------------------------------------------------------------------------------
+
+    def products(self, x: Float[Tensor, "batch *shape"], dtype: torch.dtype | None = None) -> tuple[Map, Map]:
+        """``(push, pull)``: J v and J^T u for stacks (m, B, dim), without forming a Jacobian.
+
+        The point is evaluated once; each product then costs one or two evaluations. J v is the derivative of the linear
+        map u -> J^T u, so that forward mode is not needed. In another ``dtype`` than that of the Jacobians only where
+        the map could be traced.
+        """
+        points = x.to(self.dtype).flatten(1)
+        row: Map = self._row(self.wide)
+        if self.anatomy is not None:
+            points = points.to(dtype or self.dtype)
+            constants = {
+                name: tensor.to(points.dtype) if tensor.is_floating_point() else tensor
+                for name, tensor in self._constants().items()
+            }
+            program = self.anatomy.program
+            run = program.run(constants, [program.source], [program.target])
+
+            def row(point: Tensor, /) -> Tensor:
+                return run(point.reshape(1, *self.shape))[0].reshape(-1)
+
+        pull = vjp(vmap(row), points)[1]
+        push = vjp(lambda u: pull(u)[0], torch.zeros_like(points))[1]
+        return vmap(lambda v: push(v)[0]), vmap(lambda u: pull(u)[0])
 
 
-def _compressed(jacobian: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Factors through the range of each Jacobian, found by a random sketch and checked, where it is thin.
+def _finite_only(
+    left: Tensor, right: Tensor | None = None, outer_left: Tensor | None = None, outer_right: Tensor | None = None
+) -> Factors:
+    """Orthonormal outer factors; zeros where a Jacobian is not finite: torch.linalg.eig on NaN can kill the process."""
+    outer_finite = all(bool(part.isfinite().all()) for part in (outer_left, outer_right) if part is not None)
+    if outer_left is not None and outer_finite:
+        outer_left, triangle = torch.linalg.qr(outer_left)
+        left = triangle @ left
+    if outer_right is not None and outer_finite:
+        basis, triangle = torch.linalg.qr(outer_right.mT)
+        outer_right, right = basis.mT, triangle.mT.expand(len(left), -1, -1) if right is None else right @ triangle.mT
+    finite = left.isfinite().flatten(1).all(1) & outer_finite
+    if right is not None:
+        finite &= right.isfinite().flatten(1).all(1)
+        right = torch.where(finite[:, None, None], right, 0.0)
+    return Factors(torch.where(finite[:, None, None], left, 0.0), right, outer_left, outer_right, finite)
 
-    With ``Q`` an orthonormal basis of the range, J = Q (Q^T J) up to rounding; the exact remainder is returned.
-    """
-    batch, dim, _ = jacobian.shape
-    norm = torch.linalg.matrix_norm(jacobian)
-    rounding = torch.finfo(jacobian.dtype).eps * dim**0.5
-    generator = torch.Generator().manual_seed(0)
-    for rank in (dim // 8, dim // 4, dim // 2):
-        if rank < 16:  # nothing to gain on small matrices
-            continue
-        sketch = torch.randn(dim, rank, generator=generator, dtype=jacobian.dtype).to(jacobian.device)
-        basis = torch.linalg.qr(jacobian @ sketch).Q
-        core = basis.mT @ jacobian
-        backward = torch.linalg.matrix_norm(jacobian - basis @ core)
-        if (backward <= rounding * norm).all():
-            return basis, core, backward
-    identity = torch.eye(dim, dtype=jacobian.dtype, device=jacobian.device).expand(batch, dim, dim)
-    return jacobian, identity, torch.zeros_like(norm)
+
+@contextmanager
+def _plain() -> Iterator[None]:
+    """Attention by operations that have all derivatives; no warning of torch about what torch does itself."""
+    with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
+        warnings.filterwarnings("ignore", category=FutureWarning, message=".*torch.jit.script")  # its forward mode
+        warnings.filterwarnings("ignore", message="There is a performance drop because we have not yet implemented")
+        yield
+
+
+def refuse_non_finite(factors: Factors, rows: Tensor) -> None:
+    """Name the first point whose Jacobian is not finite."""
+    if not factors.finite.all():
+        row = int(rows[(~factors.finite).nonzero()[0]]) if len(factors.finite) == len(rows) else int(rows[0])
+        raise NonFiniteError(
+            f"the Jacobian at row {row} holds NaN or infinity: f is not differentiable there or overflows; look at "
+            "f(x) of this row."
+        )
 
 
 def check_differentiable_self_map(f: Map, x: Tensor) -> None:

@@ -9,8 +9,11 @@ from torch import Tensor
 
 from memzoo._checks import apply_map, check_batch, check_module, check_steps
 from memzoo._types import Map
+from memzoo.dynamics.latent import LatentMap, latent_map
 
 SETTLED = 8  # a step below this many units in the last place of |x| is rounding noise (float32 plateaus near 3 of them)
+COMPACT = 10  # gathering rows costs a pass over all of them
+LONG = 10**8  # numbers computed by all steps together, above which it pays to look for latent coordinates
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ def iterate(
     keep: Iterable[int] = (),
     tol: float | None = None,
     block: int = 1024,
+    latent: bool | None = None,
 ) -> Orbit:
     r"""Apply ``f`` up to ``steps`` times to each row of ``x0``.
 
@@ -54,6 +58,9 @@ def iterate(
         keep: Times t whose points :math:`f^t(x_0)` are kept.
         tol: Relative step that counts as settled; 8 units in the last place when left out, 0 to never stop early.
         block: Rows evaluated at one time.
+        latent: Where the first and last layers are affine and narrow inside, iterate in the coordinates of the last
+            layer's range (:func:`memzoo.dynamics.latent_map`): the same map, with fewer operations and other rounding.
+            None does so where it saves time, False never.
 
     Raises:
         NonFiniteError: NaN or infinity in ``x0`` or in the parameters of ``f``.
@@ -75,45 +82,97 @@ def iterate(
     kept = {0: x0.clone()} if 0 in wanted else {}
     for t in range(1, steps + 1):
         march.step()
+        if t == 1 and (form := worth_it(f, x0, steps, latent)) is not None:
+            march.enter(form)
         if t in wanted:
             kept[t] = march.points.clone()
-        if not len(march.active) and t >= max(wanted, default=0):
+        if not march.moving.any():
             break
-    for t in wanted - kept.keys():  # every row had settled
+    for t in sorted(wanted - kept.keys()):  # every row had settled
         kept[t] = march.points.clone()
-    residual = (march.evaluate(march.points) - march.points).flatten(1).norm(dim=1)
+    points = march.points
+    residual = torch.cat([(apply_map(f, rows) - rows).flatten(1).norm(dim=1) for rows in points.split(block)])
     residual = torch.where(march.diverged, torch.inf, residual)
-    return Orbit(march.points, march.converged, march.diverged, march.taken, residual, kept)
+    return Orbit(points, march.converged, march.diverged, march.taken, residual, kept)
+
+
+def worth_it(f: Map, x0: Tensor, steps: int, latent: bool | None) -> LatentMap | None:
+    """The latent form of ``f``, where it exists, is allowed, and saves more than it costs to find."""
+    if latent is False or (latent is None and x0.numel() * steps < LONG):
+        return None
+    return latent_map(f, x0)
 
 
 class March:
-    """The state of a batch of orbits: all points, and which rows still move."""
+    """The state of a batch of orbits; the rows that still move lie together in ``work``.
+
+    A settled row keeps its point at once, but leaves the work only when a quarter of it has settled, and every
+    ``COMPACT`` steps.
+    """
 
     def __init__(self, f: Map, x0: Tensor, *, tol: float | None, block: int) -> None:
         self.f, self.block = f, block
         self.tol = SETTLED * torch.finfo(x0.dtype).eps if tol is None else tol
-        self.points = x0.clone()
-        self.active = torch.arange(len(x0), device=x0.device)
-        self.converged = torch.zeros(len(x0), dtype=torch.bool, device=x0.device)
-        self.diverged = torch.zeros_like(self.converged)
-        self.taken = torch.zeros(len(x0), dtype=torch.long, device=x0.device)
+        self.work = x0.clone(memory_format=torch.contiguous_format)
+        self.spare, self.home = torch.empty_like(self.work), self.work.clone()
+        self.rows = torch.arange(len(x0), device=x0.device)
+        self.moving = torch.ones(len(x0), dtype=torch.bool, device=x0.device)
+        self.converged = torch.zeros_like(self.moving)
+        self.diverged = torch.zeros_like(self.moving)
+        self.taken = torch.zeros_like(self.rows)
+        self.age = 0
+        self.latent: LatentMap | None = None
+        self.apart = 0.0  # distance from the origin to the subspace of latent coordinates
 
-    def evaluate(self, x: Tensor) -> Tensor:
-        """``f`` on all rows of ``x``, a block at a time."""
-        return torch.cat([apply_map(self.f, rows) for rows in x.split(self.block)])
+    @property
+    def points(self) -> Tensor:
+        """The points of all rows, in a tensor that later reads write to again."""
+        self._send_home()
+        return self.home
 
-    def step(self) -> None:
-        """One application of ``f`` to the rows that still move."""
-        if not len(self.active):
-            return
-        before = self.points[self.active]
-        after = self.evaluate(before)
-        size = after.flatten(1).norm(dim=1)
+    def enter(self, latent: LatentMap) -> None:
+        """Go on in latent coordinates; the rows that still move have taken a step, so they lie in the range."""
+        self._compact()
+        self.latent, self.f, self.apart = latent, latent.step, latent.range.centre.norm().item()
+        self.work = latent.range.coordinates(self.work).to(self.work.dtype)
+        self.spare = torch.empty_like(self.work)
+
+    def step(self) -> Tensor:
+        """One application of ``f`` to the rows that still move; the L2 lengths of the steps of the rows in work."""
+        self.age += 1
+        idle = len(self.moving) - int(self.moving.sum())
+        if idle == len(self.moving):
+            return torch.zeros_like(self.rows, dtype=self.work.dtype)
+        if idle and (4 * idle >= len(self.moving) or self.age % COMPACT == 0):
+            self._compact()
+        before, after = self.work, self.spare[: len(self.work)]
+        sizes, lengths = [], []
+        for old, new in zip(before.split(self.block), after.split(self.block), strict=True):
+            new.copy_(apply_map(self.f, old))
+            sizes.append(new.flatten(1).norm(dim=1))
+            lengths.append((new - old).flatten(1).norm(dim=1))
+        size, length = torch.cat(sizes), torch.cat(lengths)
+        if self.latent is not None:
+            size = torch.hypot(size, size.new_tensor(self.apart))
         finite = size.isfinite()
-        moved = (after - before).flatten(1).norm(dim=1)
-        settled = finite & (moved <= self.tol * size)
-        self.points[self.active[finite]] = after[finite]
-        self.taken[self.active[finite]] += 1
-        self.converged[self.active[settled]] = True
-        self.diverged[self.active[~finite]] = True
-        self.active = self.active[finite & ~settled]
+        settled = finite & (length <= self.tol * size)
+        if self.tol == 0:  # squares underflow before the step is zero
+            row = settled.nonzero().flatten()
+            settled[row] = (after[row] == before[row]).flatten(1).all(1)
+        moved = self.moving & finite
+        self.taken[self.rows[moved]] += 1
+        self.converged[self.rows[self.moving & settled]] = True
+        self.diverged[self.rows[self.moving & ~finite]] = True
+        if not moved.all():
+            after[~moved], length[~moved] = before[~moved], 0
+        self.work, self.spare = after, self.work
+        self.moving = moved & ~settled
+        return length
+
+    def _send_home(self) -> None:
+        self.home[self.rows] = self.work if self.latent is None else self.latent.lift(self.work)
+
+    def _compact(self) -> None:
+        self._send_home()
+        self.work, self.rows = self.work[self.moving], self.rows[self.moving]
+        self.moving = self.moving[self.moving]

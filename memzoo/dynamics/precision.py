@@ -9,7 +9,23 @@ from torch.func import functional_call
 from memzoo._types import Map
 
 
-def in_dtype(f: Map, dtype: torch.dtype) -> Map:
+def tensors_of(f: Map) -> dict[str, Tensor]:
+    """Parameters and buffers of a module by name; nothing for another callable.
+
+    Each module appears once, under its first name, and each of its tensors even if another module holds it too: so
+    ``functional_call`` without ``tie_weights`` swaps every place once and puts every place back.
+    """
+    if not isinstance(f, nn.Module):
+        return {}
+    return {
+        f"{path}.{name}" if path else name: tensor
+        for path, module in f.named_modules()
+        for name, tensor in chain(module._parameters.items(), module._buffers.items())
+        if tensor is not None
+    }
+
+
+def in_dtype(f: Map, dtype: torch.dtype, *, detach: bool = True) -> Map:
     """``f`` with its parameters and buffers read as ``dtype``; the module itself is left as it is.
 
     Any other callable is returned unchanged: its constants are out of reach.
@@ -18,10 +34,10 @@ def in_dtype(f: Map, dtype: torch.dtype) -> Map:
         return f
     module = f
     tensors = {
-        name: tensor.detach().to(dtype) if tensor.is_floating_point() else tensor.detach()
-        for name, tensor in chain(module.named_parameters(), module.named_buffers())
+        name: (tensor.detach() if detach else tensor).to(dtype) if tensor.is_floating_point() else tensor.detach()
+        for name, tensor in tensors_of(f).items()
     }
-    return lambda x: functional_call(module, tensors, (x,))
+    return lambda x: functional_call(module, tensors, (x,), tie_weights=False)
 
 
 @torch.no_grad()
@@ -37,7 +53,8 @@ def widened(f: Map, x: Tensor) -> tuple[Map, Tensor]:
     try:
         fine, coarse = wide(between), wide(between.float().double())
         told = fine.isfinite() & coarse.isfinite()
-        resolves = fine.dtype == torch.float64 and bool((fine != coarse)[told].any() or not told.any())
+        constant = torch.equal(fine, wide(point))  # has no digits to lose
+        resolves = fine.dtype == torch.float64 and bool((fine != coarse)[told].any() or not told.any() or constant)
     except (RuntimeError, TypeError):
         resolves = False
     if resolves:

@@ -1,26 +1,24 @@
 """Which examples the orbits of many starts come close to, and when: the recovery probability R_t of the paper."""
 
-import inspect
+import math
 import warnings
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
-from memzoo._checks import check_batch, check_eps, check_module, check_same_shape, check_steps
+from memzoo._checks import apply_map, check_batch, check_eps, check_module, check_same_shape, check_steps
 from memzoo._types import Map
-from memzoo.dynamics.distance import close_pairs, default_eps
-from memzoo.dynamics.orbit import March
+from memzoo.dynamics.distance import default_eps, distinct, nearest
+from memzoo.dynamics.latent import output_range
+from memzoo.dynamics.orbit import March, iterate, worth_it
+from memzoo.dynamics.squares import blocks
+from memzoo.dynamics.vicinity import Vicinity
 
-
-class HasLinearOutput(Protocol):
-    """A module whose last layer is a plain linear one, so that its outputs fill an affine subspace."""
-
-    def output_layer(self) -> nn.Linear | None:
-        """The last layer, None where something nonlinear follows it."""
-        ...
+OFFSETS = 3  # half of the offsets are larger than their median
+SAMPLE = 256  # examples whose fixed points are looked for
+SLACK = 1e-4  # relative to the examples: orbits in float32 leave the range of the last layer by rounding
 
 
 @dataclass(frozen=True)
@@ -41,6 +39,9 @@ class RecoveryCurve:
     """Proven: no orbit comes within ``eps`` of the example at any t >= 1, from any start."""
     eps: float
     """Radius in L2, given or derived from the examples."""
+    offset: float
+    """Median distance of the fixed points from their examples, L2: where the orbits of at most 256 examples end, among
+    those that stay near their own one; NaN if none does."""
     points: Float[Tensor, "batch *shape"]
     """Last point of each orbit."""
 
@@ -55,11 +56,13 @@ def recovery_curve(
     *,
     tol: float | None = 0.0,
     block: int = 1024,
+    latent: bool | None = None,
 ) -> RecoveryCurve:
     r"""Recovery probability :math:`R_t = P_{x_0}(\min_z \|f^t(z) - x_0\|_2 < \epsilon)` (Section 3 of the paper).
 
     The probability is over the examples and the minimum over the starts. Distances are decided in float64 for the
-    points as computed, at every ``eps``.
+    points as computed, at every ``eps``, and only for starts that have moved far enough to change one, so that a step
+    costs little more than ``f``.
 
     Args:
         f: Self-map; modules in eval mode.
@@ -69,8 +72,9 @@ def recovery_curve(
         eps: Radius of recovery; :func:`memzoo.dynamics.default_eps` of the examples when left out.
         tol: Relative step at which an orbit is frozen. 0, the default, freezes only orbits that no longer move at all,
             which is exact; None takes the resolution of the arithmetic, as :func:`memzoo.dynamics.iterate` does:
-            several times faster, and blind to a drift of single units in the last place.
+            faster, as settled starts are not evaluated, and blind to a drift of single units in the last place.
         block: Rows evaluated at one time.
+        latent: As in :func:`memzoo.dynamics.iterate`.
 
     Raises:
         NonFiniteError: NaN or infinity in the points or in the parameters of ``f``.
@@ -78,7 +82,8 @@ def recovery_curve(
         ValueError: Starts and examples of different shapes, ``eps`` not positive.
 
     Warns:
-        UserWarning: ``eps`` is near the resolution of the arithmetic.
+        UserWarning: ``eps`` is near the resolution of the arithmetic, or small beside the distance of the fixed points
+            from their examples.
 
     Example:
         >>> examples = torch.tensor([[1.0], [-1.0]])
@@ -102,49 +107,63 @@ def recovery_curve(
         )
 
     examples = examples.to(starts.dtype)
+    offset = _offset(f, distinct(examples), steps, block)
+    if eps < OFFSETS * offset:
+        warnings.warn(
+            f"eps = {eps:.2g} is below {OFFSETS} times the distance of the fixed points from their examples (median "
+            f"{offset:.2g}): attractors may count as not recovered; raise eps or train longer.",
+            stacklevel=2,
+        )
+
     march = March(f, starts, tol=tol, block=block)
-    ended_at = torch.full((len(starts),), -1, device=starts.device)
+    vicinity = Vicinity(starts.flatten(1), examples.flatten(1), eps)
     recovered_at = torch.full((len(examples),), -1, device=starts.device)
-    settled_hit = torch.zeros(len(examples), dtype=torch.bool, device=starts.device)
     rate, ever, arrived = [], [], []
     for t in range(steps + 1):
-        moving = march.active  # the others stand still: their examples are in settled_hit
-        hit = settled_hit.clone()
         if t:
-            march.step()
-        if len(moving):
-            row, column = close_pairs(march.points[moving], examples, eps)
-            hit[column] = True
-            ended_at[moving] = -1
-            ended_at[moving[row]] = column
-            still = torch.isin(moving, march.active)
-            settled_hit[column[~still[row]]] = True
-        recovered_at[hit & (recovered_at < 0)] = t
-        rate.append(hit.float().mean())
+            length = march.step()
+            vicinity.move(march.rows, march.work.flatten(1), length)
+        if t == 1 and not march.diverged.any() and (form := worth_it(f, starts, steps, latent)) is not None:
+            y, within = form.range.coordinates(march.points).to(starts.dtype), form.range.coordinates(examples)
+            march.enter(form)
+            vicinity = Vicinity(y, within, eps, offset=form.range.offset(examples))
+        recovered_at[vicinity.reached & (recovered_at < 0)] = t
+        rate.append(vicinity.reached.float().mean())
         ever.append((recovered_at >= 0).float().mean())
-        arrived.append((ended_at >= 0).float().mean())
+        arrived.append((vicinity.at >= 0).float().mean())
     return RecoveryCurve(
         rate=torch.stack(rate),
         ever=torch.stack(ever),
         arrived=torch.stack(arrived),
         recovered_at=recovered_at,
-        ended_at=ended_at,
-        unrecoverable=_unrecoverable(f, examples, eps),
+        ended_at=vicinity.at,
+        unrecoverable=_unrecoverable(f, march.points[:SAMPLE], examples, eps)
+        if steps
+        else torch.zeros_like(vicinity.reached),
         eps=eps,
+        offset=offset,
         points=march.points,
     )
 
 
-def _unrecoverable(f: Map, examples: Tensor, eps: float) -> Tensor:
-    """Examples farther than eps from every possible output: f(x) = W h + b lies in b + range(W)."""
-    method = getattr(f, "output_layer", None)  # see HasLinearOutput; a layer of that name is no such method
-    layer = method() if inspect.ismethod(method) else None
-    if layer is None:
+def _unrecoverable(f: Map, starts: Tensor, examples: Tensor, eps: float) -> Tensor:
+    """Examples farther than eps from all that the affine last layers of f can produce."""
+    reach = output_range(f, examples)
+    scale = torch.cat([part.norm(dim=1) for part in blocks(examples.flatten(1), examples[0].numel())]).double()
+    images = apply_map(f, starts[:SAMPLE])
+    if reach is None or not (reach.offset(images) <= SLACK * images.flatten(1).norm(dim=1)).all():
         return torch.zeros(len(examples), dtype=torch.bool, device=examples.device)
-    x = examples.flatten(1).double()
-    bias = 0 if layer.bias is None else layer.bias.double()
-    basis = torch.linalg.qr(layer.weight.double()).Q  # holds the range also where W has no full rank
-    shifted = x - bias
-    offset = (shifted - shifted @ basis @ basis.mT).norm(dim=1)
-    slack = 1e-4 * shifted.norm(dim=1)  # orbits in float32 leave the subspace by rounding
-    return offset > eps + slack
+    return reach.offset(examples) > eps + SLACK * scale
+
+
+def _offset(f: Map, examples: Tensor, steps: int, block: int) -> float:
+    """Median distance from an example to the end of its own orbit, among those that end clearly nearest to it."""
+    own = torch.arange(0, len(examples), math.ceil(len(examples) / SAMPLE), device=examples.device)
+    orbit = iterate(f, examples[own], steps, block=block)
+    distance = (orbit.points.double() - examples[own].double()).flatten(1).norm(dim=1)
+    other = nearest(orbit.points, examples).second
+    if len(examples) == 1:
+        other = examples.double().flatten(1).norm(dim=1)
+    arrived = orbit.converged | (orbit.residual <= 0.01 * distance)
+    near = distance[arrived & (2 * distance <= other)]
+    return near.quantile(0.5).item() if len(near) else math.nan

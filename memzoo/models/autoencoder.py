@@ -55,6 +55,11 @@ class Autoencoder(LightningModule, ABC, Generic[C]):
         )
         self.net = self.build(self.config)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one image."""
+        return self.config.shape
+
     @abstractmethod
     def build(self, config: C) -> nn.Sequential:
         """The layers, initialised."""

@@ -62,12 +62,3 @@ class D1(Autoencoder[D1Config]):
         net = nn.Sequential(*layers)
         initialise(net, config.init)
         return net
-
-    def cut(self) -> tuple[nn.Module, nn.Module] | None:
-        """The 1x1 layer, before its activation."""
-        channels, side, _ = self.config.shape
-        if self.config.filters >= channels * side**2:
-            return None
-        narrowest = next(i for i, layer in enumerate(self.net) if isinstance(layer, nn.Upsample))
-        narrowest -= len(activation_layers(self.config.activation))
-        return self.net[:narrowest], self.net[narrowest:]

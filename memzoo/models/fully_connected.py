@@ -53,15 +53,3 @@ class FullyConnected(Autoencoder[FullyConnectedConfig]):
         net = nn.Sequential(nn.Flatten(), *layers[first:], nn.Unflatten(1, config.shape))
         initialise(net, config.init)
         return net
-
-    def cut(self) -> tuple[nn.Module, nn.Module] | None:
-        """The first hidden layer before its activation: all are equally narrow, and up to here f is linear."""
-        if self.config.depth == 1 or self.config.width >= prod(self.config.shape):
-            return None
-        return self.net[:2], self.net[2:]
-
-    def output_layer(self) -> nn.Linear:
-        """The last linear layer: all outputs lie in its affine range."""
-        layer = self.net[-2]
-        assert isinstance(layer, nn.Linear)
-        return layer

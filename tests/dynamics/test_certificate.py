@@ -115,6 +115,39 @@ def test_linear_projection_is_undecided_and_so_no_attractor():
     assert certificates.fraction == 0
 
 
+def test_the_identity_has_no_error_in_location_and_no_attractor():
+    found = certify(lambda x: x * 1, torch.rand(2, 3))
+    assert found.location_error.tolist() == [0, 0]
+    assert found.fixed.all()
+    assert not found.radius_error.isnan().any()
+    assert not found.attractor.any()
+
+
+def test_a_point_without_a_jacobian_costs_the_others_nothing():
+    # the square root of |x - 1| has no derivative at 1, where one example rests
+    def f(x):
+        return torch.where(x > 0.5, 1 + 0.1 * (x - 1).abs().sqrt() * 0, -1 + 0.3 * (x + 1)) + 0 * (x - 1).abs().sqrt()
+
+    found = certify(f, torch.tensor([[1.0], [-1.0]]), eps=0.1)
+    assert found.attractor.tolist() == [False, True]
+    assert found.radius.isnan().tolist() == [True, False]
+
+
+def test_several_slow_points_of_an_affine_network():
+    # one Jacobian serves the Newton steps of all of them
+    model = nn.Sequential(nn.Linear(8, 3), nn.Linear(3, 8)).double()
+    with torch.no_grad():
+        basis = torch.linalg.qr(torch.randn(8, 3, dtype=torch.float64)).Q
+        model[0].weight.copy_(basis.T)
+        model[0].bias.zero_()
+        model[1].weight.copy_(basis * torch.tensor([0.9999, 0.5, 0.1]))
+    examples = torch.randn(4, 8, dtype=torch.float64)
+    found = certify(model, examples, eps=1e6)
+    expected = torch.linalg.solve(torch.eye(8).double() - model[1].weight @ model[0].weight, model[1].bias)
+    torch.testing.assert_close(found.points, expected.detach().expand(4, 8))
+    assert found.radius.tolist() == pytest.approx([0.9999] * 4)
+
+
 def test_duplicates_do_not_rob_each_other():
     examples = torch.tensor([[1.0, 1.0], [1.0, 1.0], [-1.0, 1.0]])
     assert certify(cubic, examples, eps=0.2).attractor.all()

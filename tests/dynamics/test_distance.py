@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from memzoo.dynamics import close_pairs, default_eps, nearest
-from memzoo.dynamics import distance as module
+from memzoo.dynamics import close_pairs, default_eps, nearest, squares
+from memzoo.dynamics.distance import decided
 
 
 def brute_force(points, examples, eps):
@@ -37,7 +37,7 @@ def test_a_tie_is_decided_by_the_last_bit_of_a_float64():
 def test_pairs_in_small_blocks(monkeypatch):
     points, examples = torch.randn(30, 3), torch.randn(7, 3)
     whole = close_pairs(points, examples, 1.0)
-    monkeypatch.setattr(module, "BLOCK", 5)
+    monkeypatch.setattr(squares, "BLOCK", 5)
     for one, other in zip(whole, close_pairs(points, examples, 1.0), strict=True):
         assert torch.equal(one, other)
 
@@ -56,6 +56,68 @@ def test_pairs_far_from_the_origin():
     assert close_pairs(points, points, 0.5)[0].tolist() == [0, 1]
 
 
+@pytest.mark.parametrize("precision", ["highest", "medium"])
+def test_lowered_matrix_products_and_autocast_decide_nothing(precision):
+    examples = 1 + 1e-3 * torch.rand(30, 50)
+    points = examples + 1e-4 * torch.rand(30, 50)
+    torch.set_float32_matmul_precision(precision)
+    try:
+        for eps in torch.linspace(2.6e-3, 3.4e-3, 30).tolist():  # most distances lie between
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                found = torch.stack(close_pairs(points, examples, eps), 1).tolist()
+            assert {tuple(pair) for pair in found} == brute_force(points, examples, eps)
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+def test_float32_products_are_used_where_they_round_no_inputs():
+    examples = torch.rand(3, 4)
+    assert squares.Squares(examples).centred.dtype == torch.float32
+    assert squares.Squares(examples.double()).centred.dtype == torch.float64
+    torch.set_float32_matmul_precision("high")
+    try:
+        assert squares.Squares(examples).centred.dtype == torch.float64
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("offset", [None, 0.3])
+def test_bounds_hold_the_true_squares_closely(dtype, offset):
+    points, examples = 5 + torch.randn(40, 100, dtype=dtype), 5 + torch.randn(30, 100, dtype=dtype)
+    beyond = None if offset is None else offset * torch.rand(30, dtype=dtype)
+    table = squares.Squares(examples, 1.0, offset=beyond)
+    true = (points[:, None].double() - examples.double()).square().sum(2)
+    true = (true if beyond is None else true + beyond.double() ** 2) / table.unit**2
+    low, norms = table.lower(points)
+    row, column = torch.ones_like(low, dtype=torch.bool).nonzero(as_tuple=True)
+    high = table.upper(low.flatten(), norms[row], column).reshape(low.shape)
+    assert (low < true).all()
+    assert (true < high).all()
+    assert ((high - low) < 2000 * torch.finfo(dtype).eps * true).all()
+
+
+def test_slack_is_below_every_distance_from_eps_and_close_to_the_least():
+    points, examples = torch.randn(200, 3), torch.randn(50, 3)
+    on_a_sphere = (points[0].double() - examples[0].double()).norm().item()
+    for eps in (0.01, 1.0, on_a_sphere, 30.0):
+        gap = ((points[:, None].double() - examples.double()).norm(dim=2) - eps).abs().amin(1)
+        slack = torch.cat([slack for *_, slack in decided(squares.Squares(examples, eps), points, eps)])
+        assert (slack < gap).all()
+        assert (slack >= 0.99 * gap - 1e-4).all()
+
+
+def test_nearest_equals_a_brute_force_also_far_out():
+    points, examples = torch.randn(60, 20), torch.randn(40, 20)
+    points[0] = 1e15
+    points[1:20] = examples[:19] * (1 + 1e-6)
+    distance, index = (points[:, None].double() - examples.double()).norm(dim=2).sort(1)
+    found = nearest(points, examples)
+    assert torch.equal(found.index[1:], index[1:, 0])
+    torch.testing.assert_close(found.distance, distance[:, 0])
+    torch.testing.assert_close(found.second, distance[:, 1])
+
+
 def test_nearest_and_second():
     found = nearest(torch.tensor([[0.9, 0.0]]), torch.tensor([[0.0, 0.0], [1.0, 0.0], [5.0, 0.0]]))
     assert (found.index.item(), found.distance.item(), found.second.item()) == pytest.approx((1, 0.1, 0.9), abs=1e-6)
@@ -70,6 +132,38 @@ def test_default_eps():
 def test_default_eps_counts_duplicates_once_and_says_so():
     with pytest.warns(UserWarning, match=r"1 of 3 examples are exact duplicates"):
         assert default_eps(torch.tensor([[0.0, 0], [3, 4], [0, 0]])) == pytest.approx(0.5)
+
+
+def test_default_eps_equals_a_brute_force_in_small_blocks(monkeypatch):
+    examples = torch.cat([torch.rand(50, 30), 100 + torch.rand(50, 30)])
+    examples[76] = examples[38] + 1e-3  # the closest pair, not neighbours in order
+    smallest = torch.nn.functional.pdist(examples.double()).min().item()
+    for block in (2**22, 700, 1):
+        monkeypatch.setattr(squares, "BLOCK", block)
+        assert default_eps(examples) == pytest.approx(0.1 * smallest, rel=1e-12)
+
+
+def test_default_eps_of_distances_that_float32_products_cannot_order():
+    for _ in range(20):
+        examples = torch.cat([torch.ones(6, 30) + 1e-4 * torch.randn(6, 30), -torch.ones(1, 30)])
+        smallest = torch.nn.functional.pdist(examples.double()).min().item()
+        assert default_eps(examples) == pytest.approx(0.1 * smallest, rel=1e-12)
+
+
+def test_squares_that_underflow_one_by_one():
+    # 10,000 coordinates of 1e-23 make a distance of 1e-21, their squares in float32 are all zero
+    examples = torch.zeros(3, 10_000)
+    examples[1:, 0] = torch.tensor([1.0, -1.0])
+    points = torch.full((1, 10_000), 1e-23)
+    assert close_pairs(points, examples, 5e-22)[0].tolist() == []
+    assert close_pairs(points, examples, 2e-21)[0].tolist() == [0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_zeros_of_both_signs_are_duplicates(dtype):
+    examples = torch.tensor([[0.0, 1], [-0.0, 1], [3, 1], [3, 1], [0, 1]], dtype=dtype)
+    with pytest.warns(UserWarning, match=r"3 of 5 examples are exact duplicates"):
+        assert default_eps(examples) == pytest.approx(0.3)
 
 
 def test_default_eps_of_zero():

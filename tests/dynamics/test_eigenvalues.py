@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from memzoo.dynamics import recovery_curve, spectrum
+from memzoo.dynamics import certify, recovery_curve, spectrum
 from memzoo.errors import NonFiniteError, NotASelfMapError
 from memzoo.models import D1, FullyConnected
 
@@ -143,7 +143,7 @@ def test_dense_spectrum_of_low_rank_equals_the_full_eigensolve():
     # large enough for the compression to its range
     model = nn.Sequential(nn.Linear(160, 30), nn.Tanh(), nn.Linear(30, 160))
     x = torch.randn(3, 160)
-    result = spectrum(model, x)
+    result = spectrum(model, x, method="dense")
     assert result.eigenvalues.shape[1] < 160
     wide = model.double()
     jacobian = torch.func.vmap(torch.func.jacrev(wide))(x.double())
@@ -171,6 +171,59 @@ def test_the_module_is_left_as_it_was():
     assert all(
         torch.equal(before[name], value) and value.dtype == torch.float32 for name, value in model.state_dict().items()
     )
+
+
+def test_a_layer_that_is_used_twice_is_left_as_it_was():
+    layer, other = nn.Linear(4, 4), nn.Linear(4, 4)
+    other.weight = layer.weight  # tied across modules
+    model, x = nn.Sequential(layer, nn.Tanh(), layer, other), torch.rand(2, 4)
+    plain, before = model(x), layer.weight
+    for method in ("dense", "arnoldi"):
+        found = spectrum(model, x, method=method)
+        assert layer.weight is other.weight is before
+        assert before.dtype == torch.float32
+        assert torch.equal(model(x), plain)
+    jacobian = torch.func.vmap(torch.func.jacrev(model.double()))(x.double())
+    torch.testing.assert_close(found.radius, torch.linalg.eigvals(jacobian).abs().amax(1).detach())
+
+
+def test_a_constant_map_in_float64():
+    found = spectrum(lambda x: torch.ones(len(x), 3, dtype=torch.float64), torch.rand(2, 3))
+    assert found.radius.tolist() == [0, 0]
+    model = nn.Linear(3, 3).double()
+    nn.init.zeros_(model.weight)
+    assert certify(model, model.bias.detach()[None]).attractor.all()
+
+
+def test_transient_growth_of_a_known_matrix():
+    # [[.9, 5], [0, .9]]^t = .9^t [[1, 5 t / .9], [0, 1]]
+    matrix = torch.tensor([[0.9, 5.0], [0.0, 0.9]], dtype=torch.float64)
+    powers = [torch.linalg.matrix_norm(torch.linalg.matrix_power(matrix, t), 2).item() for t in range(1, 200)]
+    found = spectrum(affine(matrix), torch.zeros(1, 2), transient=True)
+    assert found.transient_growth.item() == pytest.approx(max(powers))
+    assert found.transient_growth > 19 > found.sigma_max
+
+
+def test_transient_growth_of_random_networks_equals_brute_force():
+    model, x = FullyConnected(shape=(20,), depth=4, width=7), torch.rand(8, 20)
+    found = spectrum(model, x, transient=True)
+    wide = model.double()
+    for row, jacobian in enumerate(torch.func.vmap(torch.func.jacrev(lambda point: wide(point[None])[0]))(x.double())):
+        powers = [torch.linalg.matrix_norm(torch.linalg.matrix_power(jacobian, t), 2).item() for t in range(1, 400)]
+        expected = max(powers) if found.verdict[row] == "contracting" else math.inf
+        assert found.transient_growth[row].item() == pytest.approx(expected, rel=1e-8)
+
+
+def test_nothing_is_said_about_growth_that_is_not_proven_to_end():
+    slow = spectrum(lambda x: (1 - 1e-6) * x, torch.zeros(1, 2).double(), transient=True)
+    assert slow.transient_growth.item() == math.inf
+    assert spectrum(lambda x: 0.5 * x, torch.zeros(1, 2), transient=True).transient_growth.item() == 0.5
+    assert spectrum(lambda x: 0.5 * x, torch.zeros(1, 2)).transient_growth is None
+
+
+def test_prints_in_the_notation_of_the_paper():
+    matrix = torch.tensor([1.0, -0.98, 0.012, 0.004], dtype=torch.float64).diag()
+    assert str(spectrum(affine(matrix), torch.zeros(2, 4))) == "1, .98, [< 2e-2]\n1, .98, [< 2e-2]"
 
 
 def test_a_float32_closure_is_measured_in_its_own_precision_and_says_so():
@@ -327,7 +380,7 @@ def test_active_dropout_is_refused():
 
 
 def test_unknown_method_and_missing_cut():
-    with pytest.raises(ValueError, match=r"method must be 'cut', 'dense'"):
+    with pytest.raises(ValueError, match=r"method must be 'cut', 'arnoldi', 'dense' or None"):
         spectrum(lambda x: x, torch.zeros(1, 2), method="power")
-    with pytest.raises(ValueError, match=r"method='cut' needs a module whose cut\(\)"):
+    with pytest.raises(ValueError, match=r"method='cut' needs a map that is narrower somewhere"):
         spectrum(lambda x: x, torch.zeros(1, 2), method="cut")

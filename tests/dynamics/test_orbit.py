@@ -2,9 +2,12 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from memzoo.dynamics import iterate
+from memzoo.dynamics.orbit import March
 from memzoo.errors import NonFiniteError, NotASelfMapError
+from memzoo.models import FullyConnected
 
 
 def test_affine_contraction_follows_its_closed_form():
@@ -68,6 +71,95 @@ def test_blocks_and_snapshots_after_settling():
     assert torch.equal(iterate(torch.zeros_like, x0, 30, keep=(7,)).kept[7], torch.zeros_like(x0))
 
 
+def scattered(x):
+    """Contraction to the whole numbers, at a rate of the row's own: rows settle at different times, one by one."""
+    rate = x[:, 1:]
+    return torch.cat([x[:, :1].round() + rate * (x[:, :1] - x[:, :1].round()), rate], 1)
+
+
+def plain(f, x, steps, tol):
+    """Row by row, straight from the definition."""
+    points, taken, converged = [], [], []
+    for row in x.split(1):
+        count, done = 0, False
+        while count < steps and not done:
+            after, count = f(row), count + 1
+            done = bool((after - row).norm() <= tol * after.norm())
+            row = after
+        points.append(row)
+        taken.append(count)
+        converged.append(done)
+    return torch.cat(points), taken, converged
+
+
+@pytest.mark.parametrize("tol", [1e-3, 1e-12])
+def test_rows_that_settle_at_different_times_are_each_frozen_at_theirs(tol):
+    x0 = torch.cat([10 * torch.randn(40, 1), torch.linspace(0.05, 0.999, 40)[:, None]], 1).double()
+    orbit = iterate(scattered, x0, 100, tol=tol, keep=(7, 33))
+    points, taken, converged = plain(scattered, x0, 100, tol)
+    assert len(set(taken)) > 10
+    assert torch.equal(orbit.points, points)
+    assert orbit.steps.tolist() == taken
+    assert orbit.converged.tolist() == converged
+    for t, kept in orbit.kept.items():
+        assert torch.equal(kept, plain(scattered, x0, t, tol)[0])
+
+
+def test_rows_leave_the_work_when_a_quarter_has_settled_or_every_ten_steps():
+    evaluated = []
+
+    def f(x):
+        evaluated.append(len(x))
+        return torch.where(x > 0, x.sign(), 0.99 * x)
+
+    iterate(f, torch.tensor([[1.0]] * 1 + [[-1.0]] * 9), 25)
+    assert evaluated[:25] == [10] * 9 + [9] * 16
+    evaluated.clear()
+    iterate(f, torch.tensor([[1.0]] * 1 + [[-1.0]] * 3), 25)
+    assert evaluated[:25] == [4] + [3] * 24
+
+
+def test_a_map_is_never_given_what_is_not_finite():
+    def f(x):
+        assert x.isfinite().all()
+        return torch.where(x > 1, x**3, 0.9 * x)
+
+    orbit = iterate(f, torch.tensor([[3.0], *[[0.5]] * 9]), 40)  # too few to leave the work at once
+    assert orbit.diverged.tolist() == [True] + [False] * 9
+    assert orbit.points[0] == 3.0**27
+    assert orbit.steps[0] == 3
+
+
+def test_a_settled_row_is_not_followed_into_what_comes_after():
+    def f(x):
+        return torch.where(x < 0, x - 1, torch.where(x == 1, 1.0005, torch.inf))
+
+    orbit = iterate(f, torch.tensor([[1.0], *[[-1.0]] * 9]), 5, tol=1e-3)
+    assert orbit.converged.tolist() == [True] + [False] * 9
+    assert not orbit.diverged.any()
+    assert orbit.points[0] == torch.tensor(1.0005)
+
+
+def test_only_rows_that_move_have_lengths():
+    x0 = torch.tensor([[1.0], [3.0], *[[-1.0]] * 8])  # rests, diverges, walks
+    march = March(lambda x: torch.where(x < 0, x - 1, torch.where(x == 1, x, torch.inf)), x0, tol=0, block=4)
+    for _ in range(3):
+        assert march.step().tolist() == [0, 0] + [1] * 8
+    assert march.points[:, 0].tolist() == [1, 3] + [-4] * 8
+
+
+def test_tol_zero_stops_no_row_whose_step_only_underflows():
+    orbit = iterate(lambda x: x / 2, torch.full((1, 2), 1e-24), 20, tol=0)  # squares of the steps are zero in float32
+    assert orbit.points[0].tolist() == pytest.approx([1e-24 / 2**20] * 2)
+    assert not orbit.converged
+    assert iterate(lambda x: x, torch.tensor([[3.0]]), 20, tol=0).steps.tolist() == [1]
+
+
+def test_a_map_may_return_its_input():
+    x0 = torch.randn(4, 2)
+    assert torch.equal(iterate(lambda x: x, x0, 5, tol=-1).points, x0)
+
+
 def test_errors():
     with pytest.raises(ValueError, match=r"keep holds \[11\], but only t = 0\.\.10"):
         iterate(torch.tanh, torch.zeros(1, 2), 10, keep=(11,))
@@ -77,3 +169,47 @@ def test_errors():
         iterate(torch.tanh, torch.full((1, 2), torch.nan))
     with pytest.raises(NotASelfMapError, match=r"output is a tuple.*self_map="):
         iterate(lambda x: (x, x), torch.zeros(1, 2))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_latent_iteration_is_the_same_orbit(bias):
+    model = FullyConnected(shape=(1, 6, 6), depth=4, width=9, bias=bias).double()
+    x0 = torch.randn(20, 1, 6, 6).double()
+    plain = iterate(model, x0, 40, keep=(0, 1, 2, 17), latent=False)
+    latent = iterate(model, x0, 40, keep=(0, 1, 2, 17), latent=True)
+    torch.testing.assert_close(latent.points, plain.points)
+    assert latent.points.shape == x0.shape
+    for t, points in plain.kept.items():
+        torch.testing.assert_close(latent.kept[t], points)
+    torch.testing.assert_close(latent.residual, plain.residual, rtol=1e-6, atol=1e-12)
+    assert torch.equal(latent.converged, plain.converged)
+    assert ((latent.steps - plain.steps).abs() <= 1).all()
+
+
+def test_latent_iteration_where_some_orbits_leave_the_number_range():
+    # on the line (s, 5): s -> 2s for s > 0, else s/2, the rest of the space is projected onto it
+    model = nn.Sequential(nn.Linear(4, 2), nn.PReLU(2), nn.Linear(2, 4)).double()
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[2.0, 0, 0, 0], [0, 0, 0, 0]]))
+        model[0].bias.zero_()
+        model[1].weight.fill_(0.25)
+        model[2].weight.copy_(torch.tensor([[1.0, 0], [0, 0], [0, 0], [0, 0]]))
+        model[2].bias.copy_(torch.tensor([0.0, 5, 0, 0]))
+    x0 = torch.tensor([[1.0, 1, 1, 1], [-1, 2, 3, 4], [1e308, 0, 0, 0]], dtype=torch.float64)
+    plain, latent = (iterate(model, x0, 2000, latent=choice) for choice in (False, True))
+    assert latent.diverged.tolist() == plain.diverged.tolist() == [True, False, True]
+    torch.testing.assert_close(latent.points, plain.points)
+    assert latent.converged.tolist() == plain.converged.tolist()
+    assert latent.points[1].tolist() == pytest.approx([0, 5, 0, 0])
+    assert latent.points[2].tolist() == [1e308, 0, 0, 0]
+
+
+def test_rows_settle_by_the_size_of_the_point_and_not_of_its_coordinates():
+    # all points lie at 1e6 from the origin: the step is below its resolution long before the coordinates stand still
+    model = FullyConnected(shape=(8,), depth=2, width=2, activation="tanh").double()
+    with torch.no_grad():
+        model.net[-2].bias.fill_(1e6)
+        model.net[1].weight.mul_(1e-6)
+    x0 = torch.randn(5, 8).double()
+    plain, latent = (iterate(model, x0, 500, tol=1e-9, latent=choice) for choice in (False, True))
+    assert latent.steps.tolist() == plain.steps.tolist()

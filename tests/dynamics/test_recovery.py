@@ -1,7 +1,9 @@
+import math
+
 import pytest
 import torch
 
-from memzoo.dynamics import recovery_curve
+from memzoo.dynamics import recovery_curve, squares
 from memzoo.models import FullyConnected
 
 
@@ -24,7 +26,7 @@ def test_curve_equals_the_definition_on_a_map_with_known_basins(eps):
 
     starts = torch.rand(300, 2, dtype=torch.float64) * 2 - 1
     examples = torch.tensor([[-1.0, 0], [1, 0], [0, 0.5]], dtype=torch.float64)
-    curve = recovery_curve(f, starts, examples, 40, eps=eps, tol=0)
+    curve = recovery_curve(f, starts, examples, 40, eps=eps)
     rate, arrived = plain_definition(f, starts, examples, 40, eps)
     assert curve.rate.tolist() == pytest.approx(rate)
     assert curve.arrived.tolist() == pytest.approx(arrived)
@@ -33,19 +35,24 @@ def test_curve_equals_the_definition_on_a_map_with_known_basins(eps):
     assert torch.equal(curve.ended_at, sides)
 
 
+@pytest.mark.filterwarnings("ignore:eps = 0.0001 is below 3 times")  # the only limit lies beside an example on the way
 def test_freezing_settled_orbits_changes_no_decision():
     model = FullyConnected(shape=(1, 5, 5), depth=3, width=6).double()
     starts, examples = torch.rand(50, 1, 5, 5).double(), torch.rand(4, 1, 5, 5).double()
     with torch.no_grad():
         examples[0] = model(model(model(model(starts[:1]))))[0]  # on an orbit, passed by on the way to the limit
-    frozen = recovery_curve(model, starts, examples, 60, eps=1e-4)
-    free = recovery_curve(model, starts, examples, 60, eps=1e-4, tol=0)
+    frozen = recovery_curve(model, starts, examples, 60, eps=1e-4, tol=None)
+    free = recovery_curve(model, starts, examples, 60, eps=1e-4)
     assert torch.equal(frozen.rate, free.rate)
     assert torch.equal(frozen.recovered_at, free.recovered_at)
 
 
 def test_a_settled_start_goes_on_counting():
-    curve = recovery_curve(torch.sign, torch.tensor([[0.3], [-2.0]]), torch.tensor([[1.0], [-1.0]]), 5, eps=0.1)
+    def f(x):
+        assert len(x)  # some modules refuse an empty batch
+        return x.sign()
+
+    curve = recovery_curve(f, torch.tensor([[0.3], [-2.0]]), torch.tensor([[1.0], [-1.0]]), 5, eps=0.1)
     assert curve.rate.tolist() == [0, 1, 1, 1, 1, 1]
     assert curve.ended_at.tolist() == [0, 1]
 
@@ -68,15 +75,123 @@ def test_passing_by_counts_at_its_time_only():
     assert curve.ended_at.tolist() == [1]
 
 
-def test_unrecoverable_is_proven_by_the_range_of_the_last_layer():
+def spiral(x):
+    """A slow drift into the origin along a rotation: enters and leaves many overlapping balls."""
+    angle = torch.tensor(0.3, dtype=x.dtype)
+    turn = torch.stack([torch.stack([angle.cos(), -angle.sin()]), torch.stack([angle.sin(), angle.cos()])])
+    return 0.995 * x @ turn.mT
+
+
+MAPS = {"spiral": spiral, "crawl": lambda x: 0.99 * x + 0.005, "two-cycle": lambda x: -x, "rest": lambda x: x}
+
+
+@pytest.mark.filterwarnings("ignore:eps = .* is below 3 times")
+@pytest.mark.parametrize("eps", [0.02, 0.3, 2.0])
+@pytest.mark.parametrize("name", MAPS)
+def test_curve_equals_the_definition_at_every_step(name, eps):
+    starts, examples = torch.randn(40, 2), torch.randn(60, 2)
+    curve = recovery_curve(MAPS[name], starts, examples, 120, eps=eps)
+    rate, arrived = plain_definition(MAPS[name], starts, examples, 120, eps)
+    assert curve.rate.tolist() == pytest.approx(rate)
+    assert curve.arrived.tolist() == pytest.approx(arrived)
+    assert curve.ever.tolist() == pytest.approx(list(accumulate_reached(MAPS[name], starts, examples, 120, eps)))
+
+
+def accumulate_reached(f, starts, examples, steps, eps):
+    x, reached = starts, torch.zeros(len(examples), dtype=torch.bool)
+    for t in range(steps + 1):
+        x = f(x) if t else x
+        reached |= (torch.cdist(x.double(), examples.double()) < eps).any(0)
+        yield reached.double().mean().item()
+
+
+@pytest.mark.filterwarnings("ignore:eps = .* is below 3 times")
+@pytest.mark.parametrize("gain", [1.0, 3.0, 6.0])  # contracting, several attractors, chaotic
+def test_curve_of_a_random_network_equals_the_definition(gain):
+    weight = gain * torch.randn(30, 30) / 30**0.5
+
+    def f(x):
+        return torch.tanh(x @ weight)
+
+    starts, examples = torch.rand(50, 30) - 0.5, torch.rand(20, 30) - 0.5
+    for _ in range(5):
+        examples = f(examples)
+    curve = recovery_curve(f, starts, examples, 60, eps=2.0, block=50)
+    rate, arrived = plain_definition(f, starts, examples, 60, 2.0)
+    assert max(rate) > 0
+    assert curve.rate.tolist() == pytest.approx(rate)
+    assert curve.arrived.tolist() == pytest.approx(arrived)
+
+
+def test_a_diverging_start_is_followed_to_its_last_finite_point():
+    examples = torch.tensor([[1.0], [4.0], [16.0]])
+    curve = recovery_curve(lambda x: x**2, torch.tensor([[2.0], [1.0]]), examples, 200, eps=0.5)
+    assert curve.rate[:4].tolist() == pytest.approx([1 / 3, 2 / 3, 2 / 3, 1 / 3])
+    assert curve.points.isfinite().all()
+    assert curve.ended_at.tolist() == [-1, 0]
+
+
+def beside(shift):
+    """A map with an attractor ``shift`` to the right of each whole number."""
+    return lambda x: x.round() + shift
+
+
+def test_fixed_points_too_far_from_their_examples_are_said():
+    examples = torch.tensor([[-1.0], [0.0], [2.0], [2.0]])
+    with pytest.warns(UserWarning, match=r"eps = 0\.1 is below 3 times .* \(median 0\.05\).*raise eps or train longer"):
+        curve = recovery_curve(beside(0.05), torch.zeros(1, 1), examples, 9, eps=0.1)
+    assert curve.offset == pytest.approx(0.05)
+    assert recovery_curve(beside(0.05), torch.zeros(1, 1), examples, 9, eps=0.16).offset == pytest.approx(0.05)
+    assert len(curve.rate) == 10
+    assert curve.arrived.tolist() == [1.0] * 10  # the orbits of the examples are no starts
+
+
+def test_offset_of_an_orbit_that_has_nearly_arrived():
+    curve = recovery_curve(lambda x: 0.5 * x + 0.55, torch.zeros(1, 1), torch.ones(1, 1), 9, eps=0.4)
+    assert curve.offset == pytest.approx(0.1, rel=0.01)
+
+
+def test_offset_of_duplicates_is_that_of_one():
+    curve = recovery_curve(beside(0.05), torch.zeros(1, 1), torch.full((3, 1), 2.0), 9, eps=0.2)
+    assert curve.offset == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(
+    ("f", "examples"),
+    [
+        (lambda x: 0.0 * x + 0.4, [[0.0], [1.0]]),  # one limit for all, not clearly the first one's
+        (lambda x: x + 0.01, [[0.0], [9.0]]),  # still moving
+        (lambda x: 0.0 * x, [[5.0]]),  # the only example has left
+        (lambda x: 1e30 * x**3, [[1.0], [2.0]]),  # divergent
+    ],
+)
+def test_no_offset_where_no_orbit_stays_near(f, examples):
+    assert math.isnan(recovery_curve(f, torch.zeros(1, 1), torch.tensor(examples), 5, eps=1e-3).offset)
+
+
+def test_offset_of_many_examples_is_that_of_a_sample():
+    rows = []
+
+    def f(x):
+        rows.append(len(x))
+        return beside(0.01)(x)
+
+    curve = recovery_curve(f, torch.zeros(1, 1), torch.arange(1000.0)[:, None], 3, eps=0.1)
+    assert curve.offset == pytest.approx(0.01, rel=1e-2)
+    assert max(rows) <= 256
+
+
+def test_unrecoverable_is_proven_by_the_range_of_the_last_layer(monkeypatch):
     # outputs fill the line b + s w: the example on it is not excluded, the one beside it is
     model = FullyConnected(shape=(3,), depth=2, width=1)
     with torch.no_grad():
-        model.output_layer().weight.copy_(torch.tensor([[1.0], [0], [0]]))
-        model.output_layer().bias.copy_(torch.tensor([0.0, 2, 0]))
+        model.net[-2].weight.copy_(torch.tensor([[1.0], [0], [0]]))
+        model.net[-2].bias.copy_(torch.tensor([0.0, 2, 0]))
     examples = torch.tensor([[7.0, 2, 0], [7.0, 2, 1]])
     curve = recovery_curve(model, torch.rand(20, 3), examples, 5, eps=0.5)
     assert curve.unrecoverable.tolist() == [False, True]
+    monkeypatch.setattr(squares, "BLOCK", 1)
+    assert recovery_curve(model, torch.rand(20, 3), examples, 5, eps=0.5).unrecoverable.tolist() == [False, True]
     assert recovery_curve(model, torch.rand(20, 3), examples, 5, eps=1.5).unrecoverable.tolist() == [False, False]
 
 
@@ -84,11 +199,32 @@ def test_nothing_is_proven_within_the_rounding_of_the_orbits():
     # outputs fill the plane z = 0; an example 10.0001 above it is not proven out of reach at eps = 10 in float32
     model = FullyConnected(shape=(3,), depth=2, width=2)
     with torch.no_grad():
-        model.output_layer().weight.copy_(torch.tensor([[1.0, 0], [0, 1], [0, 0]]))
-        model.output_layer().bias.zero_()
+        model.net[-2].weight.copy_(torch.tensor([[1.0, 0], [0, 1], [0, 0]]))
+        model.net[-2].bias.zero_()
     for height, proven in ((10.0001, False), (10.1, True)):
         examples = torch.tensor([[0.0, 0, height]])
         assert recovery_curve(model, torch.rand(5, 3), examples, 2, eps=10).unrecoverable.tolist() == [proven]
+
+
+@pytest.mark.parametrize("eps", [0.02, 0.3, 3.0])
+def test_latent_iteration_decides_as_the_definition_does(eps):
+    model = FullyConnected(shape=(1, 6, 6), depth=4, width=9).double()
+    starts, examples = torch.randn(60, 1, 6, 6).double(), torch.randn(12, 1, 6, 6).double()
+    with torch.no_grad():
+        orbit = starts[:3]
+        for k in range(3):  # examples on orbits, and beside the range of the last layer
+            orbit = model(orbit)
+            examples[3 * k : 3 * k + 3] = orbit + 0.2 * k * torch.nn.functional.normalize(
+                torch.randn_like(orbit), dim=3
+            )
+    curve = recovery_curve(model, starts, examples, 30, eps=eps, latent=True)
+    with torch.no_grad():
+        rate, arrived = plain_definition(model, starts, examples, 30, eps)
+    assert curve.rate.tolist() == pytest.approx(rate)
+    assert curve.arrived.tolist() == pytest.approx(arrived)
+    other = recovery_curve(model, starts, examples, 30, eps=eps, latent=False)
+    assert torch.equal(curve.recovered_at, other.recovered_at)
+    torch.testing.assert_close(curve.points, other.points)
 
 
 def test_eps_below_the_resolution_is_said():

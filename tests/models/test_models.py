@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from memzoo.data import full_batches
-from memzoo.dynamics import HasCut, spectrum
+from memzoo.dynamics import spectrum
 from memzoo.errors import NotASelfMapError
 from memzoo.models import ARCHITECTURES, D1, Autoencoder, FullyConnected, Initialisation, Training, initialise
 from memzoo.models.denormals import flushes_denormals
@@ -59,18 +59,13 @@ def test_fully_connected_layers():
     assert [layer.in_features for layer in layers] == [784, *[128] * 13]
     assert len([layer for layer in model.net if isinstance(layer, nn.GELU)]) == 13
     assert all(layer.bias is None for layer in layers)
-    assert model.output_layer() is layers[-1]
-
-
-def test_one_layer_has_no_cut():
-    assert FullyConnected(shape=(4,), depth=1).cut() is None
-    assert FullyConnected(shape=(4,), depth=3, width=4).cut() is None
+    assert model.net[-2] is layers[-1]
 
 
 def test_d1_halves_down_to_one_pixel_and_doubles_back():
     model = D1()
-    assert isinstance(model, HasCut)
-    encode, decode = model.cut()
+    narrowest = next(i for i, layer in enumerate(model.net) if isinstance(layer, nn.Upsample))
+    encode, decode = model.net[:narrowest], model.net[narrowest:]
     x = torch.rand(2, 3, 32, 32)
     latent = encode(x)
     assert latent.shape == (2, 128, 1, 1)

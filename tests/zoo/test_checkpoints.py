@@ -51,7 +51,7 @@ def test_the_linear_network_has_the_spectrum_of_figure_7():
     assert eigenvalues[2].abs() < 2e-2
     assert bracket_notation(eigenvalues, 2).startswith("1, 1, [< ")
     # an independent way: a linear map sends the latent units through the decoder and back through the encoder
-    encode, decode = (half.double() for half in model.cut())
+    encode, decode = (half.double() for half in (model.net[:5], model.net[5:]))
     with torch.no_grad():
         matrix = encode(decode(torch.eye(128, dtype=torch.float64)[:, :, None, None])).flatten(1)
     torch.testing.assert_close(torch.linalg.eigvals(matrix).abs().max(), eigenvalues[0].abs(), rtol=1e-9, atol=0)

@@ -1,0 +1,127 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from memzoo.dynamics import certify, spectrum
+from memzoo.dynamics.arnoldi import largest_singular_value, leading_eigenvalues, solve_shifted
+
+
+def affine(matrix):
+    return lambda x: x @ matrix.T + 1.0
+
+
+def similar(values, dim, spread=1.0):
+    """A matrix of the given leading eigenvalues, in a random basis that is not orthogonal."""
+    basis = torch.eye(dim, dtype=torch.float64) + spread * torch.randn(dim, dim, dtype=torch.float64) / dim**0.5 / 3
+    middle = torch.zeros(dim, dim, dtype=torch.float64)
+    middle.diagonal()[: len(values)] = torch.tensor(values, dtype=torch.float64)
+    middle.diagonal()[len(values) :] = 0.3 * torch.rand(dim - len(values), dtype=torch.float64)
+    return basis @ middle @ torch.linalg.inv(basis)
+
+
+def test_products_find_the_leading_eigenvalues_of_a_known_matrix():
+    matrix = similar([0.95, -0.9, 0.8], 300)
+    found = spectrum(affine(matrix), torch.zeros(2, 300), method="arnoldi", top=3, vectors=True)
+    assert found.method == "arnoldi"
+    for row in found.eigenvalues:
+        assert row.real.tolist() == pytest.approx([0.95, -0.9, 0.8], rel=1e-7)
+    assert ((found.radius - 0.95).abs() <= found.radius_error).all()
+    assert found.verdict == ["contracting"] * 2
+    exact, right = torch.linalg.eig(matrix)
+    kappa = torch.linalg.inv(right).norm(dim=1)[exact.abs().argmax()].item()
+    assert found.condition.tolist() == pytest.approx([kappa] * 2, rel=1e-3)
+    sigma = torch.linalg.matrix_norm(matrix, 2).item()
+    assert found.sigma_max.tolist() == pytest.approx([sigma] * 2, rel=1e-2)
+    assert (found.sigma_max <= sigma * (1 + 1e-12)).all()
+    gap = matrix.to(torch.complex128) @ found.vectors[0] - found.vectors[0] * found.eigenvalues[0]
+    assert gap.abs().max() < 1e-4
+
+
+def test_a_rotation_has_no_real_direction_to_converge_to():
+    matrix = similar([0.1], 280)
+    c, s = math.cos(1.0), math.sin(1.0)
+    matrix[:2] = matrix[:, :2] = 0
+    matrix[:2, :2] = 1.2 * torch.tensor([[c, -s], [s, c]], dtype=torch.float64)
+    found = spectrum(affine(matrix), torch.zeros(1, 280), method="arnoldi", top=2)
+    assert found.eigenvalues[0].abs().tolist() == pytest.approx([1.2, 1.2], rel=1e-8)
+    assert found.verdict == ["expanding"]
+
+
+def test_multiplicity_is_seen():
+    # orthogonal projection on five directions: 1, 1, 1, 1, 1, then nothing
+    basis = torch.linalg.qr(torch.randn(300, 5, dtype=torch.float64)).Q
+    found = spectrum(affine(basis @ basis.T), torch.zeros(1, 300), method="arnoldi", top=6)
+    assert found.eigenvalues[0].abs().tolist() == pytest.approx([1] * 5 + [0], abs=1e-7)
+    assert found.verdict == ["undecided"]
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 0.5])
+def test_multiples_of_the_identity(scale):
+    found = spectrum(lambda x: scale * x, torch.rand(2, 270), method="arnoldi")
+    assert found.radius.tolist() == pytest.approx([scale] * 2)
+    assert found.verdict == ["undecided" if scale == 1 else "contracting"] * 2
+
+
+def test_a_network_without_a_narrow_place_agrees_with_its_full_jacobian(unet):
+    model, x = unet(16).eval(), torch.rand(3, 3, 16, 16)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(2)
+    found = spectrum(model, x)
+    assert found.method == "arnoldi"
+    dense = spectrum(model, x, method="dense")
+    assert ((found.radius - dense.radius).abs() <= 1e-4 * dense.radius).all()
+    assert ((found.radius - dense.radius).abs() <= found.radius_error + dense.radius_error).all()
+    torch.testing.assert_close(found.sigma_max, dense.sigma_max, rtol=1e-3, atol=0)
+    torch.testing.assert_close(found.condition, dense.condition, rtol=1e-2, atol=0)
+
+
+def test_a_transient_direction_does_not_fool_the_bound():
+    # far from normal: the residual alone would promise too much, its condition is large
+    matrix = torch.zeros(260, 260, dtype=torch.float64)
+    matrix[:2, :2] = torch.tensor([[0.9, 50.0], [0.0, 0.8]], dtype=torch.float64)
+    found = spectrum(affine(matrix), torch.zeros(1, 260), method="arnoldi")
+    assert found.condition.item() == pytest.approx(math.hypot(1, 50 / 0.1), rel=1e-3)
+    assert abs(found.radius.item() - 0.9) <= found.radius_error.item() + 1e-12
+
+
+def test_the_largest_singular_value_of_a_known_matrix():
+    u, v = (torch.linalg.qr(torch.randn(60, 60, dtype=torch.float64)).Q for _ in range(2))
+    matrix = u @ torch.linspace(3, 0.1, 60, dtype=torch.float64).diag() @ v.T
+    push, pull = (lambda s: s @ matrix.T), (lambda s: s @ matrix)
+    value, vector = largest_singular_value(push, pull, torch.randn(1, 60, dtype=torch.float64), tol=1e-8)
+    assert value.item() == pytest.approx(3, rel=1e-6)
+    assert (vector @ v[:, 0]).abs().item() == pytest.approx(1, rel=1e-4)
+
+
+def test_values_that_do_not_converge_say_so():
+    # 400 eigenvalues on a circle: no Krylov space of 200 columns holds one of them
+    matrix = torch.eye(400, dtype=torch.float64).roll(1, 0)
+    start = torch.randn(1, 400, 1, dtype=torch.float64)
+    found = leading_eigenvalues(lambda s: s @ matrix.T, start, 1, 1e-8)
+    assert found.residual.item() > 1e-3
+    result = spectrum(affine(0.999 * matrix), torch.zeros(1, 400), method="arnoldi")
+    assert result.verdict == ["undecided"]
+
+
+def test_shifted_systems():
+    matrix = similar([0.9, -0.7], 50)
+    right_side = torch.randn(3, 50, dtype=torch.float64)
+    x = solve_shifted(lambda s: s @ matrix.T, right_side)
+    torch.testing.assert_close(x - x @ matrix.T, right_side, rtol=1e-7, atol=1e-7)
+
+
+def test_slow_attractors_of_a_map_without_a_cut_are_polished_by_products():
+    matrix = torch.eye(300, dtype=torch.float64) * 0.5
+    matrix[0, 0] = 0.9999
+    centre = torch.randn(1, 300, dtype=torch.float64)
+
+    class Slow(nn.Module):
+        def forward(self, x):
+            return (x - centre) @ matrix + centre
+
+    found = certify(Slow(), centre + 1e-3, eps=0.5)
+    assert found.attractor.all()
+    torch.testing.assert_close(found.points, centre, rtol=0, atol=1e-6)

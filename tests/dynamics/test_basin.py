@@ -1,0 +1,57 @@
+import pytest
+import torch
+
+from memzoo.dynamics import certify
+from memzoo.dynamics.basin import basin_radius
+
+
+def halves(x):
+    """Two attractors at -1 and 1 on the first axis; each half of the plane is a basin."""
+    return torch.stack([torch.tanh(4 * x[:, 0]) / 0.99932930, 0.7 * x[:, 1]], 1)
+
+
+def share_home(attractor, radius, count=20000):
+    """Share of a disc around the attractor that lies on its side of the boundary, by brute force."""
+    angle, r = 2 * torch.pi * torch.rand(count), radius * torch.rand(count).sqrt()
+    return ((attractor + r * angle.cos()) * attractor > 0).double().mean().item()
+
+
+@pytest.mark.parametrize("directions", [16, 64])
+def test_balls_stay_within_basins_but_for_the_stated_share(directions):
+    attractors = torch.tensor([[-1.0, 0.0], [1.0, 0.0]])
+    found = basin_radius(halves, attractors, 0.01, directions=directions)
+    assert found.share == pytest.approx((0.05 / 12) ** (1 / directions))
+    for x, radius in zip((-1.0, 1.0), found.radius.tolist(), strict=True):
+        assert 0.6 < radius < 1.7
+        assert share_home(x, radius) >= found.share
+
+
+def test_the_promise_holds_as_often_as_stated():
+    attractor = torch.tensor([[1.0, 0.0]])
+    kept = 0
+    for seed in range(40):
+        found = basin_radius(halves, attractor, 0.01, directions=16, seed=seed)
+        kept += share_home(1.0, found.radius.item(), 4000) >= found.share
+    assert kept >= 38
+
+
+def test_a_basin_that_is_everything_and_one_that_is_nothing():
+    everything = basin_radius(lambda x: 0.5 * x, torch.zeros(1, 3), 0.01, directions=8)
+    assert everything.radius.item() > 1e3
+    nothing = basin_radius(lambda x: 1.5 * x, torch.zeros(1, 3), 0.01, directions=8)
+    assert nothing.radius.item() == 0
+
+
+def test_leaving_the_number_range_is_not_coming_home():
+    # attracted to 0 within |x| < 1, infinity outside
+    found = basin_radius(lambda x: x**3, torch.zeros(1, 1), 0.01, directions=32)
+    assert 0.8 < found.radius.item() < 1.15
+
+
+def test_certificates_carry_it_for_attractors_alone():
+    examples = torch.tensor([[-1.0, 0.0], [1.0, 0.0], [0.0, 0.0]])
+    found = certify(halves, examples, directions=16)
+    assert found.attractor.tolist() == [True, True, False]
+    assert found.basin_radius.isnan().tolist() == [False, False, True]
+    assert found.basin_share == pytest.approx((0.05 / 12) ** (1 / 16))
+    assert certify(halves, examples).basin_radius.isnan().all()

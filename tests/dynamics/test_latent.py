@@ -1,0 +1,67 @@
+import pytest
+import torch
+from torch import nn
+
+from memzoo.dynamics.latent import latent_map, output_range
+from memzoo.models import D1, FullyConnected
+
+NETWORKS = {
+    "perceptron": (lambda: FullyConnected(shape=(1, 6, 6), depth=4, width=9), (1, 6, 6)),
+    "no bias": (lambda: FullyConnected(shape=(40,), depth=3, width=5, bias=False, activation="tanh"), (40,)),
+    "convolution inside": (
+        lambda: nn.Sequential(
+            *(nn.Flatten(), nn.Linear(64, 16), nn.Unflatten(1, (1, 4, 4)), nn.Conv2d(1, 1, 3, padding=1), nn.ReLU()),
+            *(nn.Flatten(), nn.Linear(16, 64), nn.Unflatten(1, (1, 8, 8))),
+        ),
+        (1, 8, 8),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_orbit_in_latent_coordinates_is_the_orbit(name):
+    build, shape = NETWORKS[name]
+    model, x = build().double(), torch.randn(7, *shape).double()
+    latent = latent_map(model, x)
+    y = latent.first(x)
+    with torch.no_grad():
+        for _ in range(5):
+            x = model(x)
+            torch.testing.assert_close(latent.lift(y), x)
+            torch.testing.assert_close(latent.range.coordinates(x), y)
+            assert latent.range.offset(x).max() < 1e-12
+            y = latent.step(y)
+
+
+def test_coordinates_keep_distances():
+    model, x = FullyConnected(shape=(30,), depth=3, width=6), torch.randn(5, 30)
+    latent = latent_map(model, x)
+    y, other = latent.first(x).double(), torch.randn(1, 30).double()
+    true = (latent.lift(y) - other).norm(dim=1)
+    within = (y - latent.range.coordinates(other)).norm(dim=1)
+    torch.testing.assert_close((within**2 + latent.range.offset(other) ** 2).sqrt(), true)
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [
+        (FullyConnected(shape=(10,), depth=3, width=8), (10,)),  # too wide to pay
+        (nn.Sequential(nn.Linear(20, 4), nn.ReLU(), nn.Linear(4, 20), nn.Sigmoid()), (20,)),  # ends in a nonlinearity
+        (D1(shape=(1, 8, 8), filters=9), (1, 8, 8)),  # affine as a whole: nothing to iterate faster
+    ],
+)
+def test_no_latent_map_where_it_does_not_pay_or_does_not_exist(model, shape):
+    assert latent_map(model.eval(), torch.rand(2, *shape)) is None
+
+
+def test_the_range_of_the_last_layer():
+    model = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 1), nn.Tanh(), nn.Linear(1, 3))
+    with torch.no_grad():
+        model[-1].weight.copy_(torch.tensor([[2.0], [0], [0]]))
+        model[-1].bias.copy_(torch.tensor([5.0, 2, 0]))
+    found = output_range(model, torch.rand(1, 3))
+    torch.testing.assert_close(found.centre, torch.tensor([0.0, 2, 0]).double())
+    assert found.offset(torch.tensor([[7.0, 2, 0], [7, 2, 1], [0, 5, 4]])).tolist() == pytest.approx(
+        [0, 1, 5], abs=1e-6
+    )
+    assert output_range(nn.Linear(3, 3), torch.rand(1, 3)) is None
