@@ -222,11 +222,11 @@ def recoveries() -> list[Row]:
 
 MEMORY = """
 import resource, torch
+from torch.nn import Linear, ReLU, Sequential
 from memzoo.dynamics import recovery_curve
-from memzoo.models import FullyConnected
 torch.manual_seed(0)
-examples = torch.rand(50_000, 784)
-recovery_curve(FullyConnected(shape=(784,), depth=3, width=128), torch.rand(2_000, 784), examples, 5, eps=3.0)
+network = Sequential(Linear(784, 128), ReLU(), Linear(128, 128), ReLU(), Linear(128, 784))
+recovery_curve(network, torch.rand(2_000, 784), torch.rand(50_000, 784), 5, eps=3.0)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 """
 

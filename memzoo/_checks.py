@@ -60,7 +60,13 @@ def check_module(f: Map) -> None:
 
 def apply_map(f: Map, x: Tensor) -> Tensor:
     """``f(x)``, refused with a clear error when it is not a point of the same space."""
+    version = None if x.is_inference() else x._version
     y = f(x)
+    if version is not None and x._version != version:
+        raise ValueError(
+            "f works in place on its input, so that points change while they are measured; "
+            "pass lambda x: f(x.clone()), or set inplace=False in its first layer."
+        )
     if not isinstance(y, Tensor):
         raise NotASelfMapError(
             f"iteration needs a map from a batch to a batch, but the output is a {type(y).__name__}; "

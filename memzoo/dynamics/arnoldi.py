@@ -24,7 +24,13 @@ class Leading:
     r"""Length of :math:`A v - \lambda v`: A is that far from a matrix with exactly this eigenvalue."""
 
 
-def leading_eigenvalues(product: Map, start: Float[Tensor, "batch dim block"], top: int, tol: float) -> Leading:
+def leading_eigenvalues(
+    product: Map,
+    start: Float[Tensor, "batch dim block"],
+    top: int,
+    tol: float,
+    near: Complex[Tensor, " batch"] | None = None,
+) -> Leading:
     r"""Block Arnoldi: the ``top`` eigenvalues of largest modulus in a growing Krylov space.
 
     A single start shows an eigenvalue of any multiplicity once; a block of b shows up to b copies. All matrices grow
@@ -35,26 +41,27 @@ def leading_eigenvalues(product: Map, start: Float[Tensor, "batch dim block"], t
         product: A v for stacks (m, batch, dim) of vectors.
         start: Block of start vectors.
         top: Wanted eigenvalues.
-        tol: Stop when every wanted residual is below ``tol`` times the largest modulus.
+        tol: Stop when every wanted residual is below ``tol`` times the first modulus.
+        near: Rather the eigenvalues nearest to this one, and stop when the first of them has converged.
 
     Returns:
-        Values that have not converged after 200 columns carry their residual like the others.
+        Values that have not converged after 200 columns (or six for each wanted one) carry their residual like the
+        others.
     """
     batch, dim, block = start.shape
     generator = torch.Generator().manual_seed(1)
     basis = torch.linalg.qr(start).Q
     images = _apply(product, basis)
-    most = min(dim, MOST)
+    most = min(dim, max(MOST, 6 * top))
     step = 0
     while True:
         step += 1
         full = basis.shape[-1] + block > most
         if full or step % CHECK_EVERY == 0:
-            found = _ritz(basis, images, top)
-            if (
-                full
-                or (found.residual <= tol * found.values[:, :1].abs().clamp(min=torch.finfo(start.dtype).tiny)).all()
-            ):
+            found = _ritz(basis, images, top, near)
+            radius = found.values[:, :1].abs().clamp(min=torch.finfo(start.dtype).tiny)
+            wanted = found.residual if near is None else found.residual[:, :1]
+            if full or (wanted <= tol * radius).all():
                 return found
         last = images[..., -block:]
         scale = torch.linalg.vector_norm(last, dim=-2, keepdim=True)
@@ -76,10 +83,11 @@ def _outside(basis: Tensor, columns: Tensor) -> Tensor:
     return columns - basis @ (basis.mT @ columns)
 
 
-def _ritz(basis: Tensor, images: Tensor, top: int) -> Leading:
+def _ritz(basis: Tensor, images: Tensor, top: int, near: Tensor | None) -> Leading:
     values, coefficients = torch.linalg.eig((basis.mT @ images).cpu())
     values, coefficients = values.to(basis.device), coefficients.to(basis.device)
-    order = values.abs().argsort(-1, descending=True)[:, :top]
+    rank = -values.abs() if near is None else (values - near[:, None]).abs()
+    order = rank.argsort(-1)[:, :top]
     values = values.gather(-1, order)
     coefficients = coefficients.gather(-1, order.unsqueeze(-2).expand(-1, coefficients.shape[-2], -1))
     vectors = basis.to(values.dtype) @ coefficients

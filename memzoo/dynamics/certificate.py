@@ -16,6 +16,7 @@ from memzoo.dynamics.newton import polished, residual_norm
 from memzoo.dynamics.orbit import iterate
 
 WIDE_STEPS = 100
+PUSHED_STEPS = 50  # time for a transient to pass
 CURVATURE = 1e3  # most that the radius is taken to change, per relative distance from the point where it is computed
 
 
@@ -38,6 +39,9 @@ class Certificates:
     """Spectral radius at the limit; NaN where the limit is not a fixed point."""
     radius_error: Float[Tensor, " n"]
     """Its error bound, with room for what it may change over the location error; NaN likewise."""
+    returns: Bool[Tensor, " n"]
+    """Pushed a little to two opposite sides, the limit is not left. At a kink or a jump the Jacobian is that of one
+    side and cannot tell. False where nothing was tried."""
     distinct: Bool[Tensor, " n"]
     """No other example (exact duplicates aside) ends at the same point, be it near or far from it: a map that sends
     two examples to one of them has not stored two, and a constant map has stored none."""
@@ -51,9 +55,9 @@ class Certificates:
 
     @property
     def attractor(self) -> Bool[Tensor, " n"]:
-        """Fixed point within ``eps``, distinct, radius below 1 beyond its error bound."""
+        """Fixed point within ``eps``, distinct, radius below 1 beyond its error bound, not left when pushed."""
         near = self.offset + self.location_error < self.eps
-        return self.fixed & near & self.distinct & (self.radius + self.radius_error < 1)
+        return self.fixed & near & self.distinct & self.returns & (self.radius + self.radius_error < 1)
 
     @property
     def fraction(self) -> float:
@@ -126,7 +130,8 @@ def certify(
     left_over = step.norm(dim=1)
     blur = 1e-6 * scale + (0.1 * left_over).clamp(max=eps)
     target = points.flatten(1) + torch.where(step.isfinite(), step, 0.0)
-    shared = _pairwise(target) <= blur[:, None] + blur
+    alive = ~limit.diverged & scale.isfinite()
+    shared = (_pairwise(target) <= blur[:, None] + blur) & alive & alive[:, None]
     duplicate = _pairwise(examples.flatten(1)) == 0
     distinct = ~(shared & ~duplicate).any(1)
 
@@ -142,18 +147,20 @@ def certify(
     by_radius = torch.where(residual == 0, 0.0, residual.double() / (1 - radius).abs().nan_to_num(1.0))
     location_error = torch.maximum(left_over.double(), by_radius)
     found = Certificates(
-        points=points.to(examples.dtype),
+        points=torch.where(_like(limit.diverged, points), limit.points.to(points.dtype), points).to(examples.dtype),
         fixed=fixed,
         offset=offset,
         residual=residual.double(),
         location_error=location_error,
         radius=radius,
         radius_error=error + CURVATURE * location_error / scale,
+        returns=torch.ones_like(fixed),
         distinct=distinct,
         eps=eps,
         basin_radius=torch.full_like(radius, torch.nan),
         basin_share=torch.nan,
     )
+    found = replace(found, returns=_returns(f, found.points, found.attractor, eps))
     rows = found.attractor.nonzero().flatten()
     if not directions or not len(rows):
         return found
@@ -162,11 +169,32 @@ def certify(
     return replace(found, basin_radius=radii, basin_share=basins.share)
 
 
+def _returns(f: Map, points: Tensor, chosen: Bool[Tensor, " n"], eps: float) -> Bool[Tensor, " n"]:
+    """Do pushes in a random direction and its opposite not grow over some steps?"""
+    result, rows = torch.zeros_like(chosen), chosen.nonzero().flatten()
+    if not len(rows):
+        return result
+    centre = points[rows]
+    size = centre.flatten(1).norm(dim=1).double()
+    far = (1e-3 * eps + 300 * torch.finfo(points.dtype).eps * size)[:, None]
+    u = torch.randn(centre.flatten(1).shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    u = far * (u / u.norm(dim=1, keepdim=True)).to(centre.device)
+    starts = torch.cat([centre + side * u.reshape(centre.shape).to(centre.dtype) for side in (1, -1)])
+    ends = iterate(f, starts, PUSHED_STEPS, tol=0.0, latent=False)
+    gap = (ends.points - torch.cat([centre, centre])).flatten(1).double().norm(dim=1).reshape(2, -1)
+    result[rows] = (gap <= 1.01 * far.T).all(0) & ~ends.diverged.reshape(2, -1).any(0)
+    return result
+
+
+def _like(flags: Tensor, points: Tensor) -> Tensor:
+    return flags.reshape(-1, *[1] * (points.ndim - 1))
+
+
 def _resolved(dtype: torch.dtype) -> float:
     """Relative residual below which a point counts as fixed: rounding, with room for a deep network's own."""
     return torch.finfo(dtype).eps ** 0.5 * (1e-2 if dtype == torch.float64 else 1e-1)
 
 
 def _pairwise(flat: Tensor) -> Tensor:
-    """Distances between all rows, by subtraction (the number of examples is small here)."""
-    return torch.stack([(flat.double() - row.double()).norm(dim=1) for row in flat])
+    """Distances between all rows, by subtraction."""
+    return torch.cdist(flat.double(), flat.double(), compute_mode="donot_use_mm_for_euclid_dist")

@@ -42,6 +42,8 @@ def upsampled_convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Ten
 def rearranged(graph: fx.Graph) -> None:
     """Replace the convolutions of a graph by the faster arrangements, in place."""
     for node in list(graph.nodes):
+        if node.target in (aten.view.default, aten._unsafe_view.default):
+            node.target = aten.reshape.default  # a view may not exist once the channels come last
         if node.target is not aten.convolution.default or len(node.meta["val"].shape) != 4:
             continue
         x, weight, bias, stride, padding, dilation, transposed, _, groups = node.args

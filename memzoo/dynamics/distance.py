@@ -13,6 +13,7 @@ from memzoo._checks import check_batch, check_same_shape
 from memzoo.dynamics.squares import Squares, blocks
 
 
+@torch.no_grad()
 def close_pairs(
     points: Float[Tensor, "batch *shape"], examples: Float[Tensor, "n *shape"], eps: float
 ) -> tuple[Int[Tensor, " pairs"], Int[Tensor, " pairs"]]:
@@ -58,6 +59,7 @@ class Nearest:
     """Distance to the second nearest; infinity if there is one example only."""
 
 
+@torch.no_grad()
 def nearest(points: Float[Tensor, "batch *shape"], examples: Float[Tensor, "n *shape"]) -> Nearest:
     """Nearest and second nearest example of each point, L2, distances exact in float64.
 
@@ -87,12 +89,14 @@ def distinct(examples: Float[Tensor, "n *shape"]) -> Float[Tensor, "m *shape"]:
     """The first of each set of equal examples."""
     rows = examples.flatten(1)
     first: dict[bytes, int] = {}
-    parts = ((part + 0.0).cpu().view(torch.uint8).numpy() for part in blocks(rows, rows.shape[1]))  # -0.0 becomes 0.0
+    # -0.0 becomes 0.0
+    parts = ((part + 0.0).contiguous().cpu().view(torch.uint8).numpy() for part in blocks(rows, rows.shape[1]))
     for index, row in enumerate(chain.from_iterable(parts)):
         first.setdefault(row.tobytes(), index)
     return examples if len(first) == len(examples) else examples[list(first.values())]
 
 
+@torch.no_grad()
 def default_eps(examples: Float[Tensor, "n *shape"]) -> float:
     r"""A tenth of the smallest L2 distance between distinct examples; :math:`0.05 \|x\|` for a single one.
 

@@ -87,11 +87,16 @@ def spectrum_by(
     parts = []
     for rows in jacobians.blocks(x):
         if jacobians.method == "arnoldi":
-            parts.append(leading_spectrum(jacobians, x[rows], top or 1, vectors=vectors))
+            sound = jacobians.finite(x[rows])
+            if strict:
+                refuse_non_finite(sound, rows)
+            chosen = rows[sound] if sound.any() else rows[:0]
+            part = leading_spectrum(jacobians, x[chosen], top or 1, vectors=vectors) if len(chosen) else None
+            parts.append(Spectrum.spread(part, sound, jacobians.dim if vectors else 0))
             continue
         factors = jacobians.factors(x[rows])
         if strict:
-            refuse_non_finite(factors, rows)
+            refuse_non_finite(factors.finite, rows)
         part = full_spectrum(factors, jacobians.method, top, vectors=vectors, transient=transient)
         parts.append(part.repeated(len(rows)) if len(factors.left) < len(rows) else part)
     return Spectrum.joined(parts)

@@ -10,14 +10,19 @@ from memzoo.dynamics.radius import bracket
 from memzoo.dynamics.spectra import Spectrum
 
 POWERS = 300
+PAYS = 0.75  # of the width: a rank below is worth the factorisation that shows it
+LOOSE = 1e-4  # relative; squaring leaves a gap of the order of 1e-3
 
 
 def full_spectrum(factors: Factors, method: Method, top: int | None, *, vectors: bool, transient: bool) -> Spectrum:
     """All nonzero eigenvalues, from the Jacobian in an orthonormal basis of its range."""
     basis, tail, left_out = _range(factors)
-    inner = tail if factors.outer_right is None else tail @ factors.outer_right
-    if factors.outer_left is not None:
-        inner = inner @ factors.outer_left
+    inner = tail
+    if factors.outer_right is not None and factors.outer_left is not None:
+        inner = tail @ (factors.outer_right @ factors.outer_left)  # one small product for all points
+    else:
+        for factor in (factors.outer_right, factors.outer_left):
+            inner = inner if factor is None else inner @ factor
     core = inner if basis is None else inner @ basis
 
     values, right = (part.to(core.device) for part in torch.linalg.eig(core.cpu()))  # small ones are slow on a GPU
@@ -31,17 +36,22 @@ def full_spectrum(factors: Factors, method: Method, top: int | None, *, vectors:
     condition = torch.where((info != 0).unsqueeze(-1) | ~condition.isfinite(), torch.inf, condition)
 
     # the factors carry relative rounding errors, so the matrix is known to within delta
-    rounding = torch.finfo(core.dtype).eps * (factors.left.shape[-2]) ** 0.5
+    rounding = factors.eps * factors.left.shape[-2] ** 0.5
     other = factors.left.shape[-1] ** 0.5 if factors.right is None else torch.linalg.matrix_norm(factors.right)
     delta = rounding * torch.linalg.matrix_norm(factors.left) * other + left_out
     error = torch.where(delta.unsqueeze(-1) > 0, condition * delta.unsqueeze(-1), 0.0)
     radius = values[:, 0].abs()
-    least, most = bracket(core, delta)
-    upper = torch.minimum((values.abs() + error).amax(-1), most)
-    lower = torch.maximum(radius - error[:, 0], least)
+    upper, lower = (values.abs() + error).amax(-1), radius - error[:, 0]
+    loose = ~(torch.maximum(upper - radius, radius - lower) <= LOOSE * radius)  # squaring may know better
+    if loose.any():
+        least, most = bracket(core[loose], delta[loose])
+        upper[loose], lower[loose] = torch.minimum(upper[loose], most), torch.maximum(lower[loose], least)
     sigma_max = _norm(tail)
     # the left eigenvector of J itself, not only of its restriction to the range
-    dual = torch.linalg.vector_norm(inverse[:, :1] @ tail.to(inverse.dtype), dim=-1).squeeze(-1) / radius
+    dual = torch.hypot(
+        *(torch.linalg.vector_norm(part[:, :1] @ tail, dim=(-2, -1)) for part in (inverse.real, inverse.imag))
+    )
+    dual = dual / radius
     whole = torch.where(condition[:, 0].isfinite() & (radius > 0), dual * length[:, 0], condition[:, 0])
     unknown = ~factors.finite.to(values.device)
     values[unknown], radius[unknown] = torch.nan, torch.nan
@@ -86,8 +96,10 @@ def _range(factors: Factors) -> tuple[Tensor | None, Tensor, Tensor]:
         sample = random(rows // 4, rows) @ sample @ random(columns, rows // 4)
     values = torch.linalg.svdvals(sample)
     rank = int(1.1 * int((values > rounding * values[:, :1]).sum(1).max())) + 8
-    if rank < 0.9 * min(rows, values.shape[-1]):
-        thin = torch.linalg.qr(tail @ random(columns, rank)).Q
+    if rank < PAYS * min(rows, values.shape[-1]):
+        thin, triangle = torch.linalg.qr(tail @ random(columns, rank))
+        shown = triangle.diagonal(dim1=-2, dim2=-1).abs() > rounding * norm[:, None]  # falls off a cliff at the rank
+        thin = thin[..., : int(shown.sum(1).max()) + 1]
         rest = thin.mT @ tail
         left_out = torch.linalg.matrix_norm(tail - thin @ rest)
         if (left_out <= rounding * norm).all():

@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,6 +22,8 @@ from memzoo.dynamics.program import traced
 from memzoo.errors import NonFiniteError
 
 Method = Literal["cut", "arnoldi", "dense"]
+ROWS = 256  # evaluated at one time
+CACHE = 2**24  # numbers; larger batches of tangents run no faster
 TINY = 256  # below this dimension the full Jacobian is cheapest
 
 
@@ -37,6 +39,8 @@ class Factors:
     """Orthonormal rows, the same at every point."""
     finite: Bool[Tensor, " batch"]
     """False where the Jacobian holds NaN or infinity; its factors are zero there."""
+    eps: float
+    """Rounding of the arithmetic they were computed in."""
 
     def inward(self, v: Float[Tensor, "batch dim m"]) -> Float[Tensor, "batch k m"]:
         """From the space to the cut."""
@@ -83,7 +87,10 @@ class Jacobians:
             self.wide = in_dtype(f, torch.float64, detach=False)
         self.dtype, self.shape, self.dim = points.dtype, points.shape[1:], points[0].numel()
         self.declared = declared_cut(f)
-        self.anatomy = self._traced(points[:1]) if method != "dense" or self.dim > TINY else None
+        self.anatomy = self._traced(points[:1])
+        self.eps = torch.finfo(self.dtype).eps
+        if self.anatomy is not None:  # a layer inside may compute in less than it is given
+            self.eps = max(self.eps, self.anatomy.program.eps)
         self.method: Method = method or self._cheapest(points[:1])
         if method == "cut" and self._width(points[:1]) is None:
             raise ValueError(
@@ -128,13 +135,17 @@ class Jacobians:
     def blocks(self, x: Tensor) -> Iterator[Tensor]:
         """Row indices of ``x`` in blocks whose work fits into the memory limit."""
         widest = 0 if self.anatomy is None else self.anatomy.program.widest
-        if self.method == "arnoldi":  # basis and images, and what the graph holds
-            numbers = 2 * MOST * self.dim + 40 * widest
-        elif self.method == "cut":
-            numbers = 6 * (self._width(x[:1].to(self.dtype)) or self.dim) * max(self.dim, widest)
+        if self.method == "cut":
+            rows = self._fitting((self._width(x[:1].to(self.dtype)) or self.dim) * max(self.dim, widest))
+        elif self.method == "arnoldi":  # basis and images, and what the graph holds
+            rows = self.memory_limit // (8 * (2 * MOST * self.dim + 40 * widest))
         else:
-            numbers = 6 * self.dim**2
-        return iter(torch.arange(len(x), device=x.device).split(max(1, self.memory_limit // (8 * numbers))))
+            rows = self.memory_limit // (8 * 6 * self.dim**2)
+        return iter(torch.arange(len(x), device=x.device).split(max(1, rows)))
+
+    def _fitting(self, numbers: int) -> int:
+        """How many batches of so many numbers go together: all in memory, and not far beyond the cache."""
+        return max(1, min(self.memory_limit // (8 * 6), CACHE) // numbers)
 
     # Through a cut, or in full ----------------------------------------------------------------------------------------
 
@@ -147,12 +158,14 @@ class Jacobians:
         x = x.to(self.dtype)
         if self.method == "cut":
             for attempt in self._cuts(x[:1]):
-                factors = attempt(x)
-                if self._holds(factors, x):
-                    return factors
+                with suppress(RuntimeError):  # what a trace of one row cannot do for many
+                    factors = attempt(x)
+                    if self._holds(factors, x):
+                        return factors
             if self.declared is not None:
                 self._refuse(x)
-        return _finite_only(self._jacobian(self._row(self.wide), x.flatten(1), jacrev))
+            self.method = "dense"  # no cut holds
+        return self._finite_only(self._jacobian(self._row(self.wide), x.flatten(1), jacrev))
 
     def _cuts(self, row: Tensor) -> Iterator[Callable[[Tensor], Factors]]:
         """Ways through a cut, the narrowest first; a trace that fails is made once more, should the module be new."""
@@ -201,7 +214,7 @@ class Jacobians:
         outer_left = None
         if exit_ is not program.target:
             outer_left = self._jacobian(outward, vmap(widening)(waist)[:1], jacfwd)[0]
-        return _finite_only(left, right, outer_left, outer_right)
+        return self._finite_only(left, right, outer_left, outer_right)
 
     def _through_declared(self, x: Tensor) -> Factors:
         assert self.declared is not None
@@ -212,7 +225,7 @@ class Jacobians:
             return decode(row.reshape(1, *latent.shape[1:])).reshape(-1)
 
         left = self._jacobian(widening, latent.flatten(1), jacfwd)
-        return _finite_only(left, self._jacobian(self._row(encode), x.flatten(1), jacrev))
+        return self._finite_only(left, self._jacobian(self._row(encode), x.flatten(1), jacrev))
 
     def _row(self, f: Map) -> Map:
         """``f`` on one row of flat numbers."""
@@ -221,7 +234,7 @@ class Jacobians:
     def _jacobian(self, row: Map, points: Tensor, transform: Callable[..., Map]) -> Tensor:
         """Jacobians (B, out, in) of a map of flat rows; tangents or cotangents in chunks that fit into memory."""
         widest = self.dim if self.anatomy is None else max(self.dim, self.anatomy.program.widest)
-        chunk = max(1, self.memory_limit // (8 * 6 * widest * len(points)))
+        chunk = self._fitting(widest * len(points))
         with _plain():
             try:
                 if transform is jacrev:
@@ -237,25 +250,27 @@ class Jacobians:
 
     def _holds(self, factors: Factors, x: Tensor) -> bool:
         """Do the factors give J^T u for a random u? A wrong Jacobian passes with probability zero."""
+        u, true = self._probe(x)
+        ours = factors.pull(u[:, :, None]).squeeze(-1)
+        size = torch.linalg.matrix_norm(factors.left)
+        for factor in (factors.right, factors.outer_left, factors.outer_right):
+            size = size if factor is None else size * torch.linalg.matrix_norm(factor)
+        return bool((~factors.finite | _equal(ours, true, size * self.dim**0.5, self.eps)).all())
+
+    def _probe(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Random cotangents u (B, dim) and J^T u by the map itself, row by row."""
         generator = torch.Generator().manual_seed(0)
         u = torch.randn(len(x), self.dim, generator=generator, dtype=torch.float64).to(x)
 
         def pulled(point: Tensor, cotangent: Tensor) -> Tensor:
             return vjp(self._row(self.wide), point)[1](cotangent)[0]
 
-        try:
-            with _plain():
-                true = vmap(pulled)(x.flatten(1).detach(), u)
-        except RuntimeError:
-            true = torch.stack([pulled(*pair) for pair in zip(x.flatten(1).detach(), u, strict=True)])
-        ours = factors.pull(u[:, :, None]).squeeze(-1)
-        eps = torch.finfo(x.dtype).eps
-        size = torch.linalg.matrix_norm(factors.left)
-        for factor in (factors.right, factors.outer_left, factors.outer_right):
-            size = size if factor is None else size * torch.linalg.matrix_norm(factor)
-        room = eps**0.55 * true.norm(dim=1) + 1e3 * eps * size * self.dim**0.5
-        gap = (true - ours).norm(dim=1)
-        return bool((~factors.finite | ~true.isfinite().all(1) | (gap <= room)).all())
+        points = x.flatten(1).detach()
+        with _plain():
+            try:
+                return u, vmap(pulled)(points, u)
+            except RuntimeError:
+                return u, torch.stack([pulled(*pair) for pair in zip(points, u, strict=True)])
 
     def _refuse(self, x: Tensor) -> None:
         assert self.declared is not None
@@ -275,41 +290,72 @@ class Jacobians:
         map u -> J^T u, so that forward mode is not needed. In another ``dtype`` than that of the Jacobians only where
         the map could be traced.
         """
-        points = x.to(self.dtype).flatten(1)
-        row: Map = self._row(self.wide)
+        x = x.to(self.dtype)
         if self.anatomy is not None:
-            points = points.to(dtype or self.dtype)
-            constants = {
-                name: tensor.to(points.dtype) if tensor.is_floating_point() else tensor
-                for name, tensor in self._constants().items()
-            }
-            program = self.anatomy.program
+            program, constants = self.anatomy.program, self._constants()
             run = program.run(constants, [program.source], [program.target])
+            found = _products(lambda row: run(row.reshape(1, *self.shape))[0].reshape(-1), x.flatten(1))
+            u, true = self._probe(x)
+            if _equal(found[1](u[None])[0], true, true.norm(dim=1), self.eps).all():
+                if dtype in (None, self.dtype):
+                    return found
+                narrow = {
+                    name: tensor.to(dtype) if tensor.is_floating_point() else tensor
+                    for name, tensor in constants.items()
+                }
+                run = program.run(narrow, [program.source], [program.target])
+                return _products(lambda row: run(row.reshape(1, *self.shape))[0].reshape(-1), x.flatten(1).to(dtype))
+            self.anatomy = None  # the trace does not hold at these points
+        with _plain():
+            try:
+                return _products(self._row(self.wide), x.flatten(1))
+            except RuntimeError:  # control flow that depends on the data: each row goes its own way
+                single = [_products(self._row(self.wide), row[None], by_row=False) for row in x.flatten(1)]
+        pushes, pulls = zip(*single, strict=True)
+        return _side_by_side(pushes), _side_by_side(pulls)
 
-            def row(point: Tensor, /) -> Tensor:
-                return run(point.reshape(1, *self.shape))[0].reshape(-1)
+    def finite(self, x: Float[Tensor, "batch *shape"]) -> Bool[Tensor, " batch"]:
+        """Where a random product with the Jacobian is finite, and so, but for chance, the Jacobian."""
+        return self._probe(x.to(self.dtype))[1].isfinite().all(1)
 
-        pull = vjp(vmap(row), points)[1]
-        push = vjp(lambda u: pull(u)[0], torch.zeros_like(points))[1]
-        return vmap(lambda v: push(v)[0]), vmap(lambda u: pull(u)[0])
+    def _finite_only(
+        self,
+        left: Tensor,
+        right: Tensor | None = None,
+        outer_left: Tensor | None = None,
+        outer_right: Tensor | None = None,
+    ) -> Factors:
+        """Orthonormal outer factors; zeros where a Jacobian is not finite: eigensolves on NaN can kill the process."""
+        outer_finite = all(bool(part.isfinite().all()) for part in (outer_left, outer_right) if part is not None)
+        if outer_left is not None and outer_finite:
+            outer_left, triangle = torch.linalg.qr(outer_left)
+            left = triangle @ left
+        if outer_right is not None and outer_finite:
+            basis, triangle = torch.linalg.qr(outer_right.mT)
+            inner = triangle.mT.expand(len(left), -1, -1) if right is None else right @ triangle.mT
+            outer_right, right = basis.mT, inner
+        finite = left.isfinite().flatten(1).all(1) & outer_finite
+        if right is not None:
+            finite &= right.isfinite().flatten(1).all(1)
+            right = torch.where(finite[:, None, None], right, 0.0)
+        left = torch.where(finite[:, None, None], left, 0.0)
+        return Factors(left, right, outer_left, outer_right, finite, self.eps)
 
 
-def _finite_only(
-    left: Tensor, right: Tensor | None = None, outer_left: Tensor | None = None, outer_right: Tensor | None = None
-) -> Factors:
-    """Orthonormal outer factors; zeros where a Jacobian is not finite: torch.linalg.eig on NaN can kill the process."""
-    outer_finite = all(bool(part.isfinite().all()) for part in (outer_left, outer_right) if part is not None)
-    if outer_left is not None and outer_finite:
-        outer_left, triangle = torch.linalg.qr(outer_left)
-        left = triangle @ left
-    if outer_right is not None and outer_finite:
-        basis, triangle = torch.linalg.qr(outer_right.mT)
-        outer_right, right = basis.mT, triangle.mT.expand(len(left), -1, -1) if right is None else right @ triangle.mT
-    finite = left.isfinite().flatten(1).all(1) & outer_finite
-    if right is not None:
-        finite &= right.isfinite().flatten(1).all(1)
-        right = torch.where(finite[:, None, None], right, 0.0)
-    return Factors(torch.where(finite[:, None, None], left, 0.0), right, outer_left, outer_right, finite)
+def _products(f: Map, points: Tensor, *, by_row: bool = True) -> tuple[Map, Map]:
+    pull = vjp(vmap(f) if by_row else (lambda rows: f(rows[0])[None]), points)[1]
+    push = vjp(lambda u: pull(u)[0], torch.zeros_like(points))[1]
+    return vmap(lambda v: push(v)[0]), vmap(lambda u: pull(u)[0])
+
+
+def _side_by_side(products: Sequence[Map]) -> Map:
+    return lambda v: torch.cat([product(v[:, i : i + 1]) for i, product in enumerate(products)], 1)
+
+
+def _equal(ours: Tensor, true: Tensor, size: Tensor, eps: float) -> Tensor:
+    """Rows that agree up to rounding of numbers of this size; where f itself is not finite nothing is compared."""
+    room = eps**0.55 * true.norm(dim=1) + 1e3 * eps * size
+    return ~true.isfinite().all(1) | ((ours - true).norm(dim=1) <= room)
 
 
 @contextmanager
@@ -321,10 +367,10 @@ def _plain() -> Iterator[None]:
         yield
 
 
-def refuse_non_finite(factors: Factors, rows: Tensor) -> None:
+def refuse_non_finite(finite: Bool[Tensor, " batch"], rows: Tensor) -> None:
     """Name the first point whose Jacobian is not finite."""
-    if not factors.finite.all():
-        row = int(rows[(~factors.finite).nonzero()[0]]) if len(factors.finite) == len(rows) else int(rows[0])
+    if not finite.all():
+        row = int(rows[int((~finite).nonzero()[0])])
         raise NonFiniteError(
             f"the Jacobian at row {row} holds NaN or infinity: f is not differentiable there or overflows; look at "
             "f(x) of this row."
@@ -334,8 +380,7 @@ def refuse_non_finite(factors: Factors, rows: Tensor) -> None:
 def check_differentiable_self_map(f: Map, x: Tensor) -> None:
     """One evaluation: the shape is kept and the output is finite."""
     with torch.no_grad():
-        y = apply_map(f, x)
-    finite = y.isfinite().flatten(1).all(1)
+        finite = torch.cat([apply_map(f, rows.clone()).isfinite().flatten(1).all(1) for rows in x.split(ROWS)])
     if not finite.all():
         row = int((~finite).nonzero()[0])
         raise NonFiniteError(f"f(x) holds NaN or infinity at row {row}: f overflows there; scale x as in training.")

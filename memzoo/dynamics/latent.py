@@ -1,5 +1,6 @@
 """A map whose last layers are affine, iterated in the coordinates of what those layers can reach."""
 
+import contextlib
 from dataclasses import dataclass
 
 import torch
@@ -60,8 +61,16 @@ def output_range(f: Map, x: Float[Tensor, "batch *shape"]) -> OutputRange | None
 
     Cost: one product for each unit before the affine layers, and a QR factorisation.
     """
-    form = _last_affine(f, x)
-    return None if form is None else form[1]
+    images = in_dtype(f, torch.float64)
+    for afresh in (False, True):  # a module may have changed since it was traced
+        form = _last_affine(f, x, afresh=afresh)
+        if form is None:
+            return None
+        with contextlib.suppress(RuntimeError, TypeError):
+            y = images(x[:8].double()).double().flatten(1)
+            if (form[1].offset(y) <= 1e-5 * y.norm(dim=1)).all():
+                return form[1]
+    return None
 
 
 @torch.no_grad()
@@ -127,9 +136,9 @@ def _matrix(program: Program, constants: dict[str, Tensor], ends: tuple, dim: in
     return (row(identity) - bias).mT, bias
 
 
-def _last_affine(f: Map, x: Tensor) -> tuple[Program, OutputRange, Tensor, Tensor] | None:
+def _last_affine(f: Map, x: Tensor, *, afresh: bool = False) -> tuple[Program, OutputRange, Tensor, Tensor] | None:
     constants = {name: _double(tensor) for name, tensor in tensors_of(f).items()}
-    program = traced(f, x[:1].double(), constants)
+    program = traced(f, x[:1].double(), constants, afresh=afresh)
     if program is None:
         return None
     plan = anatomy(program)

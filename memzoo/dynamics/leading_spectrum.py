@@ -1,6 +1,7 @@
 """The leading eigenvalues of Jacobians that are nowhere narrow, from products alone."""
 
 import contextlib
+import warnings
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from memzoo.dynamics.arnoldi import Leading, largest_singular_value, leading_eig
 from memzoo.dynamics.jacobian import Jacobians
 from memzoo.dynamics.spectra import Spectrum
 
+SAME = 1e-4  # relative distance below which two Ritz values are one eigenvalue
 TOLERANCE = 1e-5  # residual relative to the radius; the eigenvalue is off by its square where both sides are known
 
 
@@ -21,7 +23,7 @@ def leading_spectrum(jacobians: Jacobians, x: Tensor, top: int, *, vectors: bool
     start of the space.
     """
     top = min(top, jacobians.dim)
-    block = min(max(2, top), jacobians.dim)  # shows so many copies of a multiple eigenvalue
+    block = min(max(2, min(top, 4)), jacobians.dim)
     generator = torch.Generator().manual_seed(0)
     start = torch.randn(len(x), jacobians.dim, block, generator=generator, dtype=torch.float64).to(x.device)
     products = scouts = jacobians.products(x)
@@ -29,17 +31,18 @@ def leading_spectrum(jacobians: Jacobians, x: Tensor, top: int, *, vectors: bool
     if isinstance(jacobians.f, nn.Module) and jacobians.anatomy is not None:  # constants of others cannot be narrowed
         with contextlib.suppress(RuntimeError):  # nor those of a module that are no parameters
             scouts, coarse = jacobians.products(x, torch.float32), torch.float32
-    right, left = (_settled(jacobians, x, side, products, scouts, start.to(coarse), top) for side in (0, 1))
+    right = _settled(jacobians, x, 0, products, scouts, start.to(coarse), top, None)
+    left = _settled(jacobians, x, 1, products, scouts, start.to(coarse), block, right.values[:, 0])
     _, direction = largest_singular_value(*scouts, start[..., 0].to(coarse))
     sigma_max = largest_singular_value(*products, direction.to(jacobians.dtype))[0].double()
-    # J^T has the same eigenvalues; dual to the first right vector within the span of the left ones
-    overlap = left.vectors.mT @ right.vectors
-    first = torch.zeros(len(x), top, 1, dtype=overlap.dtype, device=x.device)
-    first[:, 0] = 1
-    dual, info = torch.linalg.solve_ex(overlap.mT, first)
-    condition = torch.linalg.vector_norm(left.vectors @ dual, dim=(-2, -1))
-    condition = torch.where((info == 0) & condition.isfinite(), condition, torch.inf)
-    rounding = torch.finfo(jacobians.dtype).eps * jacobians.dim**0.5 * sigma_max
+    condition = _condition(right, left)
+    if (lost := right.residual > 1e3 * TOLERANCE * right.values[:, :1].abs()).any():
+        warnings.warn(
+            f"{int(lost.sum())} of {lost.numel()} eigenvalues have not converged; ask for fewer by top=, or take "
+            "method='dense'.",
+            stacklevel=4,
+        )
+    rounding = jacobians.eps * jacobians.dim**0.5 * sigma_max
     error = condition * (right.residual[:, 0] + rounding)
     return Spectrum(
         eigenvalues=right.values.to(torch.complex128),
@@ -53,6 +56,19 @@ def leading_spectrum(jacobians: Jacobians, x: Tensor, top: int, *, vectors: bool
     )
 
 
+def _condition(right: Leading, left: Leading) -> Tensor:
+    """Condition of the first eigenvalue, from the left eigenvectors of the same value (of J^T: it has the same ones).
+
+    Of a multiple one any right vector may have come up; its dual is the nearest within the span of the left ones.
+    """
+    value, x = right.values[:, :1], right.vectors[..., :1]
+    same = (left.values - value).abs() <= SAME * value.abs()
+    span = torch.where(same[:, None], left.vectors, 0.0)
+    shadow = span.conj() @ (torch.linalg.pinv(span.conj(), rtol=1e-6) @ x)
+    cosine = torch.linalg.vector_norm(shadow, dim=(-2, -1))
+    return torch.where(same.any(1), 1 / cosine, torch.inf).clamp(min=1)
+
+
 def _settled(
     jacobians: Jacobians,
     x: Tensor,
@@ -61,12 +77,13 @@ def _settled(
     scouts: tuple[Map, Map],
     start: Tensor,
     top: int,
+    near: Tensor | None,
 ) -> Leading:
     """Eigenvalues found by a scout, settled in double; from there on in double where the scout was misled.
 
     A pre-activation near a kink may fall on its other side in single precision: then it has another Jacobian.
     """
-    found = leading_eigenvalues(scouts[side], start, top, TOLERANCE)
+    found = leading_eigenvalues(scouts[side], start, top, TOLERANCE, near)
     if start.dtype == jacobians.dtype:
         return found
     parts = torch.cat([found.vectors.real, found.vectors.imag], -1).to(jacobians.dtype)
@@ -76,9 +93,11 @@ def _settled(
     values = (vectors.conj() * images).sum(-2, keepdim=True) / square
     residual = torch.linalg.vector_norm(images - values * vectors, dim=-2)
     values, vectors = values.squeeze(-2), vectors / square.sqrt()
-    misled = (~(residual <= 2 * TOLERANCE * values[:, :1].abs()).all(1)).nonzero().flatten()
+    wanted = residual if near is None else residual[:, :1]
+    misled = (~(wanted <= 2 * TOLERANCE * values[:, :1].abs()).all(1)).nonzero().flatten()
     if len(misled):
         warm = torch.cat([vectors[misled].real[..., :1], start[misled, :, 1:].to(jacobians.dtype)], -1)
-        again = leading_eigenvalues(jacobians.products(x[misled])[side], warm, top, TOLERANCE)
+        target = None if near is None else near[misled]
+        again = leading_eigenvalues(jacobians.products(x[misled])[side], warm, top, TOLERANCE, target)
         values[misled], vectors[misled], residual[misled] = again.values, again.vectors, again.residual
     return Leading(values, vectors, residual)

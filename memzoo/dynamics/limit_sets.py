@@ -140,7 +140,12 @@ class LimitSearch:
             for number, candidate in zip(batch.tolist(), candidates, strict=True):
                 if candidate is None:
                     continue
-                members = groups[number][settled[groups[number]]] if candidate.unstable else groups[number]
+                members = groups[number]
+                near_it = (self.points[rows[members]] - candidate.point).flatten(1).norm(dim=1) <= REACH * self.eps
+                near_it[0] = True  # the head, which was certified itself
+                far = members[~(settled[members] | near_it)][: self.max_limits]
+                self._visit_singly(period, rows[far])
+                members = members[settled[members] | (near_it & (not candidate.unstable))]
                 if len(members):
                     self.limit[rows[members]] = self._entered(period, candidate)
                     self.points[rows[members]] = candidate.point
@@ -151,6 +156,17 @@ class LimitSearch:
                     return
             elif len(order) > AT_ONCE:
                 self._join_near(rows[left])
+
+    def _visit_singly(self, period: int, rows: Int[Tensor, " m"]) -> None:
+        """Orbits that are close together, but all far from where one of them will end: a repeller may lie between."""
+        for part in rows.split(AT_ONCE):
+            moving = torch.zeros(len(part), dtype=torch.bool, device=part.device)
+            for row, candidate in zip(
+                part.tolist(), self._certified(period, self.points[part], moving) if len(part) else [], strict=True
+            ):
+                if candidate is not None and not candidate.unstable:
+                    self.limit[row] = self._entered(period, candidate)
+                    self.points[row] = candidate.point
 
     def _certified(
         self, period: int, points: Float[Tensor, "m *shape"], settled: Bool[Tensor, " m"]

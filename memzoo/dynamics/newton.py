@@ -5,7 +5,7 @@ from torch import Tensor
 
 from memzoo._types import Map
 from memzoo.dynamics.arnoldi import solve_shifted
-from memzoo.dynamics.jacobian import Jacobians
+from memzoo.dynamics.jacobian import ROWS, Jacobians
 from memzoo.dynamics.orbit import SETTLED
 
 POLISH = 4  # Newton steps; on a piecewise-linear map one lands on the fixed point
@@ -13,7 +13,7 @@ POLISH = 4  # Newton steps; on a piecewise-linear map one lands on the fixed poi
 
 def residual_norm(f: Map, x: Tensor) -> Tensor:
     """L2 norm of f(x) - x (B,), infinity where it is not finite."""
-    residual = (f(x) - x).flatten(1).norm(dim=1)
+    residual = torch.cat([(f(rows) - rows).flatten(1).norm(dim=1) for rows in x.split(ROWS)])
     return torch.where(residual.isfinite(), residual, torch.inf)
 
 
@@ -26,8 +26,10 @@ def newton_step(jacobians: Jacobians, x: Tensor) -> Tensor:
     for rows in jacobians.blocks(x):
         gap = (jacobians.wide(x[rows]) - x[rows]).flatten(1)[:, :, None]
         if jacobians.method == "arnoldi":
-            push, _ = jacobians.products(x[rows])
-            step = solve_shifted(push, gap.squeeze(-1))
+            step = torch.full_like(gap.squeeze(-1), torch.inf)
+            sound = jacobians.finite(x[rows])
+            if sound.any():
+                step[sound] = solve_shifted(jacobians.products(x[rows][sound])[0], gap[sound].squeeze(-1))
         else:
             factors = jacobians.factors(x[rows])
             core = factors.core()

@@ -155,7 +155,10 @@ class March:
         if self.latent is not None:
             size = torch.hypot(size, size.new_tensor(self.apart))
         finite = size.isfinite()
-        settled = finite & (length <= self.tol * size)
+        if not finite.all():  # squares overflow before the points do
+            row = (~finite).nonzero().flatten()
+            finite[row] = after[row].flatten(1).isfinite().all(1)
+        settled = size.isfinite() & (length <= self.tol * size)
         if self.tol == 0:  # squares underflow before the step is zero
             row = settled.nonzero().flatten()
             settled[row] = (after[row] == before[row]).flatten(1).all(1)

@@ -47,16 +47,16 @@ def widened(f: Map, x: Tensor) -> tuple[Map, Tensor]:
     Constants in float32 refuse a float64 input; a cast inside hides that the digits are lost. Then the arithmetic is
     float32 and every error bound downstream has to say so, which it reads off the dtype of the returned point.
     """
-    wide, point = in_dtype(f, torch.float64), x.double()
-    shift = 1e-3 * point.abs().max().clamp(min=1e-3) * torch.linspace(0.5, 1.0, point[0].numel(), dtype=torch.float64)
-    between = point + shift.to(point.device).reshape(point.shape[1:])  # these coordinates have digits beyond float32
+    wide, row = in_dtype(f, torch.float64), x[:1].double()
+    shift = 1e-3 * row.abs().max().clamp(min=1e-3) * torch.linspace(0.5, 1.0, row.numel(), dtype=torch.float64)
+    between = row + shift.to(row.device).reshape(row.shape)  # these coordinates have digits beyond float32
     try:
         fine, coarse = wide(between), wide(between.float().double())
         told = fine.isfinite() & coarse.isfinite()
-        constant = torch.equal(fine, wide(point))  # has no digits to lose
+        constant = torch.equal(fine, wide(row))  # has no digits to lose
         resolves = fine.dtype == torch.float64 and bool((fine != coarse)[told].any() or not told.any() or constant)
-    except (RuntimeError, TypeError):
+    except Exception:  # whatever a map of float32 alone, or of a bounded range, says to these points
         resolves = False
     if resolves:
-        return wide, point
+        return wide, x.double()
     return f, x.float() if x.dtype == torch.float64 else x

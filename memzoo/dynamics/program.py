@@ -68,6 +68,9 @@ class Program:
         self.widest = max(self.size(node) or 0 for node in self.nodes)
         """Numbers in the largest value."""
         self._dependent = set(self.nodes)
+        dtypes = [node.meta["val"].dtype for node in self.nodes if self.size(node) is not None]
+        self.eps = max(torch.finfo(dtype).eps for dtype in dtypes)
+        """Rounding of the narrowest arithmetic on the way."""
         self.anatomy: Any = None  # remembered by memzoo.dynamics.cut.anatomy
         self._parts: dict[tuple[tuple[fx.Node, ...], tuple[fx.Node, ...]], fx.GraphModule] = {}
 
@@ -126,6 +129,8 @@ def _ancestors(node: fx.Node, stop: set[fx.Node] = frozenset()) -> set[fx.Node]:
 
 
 def _is_linear(node: fx.Node, inputs: list[fx.Node]) -> bool:
+    if "rounding_mode" in node.kwargs or not _floating(node):
+        return False
     target = node.target
     operation = target.overloadpacket if isinstance(target, torch._ops.OpOverload) else target
     if operation in LINEAR:
@@ -133,10 +138,18 @@ def _is_linear(node: fx.Node, inputs: list[fx.Node]) -> bool:
     places = LINEAR_IN.get(operation)
     if places is None or any(i in node.kwargs.values() for i in inputs):
         return False
+    if operation in (aten.native_batch_norm, aten.cudnn_batch_norm) and node.args[5]:
+        return False  # statistics of the input itself: instance norm
     held = [place for place, argument in enumerate(node.args) if argument in inputs]
     if operation in (aten.addmm, aten.baddbmm) and 0 in held:
         held.remove(0)  # the summand comes on top of the product
     return len(held) <= 1 and set(held) <= set(places)
+
+
+def _floating(node: fx.Node) -> bool:
+    values = node.meta.get("val")
+    values = values if isinstance(values, (tuple, list)) else (values,)
+    return all(value.is_floating_point() for value in values if isinstance(value, Tensor))
 
 
 _PROGRAMS: weakref.WeakKeyDictionary[nn.Module, dict[Any, Program]] = weakref.WeakKeyDictionary()

@@ -7,6 +7,7 @@ from torch import Tensor
 from memzoo._checks import check_batch, check_module
 from memzoo._types import Map
 from memzoo.dynamics.jacobian import Jacobians, check_differentiable_self_map, refuse_non_finite
+from memzoo.dynamics.precision import widened
 
 
 def radius_bracket(
@@ -16,7 +17,8 @@ def radius_bracket(
 
     For :math:`m = 1, 2, 4, \dots, 2^{squarings}`: :math:`(|tr J^m| / k)^{1/m} \le \rho(J) \le \|J^m\|_F^{1/m}`, k the
     rank. The gap closes like :math:`(\kappa k)^{1/m}`. Gradients reach the parameters of a module, so that
-    the upper bound serves as a penalty that keeps training examples contracting, the lower one as its opposite.
+    the upper bound serves as a penalty that keeps training examples contracting, the lower one as its opposite. They
+    are the bounds' own gradients: where the leading eigenvalues are a complex pair, the radius has another.
 
     Args:
         f: Self-map; modules in eval mode or without dropout and batch norm.
@@ -42,14 +44,14 @@ def radius_bracket(
     """
     check_batch(x, "x")
     check_module(f)
-    check_differentiable_self_map(f, x)
+    check_differentiable_self_map(*widened(f, x))
     jacobians = Jacobians(f, x, None, memory_limit, differentiable=True)
     if jacobians.method == "arnoldi":
         jacobians.method = "dense"
     bounds = []
     for rows in jacobians.blocks(x):
         factors = jacobians.factors(x[rows])
-        refuse_non_finite(factors, rows)
+        refuse_non_finite(factors.finite, rows)
         core = factors.core()
         delta = torch.linalg.matrix_norm(core.detach()) * torch.finfo(core.dtype).eps * core.shape[-1]
         bounds.append(torch.stack(bracket(core, delta, squarings)).expand(2, len(rows)))

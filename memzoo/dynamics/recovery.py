@@ -126,6 +126,7 @@ def recovery_curve(
         if t == 1 and not march.diverged.any() and (form := worth_it(f, starts, steps, latent)) is not None:
             y, within = form.range.coordinates(march.points).to(starts.dtype), form.range.coordinates(examples)
             march.enter(form)
+            del vicinity  # it holds a copy of the examples
             vicinity = Vicinity(y, within, eps, offset=form.range.offset(examples))
         recovered_at[vicinity.reached & (recovered_at < 0)] = t
         rate.append(vicinity.reached.float().mean())

@@ -63,6 +63,18 @@ class Spectrum:
         return replace(self, **tensors)
 
     @staticmethod
+    def spread(part: "Spectrum | None", known: Tensor, dim: int) -> "Spectrum":
+        """The rows of ``part`` where ``known``, NaN elsewhere; ``dim`` is the length of eigenvectors, 0 without."""
+        count, place = len(known), known.nonzero().flatten()
+        real = torch.full((count,), torch.nan, dtype=torch.float64, device=known.device)
+        values = real[:, None].to(torch.complex128)
+        vectors = real.to(torch.complex128)[:, None, None].expand(count, dim, 1) if dim else None
+        blank = Spectrum(values, real, real, real, real, None, vectors, "arnoldi")
+        if part is None:
+            return blank
+        return part._each(lambda value: value.new_full((count, *value.shape[1:]), torch.nan).index_put((place,), value))
+
+    @staticmethod
     def joined(parts: Sequence["Spectrum"]) -> "Spectrum":
         """Several blocks of points as one; where they differ in rank, what is missing is zero."""
         width = max(part.eigenvalues.shape[1] for part in parts)

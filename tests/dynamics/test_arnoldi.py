@@ -6,6 +6,7 @@ from torch import nn
 
 from memzoo.dynamics import certify, spectrum
 from memzoo.dynamics.arnoldi import largest_singular_value, leading_eigenvalues, solve_shifted
+from memzoo.errors import NonFiniteError
 
 
 def affine(matrix):
@@ -102,8 +103,68 @@ def test_values_that_do_not_converge_say_so():
     start = torch.randn(1, 400, 1, dtype=torch.float64)
     found = leading_eigenvalues(lambda s: s @ matrix.T, start, 1, 1e-8)
     assert found.residual.item() > 1e-3
-    result = spectrum(affine(0.999 * matrix), torch.zeros(1, 400), method="arnoldi")
+    with pytest.warns(UserWarning, match=r"1 of 1 eigenvalues have not converged"):
+        result = spectrum(affine(0.999 * matrix), torch.zeros(1, 400), method="arnoldi")
     assert result.verdict == ["undecided"]
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("values", [[1.1, -1.1, 0.5], [0.9, -0.9], [0.9, 0.9]])
+def test_conditions_where_several_eigenvalues_share_the_largest_modulus(values, seed):
+    torch.manual_seed(seed)
+    matrix = similar(values, 300)
+    found = spectrum(affine(matrix), torch.zeros(1, 300), method="arnoldi")
+    assert found.radius.item() == pytest.approx(abs(values[0]), rel=1e-6)
+    assert found.condition < 3
+    assert found.verdict == ["expanding" if values[0] > 1 else "contracting"]
+
+
+def test_a_cycle_of_four_is_normal():
+    matrix = torch.zeros(300, 300, dtype=torch.float64)
+    matrix[:4, :4] = 1.2 * torch.eye(4, dtype=torch.float64).roll(1, 0)
+    found = spectrum(affine(matrix), torch.zeros(1, 300), method="arnoldi")
+    assert found.condition.item() == pytest.approx(1, abs=1e-3)
+    assert found.verdict == ["expanding"]
+
+
+def test_more_eigenvalues_than_a_block_holds():
+    values = torch.linspace(1, 0.5, 30, dtype=torch.float64).tolist()
+    matrix = similar(values, 300)
+    found = spectrum(affine(matrix), torch.zeros(1, 300), method="arnoldi", top=30)
+    assert found.eigenvalues[0].real.tolist() == pytest.approx(values, rel=1e-4)
+
+
+def test_a_trace_that_went_stale_is_noticed_without_a_cut():
+    class Gain(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear, self.gain = nn.Linear(300, 300), 0.5
+
+        def forward(self, x):
+            return self.gain * (x + self.linear(x)).tanh()
+
+    model, x = Gain(), torch.rand(2, 300)
+    before = spectrum(model, x).radius
+    model.gain = 2.0
+    after = spectrum(model, x)
+    assert after.method == "arnoldi"
+    torch.testing.assert_close(after.radius, 4 * before, rtol=1e-4, atol=0)
+
+
+def test_control_flow_that_depends_on_the_data_without_a_cut():
+    class Branching(nn.Module):
+        def forward(self, x):
+            return 0.9 * x.tanh() if x.sum() > 0 else 0.4 * x
+
+    found = spectrum(Branching(), torch.stack([torch.full((300,), 1e-4), -torch.ones(300)]))
+    assert found.radius.tolist() == pytest.approx([0.9, 0.4], rel=1e-5)
+
+
+def test_one_point_without_a_jacobian():
+    x = torch.ones(3, 300)
+    x[1, 7] = 0
+    with pytest.raises(NonFiniteError, match=r"Jacobian at row 1 holds NaN or infinity"):
+        spectrum(lambda x: x.abs().sqrt() / 3, x)
 
 
 def test_shifted_systems():

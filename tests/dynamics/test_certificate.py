@@ -133,6 +133,39 @@ def test_a_point_without_a_jacobian_costs_the_others_nothing():
     assert found.radius.isnan().tolist() == [True, False]
 
 
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: torch.where(x > 0, 3 * x, 0.5 * x),
+        lambda x: (x * 255).floor() / 255,
+        nn.Sequential(nn.Linear(4, 9, bias=False), nn.ReLU(), nn.Linear(9, 4, bias=False)).requires_grad_(False),
+    ],
+    ids=["kink", "steps", "relu without biases"],
+)
+def test_where_the_jacobian_is_that_of_one_side_the_other_is_tried(f):
+    example = torch.zeros(1, 4)
+    if isinstance(f, nn.Module):
+        for parameter in f.parameters():
+            parameter.mul_(6)
+    assert not certify(f, example, eps=0.1).attractor.any()
+
+
+def test_a_divergent_example_leaves_the_others_theirs():
+    def f(x):
+        return torch.where(x.abs() < 5, torch.tanh(3 * x) / torch.tanh(torch.tensor(3.0)), 2 * x)
+
+    found = certify(f, torch.tensor([[1.0], [-1.0], [10.0]]))
+    assert found.attractor.tolist() == [True, True, False]
+
+
+def test_a_map_that_changes_its_input_is_refused_and_the_examples_are_safe():
+    examples = torch.rand(3, 4)
+    before = examples.clone()
+    with pytest.raises(ValueError, match=r"works in place on its input.*x\.clone\(\)"):
+        certify(lambda x: x.mul_(0.5), examples)
+    assert torch.equal(examples, before)
+
+
 def test_several_slow_points_of_an_affine_network():
     # one Jacobian serves the Newton steps of all of them
     model = nn.Sequential(nn.Linear(8, 3), nn.Linear(3, 8)).double()
