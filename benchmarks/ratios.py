@@ -221,13 +221,14 @@ def recoveries() -> list[Row]:
 
 
 MEMORY = """
-import resource, torch
+import torch
 from torch.nn import Linear, ReLU, Sequential
 from memzoo.dynamics import recovery_curve
 torch.manual_seed(0)
 network = Sequential(Linear(784, 128), ReLU(), Linear(128, 128), ReLU(), Linear(128, 784))
 recovery_curve(network, torch.rand(2_000, 784), torch.rand(50_000, 784), 5, eps=3.0)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))  # of this process alone
+print(int(peak.split()[1]) / 2**20)
 """
 
 
