@@ -14,6 +14,7 @@ from memzoo.dynamics.eigenvalues import spectrum_by
 from memzoo.dynamics.jacobian import Jacobians, Method, check_differentiable_self_map
 from memzoo.dynamics.newton import polished, residual_norm
 from memzoo.dynamics.orbit import iterate
+from memzoo.dynamics.precision import leave_clean
 
 WIDE_STEPS = 100
 PUSHED_STEPS = 50  # time for a transient to pass
@@ -160,6 +161,7 @@ def certify(
         basin_radius=torch.full_like(radius, torch.nan),
         basin_share=torch.nan,
     )
+    leave_clean(f, examples)
     found = replace(found, returns=_returns(f, found.points, found.attractor, eps))
     rows = found.attractor.nonzero().flatten()
     if not directions or not len(rows):

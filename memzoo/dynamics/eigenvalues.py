@@ -9,7 +9,7 @@ from memzoo._types import Map
 from memzoo.dynamics.full_spectrum import full_spectrum
 from memzoo.dynamics.jacobian import Jacobians, Method, check_differentiable_self_map, refuse_non_finite
 from memzoo.dynamics.leading_spectrum import leading_spectrum
-from memzoo.dynamics.precision import widened
+from memzoo.dynamics.precision import leave_clean, widened
 from memzoo.dynamics.spectra import Spectrum
 
 
@@ -71,7 +71,9 @@ def spectrum(
         raise ValueError(f"top must be at least 1, got {top}.")
     check_differentiable_self_map(*widened(f, x))
     jacobians = Jacobians(f, x, method, memory_limit)
-    return spectrum_by(jacobians, x, top=top, vectors=vectors, transient=transient)
+    found = spectrum_by(jacobians, x, top=top, vectors=vectors, transient=transient)
+    leave_clean(f, x)
+    return found
 
 
 def spectrum_by(

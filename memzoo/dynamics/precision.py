@@ -1,5 +1,6 @@
 """The same map in another floating-point type, without touching the user's module."""
 
+import contextlib
 from itertools import chain
 
 import torch
@@ -38,6 +39,18 @@ def in_dtype(f: Map, dtype: torch.dtype, *, detach: bool = True) -> Map:
         for name, tensor in tensors_of(f).items()
     }
     return lambda x: functional_call(module, tensors, (x,), tie_weights=False)
+
+
+@torch.no_grad()
+def leave_clean(f: Map, x: Tensor) -> None:
+    """One ordinary evaluation of a module, so that what its forward keeps in attributes is a plain tensor again."""
+    if not isinstance(f, nn.Module):
+        return
+    parameter = next((p for p in f.parameters() if p.is_floating_point()), x)
+    for dtype in (x.dtype, parameter.dtype):
+        with contextlib.suppress(RuntimeError, TypeError):  # points may be wider than the module
+            f(x[:1].to(dtype))
+            return
 
 
 @torch.no_grad()

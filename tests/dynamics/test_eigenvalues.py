@@ -1,3 +1,4 @@
+import copy
 import math
 
 import pytest
@@ -185,6 +186,23 @@ def test_a_layer_that_is_used_twice_is_left_as_it_was():
         assert torch.equal(model(x), plain)
     jacobian = torch.func.vmap(torch.func.jacrev(model.double()))(x.double())
     torch.testing.assert_close(found.radius, torch.linalg.eigvals(jacobian).abs().amax(1).detach())
+
+
+def test_what_forward_keeps_in_attributes_is_plain_again():
+    class Keeping(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(4, 4)
+
+        def forward(self, x):
+            self.z = self.linear(x).tanh()
+            return self.z
+
+    model, x = Keeping().eval(), torch.rand(2, 4)
+    spectrum(model, x)
+    assert copy.deepcopy(model).z.dtype == torch.float32
+    certify(model, x)
+    assert copy.deepcopy(model).z.dtype == torch.float32
 
 
 def test_a_constant_map_in_float64():
