@@ -92,7 +92,7 @@ def certify(
         steps: Most iterations from each example.
         method: As in :func:`memzoo.dynamics.spectrum`.
         directions: Estimate the radius of each attractor's basin with this many random points a ball; 32 is a good
-            number, 0 leaves it out. Costs more than all the rest: some 40 times that many orbits an attractor.
+            number, 0 leaves it out. Costs more than all the rest: at most 29 times that many orbits an attractor.
         memory_limit: Bytes for the Jacobians in work at one time.
 
     Returns:

@@ -5,7 +5,8 @@ import math
 import torch
 from torch import Tensor
 
-from memzoo.dynamics.jacobian import Factors, Method
+from memzoo.dynamics.factors import Factors
+from memzoo.dynamics.jacobian import Method
 from memzoo.dynamics.radius import bracket
 from memzoo.dynamics.spectra import Spectrum
 

@@ -1,10 +1,9 @@
-"""Jacobians of a self-map as products of thin factors, checked against the map itself."""
+"""Jacobians of a self-map: formed through its narrowest place or as products alone, checked against the map itself."""
 
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -17,6 +16,7 @@ from memzoo._checks import apply_map
 from memzoo._types import Map
 from memzoo.dynamics.arnoldi import MOST
 from memzoo.dynamics.cut import Anatomy, anatomy, declared_cut, narrow_enough
+from memzoo.dynamics.factors import Factors, factored
 from memzoo.dynamics.precision import in_dtype, tensors_of, widened
 from memzoo.dynamics.program import traced
 from memzoo.errors import NonFiniteError
@@ -25,44 +25,6 @@ Method = Literal["cut", "arnoldi", "dense"]
 ROWS = 256  # evaluated at one time
 CACHE = 2**24  # numbers; larger batches of tangents run no faster
 TINY = 256  # below this dimension the full Jacobian is cheapest
-
-
-@dataclass(frozen=True)
-class Factors:
-    r"""``J(x) = outer_left @ left @ right @ outer_right`` at each point; a factor that is None is the identity."""
-
-    left: Float[Tensor, "batch s k"]
-    right: Float[Tensor, "batch k p"] | None
-    outer_left: Float[Tensor, "dim s"] | None
-    """Orthonormal columns, the same at every point."""
-    outer_right: Float[Tensor, "p dim"] | None
-    """Orthonormal rows, the same at every point."""
-    finite: Bool[Tensor, " batch"]
-    """False where the Jacobian holds NaN or infinity; its factors are zero there."""
-    eps: float
-    """Rounding of the arithmetic they were computed in."""
-
-    def inward(self, v: Float[Tensor, "batch dim m"]) -> Float[Tensor, "batch k m"]:
-        """From the space to the cut."""
-        for factor in (self.outer_right, self.right):
-            v = v if factor is None else factor @ v
-        return v
-
-    def outward(self, z: Float[Tensor, "batch k m"]) -> Float[Tensor, "batch dim m"]:
-        """From the cut back to the space: J v is ``outward(inward(v))``."""
-        z = self.left @ z
-        return z if self.outer_left is None else self.outer_left @ z
-
-    def pull(self, u: Float[Tensor, "batch dim m"]) -> Float[Tensor, "batch dim m"]:
-        """J^T u."""
-        for factor in (self.outer_left, self.left, self.right, self.outer_right):
-            u = u if factor is None else factor.mT @ u
-        return u
-
-    def core(self) -> Float[Tensor, "batch k k"]:
-        """A matrix with the nonzero eigenvalues of the Jacobian."""
-        core = self.left if self.outer_left is None else self.outer_left @ self.left
-        return self.inward(core)
 
 
 class Jacobians:
@@ -165,7 +127,7 @@ class Jacobians:
             if self.declared is not None:
                 self._refuse(x)
             self.method = "dense"  # no cut holds
-        return self._finite_only(self._jacobian(self._row(self.wide), x.flatten(1), jacrev))
+        return factored(self.eps, self._jacobian(self._row(self.wide), x.flatten(1), jacrev))
 
     def _cuts(self, row: Tensor) -> Iterator[Callable[[Tensor], Factors]]:
         """Ways through a cut, the narrowest first; a trace that fails is made once more, should the module be new."""
@@ -214,7 +176,7 @@ class Jacobians:
         outer_left = None
         if exit_ is not program.target:
             outer_left = self._jacobian(outward, vmap(widening)(waist)[:1], jacfwd)[0]
-        return self._finite_only(left, right, outer_left, outer_right)
+        return factored(self.eps, left, right, outer_left, outer_right)
 
     def _through_declared(self, x: Tensor) -> Factors:
         assert self.declared is not None
@@ -225,7 +187,7 @@ class Jacobians:
             return decode(row.reshape(1, *latent.shape[1:])).reshape(-1)
 
         left = self._jacobian(widening, latent.flatten(1), jacfwd)
-        return self._finite_only(left, self._jacobian(self._row(encode), x.flatten(1), jacrev))
+        return factored(self.eps, left, self._jacobian(self._row(encode), x.flatten(1), jacrev))
 
     def _row(self, f: Map) -> Map:
         """``f`` on one row of flat numbers."""
@@ -317,29 +279,6 @@ class Jacobians:
     def finite(self, x: Float[Tensor, "batch *shape"]) -> Bool[Tensor, " batch"]:
         """Where a random product with the Jacobian is finite, and so, but for chance, the Jacobian."""
         return self._probe(x.to(self.dtype))[1].isfinite().all(1)
-
-    def _finite_only(
-        self,
-        left: Tensor,
-        right: Tensor | None = None,
-        outer_left: Tensor | None = None,
-        outer_right: Tensor | None = None,
-    ) -> Factors:
-        """Orthonormal outer factors; zeros where a Jacobian is not finite: eigensolves on NaN can kill the process."""
-        outer_finite = all(bool(part.isfinite().all()) for part in (outer_left, outer_right) if part is not None)
-        if outer_left is not None and outer_finite:
-            outer_left, triangle = torch.linalg.qr(outer_left)
-            left = triangle @ left
-        if outer_right is not None and outer_finite:
-            basis, triangle = torch.linalg.qr(outer_right.mT)
-            inner = triangle.mT.expand(len(left), -1, -1) if right is None else right @ triangle.mT
-            outer_right, right = basis.mT, inner
-        finite = left.isfinite().flatten(1).all(1) & outer_finite
-        if right is not None:
-            finite &= right.isfinite().flatten(1).all(1)
-            right = torch.where(finite[:, None, None], right, 0.0)
-        left = torch.where(finite[:, None, None], left, 0.0)
-        return Factors(left, right, outer_left, outer_right, finite, self.eps)
 
 
 def _products(f: Map, points: Tensor, *, by_row: bool = True) -> tuple[Map, Map]:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from memzoo._checks import apply_map, check_batch, check_eps, check_module, check_same_shape, check_steps
+from memzoo._checks import check_batch, check_eps, check_module, check_same_shape, check_steps
 from memzoo._types import Map
 from memzoo.dynamics.distance import default_eps, distinct, nearest
 from memzoo.dynamics.latent import output_range
@@ -138,22 +138,19 @@ def recovery_curve(
         arrived=torch.stack(arrived),
         recovered_at=recovered_at,
         ended_at=vicinity.at,
-        unrecoverable=_unrecoverable(f, march.points[:SAMPLE], examples, eps)
-        if steps
-        else torch.zeros_like(vicinity.reached),
+        unrecoverable=_unrecoverable(f, examples, eps),
         eps=eps,
         offset=offset,
         points=march.points,
     )
 
 
-def _unrecoverable(f: Map, starts: Tensor, examples: Tensor, eps: float) -> Tensor:
+def _unrecoverable(f: Map, examples: Tensor, eps: float) -> Tensor:
     """Examples farther than eps from all that the affine last layers of f can produce."""
     reach = output_range(f, examples)
-    scale = torch.cat([part.norm(dim=1) for part in blocks(examples.flatten(1), examples[0].numel())]).double()
-    images = apply_map(f, starts[:SAMPLE])
-    if reach is None or not (reach.offset(images) <= SLACK * images.flatten(1).norm(dim=1)).all():
+    if reach is None:
         return torch.zeros(len(examples), dtype=torch.bool, device=examples.device)
+    scale = torch.cat([part.norm(dim=1) for part in blocks(examples.flatten(1), examples[0].numel())]).double()
     return reach.offset(examples) > eps + SLACK * scale
 
 

@@ -186,3 +186,23 @@ def test_slow_attractors_of_a_map_without_a_cut_are_polished_by_products():
     found = certify(Slow(), centre + 1e-3, eps=0.5)
     assert found.attractor.all()
     torch.testing.assert_close(found.points, centre, rtol=0, atol=1e-6)
+
+
+def test_rounding_alone_keeps_an_exact_eigenvalue_from_being_certain():
+    found = spectrum(lambda x: 0.5 * x, torch.rand(1, 300), method="arnoldi")
+    assert 1e-16 < found.radius_error < 1e-12
+
+
+def test_where_single_precision_sees_another_jacobian_double_decides():
+    # 1 + 1e-9 is 1 in float32: there the other branch is taken
+    class Kinked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = (nn.Parameter(similar([value], 280)) for value in (0.9, 0.4))
+            self.threshold = nn.Parameter(torch.ones(1, dtype=torch.float64))
+
+        def forward(self, x):
+            return torch.where(x[:, :1] > self.threshold, x @ self.a.T, x @ self.b.T)
+
+    x = torch.full((1, 280), 1 + 1e-9, dtype=torch.float64)
+    assert spectrum(Kinked(), x, method="arnoldi").radius.item() == pytest.approx(0.9, rel=1e-6)

@@ -4,8 +4,11 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from memzoo.dynamics import certify, recovery_curve, spectrum
+from memzoo.dynamics.factors import Factors
+from memzoo.dynamics.full_spectrum import full_spectrum
 from memzoo.errors import NonFiniteError, NotASelfMapError
 from memzoo.models import D1, FullyConnected
 
@@ -76,6 +79,61 @@ def test_nonnormal_triangle_keeps_its_radius_and_shows_its_stretch():
     assert result.radius.item() == pytest.approx(0.9)
     assert result.verdict == ["contracting"]
     assert result.sigma_max.item() == pytest.approx(torch.linalg.matrix_norm(matrix, 2).item())
+
+
+def test_triangles_in_another_basis_that_float32_misreads():
+    generator = torch.Generator().manual_seed(2)
+    above = torch.triu(20 * torch.randn(20, 8, 8, generator=generator, dtype=torch.float64), 1)
+    triangles = above + torch.linspace(0.9, -0.8, 8, dtype=torch.float64).diag()
+    basis = torch.linalg.qr(torch.randn(20, 8, 8, generator=generator, dtype=torch.float64)).Q
+    matrices = basis @ triangles @ basis.mT
+    assert torch.linalg.eigvals(matrices.float()).abs().amax(1).median() > 1
+    for matrix in matrices:
+        result = spectrum(affine(matrix), points(matrix, 1))
+        assert abs(result.radius.item() - 0.9) <= result.radius_error.item() < 0.1
+        assert result.verdict == ["contracting"]
+
+
+def test_what_the_rank_leaves_out_counts_in_the_bound():
+    # rank 30 of 100, and beside it a remainder of 5e-15 of the norm
+    thin = torch.randn(100, 30, dtype=torch.float64) @ torch.randn(30, 100, dtype=torch.float64)
+    thin = 0.9 * thin / torch.linalg.matrix_norm(thin, 2)
+    outside = torch.eye(100, dtype=torch.float64) - torch.linalg.pinv(thin.T) @ thin.T
+    rest = outside @ torch.randn(100, 100, dtype=torch.float64)
+    rest *= 5e-15 * torch.linalg.matrix_norm(thin) / torch.linalg.matrix_norm(rest)
+    plain, more = (full_spectrum(_dense(m), "dense", None, vectors=False, transient=False) for m in (thin, thin + rest))
+    assert plain.eigenvalues.shape[1] < 60
+    assert more.eigenvalues.shape[1] < 60
+    assert more.radius_error - plain.radius_error >= 0.9 * torch.linalg.matrix_norm(rest)
+
+
+def _dense(matrix):
+    return Factors(matrix[None], None, None, None, torch.ones(1, dtype=torch.bool), 2.2e-16)
+
+
+class Largest(TorchDispatchMode):
+    """The largest floating-point tensor that any operation makes, in bytes."""
+
+    bytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for part in result if isinstance(result, (tuple, list)) else (result,):
+            if isinstance(part, torch.Tensor) and part.is_floating_point():
+                self.bytes = max(self.bytes, part.numel() * part.element_size())
+        return result
+
+
+@pytest.mark.parametrize("method", ["cut", "dense"])
+def test_the_memory_limit_bounds_what_is_in_work(method):
+    model, x = FullyConnected(shape=(60,), depth=4, width=20).eval(), torch.rand(40, 60)
+    sizes = []
+    limit = 2**17
+    for given in (2**30, limit):
+        with Largest() as largest:
+            spectrum(model, x, method=method, memory_limit=given)
+        sizes.append(largest.bytes)
+    assert sizes[1] <= limit < sizes[0] / 2
 
 
 def test_condition_matches_its_definition():
