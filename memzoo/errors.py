@@ -35,3 +35,7 @@ class RegistryError(MemzooError, ValueError):
 
 class DataMissingError(MemzooError, FileNotFoundError):
     """The dataset's files are not where they were looked for."""
+
+
+class TrainingDivergedError(MemzooError, ArithmeticError):
+    """The loss or its gradient is no longer finite; the network holds the last finite weights that were kept."""

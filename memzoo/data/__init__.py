@@ -3,7 +3,20 @@
 from memzoo.data.batches import full_batches
 from memzoo.data.cifar10 import cifar10, read_binary_batch
 from memzoo.data.demo import mnist20
+from memzoo.data.drawn import DISTRIBUTIONS, drawn
 from memzoo.data.mnist import mnist
-from memzoo.data.selection import Selection, image_sha256, select
+from memzoo.data.selection import Selection, image_sha256, pixels, select
 
-__all__ = ["Selection", "cifar10", "full_batches", "image_sha256", "mnist", "mnist20", "read_binary_batch", "select"]
+__all__ = [
+    "DISTRIBUTIONS",
+    "Selection",
+    "cifar10",
+    "drawn",
+    "full_batches",
+    "image_sha256",
+    "mnist",
+    "mnist20",
+    "pixels",
+    "read_binary_batch",
+    "select",
+]

@@ -5,25 +5,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
 
 from memzoo.errors import CorruptCheckpointError
 
 
-def image_sha256(image: UInt8[Tensor, "*shape"]) -> str:
+def image_sha256(image: Shaped[Tensor, "*shape"]) -> str:
     """SHA-256 of the image's bytes, channel by channel, row by row."""
     return hashlib.sha256(image.contiguous().cpu().numpy().tobytes()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Images of one split of a dataset, in the dataset's own 8-bit form."""
+    """Images of one split of a dataset, in the dataset's own 8-bit form; drawn ones as float32."""
 
     dataset: str
     split: str
     indices: tuple[int, ...]
-    images: UInt8[Tensor, "n channels height width"]
+    images: Shaped[Tensor, "n *shape"]
 
     @property
     def sha256(self) -> tuple[str, ...]:
@@ -35,9 +35,9 @@ class Selection:
         """One hash over all images in order, for selections too long to list."""
         return image_sha256(self.images)
 
-    def pixels(self) -> Float[Tensor, "n channels height width"]:
-        """The images as float32 in [0, 1]."""
-        return self.images.float() / 255
+    def pixels(self) -> Float[Tensor, "n *shape"]:
+        """The images as float32: 8-bit ones in [0, 1], drawn ones as they are."""
+        return pixels(self.images)
 
     def check(self, sha256: Sequence[str]) -> "Selection":
         """Return self when the images have these hashes, else raise an error that names the first that differs."""
@@ -53,6 +53,11 @@ class Selection:
                     "download it afresh."
                 )
         return self
+
+
+def pixels(images: Shaped[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:
+    """8-bit images as float32 in [0, 1]; floating ones as they are."""
+    return images if images.is_floating_point() else images.float() / 255
 
 
 def select(dataset: str, split: str, images: UInt8[Tensor, "all *shape"], indices: Sequence[int]) -> Selection:

@@ -7,20 +7,26 @@ import torch
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from memzoo.errors import NotASelfMapError
 from memzoo.models.config import ArchitectureConfig, Training
 from memzoo.models.denormals import FlushDenormals
 from memzoo.models.schedule import learning_rate_factor
+from memzoo.models.squared_error import squared_error
+from memzoo.models.stopping import StopWhenRecovered
+from memzoo.models.watch import Watch
 
 C = TypeVar("C", bound=ArchitectureConfig)
+OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD, "adaptive": torch.optim.SGD}
 
 
 class Autoencoder(LightningModule, ABC, Generic[C]):
     """A self-map of images, trained to reproduce them.
 
-    Owns training: mean squared error, optimizer and schedule from the :class:`Training` configuration. A subclass says
-    only which configuration it has and how its layers are built.
+    Owns training: squared error, optimizer and schedule from the :class:`Training` configuration, many optimizer steps
+    a ``training_step`` where it says so, an end at a given loss, and a clear error when the loss is no longer finite. A
+    subclass says only which configuration it has and how its layers are built.
 
     Args:
         config: Its configuration, also as a plain dict; or give its fields as keywords.
@@ -34,6 +40,7 @@ class Autoencoder(LightningModule, ABC, Generic[C]):
     """Training images ``(n, *shape)``, float32 in [0, 1], of a model that came from the zoo."""
     probes: Tensor | None = None
     """Held-out starts ``(B, *shape)`` that travel with the weights, likewise."""
+    _watch: Watch | None = None
     entry: Any = None
     """Registry entry of a model that came from the zoo: recipe, facts, hashes, rights."""
 
@@ -50,6 +57,7 @@ class Autoencoder(LightningModule, ABC, Generic[C]):
         kind = self.config_class
         self.config = cast(C, config if isinstance(config, kind) else kind.model_validate(config or fields))
         self.training_config = training if isinstance(training, Training) else Training.model_validate(training or {})
+        self.automatic_optimization = self.training_config.steps_per_batch == 1
         self.save_hyperparameters(
             {"config": self.config.model_dump(mode="json"), "training": self.training_config.model_dump(mode="json")}
         )
@@ -61,7 +69,7 @@ class Autoencoder(LightningModule, ABC, Generic[C]):
         return self.config.shape
 
     @abstractmethod
-    def build(self, config: C) -> nn.Sequential:
+    def build(self, config: C) -> nn.Module:
         """The layers, initialised."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -73,21 +81,80 @@ class Autoencoder(LightningModule, ABC, Generic[C]):
             )
         return self.net(x)
 
+    # Training ---------------------------------------------------------------------------------------------------------
+
+    def objective(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss of a batch, and the scalar whose gradient the optimizer follows: the loss itself."""
+        if self.training_config.optimizer == "adaptive":
+            raise ValueError(
+                f"the adaptive step of Theorem 1 is that of a one-layer network, and {type(self).__name__} is none; "
+                "train a OneLayerAutoencoder, or with optimizer 'sgd', 'adam' or 'adamw'."
+            )
+        loss = squared_error(self(x), x, self.training_config.loss)
+        return loss, loss
+
+    def on_fit_start(self) -> None:
+        """A new run, watched from its first step."""
+        self._watch = Watch(self)
+
+    def on_fit_end(self) -> None:
+        """Nothing left to watch."""
+        self._watch = None
+
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Mean squared error of one batch of images, alone or first in a tuple."""
+        """Loss of one batch of images, alone or first in a tuple; all of its steps, if it has more than one."""
         x = batch[0] if isinstance(batch, (tuple, list)) else batch
-        loss = nn.functional.mse_loss(self(x), x)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(x))
-        return loss
+        if self.automatic_optimization:
+            loss, followed = self.objective(x)
+            self._look(loss)
+        else:
+            loss = followed = self._descend(x)
+        self.log("train/loss", loss.detach(), on_step=False, on_epoch=True, prog_bar=True, batch_size=len(x))
+        return followed
+
+    def _look(self, loss: Tensor) -> bool:
+        """Look at the loss before a step; true, and the run stops, where it is small enough."""
+        value, stop = loss.item(), self.training_config.stop_loss
+        if self._watch is not None:
+            self._watch.loss(self.global_step, value)
+        finished = stop is not None and value < stop
+        if finished:
+            self.trainer.should_stop = True
+        return finished
+
+    def _descend(self, x: Tensor) -> Tensor:
+        """Many optimizer steps on one batch, none beyond the ``max_steps`` of the Trainer; returns the last loss."""
+        optimizer, schedule = cast(Any, self.optimizers()), cast(LambdaLR, self.lr_schedulers())
+        most, left = self.training_config.steps_per_batch, self.trainer.max_steps - self.global_step
+        loss = x.new_tensor(torch.nan)
+        for _ in range(most if self.trainer.max_steps < 0 else min(most, left)):
+            loss, followed = self.objective(x)
+            if self._look(loss):
+                break
+            optimizer.zero_grad()
+            self.manual_backward(followed)
+            optimizer.step()
+            schedule.step()
+            self.after_step()
+        return loss.detach()
+
+    def after_step(self) -> None:
+        """Runs after each optimizer step of a batch with several."""
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Look at the gradients now and then; the scaler of 16-bit training expects them to overflow."""
+        if self._watch is not None and self.trainer.precision != "16-mixed":
+            self._watch.gradients()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimizer and schedule of the training configuration, stepped after every optimizer step."""
         training = self.training_config
-        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[training.optimizer]
-        optimizer = kind(self.parameters(), lr=training.lr, weight_decay=training.weight_decay)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, learning_rate_factor(training))
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        optimizer = OPTIMIZERS[training.optimizer](trained, lr=training.lr, weight_decay=training.weight_decay)
+        schedule = LambdaLR(optimizer, learning_rate_factor(training))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def configure_callbacks(self) -> list[Callback]:
-        """Training flushes denormals; the callback puts the process back as it was."""
-        return [FlushDenormals()]
+        """Training flushes denormals, and puts the process back as it was; it stops where its configuration says so."""
+        share = self.training_config.stop_recovered
+        return [FlushDenormals(), *([StopWhenRecovered(share)] if share is not None else [])]

@@ -19,9 +19,11 @@ class ArchitectureConfig(Config):
 
 
 class Training(Config):
-    """How the common base trains: the loss is the mean squared error over pixels and examples."""
+    """How the common base trains."""
 
-    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    optimizer: Literal["adam", "adamw", "sgd", "adaptive"] = "adam"
+    """``sgd`` is gradient descent without momentum; ``adaptive`` the same with the step of Theorem 1 for each example
+    and coordinate, which :class:`memzoo.models.OneLayerAutoencoder` has."""
     lr: Annotated[float, Field(gt=0)] = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     schedule: Literal["constant", "cosine"] = "constant"
@@ -29,4 +31,15 @@ class Training(Config):
     decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     """That part, as a share of ``steps``."""
     steps: PositiveInt = 1000
-    """Optimizer steps of the whole run."""
+    """Optimizer steps of the whole run: the ``max_steps`` of the Trainer."""
+    loss: Literal["mean", "sum", "half_sum"] = "mean"
+    """Of the squared errors over all pixels and examples of the batch. Gradient descent of step g on ``half_sum`` is
+    that of Theorem A; on ``mean`` its step is smaller by 2 / (n d)."""
+    steps_per_batch: PositiveInt = 1
+    """Optimizer steps that one ``training_step`` runs on its batch. With the whole training set as the batch, 100 of
+    them cost as much of the framework's time as one. ``trainer.global_step`` counts optimizer steps in any case."""
+    stop_loss: Annotated[float, Field(gt=0)] | None = None
+    """Stop when the loss of a batch is below this: where many steps are run a batch, before the step that would follow,
+    else after it."""
+    stop_recovered: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Stop when this share of the tracked examples is recovered by iteration; needs an ``AttractorCallback``."""

@@ -2,6 +2,7 @@
 
 from typing import Any, Literal
 
+import torch
 from pydantic import Field, model_validator
 from torch import nn
 
@@ -15,8 +16,9 @@ Scheme = Literal[
 class Initialisation(Config):
     """How weights and biases start.
 
-    ``default``: PyTorch's own; ``scaled``: PyTorch's own times ``gain``; ``constant``: every weight is ``value``;
-    Xavier and Kaiming, uniform or normal, times ``gain``. Biases start at zero, as PyTorch's default, or at ``value``.
+    ``default``: PyTorch's own; ``scaled``: PyTorch's own times ``gain``; ``constant``: every weight is ``value``,
+    plus ``noise``; Xavier and Kaiming, uniform or normal, times ``gain``. Biases start at zero, as PyTorch's default,
+    or at ``value``.
 
     In a configuration the name alone will do: ``init="xavier_uniform"``.
     """
@@ -24,6 +26,9 @@ class Initialisation(Config):
     scheme: Scheme = "xavier_uniform"
     gain: float = Field(default=1.0, gt=0)
     value: float | None = None
+    noise: float = Field(default=0.0, ge=0)
+    """Standard deviation of the Gaussian noise on constant weights, relative to ``value``. Without it the filters of a
+    layer that start equal receive equal gradients and stay equal for ever."""
     bias: Literal["zeros", "default", "constant"] | None = None
     """Left out: ``default`` and ``constant`` treat biases like weights, every other scheme starts them at zero."""
 
@@ -39,6 +44,10 @@ class Initialisation(Config):
             raise ValueError("constant initialisation needs its value, e.g. {scheme: constant, value: 1.8e-3}")
         if not constant and self.value is not None:
             raise ValueError(f"value is only used by constant initialisation, not by {self.scheme}")
+        if self.noise and self.scheme != "constant":
+            raise ValueError(
+                f"noise breaks the symmetry of constant weights; {self.scheme} draws random ones without it"
+            )
         return self
 
 
@@ -57,7 +66,10 @@ def initialise(module: nn.Module, init: Initialisation) -> None:
             case "scaled":
                 layer.weight.data.mul_(init.gain)
             case "constant":
-                nn.init.constant_(layer.weight, init.value or 0.0)
+                value = init.value or 0.0
+                nn.init.constant_(layer.weight, value)
+                if init.noise:  # else nothing is drawn from the generator
+                    layer.weight.data.add_(torch.randn_like(layer.weight), alpha=init.noise * abs(value))
             case "xavier_uniform":
                 nn.init.xavier_uniform_(layer.weight, gain=init.gain)
             case "xavier_normal":

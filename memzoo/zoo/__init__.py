@@ -2,7 +2,7 @@
 
 from memzoo.zoo.entry import Entry, Fact
 from memzoo.zoo.loading import create, load
-from memzoo.zoo.registry import info, list_models
+from memzoo.zoo.registry import checkpoints_of, info, list_models
 from memzoo.zoo.training import record, train
 from memzoo.zoo.verification import Verification, verify
 
@@ -10,6 +10,7 @@ __all__ = [
     "Entry",
     "Fact",
     "Verification",
+    "checkpoints_of",
     "create",
     "info",
     "list_models",

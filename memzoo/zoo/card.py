@@ -4,7 +4,13 @@ from typing import Any
 
 from memzoo.zoo.entry import Entry
 
-DATASETS = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
+DATASETS = {
+    "mnist": "MNIST",
+    "cifar10": "CIFAR-10",
+    "normal": "normally distributed pixels",
+    "sphere": "normally distributed pixels, scaled to norm 1",
+    "uniform": "uniformly distributed pixels",
+}
 
 
 def card(entry: Entry) -> str:

@@ -17,12 +17,15 @@ def _known_measure(name: str) -> str:
 
 
 class Images(Config):
-    """Images of a dataset by index, with their hashes."""
+    """Images of a dataset by index, or drawn by seed, with their hashes."""
 
-    dataset: Literal["mnist", "cifar10"]
+    dataset: Literal["mnist", "cifar10", "normal", "sphere", "uniform"]
+    """The last three are drawn by :func:`memzoo.data.drawn`."""
     split: Literal["train", "test"]
     indices: list[int] | Annotated[str, Field(pattern=r"^\d+:\d+$")]
-    """Positions in the official order, or ``"start:stop"``."""
+    """Positions in the official order, or ``"start:stop"``; of drawn images the seeds, one a member."""
+    count: PositiveInt = 1
+    """Drawn images a seed."""
     sha256: list[Sha256] | Sha256
     """Hash of each image's bytes, or one over all of them in order."""
 
@@ -40,6 +43,9 @@ class Recipe(Config):
     seed: int
     """Seed of the initial values; full-batch training draws nothing else."""
     steps_per_epoch: PositiveInt = 100
+    """Batches an epoch, each with the ``steps_per_batch`` of the training."""
+    precision: Literal["32-true", "64-true"] = "32-true"
+    """Of the arithmetic in training; weights are stored in float32."""
     versions: dict[str, str] = {}
     hardware: str = ""
     wall_time_s: float | None = None

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from memzoo.dynamics import Certificates, RecoveryCurve, Spectrum, certify, recovery_curve, spectrum
 from memzoo.metrics import span_residual
-from memzoo.models import Autoencoder
+from memzoo.models import Autoencoder, Ensemble
 
 
 class Measurements:
@@ -31,6 +31,18 @@ class Measurements:
     def spectrum(self) -> Spectrum:
         """At the training examples."""
         return spectrum(self.model, self.examples)
+
+    @property
+    def ensemble(self) -> Ensemble:
+        """The model, which must be one."""
+        if not isinstance(self.model, Ensemble):
+            raise TypeError(f"this measure is for an Ensemble, and the model is a {type(self.model).__name__}.")
+        return self.model
+
+    @cached_property
+    def moduli(self) -> Tensor:
+        """Moduli of the eigenvalues of each member's operator, largest first."""
+        return self.ensemble.eigenvalues().abs()
 
     @cached_property
     def outputs(self) -> Tensor:
@@ -96,6 +108,23 @@ def span_residual_median(m: Measurements, *, count: int, seed: int) -> float:
     return span_residual(m.noise_outputs(count, seed), m.examples).median().item()
 
 
+def median_eigenvalue(m: Measurements, *, rank: int) -> float:
+    """Median over the members of an ensemble of the modulus of their operators' eigenvalue of this rank."""
+    return m.moduli[:, rank - 1].median().item()
+
+
+def members_within(m: Measurements, *, leading: int, low: float, high: float, below: float) -> float:
+    """Members of an ensemble whose ``leading`` moduli lie in [low, high] and all others are less than ``below``."""
+    ours = m.moduli
+    inside = ((ours[:, :leading] >= low) & (ours[:, :leading] <= high)).all(1) & (ours[:, leading:] < below).all(1)
+    return inside.sum().item()
+
+
+def members_converged(m: Measurements) -> float:
+    """Members of an ensemble whose training reached the loss at which it was to stop."""
+    return (m.ensemble.stopped_at >= 0).sum().item()
+
+
 MEASURES: dict[str, Callable[..., float]] = {
     measure.__name__: measure
     for measure in (
@@ -105,6 +134,9 @@ MEASURES: dict[str, Callable[..., float]] = {
         contracting,
         eigenvalue,
         mean_squared_error,
+        median_eigenvalue,
+        members_converged,
+        members_within,
         radius_max,
         recovery,
         relative_error,

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from pydantic import ValidationError
 
-from memzoo.data import Selection
+from memzoo.data import Selection, pixels
 from memzoo.errors import CheckpointMissingError, CorruptCheckpointError, UnknownCheckpointError
 from memzoo.models import ARCHITECTURES, Autoencoder
 from memzoo.zoo.entry import Entry, Images
@@ -85,9 +85,11 @@ def load_folder(folder: Path, entry: Entry | None = None) -> Autoencoder:
         model, model.config.shape, entry.fingerprint if entry and entry.fingerprint else saved.fingerprint
     )
     images = read_tensors(folder / EXAMPLES)
-    if set(images) != {"examples", "probes"} or any(t.dtype != torch.uint8 for t in images.values()):
+    if set(images) != {"examples", "probes"} or any(
+        t.dtype not in (torch.uint8, torch.float32) for t in images.values()
+    ):
         raise CorruptCheckpointError(
-            f"{folder / EXAMPLES} must hold 'examples' and 'probes' as uint8, got "
+            f"{folder / EXAMPLES} must hold 'examples' and 'probes' as uint8 or float32, got "
             f"{ {name: str(t.dtype) for name, t in images.items()} }."
         )
     for key, found in images.items():
@@ -99,8 +101,7 @@ def load_folder(folder: Path, entry: Entry | None = None) -> Autoencoder:
     if entry is not None:
         for key, about in (("examples", entry.examples), ("probes", entry.probes)):
             check_images(Selection(about.dataset, about.split, tuple(about.positions()), images[key]), about)
-    model.examples = images["examples"].float() / 255
-    model.probes = images["probes"].float() / 255
+    model.examples, model.probes = pixels(images["examples"]), pixels(images["probes"])
     model.entry = entry
     return model
 

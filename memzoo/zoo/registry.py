@@ -126,6 +126,22 @@ def info(id: str) -> Entry:
     raise UnknownCheckpointError(f"no checkpoint {id!r}. {did_you_mean(id, names)}")
 
 
+def checkpoints_of(name: str) -> list[str]:
+    """Ids behind a name: of the checkpoint it names, else of all that a figure or table of that name rests on.
+
+    Raises:
+        UnknownCheckpointError: Neither; the message names the nearest.
+    """
+    figures = {figure for entry in registry().values() for figure in entry.figures}
+    try:
+        return [info(name).id]
+    except UnknownCheckpointError as error:
+        if name in figures:
+            return list_models(figure=name)
+        names = [*registry(), *(alias for entry in registry().values() for alias in entry.aliases), *figures]
+        raise UnknownCheckpointError(f"no checkpoint or figure {name!r}. {did_you_mean(name, names)}") from error
+
+
 def did_you_mean(name: str, names: Iterable[str]) -> str:
     """The nearest valid names, else all of them."""
     names = list(names)

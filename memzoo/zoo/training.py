@@ -13,9 +13,9 @@ from lightning.pytorch import Trainer
 from safetensors.torch import save_file
 
 from memzoo.callbacks import AttractorCallback
-from memzoo.data import Selection, cifar10, full_batches, mnist
+from memzoo.data import DISTRIBUTIONS, Selection, cifar10, drawn, full_batches, mnist
 from memzoo.errors import CheckpointMissingError, RegistryError
-from memzoo.models import Autoencoder
+from memzoo.models import Autoencoder, Ensemble
 from memzoo.zoo.card import card
 from memzoo.zoo.entry import Entry, Images
 from memzoo.zoo.files import CARD, CONFIG, EXAMPLES, HASHED, WEIGHTS, SavedConfig, describe, read_tensors, written_aside
@@ -66,14 +66,15 @@ def train(
         "max_epochs": -1,
         "logger": False,
         "enable_checkpointing": False,
-        "callbacks": [AttractorCallback(starts=probes.pixels()[:200])],
+        "precision": recipe.precision,
+        "callbacks": [] if isinstance(model, Ensemble) else [AttractorCallback(starts=probes.pixels()[:200])],
         **trainer_options,
     }
     started = time.monotonic()
     Trainer(**options).fit(model, full_batches(examples.pixels(), steps_per_epoch=recipe.steps_per_epoch))
     wall_time_s = round(time.monotonic() - started, 1)
 
-    model = model.cpu().eval()
+    model = model.cpu().float().eval()
     model.examples, model.probes = examples.pixels(), probes.pixels()
     rows = measure_facts(model, entry.facts)
     done = entry.model_copy(
@@ -105,6 +106,9 @@ def images_of(entry: Entry, data_root: str | Path | None) -> tuple[Selection, Se
         positions = about.positions()
         if tensors is not None:
             found = Selection(about.dataset, about.split, tuple(positions), tensors[key])
+        elif about.dataset in DISTRIBUTIONS:
+            shape = entry.architecture_config().shape[1:]
+            found = drawn(about.dataset, positions, about.count, shape, split=about.split)
         else:
             dataset = {"mnist": mnist, "cifar10": cifar10}[about.dataset]
             found = dataset(positions, split=about.split, root=data_root or "data", download=data_root is None)

@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from memzoo.metrics import SpanResidual, span_residual
+from memzoo.errors import NonFiniteError
+from memzoo.metrics.span import SpanResidual, span_residual
 
 
 def test_residual_is_the_sine_of_the_angle_to_the_span():
@@ -20,6 +21,41 @@ def test_dependent_examples_and_zero_outputs():
     assert span_residual(torch.tensor([[5.0, 0, 0], [0, 1, 0], [0, 0, 0]]), examples).tolist() == [0, 1, 0]
 
 
+def test_zero_examples_span_nothing():
+    assert span_residual(torch.ones(1, 3), torch.zeros(2, 3)).tolist() == [1]
+
+
+def test_rounding_of_float32_examples_adds_no_direction():
+    first, second = torch.rand(2, 50)
+    examples = torch.stack([first, second, 0.3 * first + 0.7 * second])
+    directions = torch.linalg.svd(examples.double(), full_matrices=False).Vh
+    assert span_residual(directions, examples)[2] == pytest.approx(1)  # the third is where rounding points
+    assert span_residual(directions, examples.double())[2] == pytest.approx(0, abs=1e-9)  # given exactly, it counts
+
+
+def test_rounding_in_the_decomposition_adds_no_direction():
+    # whole numbers, so the 100 examples have rank 2 exactly
+    two = torch.randint(-5, 6, (2, 100)).double()
+    examples, outputs = torch.randint(-5, 6, (100, 2)).double() @ two, torch.randn(4, 100, dtype=torch.float64)
+    basis = torch.linalg.qr(two.mT).Q
+    expected = (outputs - outputs @ basis @ basis.mT).norm(dim=1) / outputs.norm(dim=1)
+    torch.testing.assert_close(span_residual(outputs, examples), expected, rtol=1e-12, atol=0)
+
+
+def test_rotating_space_and_mixing_examples_change_nothing():
+    rotation = torch.linalg.qr(torch.randn(9, 9, dtype=torch.float64)).Q
+    examples, outputs = torch.randn(3, 9, dtype=torch.float64), torch.randn(5, 9, dtype=torch.float64)
+    mixed = torch.randn(3, 3, dtype=torch.float64) @ examples
+    expected = span_residual(outputs, examples)
+    torch.testing.assert_close(span_residual(outputs @ rotation, examples @ rotation), expected)
+    torch.testing.assert_close(span_residual(-3 * outputs, mixed), expected)
+
+
+def test_an_output_that_is_not_finite_is_no_perfect_one():
+    outputs = torch.tensor([[torch.nan, 0], [torch.inf, 0], [1, 0]])
+    assert span_residual(outputs, torch.ones(1, 2)).isnan().tolist() == [True, True, False]
+
+
 def test_metric_is_the_mean_over_batches_and_merges_like_processes():
     examples, outputs = torch.randn(2, 1, 3, 3), torch.randn(8, 1, 3, 3)
     expected = span_residual(outputs, examples).mean()
@@ -30,11 +66,10 @@ def test_metric_is_the_mean_over_batches_and_merges_like_processes():
     torch.testing.assert_close(metric.compute(), expected)
 
 
-@pytest.mark.filterwarnings("ignore:The ``compute`` method of metric SpanResidual was called before")
-def test_before_the_first_row_it_is_nan():
-    assert SpanResidual(torch.ones(1, 2)).compute().isnan()
-
-
 def test_shapes():
     with pytest.raises(ValueError, match=r"outputs and examples must be points of one space"):
         span_residual(torch.zeros(1, 3), torch.zeros(1, 4))
+    with pytest.raises(ValueError, match=r"outputs and examples must be points of one space"):
+        SpanResidual(torch.ones(1, 4)).update(torch.zeros(1, 3))
+    with pytest.raises(NonFiniteError, match="examples holds NaN or infinity in 1 of 2 rows"):
+        SpanResidual(torch.tensor([[1.0], [torch.nan]]))

@@ -1,3 +1,4 @@
+import functools
 import json
 import math
 from contextlib import nullcontext
@@ -6,8 +7,11 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 from pydantic import ValidationError
+from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.func import functional_call
 
+from memzoo.callbacks import AttractorCallback
 from memzoo.data import full_batches
 from memzoo.dynamics import spectrum
 from memzoo.errors import NotASelfMapError
@@ -15,9 +19,23 @@ from memzoo.models import ARCHITECTURES, D1, Autoencoder, FullyConnected, Initia
 from memzoo.models.denormals import flushes_denormals
 
 SMALL = {
-    "FullyConnected": {"shape": [1, 4, 4], "depth": 3, "width": 6},
+    "ConvAutoencoder": {"shape": [3, 4, 4], "layers": 4, "filters": 3, "activation": "leaky_relu", "skip": 2},
     "D1": {"shape": [3, 8, 8], "filters": 5, "activation": "leaky_relu", "bias": True},
+    "D2": {"shape": [3, 8, 8], "filters": 4, "layers": 6, "init": {"scheme": "default"}},
+    "Ensemble": {"architecture": "ConvAutoencoder", "member": {"shape": [1, 3, 3], "layers": 3}, "members": 4},
+    "FullyConnected": {"shape": [1, 4, 4], "depth": 3, "width": 6},
+    "LinearAutoencoder": {"shape": [1, 4, 4]},
+    "OneLayerAutoencoder": {"shape": [1, 4, 4], "phi": "tanh"},
+    "PiecewiseLinear": {"shape": [2, 3], "units": 5},
+    "TimmAutoencoder": {"shape": [3, 32, 32], "backbone": "resnet10t", "filters": 8},
+    "UNet": {"shape": [3, 8, 8], "filters": [4, 5], "skip_side": 4},
+    "WideReLU": {"shape": [1, 4, 4], "width": 50},
 }
+QUICK = {"max_steps": 1, "logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+
+
+def small(name, **options):
+    return ARCHITECTURES[name](SMALL[name], **options)
 
 
 def test_the_table_lists_every_architecture_under_its_name():
@@ -26,20 +44,47 @@ def test_the_table_lists_every_architecture_under_its_name():
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_every_architecture_round_trips_through_json_and_trains_a_step(name):
-    model = ARCHITECTURES[name](SMALL[name], training={"lr": 0.01})
-    saved = json.loads(json.dumps(model.config.model_dump(mode="json")))
-    twin = ARCHITECTURES[name](saved)
-    twin.load_state_dict(model.state_dict(), strict=True)
-    x = torch.rand(2, *model.config.shape)
-    torch.testing.assert_close(twin(x), model(x))
+def test_every_architecture_round_trips_through_json_and_safetensors(name, tmp_path):
+    model = small(name).eval()
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(model.config.model_dump(mode="json")))
+    torch.manual_seed(1)  # the weights come from the file
+    twin = ARCHITECTURES[name](json.loads((tmp_path / "config.json").read_text())).eval()
+    twin.load_state_dict(load_file(tmp_path / "model.safetensors"), strict=True)
+    x = torch.rand(2, *model.shape)
+    assert torch.equal(twin(x), model(x))
+    assert twin(x).shape == x.shape
 
+
+@pytest.mark.filterwarnings("ignore:the gradient of .* is exactly zero:UserWarning")  # zero knots pass nothing on
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_architecture_trains_a_step_under_the_callback(name):
+    model = small(name, training={"lr": 0.01})
+    x = torch.rand(2, *model.shape)
+    if name == "PiecewiseLinear":
+        model = ARCHITECTURES[name].from_examples(0.2 + 0.6 * x, eps=0.1)
     before = [p.clone() for p in model.parameters()]
-    Trainer(max_steps=1, logger=False, enable_checkpointing=False, enable_progress_bar=False).fit(
-        model, full_batches(x)
-    )
+    callback = AttractorCallback(x, steps=5, max_starts=5, verbose=False)
+    Trainer(**QUICK, callbacks=[callback], enable_model_summary=False).fit(model, full_batches(x))
     assert not all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
-    assert spectrum(model.eval(), x).method == "cut"
+    assert math.isfinite(callback.history[-1]["attractor/radius_max"])
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_architecture_is_measured_by_spectrum(name):
+    model = small(name).eval()
+    if name == "PiecewiseLinear":
+        model = ARCHITECTURES[name].from_examples(torch.rand(3, *model.shape), eps=0.1).eval()
+    x = torch.rand(2, *model.shape)
+    found = spectrum(model, x, top=1)
+    size = math.prod(model.shape)
+    if size > 200:  # a dense Jacobian by its definition is slow
+        assert found.radius.isfinite().all()
+        return
+    double = functools.partial(functional_call, model, {k: v.double() for k, v in model.state_dict().items()})
+    for row, radius in zip(x.double(), found.radius, strict=True):
+        jacobian = torch.autograd.functional.jacobian(lambda z: double((z[None],))[0], row).view(size, size)
+        assert radius.item() == pytest.approx(torch.linalg.eigvals(jacobian).abs().max().item(), rel=1e-6, abs=1e-9)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

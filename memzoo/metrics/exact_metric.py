@@ -1,0 +1,45 @@
+"""What all metrics of memzoo share: states that keep their precision, and a plot."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+
+class ExactMetric(Metric):
+    """A metric whose states stay in float64 and int64, whatever the module around them is cast to.
+
+    As part of a LightningModule, a metric goes through its ``.to(dtype)``, which ``precision="bf16-true"`` calls: sums
+    and counts would be left with three digits. Here only devices change. Rows may come in any floating-point dtype, in
+    inference mode and under autocast; no gradient flows through ``forward``.
+    """
+
+    is_differentiable = False
+    full_state_update = False
+    plot_lower_bound: float | None = 0.0
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        # A MetricCollection updates only one of two metrics whose states were equal after the first batch, as those of
+        # two thresholds are while nothing has passed either. NaN equals nothing.
+        self.add_state("ungrouped", torch.tensor(torch.nan), dist_reduce_fx="max")
+
+    def plot(self, val: Any = None, ax: Any = None) -> Any:
+        """Draw ``val``, one value or a list of them over time; the current value when left out.
+
+        Args:
+            val: What ``forward`` or ``compute`` returned, or a list of that.
+            ax: Matplotlib axes to draw into.
+
+        Returns:
+            Figure and axes.
+        """
+        return self._plot(val, ax)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> nn.Module:
+        def moved(tensor: Tensor) -> Tensor:
+            return tensor.to(fn(torch.empty(0, dtype=tensor.dtype, device=tensor.device)).device)
+
+        return super()._apply(moved, exclude_state)

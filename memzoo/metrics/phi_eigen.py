@@ -1,0 +1,71 @@
+"""How far examples are from being phi-eigenvectors of a one-layer autoencoder."""
+
+from typing import Any, final
+
+from jaxtyping import Float
+from torch import Tensor
+
+from memzoo.metrics.pairs import check_pairs
+from memzoo.metrics.row_mean import RowMean
+
+
+def phi_eigen_residual(
+    outputs: Float[Tensor, "batch *shape"], examples: Float[Tensor, "batch *shape"], *, eigenvalue: float | None = 1.0
+) -> Float[Tensor, " batch"]:
+    r"""Relative distance of each example from a phi-eigenvector: :math:`\|\phi(A x) - \lambda x\|_2 / \|x\|_2`.
+
+    x is a phi-eigenvector of A with phi-eigenvalue :math:`\lambda` where :math:`\phi(A x) = \lambda x` (Section 2 of
+    the paper). The examples of a one-layer autoencoder trained from zero have phi-eigenvalue 1 (Corollary 1); this is
+    then their relative reconstruction error. It says nothing of inputs that are no examples: see
+    :func:`memzoo.metrics.phi_span_residual`.
+
+    Args:
+        outputs: :math:`\phi(A x)`, what the autoencoder makes of the examples.
+        examples: The examples x, in the same order.
+        eigenvalue: :math:`\lambda`. None takes the best of each row, :math:`\phi(A x) \cdot x / x \cdot x`: 0 for a
+            phi-eigenvector of any phi-eigenvalue.
+
+    Returns:
+        Float64. NaN for an example that is zero: no eigenvector is.
+
+    Raises:
+        ValueError: Outputs and examples of different shapes.
+
+    Example:
+        >>> import torch
+        >>> x = torch.tensor([[3.0, 4.0]])
+        >>> phi_eigen_residual(0.5 * x, x), phi_eigen_residual(0.5 * x, x, eigenvalue=None)
+        (tensor([0.5000], dtype=torch.float64), tensor([0.], dtype=torch.float64))
+    """
+    check_pairs(outputs, examples, "outputs and examples")
+    y, x = outputs.flatten(1).double(), examples.flatten(1).double()
+    norm = x.norm(dim=1, keepdim=True)
+    unit = x / norm
+    share = y / norm
+    along = (share * unit).sum(1, keepdim=True) if eigenvalue is None else eigenvalue
+    return (share - along * unit).norm(dim=1)
+
+
+@final
+class PhiEigenResidual(RowMean):
+    """Mean of :func:`phi_eigen_residual` over batches and processes; NaN before the first row.
+
+    Args:
+        eigenvalue: The phi-eigenvalue; None takes the best of each row.
+        kwargs: Of :class:`torchmetrics.Metric`.
+
+    Example:
+        >>> import torch
+        >>> metric = PhiEigenResidual()
+        >>> metric.update(torch.tensor([[3.0, 4.0], [0.0, 0.0]]), torch.tensor([[3.0, 4.0], [0.0, 2.0]]))
+        >>> metric.compute()
+        tensor(0.5000, dtype=torch.float64)
+    """
+
+    def __init__(self, *, eigenvalue: float | None = 1.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.eigenvalue = eigenvalue
+
+    def update(self, outputs: Float[Tensor, "batch *shape"], examples: Float[Tensor, "batch *shape"]) -> None:
+        """Add the outputs of a batch of examples."""
+        self.add(phi_eigen_residual(outputs.detach(), examples.detach(), eigenvalue=self.eigenvalue))

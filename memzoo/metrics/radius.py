@@ -1,0 +1,121 @@
+"""How strongly a map contracts at many points: the largest spectral radius, the mean one, the share below 1."""
+
+from typing import Any, Literal, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from memzoo._checks import check_batch
+from memzoo.dynamics.factors import factored
+from memzoo.dynamics.full_spectrum import full_spectrum
+from memzoo.metrics.exact_metric import ExactMetric
+
+Reduction = Literal["max", "mean", "contracting"]
+
+
+def spectral_radius(matrices: Float[Tensor, "batch d d"]) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
+    r"""Largest modulus of an eigenvalue of each matrix, and a bound on its error; both dimensionless, float64.
+
+    For Jacobians that are at hand. Of a map, :func:`memzoo.dynamics.spectrum` finds the radius without forming them.
+    The bound covers the rounding of the eigensolve, which a defective matrix magnifies, not that of the entries given.
+
+    At a fixed point a radius below 1 makes an attractor (Theorem 2 of the paper); at any other point it says nothing.
+
+    Args:
+        matrices: One a row.
+
+    Returns:
+        ``(radius, error)``, as :meth:`SpectralRadius.update` takes them. Time O(B d^3).
+
+    Raises:
+        NonFiniteError: NaN or infinity in a matrix.
+        ValueError: Matrices that are not square.
+
+    Example:
+        >>> radius, error = spectral_radius(torch.tensor([[[0.0, -0.5], [0.5, 0.0]]]))
+        >>> radius, error < 1e-12
+        (tensor([0.5000], dtype=torch.float64), tensor([True]))
+    """
+    check_batch(matrices, "matrices")
+    if matrices.ndim != 3 or matrices.shape[1] != matrices.shape[2]:
+        raise ValueError(
+            f"matrices must be square (B, d, d), got shape {tuple(matrices.shape)}; one wants matrix[None]."
+        )
+    factors = factored(torch.finfo(torch.float64).eps, matrices.detach().double())
+    found = full_spectrum(factors, "dense", None, vectors=False, transient=False)
+    return found.radius, found.radius_error
+
+
+@final
+class SpectralRadius(ExactMetric):
+    """Spectral radii at many points, reduced over batches and processes; NaN before the first one.
+
+    ``"max"``: the largest, ``"mean"``: the mean; a NaN among them makes both NaN. ``"contracting"``: the share below 1
+    beyond the error bound, in [0, 1], in which NaN counts as not contracting: so the radii of
+    :func:`memzoo.dynamics.certify`, NaN where there is no fixed point, can be given as they are. It is no share of
+    attractors, which must also be fixed points at their examples. A median cannot be merged from parts; take it of the
+    radii themselves.
+
+    Args:
+        reduce: Which of the three.
+        kwargs: Of :class:`torchmetrics.Metric`.
+
+    Example:
+        >>> from memzoo.dynamics import spectrum
+        >>> found = spectrum(torch.sin, torch.tensor([[0.0, 1.0], [1.0, 1.0]]))
+        >>> metric = SpectralRadius(reduce="contracting")
+        >>> metric.update(found.radius, found.radius_error)  # 1 and cos(1)
+        >>> metric.compute()
+        tensor(0.5000, dtype=torch.float64)
+    """
+
+    largest: Tensor
+    total: Tensor
+    contracting: Tensor
+    count: Tensor
+
+    def __init__(self, *, reduce: Reduction = "max", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if reduce not in ("max", "mean", "contracting"):
+            raise ValueError(f"reduce must be 'max', 'mean' or 'contracting', got {reduce!r}.")
+        self.reduce: Reduction = reduce
+        self.add_state("largest", torch.tensor(-torch.inf, dtype=torch.float64), dist_reduce_fx="max")
+        self.add_state("total", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("contracting", torch.tensor(0), dist_reduce_fx="sum")
+        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
+
+    @property
+    def higher_is_better(self) -> bool:  # type: ignore[override]
+        """A share of contracting points, rather than a radius."""
+        return self.reduce == "contracting"
+
+    @property
+    def plot_upper_bound(self) -> float | None:  # type: ignore[override]
+        """A share is at most 1."""
+        return 1.0 if self.reduce == "contracting" else None
+
+    def update(self, radius: Float[Tensor, " batch"], error: Float[Tensor, " batch"] | None = None) -> None:
+        """Add a batch of radii, with the bounds on their errors; 0 when left out."""
+        error = torch.zeros_like(radius) if error is None else error
+        if radius.ndim != 1 or error.shape != radius.shape:
+            raise ValueError(
+                "radius and error must be vectors of one length, got shapes "
+                f"{tuple(radius.shape)} and {tuple(error.shape)}; spectral_radius gives both for matrices."
+            )
+        radius, error = radius.detach().double(), error.detach().double()
+        if (radius < 0).any() or (error < 0).any():
+            raise ValueError(
+                f"radius and error must be >= 0, the smallest are {radius.amin():g} and {error.amin():g}; pass moduli "
+                "of eigenvalues."
+            )
+        self.largest = torch.cat([self.largest[None], radius]).amax()
+        self.total = self.total + radius.sum()
+        self.contracting = self.contracting + (radius + error < 1).sum()
+        self.count = self.count + len(radius)
+
+    def compute(self) -> Float[Tensor, ""]:
+        """The reduced value, float64."""
+        if self.reduce == "max":
+            return torch.where(self.count > 0, self.largest, torch.nan)
+        return (self.total if self.reduce == "mean" else self.contracting.double()) / self.count

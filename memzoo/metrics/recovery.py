@@ -1,0 +1,101 @@
+"""Which training examples some iterated start comes close to."""
+
+import math
+from typing import Any, final
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from memzoo._checks import check_batch, check_same_shape
+from memzoo.dynamics import close_pairs
+from memzoo.metrics.exact_metric import ExactMetric
+
+
+def recovery_probability(
+    points: Float[Tensor, "batch *shape"], examples: Float[Tensor, "n *shape"], eps: float
+) -> Float[Tensor, ""]:
+    r"""Share of the examples within ``eps`` of some point, in [0, 1]: the paper's R_t, given where the orbits are at t.
+
+    :math:`R_t = P_{x_0}(\min_z \|f^t(z) - x_0\|_2 < \epsilon)` (Section 3), the probability over the training examples
+    :math:`x_0` and the minimum over starts z; ``points`` are the :math:`f^t(z)`. Each decision is that of a subtraction
+    in float64. For the whole curve over t see :func:`memzoo.dynamics.recovery_curve`.
+
+    Args:
+        points: Where the orbits are. One that is not finite is near nothing; of no points none is near anything.
+        examples: Training examples; a repeated one counts as often as it is there.
+        eps: Radius, L2, in units of the data. It decides the answer, so there is no default;
+            :func:`memzoo.dynamics.default_eps` is the usual choice.
+
+    Returns:
+        Float64. Time O(B n d), memory O(n d).
+
+    Raises:
+        NonFiniteError: NaN or infinity in the examples.
+        ValueError: Points and examples of different shapes, ``eps`` not positive.
+
+    Example:
+        >>> recovery_probability(torch.tensor([[0.9], [1.05]]), torch.tensor([[1.0], [-1.0]]), eps=0.2)
+        tensor(0.5000, dtype=torch.float64)
+    """
+    check_batch(examples, "examples")
+    _check_eps(eps)
+    return (_hits(points, examples, eps) > 0).double().mean()
+
+
+def _hits(points: Tensor, examples: Tensor, eps: float) -> Int[Tensor, " n"]:
+    """How many of the points are within ``eps`` of each example."""
+    check_same_shape(points, examples, "points and examples")
+    _, column = close_pairs(points, examples, eps)
+    return torch.bincount(column, minlength=len(examples))
+
+
+def _check_eps(eps: float) -> None:
+    if not (isinstance(eps, (int, float)) and 0 < eps < math.inf):
+        raise ValueError(f"eps must be a finite number > 0, got {eps!r}; memzoo.dynamics.default_eps derives one.")
+
+
+@final
+class RecoveryProbability(ExactMetric):
+    """:func:`recovery_probability` over batches and processes: an example counts once some batch has reached it.
+
+    The points of one value should all belong to one t; reset before the next. NaN before the first point.
+
+    Args:
+        examples: Training examples.
+        eps: Radius, L2, in units of the data.
+        kwargs: Of :class:`torchmetrics.Metric`.
+
+    Example:
+        >>> metric = RecoveryProbability(torch.tensor([[1.0], [-1.0]]), eps=0.2)
+        >>> metric.update(torch.tensor([[0.9]]))
+        >>> metric.compute()
+        tensor(0.5000, dtype=torch.float64)
+        >>> metric.update(torch.tensor([[-1.1]]))
+        >>> metric.compute()
+        tensor(1., dtype=torch.float64)
+    """
+
+    higher_is_better = True
+    plot_upper_bound: float | None = 1.0
+    hits: Tensor
+    count: Tensor
+
+    def __init__(self, examples: Float[Tensor, "n *shape"], eps: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        check_batch(examples, "examples")
+        _check_eps(eps)
+        self.examples = examples.detach()
+        self.eps = eps
+        self.add_state("hits", torch.zeros(len(examples), dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, points: Float[Tensor, "batch *shape"]) -> None:
+        """Add where a batch of orbits is."""
+        self.examples = self.examples.to(points.device)
+        self.hits = self.hits + _hits(points, self.examples, self.eps)
+        self.count = self.count + len(points)
+
+    def compute(self) -> Float[Tensor, ""]:
+        """Share of the examples reached so far, float64."""
+        return torch.where(self.count > 0, (self.hits > 0).double().mean(), torch.nan)

@@ -1,0 +1,289 @@
+"""Many networks of one small architecture trained at once, each on images of its own and with its own end."""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, cast, final
+
+import torch
+from jaxtyping import Complex, Float
+from lightning.pytorch.utilities import rank_zero_warn
+from pydantic import PositiveInt, model_validator
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from memzoo.models.autoencoder import Autoencoder
+from memzoo.models.config import ArchitectureConfig
+from memzoo.models.convolutional import ConvAutoencoder, ConvolutionChain
+from memzoo.models.fully_connected import FullyConnected
+from memzoo.models.single_filter import single_filter_chain
+
+SMALL = 128  # pixels up to which a single-filter layer is cheapest as a matrix
+RUNNING, DIVERGED = -1, -2
+
+
+class EnsembleConfig(ArchitectureConfig):
+    """Configuration of :class:`Ensemble`."""
+
+    architecture: str = "ConvAutoencoder"
+    member: dict[str, Any] = {}
+    """Configuration of each member."""
+    members: PositiveInt = 5
+    shape: tuple[PositiveInt, ...] = ()
+    """Members, then the shape of one member's image; found from the configuration when left out."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shape_of_the_member(cls, data: Any) -> Any:
+        from memzoo.models.architectures import ARCHITECTURES
+
+        if not isinstance(data, dict):
+            return data
+        name, members = data.get("architecture", "ConvAutoencoder"), data.get("members", 5)
+        if name not in ARCHITECTURES or name == "Ensemble":
+            raise ValueError(f"members of an ensemble are of one architecture of the table, got {name!r}")
+        member = ARCHITECTURES[name].config_class.model_validate(data.get("member", {}))
+        shape = (members, *member.shape)
+        if tuple(data.get("shape") or shape) != shape:
+            raise ValueError(f"{members} members of shape {member.shape} make {shape}, got {data['shape']}")
+        return {**data, "member": member.model_dump(mode="json"), "shape": shape}
+
+
+class Stacks(nn.Module):
+    r"""Parameters of all members: those of one shape in one tensor (parameters, members, \*shape).
+
+    So the optimizer has a handful of tensors to step, however many layers there are.
+    """
+
+    def __init__(self, members: list[nn.Module]) -> None:
+        super().__init__()
+        if any(True for _ in members[0].buffers()):
+            raise TypeError("members of an ensemble hold parameters only, and this architecture has buffers.")
+        shapes: dict[tuple[int, ...], list[str]] = {}
+        for name, parameter in members[0].named_parameters():
+            shapes.setdefault(tuple(parameter.shape), []).append(name)
+        self.names = list(shapes.values())
+        by_name = [dict(member.named_parameters()) for member in members]
+        self.stacks = nn.ParameterList(
+            torch.stack([torch.stack([member[name].detach() for member in by_name]) for name in names])
+            for names in self.names
+        )
+
+    def named(self) -> dict[str, Tensor]:
+        r"""Each parameter by its name in a member, (members, \*shape)."""
+        return {
+            name: tensor
+            for names, stack in zip(self.names, self.stacks, strict=True)
+            for name, tensor in zip(names, stack.unbind(0), strict=True)
+        }
+
+
+@final
+class Ensemble(Autoencoder[EnsembleConfig]):
+    r"""Many networks of one architecture as one map, trained together: E seeds at little more than the price of one.
+
+    An image of the ensemble is a tuple of images, one a member: batches are (B, members, \*shape), and member e sees
+    only its own. Convolutions run as one grouped convolution, fully connected layers as batched products, other
+    architectures through ``vmap``; linear networks of a single filter are trained through the matrices of their layers
+    (:func:`memzoo.models.single_filter.single_filter_chain`). A member whose loss is below ``stop_loss`` stops there
+    for good, and one that diverges keeps its last finite weights; the others go on.
+
+    Example:
+        >>> ensemble = Ensemble(member={"shape": (1, 3, 3), "layers": 9}, members=64)
+        >>> ensemble(torch.rand(2, 64, 1, 3, 3)).shape
+        torch.Size([2, 64, 1, 3, 3])
+        >>> ensemble.member(7)(torch.rand(2, 1, 3, 3)).shape
+        torch.Size([2, 1, 3, 3])
+    """
+
+    config_class = EnsembleConfig
+    stopped_at: Tensor
+    """Optimizer steps of each member (members,): -1 while it runs, -2 where it diverged."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.automatic_optimization = False  # members are put back after each step
+        self.register_buffer("stopped_at", torch.full((self.config.members,), RUNNING))
+        self._ends: dict[str, Tensor] = {}
+
+    def build(self, config: EnsembleConfig) -> nn.Module:
+        """Members drawn one after another."""
+        kind = self._kind
+        members = [kind(config.member) for _ in range(config.members)]
+        with torch.device("meta"):
+            self._template = (kind(config.member).eval(),)  # in a tuple: not a submodule
+        return Stacks([member.net for member in members])
+
+    @property
+    def _kind(self) -> type[Autoencoder]:
+        from memzoo.models.architectures import ARCHITECTURES
+
+        return ARCHITECTURES[self.config.architecture]
+
+    @property
+    def template(self) -> Autoencoder:
+        """A member without weights."""
+        return self._template[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Each member's reconstruction of its own image."""
+        if x.shape[1:] != torch.Size(self.shape):
+            return super().forward(x)  # the error that says so
+        return evaluate(self.template, cast(Stacks, self.net).named(), x)
+
+    def __len__(self) -> int:
+        """Members."""
+        return self.config.members
+
+    def __iter__(self) -> Iterator[Autoencoder]:
+        """The members one by one."""
+        return (self.member(index) for index in range(len(self)))
+
+    def member(self, index: int) -> Autoencoder:
+        """One member as a network of its own, with a copy of its weights, in eval mode."""
+        member = self._kind(self.config.member)
+        weights = {name: tensor[index].detach().clone() for name, tensor in cast(Stacks, self.net).named().items()}
+        member.net.load_state_dict(weights)
+        if self.examples is not None:
+            member.examples = self.examples[:, index]
+        if self.probes is not None:
+            member.probes = self.probes[:, index]
+        return member.eval()
+
+    @torch.no_grad()
+    def operators(self) -> Float[Tensor, "members d d"]:
+        """The matrix of each member, of a linear architecture without biases, in float64.
+
+        Cost: one evaluation of d points, d the pixels of an image.
+        """
+        shape = self.shape[1:]
+        d = math.prod(shape)
+        weights = {name: tensor.double() for name, tensor in cast(Stacks, self.net).named().items()}
+        identity = torch.eye(d, dtype=torch.float64, device=self.device).view(d, 1, *shape)
+        rows = evaluate(self.template, weights, identity.expand(d, *self.shape))
+        matrices = rows.flatten(2).permute(1, 2, 0)  # (members, d out, d in)
+        point = torch.randn(d, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).to(matrices)
+        image = evaluate(self.template, weights, point.view(1, 1, *shape).expand(1, *self.shape)).flatten(2)[0]
+        if not torch.allclose(image, matrices @ point, rtol=1e-6, atol=1e-9):
+            raise ValueError(f"{self.config.architecture} with {self.config.member} is not linear: it has no operator.")
+        return matrices
+
+    def eigenvalues(self) -> Complex[Tensor, "members d"]:
+        """Eigenvalues of each member's operator, largest modulus first; NaN for a member that diverged."""
+        matrices = self.operators()
+        finite = matrices.isfinite().all(-1).all(-1)
+        values = torch.linalg.eigvals(torch.where(finite[:, None, None], matrices, 0))
+        values = values.gather(-1, values.abs().argsort(-1, descending=True))
+        return torch.where(finite[:, None], values, torch.nan)
+
+    # Training ---------------------------------------------------------------------------------------------------------
+
+    def objective(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Largest loss of a running member, and the sum of theirs, whose gradient is each one's own."""
+        squares = (self._train_forward(x) - x).square().transpose(0, 1).flatten(1)
+        match self.training_config.loss:
+            case "mean":
+                losses = squares.mean(1)
+            case "sum":
+                losses = squares.sum(1)
+            case "half_sum":
+                losses = 0.5 * squares.sum(1)
+        self._losses = losses.detach()
+        running = self.stopped_at == RUNNING
+        return torch.where(running, self._losses, 0).max(), torch.where(running, losses, 0).sum()
+
+    def _train_forward(self, x: Tensor) -> Tensor:
+        net = self.template.net
+        if isinstance(net, ConvolutionChain) and net.single_filter and math.prod(self.shape[1:]) <= SMALL:
+            filters = next(iter(cast(Stacks, self.net).stacks))[:, :, 0, 0]
+            points = single_filter_chain(filters, x[:, :, 0].permute(1, 2, 3, 0), net.skips)
+            return points.permute(3, 0, 1, 2)[:, :, None]
+        return self(x)
+
+    def _look(self, loss: Tensor) -> bool:
+        """End the members that are done or lost; true when none is left."""
+        step, stop = self.global_step, self.training_config.stop_loss or 0.0
+        running = self.stopped_at == RUNNING
+        done, lost = running & (self._losses < stop), running & ~self._losses.isfinite()
+        if bool(lost.any()):
+            assert self._watch is not None
+            for index in lost.nonzero().flatten().tolist():
+                rank_zero_warn(
+                    f"member {index} diverged: its loss is {self._losses[index].item()} at optimizer step {step}; it "
+                    f"stops with the weights of step {max(self._watch.kept_step, 0)}. Lower lr, or the scale of images."
+                )
+            self.stopped_at[lost] = DIVERGED
+            kept = self._watch.kept
+            for name, parameter in self.named_parameters():
+                parameter.data[:, lost] = kept[name][:, lost] if kept else torch.nan
+        if bool(done.any()):
+            self.stopped_at[done] = step
+        if bool((done | lost).any()):
+            self._ends = {}
+        running = self.stopped_at == RUNNING
+        if not bool(running.any()):
+            self.trainer.should_stop = True
+            return True
+        if self._watch is not None:
+            self._watch.loss(step, torch.where(running, self._losses, 0).max().item())
+        if not bool(running.all()) and not self._ends:
+            self._ends = {name: parameter.detach().clone() for name, parameter in self.named_parameters()}
+        return False
+
+    def on_fit_start(self) -> None:
+        """Members that ended in an earlier run stay ended."""
+        super().on_fit_start()
+        self._ends = {}
+
+    def after_step(self) -> None:
+        """Members that have ended are put back, whatever momentum did to them."""
+        if self._ends:
+            ended = self.stopped_at != RUNNING
+            for name, parameter in self.named_parameters():
+                wide = ended.view(1, -1, *[1] * (parameter.dim() - 2))
+                parameter.data.copy_(torch.where(wide, self._ends[name], parameter.data))
+
+
+def evaluate(template: Autoencoder, weights: dict[str, Tensor], x: Tensor) -> Tensor:
+    r"""All members on ``x`` (B, members, \*shape), ``weights`` by their names in a member, (members, \*shape) each."""
+    run: Callable[..., Tensor] = {ConvAutoencoder: _grouped, FullyConnected: _batched}.get(type(template), _mapped)
+    return run(template, weights, x)
+
+
+def _grouped(template: Autoencoder, weights: dict[str, Tensor], x: Tensor) -> Tensor:
+    """Convolutions of all members as one grouped convolution."""
+    chain = cast(ConvolutionChain, template.net)
+    members = x.shape[1]
+
+    def layer(index: int, h: Tensor) -> Tensor:
+        bias = weights.get(f"layers.{index}.bias")
+        return nn.functional.conv2d(
+            h,
+            weights[f"layers.{index}.weight"].flatten(0, 1),
+            None if bias is None else bias.flatten(),
+            padding=template.config.kernel // 2,
+            groups=members,
+        )
+
+    return chain.run(x.flatten(1, 2), layer).view_as(x)
+
+
+def _batched(template: Autoencoder, weights: dict[str, Tensor], x: Tensor) -> Tensor:
+    """Linear layers of all members as batched products."""
+    h = x.flatten(2).transpose(0, 1)
+    for name, module in template.net.named_children():
+        if isinstance(module, nn.Linear):
+            bias = weights.get(f"{name}.bias")
+            weight = weights[f"{name}.weight"].mT
+            h = h @ weight if bias is None else torch.baddbmm(bias[:, None], h, weight)
+        elif not isinstance(module, (nn.Flatten, nn.Unflatten)):
+            h = module(h)
+    return h.transpose(0, 1).reshape(x.shape)
+
+
+def _mapped(template: Autoencoder, weights: dict[str, Tensor], x: Tensor) -> Tensor:
+    """Any architecture, by vectorised map over the members."""
+
+    def one(own: dict[str, Tensor], images: Tensor) -> Tensor:
+        return cast(Tensor, functional_call(template.net, own, (images,)))
+
+    return vmap(one, in_dims=(0, 1), out_dims=1, randomness="different")(weights, x)

@@ -1,0 +1,113 @@
+"""Convolution and nearest-neighbour upsampling as matrices (Supplement E, Algorithms 1 and 2)."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def convolution_matrix(
+    filters: Float[Tensor, "*channels k k"],
+    side: int,
+    *,
+    stride: int = 1,
+    padding: int | None = None,
+    padded: bool = False,
+) -> Float[Tensor, "rows columns"]:
+    r"""The matrix of a convolutional layer without bias on vectorised square images (Algorithm 1).
+
+    An image (C, s, s) is vectorised channel by channel, each row by row. Unpadded, the matrix maps images to images:
+    the 9 x 9 example of Supplement E. Padded, as Algorithm 1 builds it, rows and columns run over images with their
+    zero border of width ``padding``: what it puts out is zero on its border, so that such matrices multiply.
+
+    Generalised from Algorithm 1, which builds the block of one output filter with k = 3 and padding 1.
+
+    Args:
+        filters: Weights (out, in, k, k) as in ``Conv2d``; (k, k) is one filter on one channel.
+        side: s, without padding.
+        stride: Step of the filter.
+        padding: Zeros on each side; (k - 1) / 2 when left out.
+        padded: Border included in rows and columns.
+
+    Returns:
+        (out s'^2, in s^2) with s' = (s + 2 padding - k) // stride + 1, or with s' + 2 padding and s + 2 padding in
+        place of the sides. Every entry that is not a weight is a forced zero.
+
+    Raises:
+        ValueError: Filters of another shape, an even kernel without ``padding``, or an image smaller than the filter.
+
+    Example:
+        >>> convolution_matrix(torch.arange(1.0, 10).reshape(3, 3), 2)
+        tensor([[5., 6., 8., 9.],
+                [4., 5., 7., 8.],
+                [2., 3., 5., 6.],
+                [1., 2., 4., 5.]])
+    """
+    weight = filters[None, None] if filters.ndim == 2 else filters
+    if weight.ndim != 4 or weight.shape[2] != weight.shape[3]:
+        raise ValueError(f"filters must be (out, in, k, k) or (k, k), got {tuple(filters.shape)}.")
+    fan_out, fan_in, k, _ = weight.shape
+    if padding is None:
+        if k % 2 == 0:
+            raise ValueError(f"a kernel of even size {k} has no middle; give padding.")
+        padding = (k - 1) // 2
+    wide = side + 2 * padding
+    if side < 1 or stride < 1 or wide < k:
+        raise ValueError(
+            f"a {k} x {k} filter of stride {stride} does not fit an image of side {side}, padded to {wide}."
+        )
+    out = (wide - k) // stride + 1
+    matrix = weight.new_zeros(fan_out, out, out, fan_in, wide, wide)
+    y, x = torch.arange(out)[:, None], torch.arange(out)[None, :]
+    for a in range(k):
+        for b in range(k):  # output (y, x) reads input (y stride + a, x stride + b) with weight (a, b)
+            matrix[:, y, x, :, y * stride + a, x * stride + b] = weight[:, :, a, b]
+    if not padded:
+        inner = slice(padding, padding + side)
+        return matrix[..., inner, inner].reshape(fan_out * out**2, fan_in * side**2)
+    return _with_border(matrix, padding).reshape(fan_out * (out + 2 * padding) ** 2, fan_in * wide**2)
+
+
+def upsampling_matrix(
+    side: int,
+    factor: int,
+    channels: int = 1,
+    *,
+    padding: int = 1,
+    padded: bool = False,
+    dtype: torch.dtype | None = None,
+) -> Float[Tensor, "rows columns"]:
+    """The matrix of nearest-neighbour upsampling on vectorised square images (Algorithm 2).
+
+    Padded, it is the 16 x 9 example of Supplement E for ``side=1, factor=2``. In the paper's listing the loop over
+    columns must run from 1 to s, as that over rows does; as printed, from 0, it copies the border and writes too many
+    rows.
+
+    Args:
+        side: s, without padding.
+        factor: How many times larger the output is.
+        channels: Channels of the image, upsampled each alone.
+        padding: Width of the zero border, where ``padded``.
+        padded: Border included in rows and columns.
+        dtype: PyTorch's default when left out.
+
+    Raises:
+        ValueError: A size below 1.
+
+    Example:
+        >>> upsampling_matrix(1, 2).T
+        tensor([[1., 1., 1., 1.]])
+    """
+    if min(side, factor, channels) < 1 or padding < 0:
+        raise ValueError(f"side, factor and channels must be at least 1, got {side}, {factor} and {channels}.")
+    border = padding if padded else 0
+    out, wide = side * factor, side + 2 * border
+    matrix = torch.zeros(channels, out, out, channels, wide, wide, dtype=dtype)
+    c = torch.arange(channels)[:, None, None]
+    y, x = torch.arange(out)[:, None], torch.arange(out)[None, :]
+    matrix[c, y, x, c, y // factor + border, x // factor + border] = 1.0
+    return _with_border(matrix, border).reshape(channels * (out + 2 * border) ** 2, channels * wide**2)
+
+
+def _with_border(matrix: Tensor, border: int) -> Tensor:
+    """Zero rows for the border of the output: axes (out, y, x, in, y', x')."""
+    return torch.nn.functional.pad(matrix, (0, 0, 0, 0, 0, 0, border, border, border, border))

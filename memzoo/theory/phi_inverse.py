@@ -1,0 +1,154 @@
+"""One nonlinear layer phi(A x): its solution in closed form, and the descent that finds it (Theorem 1)."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from memzoo._checks import check_steps
+from memzoo.theory.phi import Phi, phi_named
+from memzoo.theory.span import Span, check_examples, span_of
+
+SOLVABLE = 1e-8  # relative residual of A x_i = phi^-1(x_i) that rounding explains
+
+
+def minimum_norm_preimage(examples: Float[Tensor, "n d"], phi: str | Phi) -> Float[Tensor, "d d"]:
+    r"""The weights that memorize: :math:`A = \phi^{-1}(X) X^+`, of least norm with :math:`\phi(A x_i) = x_i`.
+
+    The limit in Theorem 1 of gradient descent with adaptive steps from A(0) = 0. The examples are phi-eigenvectors with
+    phi-eigenvalue 1, and :math:`\phi(A y)` lies in the phi-span for any y.
+
+    Args:
+        examples: One example a row, inside the range of phi.
+        phi: A :class:`Phi` or the name of one.
+
+    Returns:
+        A in the dtype of ``examples``, computed in float64. Time O(d^2 n).
+
+    Raises:
+        ValueError: An example lies outside the range of phi; or no A fits, because the examples depend linearly on each
+            other and their preimages do not in the same way.
+
+    Example:
+        >>> x = torch.tensor([[0.2, 0.7, 0.9]])
+        >>> torch.sigmoid(x @ minimum_norm_preimage(x, "sigmoid").T)
+        tensor([[0.2000, 0.7000, 0.9000]])
+    """
+    preimage, found = phi_named(phi).preimage(examples), span_of(examples)
+    missed = _missed(preimage, found)
+    if missed > _tolerance(examples):
+        raise ValueError(
+            f"no matrix fits A x_i = phi^-1(x_i): the best one misses by {missed:.2g} (relative), because these "
+            f"{len(examples)} examples are linearly dependent and their preimages are not in the same way; drop the "
+            "dependent examples."
+        )
+    solution = preimage.T @ found.pseudoinverse
+    return solution.to(examples.dtype)
+
+
+def is_solvable(examples: Float[Tensor, "n d"], phi: str | Phi) -> bool:
+    """Some A satisfies A x_i = phi^-1(x_i) for all i; always so for linearly independent examples.
+
+    Theorem 1 takes it for granted from n < d. Of three examples on one line, one is a mixture of the other two, and a
+    curved phi^-1 does not keep that.
+
+    Example:
+        >>> x = torch.tensor([[0.2, 0.4, 0.3], [0.4, 0.8, 0.7]])
+        >>> is_solvable(x, "sigmoid"), is_solvable(torch.cat([x, x.mean(0, keepdim=True)]), "sigmoid")
+        (True, False)
+    """
+    return _missed(phi_named(phi).preimage(examples), span_of(examples)) <= _tolerance(examples)
+
+
+def adaptive_step_bound(examples: Float[Tensor, "n d"]) -> float:
+    """1 / (n L d), the step below which Theorem 1 is proved; L is the largest ratio of coordinates within an example.
+
+    Raises:
+        ValueError: A coordinate is not positive.
+
+    Example:
+        >>> adaptive_step_bound(torch.tensor([[0.25, 0.75], [0.5, 0.75]]))  # 1 / (2 * 3 * 2)
+        0.0833...
+    """
+    check_examples(examples)
+    n, d = examples.shape
+    x = examples.double()
+    if not (x > 0).all():
+        raise ValueError(
+            f"the bound needs coordinates > 0 (Assumption 1a), the smallest is {x.min():g}; scale the examples "
+            "into (0, 1)."
+        )
+    ratio = (x.amax(1) / x.amin(1)).max().item()
+    return 1 / (n * ratio * d)
+
+
+def adaptive_rates(examples: Float[Tensor, "n d"], phi: str | Phi) -> Float[Tensor, "n d"]:
+    r"""The divisors :math:`s_{ij} = (\phi(0) - x_{ij}) / \phi^{-1}(x_{ij})` of the adaptive step, in float64.
+
+    Minus the slope of the chord of phi from 0 to the preimage, so negative for increasing phi. **The paper prints the
+    opposite sign, with which the descent diverges.** Where x_ij = phi(0) the chord shrinks to a point and s is
+    :math:`-\phi'(0)`.
+
+    Example:
+        >>> adaptive_rates(torch.tensor([[0.5, 0.9]]), "sigmoid")
+        tensor([[-0.2500, -0.1820]], dtype=torch.float64)
+    """
+    phi = phi_named(phi)
+    z = phi.preimage(examples)
+    chord = (phi.at_zero - examples.double()) / torch.where(z == 0, 1.0, z)
+    return torch.where(z == 0, -phi.derivative(torch.zeros_like(z)), chord)
+
+
+def adaptive_descent(
+    examples: Float[Tensor, "n d"],
+    phi: str | Phi,
+    lr: float | None = None,
+    steps: int = 10_000,
+    start: Float[Tensor, "d d"] | None = None,
+) -> Float[Tensor, "d d"]:
+    r"""Run the gradient descent of Theorem 1, with one adaptive step for each example and output coordinate.
+
+    Row j of A moves by :math:`\sum_i \frac{\gamma}{s_{ij}} (\phi(a_j \cdot x_i) - x_{ij})\, x_i`: the step
+    :math:`\gamma / |s_{ij} \phi'|` makes the residual itself, not its product with the slope, drive the descent.
+
+    Args:
+        examples: One example a row; Theorem 1 holds under :func:`memzoo.theory.check_assumptions`.
+        phi: A :class:`Phi` or the name of one.
+        lr: Step :math:`\gamma`; 0.99 times :func:`adaptive_step_bound` when left out.
+        steps: Number of steps.
+        start: A(0); zero when left out, as the theorem has it.
+
+    Returns:
+        A after ``steps`` steps in the dtype of ``examples``, computed in float64. Time O(n d^2) a step.
+
+    Raises:
+        ValueError: An example lies outside the range of phi.
+
+    Example:
+        >>> x = torch.tensor([[0.2, 0.7, 0.9]])
+        >>> torch.allclose(adaptive_descent(x, "sigmoid"), minimum_norm_preimage(x, "sigmoid"), atol=1e-6)
+        True
+    """
+    check_steps(steps)
+    phi = phi_named(phi)
+    rates = adaptive_rates(examples, phi)
+    lr = 0.99 * adaptive_step_bound(examples) if lr is None else lr
+    if not 0 < lr < math.inf:
+        raise ValueError(f"lr must be a finite number > 0, got {lr!r}.")
+    x = examples.double()
+    a = torch.zeros(x.shape[1], x.shape[1], dtype=x.dtype, device=x.device) if start is None else start.double().clone()
+    scaled = lr / rates
+    for _ in range(steps):
+        a += (scaled * (phi.value(x @ a.T) - x)).T @ x
+    return a.to(examples.dtype)
+
+
+def _missed(preimage: Float[Tensor, "n d"], found: Span) -> float:
+    """Relative part of the preimages that no A reaches: what lies outside the row space of the examples."""
+    reached = found.coefficients @ (found.coefficients.T @ preimage)
+    return ((preimage - reached).norm() / preimage.norm().clamp(min=torch.finfo(preimage.dtype).tiny)).item()
+
+
+def _tolerance(examples: Tensor) -> float:
+    return max(SOLVABLE, 100 * torch.finfo(examples.dtype).eps)

@@ -1,0 +1,287 @@
+"""What holds for each metric class: batches, processes, casts, copies, logging."""
+
+import pickle
+import sys
+
+import pytest
+import torch
+import torch.distributed
+import torch.multiprocessing
+from lightning.pytorch import LightningModule, Trainer
+from torch.utils.data import DataLoader, TensorDataset
+from torchmetrics import MetricCollection
+
+from memzoo.metrics.constant import ConstantDistance, constant_distance
+from memzoo.metrics.identity import IdentityDistance, identity_distance
+from memzoo.metrics.phi_eigen import PhiEigenResidual, phi_eigen_residual
+from memzoo.metrics.phi_span import PhiSpanResidual, phi_span_residual
+from memzoo.metrics.radius import SpectralRadius
+from memzoo.metrics.reconstruction import ReconstructionError, reconstruction_error
+from memzoo.metrics.recovery import RecoveryProbability, recovery_probability
+from memzoo.metrics.span import SpanResidual, span_residual
+
+GENERATOR = torch.Generator().manual_seed(3)
+EXAMPLES = torch.rand(6, 2, 3, generator=GENERATOR) * 0.8 + 0.1
+OUTPUTS = torch.rand(10, 2, 3, generator=GENERATOR) * 0.8 + 0.1
+INPUTS = torch.rand(10, 2, 3, generator=GENERATOR) * 0.8 + 0.1
+RADII = torch.rand(10, generator=GENERATOR) * 2
+
+# name: (build the metric, its arguments for all rows, the value on all rows)
+CASES = {
+    "span": (lambda: SpanResidual(EXAMPLES[:2]), (OUTPUTS,), span_residual(OUTPUTS, EXAMPLES[:2]).mean()),
+    "phi_span": (
+        lambda: PhiSpanResidual(EXAMPLES[:2], torch.logit),
+        (OUTPUTS,),
+        phi_span_residual(OUTPUTS, EXAMPLES[:2], torch.logit).mean(),
+    ),
+    "phi_eigen": (PhiEigenResidual, (OUTPUTS, INPUTS), phi_eigen_residual(OUTPUTS, INPUTS).mean()),
+    "relative": (ReconstructionError, (OUTPUTS, INPUTS), reconstruction_error(OUTPUTS, INPUTS).mean()),
+    "mse": (
+        lambda: ReconstructionError(kind="mse"),
+        (OUTPUTS, INPUTS),
+        reconstruction_error(OUTPUTS, INPUTS, kind="mse").mean(),
+    ),
+    "recovery": (
+        lambda: RecoveryProbability(EXAMPLES, eps=0.5),
+        (OUTPUTS,),
+        recovery_probability(OUTPUTS, EXAMPLES, 0.5),
+    ),
+    "identity": (lambda: IdentityDistance((2, 3)), (OUTPUTS, INPUTS), identity_distance(OUTPUTS, INPUTS)),
+    "constant": (lambda: ConstantDistance((2, 3)), (OUTPUTS, INPUTS), constant_distance(OUTPUTS, INPUTS)),
+    "largest": (SpectralRadius, (RADII,), RADII.double().max()),
+    "mean": (lambda: SpectralRadius(reduce="mean"), (RADII,), RADII.double().mean()),
+    "contracting": (lambda: SpectralRadius(reduce="contracting"), (RADII,), (RADII < 1).double().mean()),
+}
+SPLIT = (slice(0, 3), slice(3, 7), slice(7, 10))
+
+
+@pytest.fixture(params=CASES)
+def case(request):
+    return CASES[request.param]
+
+
+def updated(build, rows, splits=SPLIT):
+    metric = build()
+    for part in splits:
+        metric.update(*(row[part] for row in rows))
+    return metric
+
+
+def close(found, expected):
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+
+
+def test_values_tell_something():
+    assert all(0 < value < torch.inf for _, _, value in CASES.values())
+    assert CASES["recovery"][2] < 1
+
+
+def test_batches_equal_the_whole(case):
+    build, rows, expected = case
+    metric = updated(build, rows)
+    close(metric.compute(), expected)
+    assert metric.compute().dtype == torch.float64
+
+
+def test_merged_states_equal_the_whole(case):
+    build, rows, expected = case
+    metric, other = updated(build, rows, SPLIT[:1]), updated(build, rows, SPLIT[1:])
+    other.merge_state(metric)
+    close(other.compute(), expected)
+    idle = build()  # a process that saw no row
+    idle.merge_state(other)
+    idle._update_count = 1
+    close(idle.compute(), expected)
+
+
+def test_forward_gives_the_batch_and_keeps_all(case):
+    build, rows, expected = case
+    metric = build()
+    for part in SPLIT:
+        batch = metric(*(row[part].requires_grad_() for row in rows))
+        close(batch, updated(build, rows, [part]).compute())
+        assert not batch.requires_grad
+    close(metric.compute(), expected)
+
+
+@pytest.mark.filterwarnings("ignore:The ``compute`` method of metric .* was called before the ``update``")
+def test_before_the_first_row_and_after_a_reset_it_is_nan(case):
+    build, rows, expected = case
+    assert build().compute().isnan()
+    metric = updated(build, rows)
+    metric.reset()
+    assert metric.compute().isnan()
+    metric.update(*(row[:0] for row in rows))  # an empty batch is no row
+    assert metric.compute().isnan()
+    metric.update(*rows)
+    close(metric.compute(), expected)
+
+
+@pytest.mark.parametrize(
+    "cast",
+    [
+        lambda m: m.half(),
+        lambda m: m.float(),
+        lambda m: m.double(),
+        lambda m: m.to(torch.bfloat16),
+        lambda m: m.to(torch.float16),
+        lambda m: m.set_dtype(torch.float16),
+        lambda m: torch.nn.Sequential(m).to(torch.bfloat16)[0],
+    ],
+)
+def test_casts_lose_nothing(case, cast):
+    build, rows, expected = case
+    metric = cast(updated(build, rows, SPLIT[:1]))
+    for part in SPLIT[1:]:
+        metric.update(*(row[part] for row in rows))
+    close(metric.compute(), expected)
+    metric.reset()
+    metric.update(*rows)
+    close(metric.compute(), expected)
+
+
+def test_states_move_with_the_device(case):
+    build, rows, _ = case
+    metric = updated(build, rows).to("meta")
+    assert {value.device.type for value in metric.metric_state.values()} == {"meta"}
+    assert metric.device.type == "meta"
+
+
+@pytest.mark.parametrize("copied", [lambda m: pickle.loads(pickle.dumps(m)), lambda m: m.clone()])
+def test_copies_go_on_where_it_was(case, copied):
+    build, rows, expected = case
+    metric = updated(build, rows, SPLIT[:1])
+    other = copied(metric)
+    for part in SPLIT[1:]:
+        other.update(*(row[part] for row in rows))
+    close(other.compute(), expected)
+    close(metric.compute(), updated(build, rows, SPLIT[:1]).compute())
+
+
+def test_inference_mode_and_training_can_alternate(case):
+    build, rows, expected = case
+    metric = build()
+    with torch.inference_mode():
+        metric(*(row[SPLIT[0]].clone() for row in rows))
+    metric.update(*(row[SPLIT[1]] for row in rows))
+    metric(*(row[SPLIT[2]] for row in rows))
+    close(metric.compute(), expected)
+
+
+def test_autocast_changes_nothing(case):
+    build, rows, expected = case
+    with torch.autocast("cpu", torch.bfloat16):
+        close(updated(build, rows).compute(), expected)
+
+
+def test_plots_stay_in_bounds(case):
+    build, rows, _ = case
+    metric = updated(build, rows)
+    _, axes = metric.plot()
+    low, high = axes.get_ylim()
+    assert low < 0
+    metric.plot([metric.compute(), metric.compute()], ax=axes)
+    if metric.plot_upper_bound is not None:
+        assert high > 1
+
+
+def test_state_dicts_hold_nothing(case):
+    build, rows, _ = case
+    assert not updated(build, rows).state_dict()  # checkpoints of a model stay as they are, and carry no examples
+
+
+def test_thresholds_in_a_collection_stay_apart():
+    # before anything is reached, the states of both are equal, and torchmetrics would go on with one of them
+    collection = MetricCollection(
+        {"near": RecoveryProbability(EXAMPLES, eps=0.01), "far": RecoveryProbability(EXAMPLES, eps=0.5)}
+    )
+    for points in (EXAMPLES + 100, EXAMPLES + 0.1):
+        collection.update(points)
+    assert {name: value.item() for name, value in collection.compute().items()} == {"near": 0, "far": 1}
+
+
+def test_a_collection_feeds_each_its_arguments():
+    collection = MetricCollection([ReconstructionError(), IdentityDistance((2, 3)), ConstantDistance((2, 3))])
+    for part in SPLIT:
+        collection.update(OUTPUTS[part], INPUTS[part])
+    found = collection.compute()
+    for name, key in (("ReconstructionError", "relative"), ("IdentityDistance", "identity")):
+        close(found[name], CASES[key][2])
+    close(found["ConstantDistance"], CASES["constant"][2])
+
+
+def process(rank, file, results):
+    """One of two processes: the first sees 7 rows in two batches, the second 3 in one."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
+    found = {}
+    for name, (build, rows, _) in CASES.items():
+        metric = updated(build, rows, SPLIT[:2] if rank == 0 else SPLIT[2:])
+        found[name] = metric.compute()
+        metric.update(*rows)  # the states are the own ones again
+        found[f"{name} again"] = metric.compute()
+    torch.save(found, results / f"{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_two_processes_equal_one(tmp_path):
+    arguments = (tmp_path / "meeting", tmp_path)
+    context = torch.multiprocessing.start_processes(process, arguments, nprocs=2, join=False, start_method="fork")
+    for _ in range(2):
+        if context.join(timeout=30):
+            break
+    else:
+        for child in context.processes:
+            child.kill()
+        pytest.fail("the two processes did not finish")
+    for rank in range(2):
+        found = torch.load(tmp_path / f"{rank}.pt")
+        for name, (build, rows, expected) in CASES.items():
+            close(found[name], expected)
+            # both processes added all rows once more
+            close(found[f"{name} again"], updated(build, rows, [*SPLIT, slice(None), slice(None)]).compute())
+
+
+class Logs(LightningModule):
+    """Logs a metric the way the documentation of torchmetrics has it."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(6, 6)
+        self.error = ReconstructionError()
+        self.seen = []
+
+    def training_step(self, batch, batch_idx):
+        x = batch[0].flatten(1)
+        y = self.layer(x)
+        self.seen.append(reconstruction_error(y.detach(), x))
+        self.error(y, x)
+        self.log("error", self.error, on_step=True, on_epoch=True)
+        return (y - x).square().mean()
+
+    def on_train_epoch_end(self):
+        self.epoch = torch.cat(self.seen).mean()
+        self.seen.clear()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_a_lightning_module_logs_the_mean_over_the_epoch(precision):
+    model = Logs()
+    loader = DataLoader(TensorDataset(INPUTS), batch_size=4)  # batches of 4, 4, 2: a mean of means would be off
+    trainer = Trainer(
+        max_epochs=2,
+        accelerator="cpu",
+        precision=precision,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(model, loader)
+    torch.testing.assert_close(trainer.callback_metrics["error_epoch"].double(), model.epoch, rtol=1e-6, atol=0)
+    assert trainer.callback_metrics["error_step"] != trainer.callback_metrics["error_epoch"]

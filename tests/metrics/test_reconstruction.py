@@ -1,0 +1,65 @@
+import pytest
+import torch
+
+from memzoo.metrics.reconstruction import ReconstructionError, reconstruction_error
+
+
+def test_relative_error_of_a_scaled_copy():
+    x = torch.randn(5, 2, 3, dtype=torch.float64)
+    factor = torch.tensor([1.0, 0.0, -1.0, 3.0, 1.01], dtype=torch.float64)
+    error = reconstruction_error(factor[:, None, None] * x, x)
+    torch.testing.assert_close(error, (factor - 1).abs())
+
+
+def test_mse_is_that_of_torch():
+    y, x = torch.randn(2, 6, 1, 4, 4, dtype=torch.float64)
+    rows = reconstruction_error(y, x, kind="mse")
+    assert rows.mean().item() == pytest.approx(torch.nn.functional.mse_loss(y, x).item(), rel=1e-14)
+    assert rows[2].item() == pytest.approx(torch.nn.functional.mse_loss(y[2], x[2]).item(), rel=1e-14)
+
+
+def test_rotating_space_and_permuting_rows():
+    rotation = torch.linalg.qr(torch.randn(5, 5, dtype=torch.float64)).Q
+    y, x = torch.randn(2, 7, 5, dtype=torch.float64)
+    order = torch.randperm(7)
+    for kind in ("relative", "mse"):
+        expected = reconstruction_error(y, x, kind=kind)
+        torch.testing.assert_close(reconstruction_error(y @ rotation, x @ rotation, kind=kind), expected)
+        assert torch.equal(reconstruction_error(y[order], x[order], kind=kind), expected[order])
+
+
+def test_float16_is_squared_in_float64():
+    # 300^2 overflows half precision
+    x, y = torch.zeros(1, 4, dtype=torch.float16), torch.full((1, 4), 300.0, dtype=torch.float16)
+    assert reconstruction_error(y, x, kind="mse").item() == 90000
+    assert reconstruction_error(x, y).item() == 1
+
+
+def test_zero_inputs_and_outputs_that_are_not_finite():
+    x = torch.tensor([[0.0, 0], [0, 0], [1, 0], [1, 0]])
+    y = torch.tensor([[0.0, 0], [0, 1], [torch.nan, 0], [torch.inf, 0]])
+    error = reconstruction_error(y, x).tolist()
+    assert error[:2] == [0, torch.inf]
+    assert error[2] != error[2]
+    assert error[3] == torch.inf
+
+
+@pytest.mark.parametrize("kind", ["relative", "mse"])
+def test_metric_averages(kind):
+    y, x = torch.randn(2, 7, 2, 3)
+    metric = ReconstructionError(kind=kind)
+    metric.update(y[:3], x[:3])
+    metric.update(y[3:], x[3:])
+    torch.testing.assert_close(metric.compute(), reconstruction_error(y, x, kind=kind).mean())
+
+
+def test_errors():
+    x = torch.ones(2, 3)
+    with pytest.raises(ValueError, match="kind must be 'relative' or 'mse', got 'mae'"):
+        reconstruction_error(x, x, kind="mae")
+    with pytest.raises(ValueError, match="kind must be 'relative' or 'mse', got 'mae'"):
+        ReconstructionError(kind="mae")
+    with pytest.raises(ValueError, match=r"batches \(B, \*shape\) of one shape, row by row, got \(3,\) and \(3,\)"):
+        reconstruction_error(torch.ones(3), torch.ones(3))
+    with pytest.raises(TypeError, match=r"must be floating point, got torch\.uint8"):
+        reconstruction_error(x, x.byte())

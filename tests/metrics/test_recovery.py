@@ -1,0 +1,87 @@
+import pytest
+import torch
+
+from memzoo.dynamics import recovery_curve
+from memzoo.errors import NonFiniteError
+from memzoo.metrics.recovery import RecoveryProbability, recovery_probability
+
+
+@pytest.mark.parametrize("eps", [0.3, 0.8, 3.0])
+def test_it_equals_the_definition(eps):
+    points, examples = torch.randn(40, 1, 3, dtype=torch.float64), torch.randn(25, 1, 3, dtype=torch.float64)
+    distance = (points[:, None] - examples[None]).flatten(2).norm(dim=2)
+    expected = (distance.amin(0) < eps).double().mean()
+    assert 0 < recovery_probability(points, examples, eps) == expected
+
+
+def test_it_ends_the_curve_of_recovery():
+    def f(x):
+        return torch.stack([torch.tanh(4 * x[:, 0]) / 0.99932930, 0.7 * x[:, 1]], 1)
+
+    starts = torch.rand(100, 2, dtype=torch.float64) * 2 - 1
+    examples = torch.tensor([[-1.0, 0], [1, 0], [0, 0.5]], dtype=torch.float64)
+    curve = recovery_curve(f, starts, examples, 30, eps=0.05)
+    value = recovery_probability(curve.points, examples, 0.05).item()
+    assert value == pytest.approx(curve.rate[-1].item()) == pytest.approx(2 / 3)
+
+
+def test_a_small_eps_is_decided_exactly_in_float32():
+    # |a|^2 + |b|^2 - 2ab in float32 cannot tell 0.9e-3 from 1.1e-3 at norm 28
+    examples = torch.rand(50, 784) + 0.5
+    direction = torch.nn.functional.normalize(torch.randn(50, 784, dtype=torch.float64), dim=1)
+    offset = torch.where(torch.arange(50) % 2 == 0, 0.9e-3, 1.1e-3)
+    points = examples.double() + offset[:, None] * direction
+    assert recovery_probability(points, examples, 1e-3) == 0.5
+    exact = (points.float().double() - examples.double()).norm(dim=1) < 1e-3
+    assert recovery_probability(points.float(), examples, 1e-3) == exact.double().mean()
+
+
+def test_the_ball_is_open_and_repeated_examples_count_each():
+    examples = torch.tensor([[0.0], [0.0], [5.0]])
+    assert recovery_probability(torch.tensor([[0.5]]), examples, 0.5) == 0
+    assert recovery_probability(torch.tensor([[0.49]]), examples, 0.5).item() == pytest.approx(2 / 3)
+
+
+def test_points_that_are_not_finite_are_near_nothing():
+    points = torch.tensor([[torch.nan, 0], [torch.inf, 0], [-torch.inf, torch.nan], [0, 0]])
+    examples = torch.tensor([[0.0, 0], [9.0, 9]])
+    assert recovery_probability(points, examples, 1.0) == 0.5
+    assert recovery_probability(points[:3], examples, 1.0) == 0
+
+
+def test_rotating_space_and_permuting_rows_change_nothing():
+    rotation = torch.linalg.qr(torch.randn(4, 4, dtype=torch.float64)).Q
+    points, examples = torch.randn(30, 4, dtype=torch.float64), torch.randn(20, 4, dtype=torch.float64)
+    expected = recovery_probability(points, examples, 0.9)
+    assert recovery_probability(points @ rotation, examples @ rotation, 0.9) == expected
+    assert recovery_probability(points[torch.randperm(30)], examples[torch.randperm(20)], 0.9) == expected
+
+
+def test_metric_unites_what_batches_reach():
+    examples = torch.eye(4)
+    metric = RecoveryProbability(examples, eps=0.1)
+    for batch, expected in ((examples[[0, 0]], 0.25), (examples[[0, 1]], 0.5), (examples[:0], 0.5)):
+        metric.update(batch)
+        assert metric.compute() == expected
+    assert metric(examples[2:3]) == 0.25  # forward: this batch alone
+    assert metric.compute() == 0.75
+    assert metric.hits.tolist() == [3, 1, 1, 0]
+
+
+@pytest.mark.parametrize("eps", [0, -1.0, torch.inf, torch.nan, "0.1", None])
+def test_eps_is_checked(eps):
+    with pytest.raises(ValueError, match=r"eps must be a finite number > 0, got .*default_eps derives one"):
+        recovery_probability(torch.ones(1, 2), torch.ones(1, 2), eps)
+    with pytest.raises(ValueError, match=r"eps must be a finite number > 0, got .*default_eps derives one"):
+        RecoveryProbability(torch.ones(1, 2), eps)
+
+
+def test_other_errors():
+    with pytest.raises(TypeError, match="eps"):
+        RecoveryProbability(torch.ones(1, 2))
+    with pytest.raises(ValueError, match="points and examples must be points of one space"):
+        recovery_probability(torch.ones(1, 2), torch.ones(1, 3), 0.1)
+    with pytest.raises(NonFiniteError, match="examples holds NaN"):
+        RecoveryProbability(torch.full((1, 2), torch.nan), 0.1)
+    with pytest.raises(NonFiniteError, match="examples holds NaN"):
+        recovery_probability(torch.ones(1, 2), torch.full((1, 2), torch.nan), 0.1)

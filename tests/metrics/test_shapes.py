@@ -1,0 +1,36 @@
+"""The shapes in signatures are promises: check them by beartype on ordinary calls."""
+
+import pytest
+import torch
+from beartype import beartype
+from jaxtyping import jaxtyped
+
+from memzoo.metrics.constant import constant_distance
+from memzoo.metrics.identity import identity_distance
+from memzoo.metrics.phi_eigen import phi_eigen_residual
+from memzoo.metrics.phi_span import phi_span_residual
+from memzoo.metrics.radius import spectral_radius
+from memzoo.metrics.reconstruction import reconstruction_error
+from memzoo.metrics.recovery import recovery_probability
+from memzoo.metrics.span import span_residual
+
+CALLS = {
+    span_residual: lambda rows, others: (rows, others),
+    phi_span_residual: lambda rows, others: (rows, others, torch.logit),
+    phi_eigen_residual: lambda rows, _: (rows, rows),
+    reconstruction_error: lambda rows, _: (rows, rows),
+    recovery_probability: lambda rows, others: (rows, others, 0.5),
+    identity_distance: lambda rows, _: (rows, rows),
+    constant_distance: lambda rows, _: (rows, rows),
+    spectral_radius: lambda rows, _: (rows.flatten(1)[:, :4].reshape(-1, 2, 2),),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(4,), (2, 3)])
+@pytest.mark.parametrize("function", CALLS)
+def test_shapes_are_as_promised(function, shape, dtype):
+    rows, others = torch.rand(5, *shape).to(dtype) * 0.8 + 0.1, torch.rand(3, *shape).to(dtype) * 0.8 + 0.1
+    found = jaxtyped(typechecker=beartype)(function)(*CALLS[function](rows, others))
+    values = found if isinstance(found, tuple) else (found,)
+    assert all(value.dtype == torch.float64 for value in values)

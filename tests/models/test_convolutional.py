@@ -1,0 +1,151 @@
+import json
+from math import ceil
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from memzoo.dynamics import operator, spectrum
+from memzoo.models.convolutional import ConvAutoencoder
+from memzoo.models.initialisation import Initialisation, initialise
+
+DOUBLE = torch.float64
+
+
+def parameters(**fields):
+    return sum(p.numel() for p in ConvAutoencoder(**fields).parameters())
+
+
+@pytest.mark.parametrize(
+    ("layers", "filters", "count"),
+    [  # Table 1; its rows for 2 layers have the counts of 3
+        *((2, 1, 18), (3, 1, 27), (3, 16, 2592), (3, 128, 149760)),
+        *((5, 1, 45), (5, 16, 7200), (5, 128, 444672), (8, 1, 72), (8, 16, 14112), (8, 128, 887040)),
+    ],
+)
+def test_parameters_of_table_1(layers, filters, count):
+    assert parameters(shape=(1, 3, 3), layers=layers, filters=filters) == count
+
+
+@pytest.mark.parametrize(
+    ("side", "layers", "skip", "count"),
+    [  # Table 2; it prints 3105 for the last
+        *((2, 2, None, 18), (2, 3, None, 27), (3, 9, None, 81), (4, 29, None, 261), (5, 70, None, 630)),
+        *((6, 144, 10, 1296), (7, 267, 10, 2403), (3, 10, None, 90), (5, 200, 10, 1800), (7, 350, 10, 3150)),
+    ],
+)
+def test_parameters_of_table_2(side, layers, skip, count):
+    assert layers >= ceil(side**4 / 9)
+    assert parameters(shape=(1, side, side), layers=layers, skip=skip) == count
+
+
+@pytest.mark.parametrize("activation", ["linear", "leaky_relu", "relu"])
+@pytest.mark.parametrize("activate_last", [True, False])
+@pytest.mark.parametrize("skip", [None, 2, 5])
+def test_it_equals_its_definition(activation, activate_last, skip):
+    model = ConvAutoencoder(
+        shape=(2, 4, 3), layers=5, filters=2, kernel=5, activation=activation, activate_last=activate_last, skip=skip
+    ).double()
+    slope = {"linear": 1.0, "leaky_relu": 0.01, "relu": 0.0}[activation]
+    x = y = torch.randn(6, 2, 4, 3, dtype=DOUBLE)
+
+    def layers(y, some):
+        for i in some:
+            y = nn.functional.conv2d(y, model.convolutions[i].weight, model.convolutions[i].bias, padding=2)
+            y = torch.where(y > 0, y, slope * y) if activate_last or i < 4 else y
+        return y
+
+    blocks = {None: [], 2: [(0, 1), (2, 3)], 5: [(0, 1, 2, 3, 4)]}[skip]
+    for block in blocks:
+        y = y + layers(y, block)
+    y = layers(y, range(sum(map(len, blocks)), 5))
+    torch.testing.assert_close(model(x), y)
+
+
+def test_a_linear_layer_is_the_matrix_of_the_paper():
+    # filter numbered 1..9: output pixel (i, j) sees pixel (k, l) by the entry (k - i + 1, l - j + 1)
+    model = ConvAutoencoder(shape=(1, 2, 2), layers=1)
+    model.convolutions[0].weight.data = torch.arange(1.0, 10).reshape(1, 1, 3, 3)
+    expected = torch.tensor([[5.0, 6, 8, 9], [4, 5, 7, 8], [2, 3, 5, 6], [1, 2, 4, 5]], dtype=DOUBLE)
+    torch.testing.assert_close(operator(model).matrix, expected)
+
+
+def test_zero_blocks_with_skips_are_the_identity():
+    model = ConvAutoencoder(shape=(1, 3, 3), layers=20, skip=10, init={"scheme": "constant", "value": 0.0})
+    x = torch.randn(2, 1, 3, 3)
+    assert torch.equal(model(x), x)
+
+
+@pytest.mark.parametrize("side", [2, 3, 4, 5])
+def test_fewer_than_side_minus_one_layers_leave_pixels_unconnected(side):
+    # Theorem 5 of the paper: then some entries of the matrix are zero, whatever the filters
+    for layers in range(1, side + 1):
+        model = ConvAutoencoder(shape=(1, side, side), layers=layers, filters=3)
+        assert bool((operator(model).matrix == 0).any()) == (layers < side - 1)
+
+
+def test_biases_follow_the_activation():
+    assert ConvAutoencoder(activation="leaky_relu").convolutions[0].bias is not None
+    assert ConvAutoencoder().convolutions[0].bias is None
+    assert ConvAutoencoder(bias=True).convolutions[0].bias is not None
+    assert ConvAutoencoder(activation="relu", bias=False).config.bias is False
+    given = ConvAutoencoder({"activation": "leaky_relu"}).config
+    assert given.bias is True  # resolved in the configuration that is saved
+    assert ConvAutoencoder(given).config is given
+
+
+def test_a_leaky_net_without_biases_has_eigenvalue_one_at_its_fixed_points():
+    # f(x) = J(x) x for a positively homogeneous f
+    model = ConvAutoencoder(shape=(1, 3, 3), layers=3, activation="leaky_relu", bias=False).double()
+    x = torch.rand(1, 1, 3, 3, dtype=DOUBLE)
+    jacobian = torch.func.jacrev(lambda row: model(row.reshape(1, 1, 3, 3)).flatten())(x.flatten())
+    torch.testing.assert_close(jacobian @ x.flatten(), model(x).flatten())
+
+
+def test_parameter_names_are_regular_and_configurations_round_trip():
+    model = ConvAutoencoder(shape=(1, 4, 4), layers=5, activation="leaky_relu", skip=2)
+    names = [f"net.layers.{i}.{kind}" for i in range(5) for kind in ("weight", "bias")]
+    assert list(model.state_dict()) == names
+    assert [layer.weight for layer in model.convolutions] == [model.get_parameter(name) for name in names[::2]]
+    twin = ConvAutoencoder(json.loads(model.config.model_dump_json()))
+    twin.load_state_dict(model.state_dict())
+    x = torch.rand(2, 1, 4, 4)
+    assert torch.equal(twin(x), model(x))
+
+
+@pytest.mark.parametrize("fields", [{"skip": 2}, {"activation": "leaky_relu", "skip": 2}, {"filters": 4}])
+def test_spectrum_is_that_of_the_jacobian(fields):
+    model = ConvAutoencoder(shape=(1, 3, 3), layers=5, **fields).eval()
+    x = torch.randn(2, 1, 3, 3)
+    wide = ConvAutoencoder(model.config).double()
+    wide.load_state_dict(model.state_dict())
+    for row, radius in zip(x.double(), spectrum(model, x).radius, strict=True):
+        jacobian = torch.func.jacrev(lambda flat: wide(flat.reshape(1, 1, 3, 3)).flatten())(row.flatten())
+        torch.testing.assert_close(torch.linalg.eigvals(jacobian).abs().max(), radius)
+
+
+def test_what_does_not_fit_is_refused():
+    with pytest.raises(ValidationError, match="odd kernels only, got kernel 4"):
+        ConvAutoencoder(kernel=4)
+    with pytest.raises(ValidationError, match="a block of 4 layers does not fit into 3"):
+        ConvAutoencoder(layers=3, skip=4)
+    with pytest.raises(ValidationError, match="block after layer 0 has 1 channels before and 8 behind; set filters to"):
+        ConvAutoencoder(layers=5, filters=8, skip=2)
+    assert parameters(layers=3, filters=8, skip=3) == 9 * (8 + 64 + 8)  # one block over all of them fits
+
+
+def test_noise_on_constant_weights():
+    layer = nn.Linear(300, 200)
+    initialise(layer, Initialisation(scheme="constant", value=-0.02, noise=0.5))
+    assert layer.weight.mean().item() == pytest.approx(-0.02, rel=0.02)
+    assert layer.weight.std().item() == pytest.approx(0.01, rel=0.02)
+    assert (layer.bias == -0.02).all()
+    state = torch.get_rng_state()
+    initialise(layer, Initialisation(scheme="constant", value=0.3))
+    assert (layer.weight == 0.3).all()
+    assert torch.equal(torch.get_rng_state(), state)
+    with pytest.raises(ValidationError, match="noise breaks the symmetry of constant weights; xavier_normal draws"):
+        Initialisation(scheme="xavier_normal", noise=0.1)
+    with pytest.raises(ValidationError, match="greater than or equal to 0"):
+        Initialisation(scheme="constant", value=1.0, noise=-0.1)

@@ -1,0 +1,178 @@
+import pytest
+import torch
+from lightning.pytorch import Trainer
+
+from memzoo.data import full_batches
+from memzoo.dynamics import operator
+from memzoo.models import ARCHITECTURES, FullyConnected, Training
+from memzoo.models.convolutional import ConvAutoencoder
+from memzoo.models.ensemble import Ensemble
+from memzoo.models.single_filter import single_filter_chain
+
+CONV = {"shape": (1, 4, 4), "layers": 6, "filters": 3, "activation": "leaky_relu", "skip": None}
+MEMBERS = {
+    "leaky": ("ConvAutoencoder", CONV),
+    "linear": ("ConvAutoencoder", CONV | {"activation": "linear"}),
+    "colour": ("ConvAutoencoder", CONV | {"shape": (3, 4, 4), "skip": 2}),
+    "single": ("ConvAutoencoder", {"shape": (1, 3, 5), "layers": 7, "skip": 3}),
+    "dense": ("FullyConnected", {"shape": (1, 3, 3), "depth": 3, "width": 8}),
+    "dense without biases": ("FullyConnected", {"shape": (7,), "depth": 2, "width": 8, "bias": False}),
+    "mapped": ("D1", {"shape": (1, 4, 4), "filters": 5}),
+}
+
+
+def ensemble(name, members=4, **training):
+    architecture, config = MEMBERS[name]
+    return Ensemble(architecture=architecture, member=config, members=members, training=Training(**training))
+
+
+def fit(model, images, **options):
+    trainer = Trainer(
+        max_steps=model.training_config.steps, max_epochs=-1, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, **options,
+    )  # fmt: skip
+    trainer.fit(model, full_batches(images))
+    return trainer
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_each_member_is_the_network_of_its_own(name):
+    model = ensemble(name).double()
+    x = torch.randn(5, *model.shape, dtype=torch.float64)
+    expected = torch.stack([member.double()(x[:, e]) for e, member in enumerate(model)], dim=1)
+    torch.testing.assert_close(model(x), expected, rtol=0, atol=1e-12)
+    assert len({tuple(member(x[:1, 0].float()).flatten().tolist()) for member in model.float()}) == 4
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("name", MEMBERS)
+def test_training_together_is_training_each_alone(name, optimizer):
+    model = ensemble(name, optimizer=optimizer, lr=1e-2, steps=5, steps_per_batch=3).double()
+    images = torch.rand(2, *model.shape, dtype=torch.float64)
+    alone = [member.double().train() for member in model]
+    for e, member in enumerate(alone):
+        kind = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[optimizer](member.parameters(), lr=1e-2)
+        for _ in range(5):
+            kind.zero_grad()
+            (member(images[:, e]) - images[:, e]).square().mean().backward()
+            kind.step()
+    fit(model, images)
+    for ours, theirs in zip(model, alone, strict=True):
+        for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+            torch.testing.assert_close(a.double(), b, rtol=0, atol=1e-6)
+
+
+def test_every_member_stops_at_its_own_loss_and_stays_there():
+    torch.manual_seed(0)
+    model = ensemble("dense", optimizer="adam", lr=3e-3, steps=4000, steps_per_batch=50, stop_loss=1e-4)
+    images = torch.rand(2, *model.shape)
+    images[:, 1] *= 0.01  # below the loss at once
+    start = [p.clone() for p in model.member(1).parameters()]
+    trainer = fit(model, images)
+    steps = model.stopped_at.tolist()
+    assert steps[1] == 0
+    assert len(set(steps)) == 4
+    assert trainer.global_step == max(steps) < 4000
+    assert all(torch.equal(a, b) for a, b in zip(start, model.member(1).parameters(), strict=True))
+    losses = (model(images) - images).square().mean((0, 2, 3, 4))
+    assert (losses < 1e-4).all()
+    for e, steps in enumerate(model.stopped_at.tolist()):  # alone it would have stopped at the same step
+        torch.manual_seed(0)
+        alone = ensemble("dense", optimizer="adam", lr=3e-3, steps=max(steps, 1), steps_per_batch=50).member(e).train()
+        optimizer = torch.optim.Adam(alone.parameters(), lr=3e-3)
+        values = []
+        for _ in range(steps + 1):
+            loss = (alone(images[:, e]) - images[:, e]).square().mean()
+            values.append(loss.item() < 1e-4)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        assert values == [False] * steps + [True]
+
+
+def test_a_member_that_diverges_is_named_and_the_others_go_on():
+    torch.manual_seed(0)
+    model = ensemble("linear", optimizer="sgd", lr=0.1, steps=200, steps_per_batch=20)
+    images = torch.rand(2, *model.shape)
+    images[:, 2] *= 1e4
+    with pytest.warns(UserWarning, match=r"member 2 diverged: its loss is (inf|nan) at optimizer step \d+; it stops"):
+        fit(model, images)
+    assert model.stopped_at.tolist() == [-1, -1, -2, -1]
+    assert all(tensor.isfinite().all() for tensor in model.state_dict().values())
+    assert model.eigenvalues().isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["linear", "single", "mapped"])
+def test_operators_are_those_of_the_members(name):
+    model = ensemble(name)
+    for found, member in zip(model.operators(), model, strict=True):
+        torch.testing.assert_close(found, operator(member).matrix, rtol=0, atol=1e-12)
+    radii = [operator(member).spectrum.radius.item() for member in model]
+    torch.testing.assert_close(model.eigenvalues()[:, 0].abs(), torch.tensor(radii, dtype=torch.float64))
+
+
+def test_what_is_not_linear_has_no_operator():
+    with pytest.raises(ValueError, match=r"ConvAutoencoder with .* is not linear"):
+        ensemble("leaky").operators()
+
+
+@pytest.mark.parametrize("skips", [{}, {3: 0, 6: 3}, {6: 3, 9: 6}, {2: 1, 3: 1}])
+def test_matrices_of_layers_give_what_convolutions_give(skips):
+    filters = (0.3 * torch.randn(10, 4, 3, 3, dtype=torch.float64)).requires_grad_()
+    x = torch.randn(4, 5, 6, 2, dtype=torch.float64)
+    values = [x.permute(3, 0, 1, 2)]
+    for layer, weight in enumerate(filters, 1):
+        y = torch.nn.functional.conv2d(values[-1], weight[:, None], padding=1, groups=4)
+        values.append(y + values[skips[layer]] if layer in skips else y)
+    expected = values[-1].permute(1, 2, 3, 0)
+    weights = torch.randn_like(expected)
+    (wanted,) = torch.autograd.grad((expected * weights).sum(), filters)
+    found = single_filter_chain(filters, x, skips)
+    (gradient,) = torch.autograd.grad((found * weights).sum(), filters)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(gradient, wanted, rtol=0, atol=1e-10)
+
+
+def test_config_travels_as_json():
+    model = ensemble("colour")
+    config = model.config.model_dump(mode="json")
+    again = ARCHITECTURES["Ensemble"](config)
+    again.load_state_dict(model.state_dict())
+    x = torch.rand(2, *model.shape)
+    assert torch.equal(model(x), again(x))
+
+
+def test_member_carries_its_images():
+    model = ensemble("dense")
+    model.examples, model.probes = torch.rand(2, *model.shape), torch.rand(3, *model.shape)
+    assert torch.equal(model.member(2).examples, model.examples[:, 2])
+    assert torch.equal(model.member(2).probes, model.probes[:, 2])
+
+
+@pytest.mark.parametrize(
+    ("config", "problem"),
+    [
+        ({"architecture": "Ensemble"}, "members of an ensemble are of one architecture of the table, got 'Ensemble'"),
+        ({"architecture": "Nonsense"}, "got 'Nonsense'"),
+        ({"member": {"shape": (1, 3, 3)}, "shape": (2, 1, 3, 3)}, r"5 members of shape \(1, 3, 3\) make"),
+    ],
+)
+def test_configurations_that_make_no_ensemble(config, problem):
+    with pytest.raises(ValueError, match=problem):
+        Ensemble(config)
+
+
+def test_members_are_drawn_one_after_another():
+    torch.manual_seed(3)
+    first = [FullyConnected(shape=(4,), depth=2, width=3) for _ in range(2)]
+    torch.manual_seed(3)
+    model = Ensemble(architecture="FullyConnected", member={"shape": (4,), "depth": 2, "width": 3}, members=2)
+    for ours, theirs in zip(model, first, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+
+
+def test_single_filter_networks_are_recognised():
+    assert ConvAutoencoder(shape=(1, 3, 3), layers=2).net.single_filter
+    assert not ConvAutoencoder(shape=(1, 3, 3), layers=2, filters=2).net.single_filter
+    assert not ConvAutoencoder(shape=(1, 3, 3), layers=2, activation="leaky_relu").net.single_filter
+    assert not ConvAutoencoder(shape=(1, 3, 3), layers=2, bias=True).net.single_filter

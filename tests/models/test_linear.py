@@ -1,0 +1,48 @@
+import json
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+
+from memzoo.data import full_batches
+from memzoo.dynamics import operator
+from memzoo.models.linear import LinearAutoencoder
+from memzoo.theory import gradient_descent_solution, minimum_norm_solution, step_bound
+
+
+def fit(model, x, steps):
+    trainer = Trainer(max_steps=steps, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    trainer.fit(model, full_batches(x))
+
+
+@pytest.mark.parametrize("loss", ["half_sum", "mean"])
+def test_training_is_theorem_a_at_every_time(loss):
+    x = torch.rand(2, 1, 3, 3, dtype=torch.float64)
+    g = 0.8 * step_bound(x.flatten(1))
+    lr = g if loss == "half_sum" else g * x.numel() / 2
+    model = LinearAutoencoder(shape=(1, 3, 3), training={"optimizer": "sgd", "lr": lr, "loss": loss}).double()
+    assert (model.matrix == 0).all()
+    fit(model, x, 12)
+    expected = gradient_descent_solution(x.flatten(1), g, 12)
+    torch.testing.assert_close(model.matrix.detach(), expected, rtol=0, atol=1e-12)
+
+
+def test_closed_form_is_the_projection_and_keeps_the_start_outside_the_span():
+    x = torch.rand(2, 1, 3, 3, dtype=torch.float64)
+    model = LinearAutoencoder(shape=(1, 3, 3)).double().fit_closed_form(x)
+    found = operator(model)
+    torch.testing.assert_close(found.matrix, minimum_norm_solution(x.flatten(1)))
+    assert found.bracket(2).startswith("1, 1, [<")
+    model = LinearAutoencoder(shape=(1, 3, 3), init="default").double()
+    start = model.matrix.detach().clone()
+    expected = minimum_norm_solution(x.flatten(1), start)
+    torch.testing.assert_close(model.fit_closed_form(x).matrix.detach(), expected)
+
+
+def test_configuration_and_weights_rebuild_it():
+    model = LinearAutoencoder(shape=(2, 2, 2), init="xavier_normal")
+    twin = LinearAutoencoder(json.loads(json.dumps(model.config.model_dump(mode="json"))))
+    twin.load_state_dict(model.state_dict(), strict=True)
+    x = torch.rand(3, 2, 2, 2)
+    assert torch.equal(twin(x), model(x))
+    assert sum(p.numel() for p in model.parameters()) == 64  # no bias
