@@ -31,6 +31,7 @@ docs: $(VENV)/installed-test ## Build the documentation into docs/_build
 
 bench: $(VENV)/installed ## Time the measurements as ratios against plain PyTorch
 	$(BIN)/python benchmarks/ratios.py
+	$(BIN)/python benchmarks/training.py
 
 format: $(VENV)/installed-test ## Format and fix what can be fixed
 	$(BIN)/ruff check --fix .

@@ -20,7 +20,7 @@ from torch import Tensor
 import memzoo
 from memzoo.data import cifar10, full_batches
 from memzoo.dynamics import certify, recovery_curve, spectrum
-from memzoo.models.timm_autoencoder import TimmAutoencoder
+from memzoo.models import TimmAutoencoder
 
 PROBES = (0, 1, 3, 4)  # cat, ship, airplane, frog, among the test images that come with memzoo
 TRAIN = (9, 8, 29, 0)  # the first of each of these classes in the training set

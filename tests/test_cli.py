@@ -100,3 +100,16 @@ def test_wrong_usage_has_its_status_and_a_message(arguments, status, message, ca
         found = ended.code
     assert found == status
     assert message in capsys.readouterr().err
+
+
+def test_a_table_is_trained_row_by_row_and_goes_on_where_it_stopped(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("memzoo.zoo.training.Trainer", lambda **options: Short(options))
+    ids = memzoo.list_models(figure="table2")
+    (tmp_path / ids[3]).mkdir()  # was there before
+    assert main(["train", "table2", "--out", str(tmp_path)]) == 1  # two steps reach nothing
+    out = capsys.readouterr().out
+    assert f"{tmp_path / ids[3]} is there already, and is kept" in out
+    assert not list((tmp_path / ids[3]).iterdir())
+    assert all((tmp_path / id / "model.safetensors").is_file() for id in ids if id != ids[3])
+    main(["train", "table2", "--out", str(tmp_path)])
+    assert capsys.readouterr().out.count("is there already") == len(ids)

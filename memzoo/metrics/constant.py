@@ -20,9 +20,10 @@ def constant_distance(
     .. math:: \left(\frac{\sum_i \|f(x_i) - \bar y\|_2^2}{\sum_i \|x_i - \bar x\|_2^2}\right)^{1/2}, \qquad
         \bar y = \frac1n \sum_i f(x_i)
 
-    The mean output :math:`\bar y` is the nearest constant. 0 for a constant map, 1 for the identity, |c| for c x. A
-    constant map interpolates a single example, and is the extreme of contraction; it stores nothing of two. A value far
-    from 0 does not tell whether f is far from the identity: see :func:`memzoo.metrics.identity_distance`.
+    The mean output :math:`\bar y` is the nearest constant. 0 for a constant map, 1 for the identity and for its
+    reflection. A constant map interpolates a single example, and is the extreme of contraction; it stores nothing of
+    two. A value far from 0 does not tell whether f is far from the identity: see
+    :func:`memzoo.metrics.identity_distance`.
 
     Args:
         outputs: f(x), row by row.

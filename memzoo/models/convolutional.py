@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, cast, final
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from memzoo.models.activation import activation_layers
@@ -26,10 +26,9 @@ class ConvAutoencoderConfig(ArchitectureConfig):
     """An activation after the last layer too: the paper has one "per layer"."""
     skip: PositiveInt | None = None
     """Layers in a block with a skip connection; None for no skip connections."""
-    skip_input: bool = True
-    """The first block has one too. Without it the skip connections join the outputs of layers ``skip``, 2 ``skip`` and
-    so on: a linear network of small weights then starts near zero; with it, near the identity, where there is nothing
-    left to learn."""
+    skip_from: NonNegativeInt = 0
+    """Layers before the first block, without skip connections. With 0 a linear network of small weights starts near the
+    identity, where there is nothing left to learn; with more, near zero."""
     bias: bool | None = None
     """Left out: on where there is an activation. Without biases a leaky ReLU network has eigenvalue 1 at every fixed
     point but zero; with them a linear one is affine and its spectrum no longer that of a projection."""
@@ -48,10 +47,13 @@ class ConvAutoencoderConfig(ArchitectureConfig):
             raise ValueError(f"padding keeps the size of the image for odd kernels only, got kernel {self.kernel}")
         if self.skip is None:
             return self
-        if self.skip > self.layers:
-            raise ValueError(f"a block of {self.skip} layers does not fit into {self.layers}; lower skip or drop it")
+        if self.skip_from + self.skip > self.layers:
+            raise ValueError(
+                f"a block of {self.skip} layers after the first {self.skip_from} does not fit into {self.layers}; "
+                "lower skip or skip_from, or drop both"
+            )
         channels = self.channels
-        for start in range(0 if self.skip_input else self.skip, self.layers - self.skip + 1, self.skip):
+        for start in range(self.skip_from, self.layers - self.skip + 1, self.skip):
             if channels[start] != channels[start + self.skip]:
                 raise ValueError(
                     f"a skip connection adds the input of a block to its output, but the block after layer {start} "
@@ -80,8 +82,7 @@ class ConvolutionChain(nn.Module):
         self.activated = config.layers if config.activate_last else config.layers - 1
         self.single_filter = set(channels) == {1} and config.activation == "linear" and not config.bias
         skip = config.skip or config.layers + 1
-        first = skip if config.skip_input else 2 * skip
-        self.skips = {layer: layer - skip for layer in range(first, config.layers + 1, skip)}
+        self.skips = {layer: layer - skip for layer in range(config.skip_from + skip, config.layers + 1, skip)}
 
     def run(self, x: Tensor, layer: Callable[[int, Tensor], Tensor]) -> Tensor:
         """The chain with ``layer(index, x)`` in place of its convolutions."""
@@ -106,9 +107,9 @@ class ConvAutoencoder(Autoencoder[ConvAutoencoderConfig]):
     """Convolutions of stride 1 with zero padding, as many as it takes: size and channels of the image at both ends.
 
     Linear in Tables 1 and 2, with leaky ReLU in Figures 9 and 10. Our reading of "skip connections every m layers":
-    the layers fall into blocks of m from the first on, each becomes x + block(x), the activation of its last layer
-    included; fewer than m layers at the end stay without, and so does the first block where ``skip_input`` is off. Of
-    "a leaky ReLU activation per layer": one after the last layer as well.
+    the layers fall into blocks of m, from the first on or after ``skip_from``, each becomes x + block(x), the
+    activation of its last layer included; fewer than m layers at the end stay without. Of "a leaky ReLU activation per
+    layer": one after the last layer as well.
 
     Example:
         >>> model = ConvAutoencoder(shape=(1, 3, 3), layers=8, filters=16)

@@ -195,8 +195,7 @@ class Ensemble(Autoencoder[EnsembleConfig]):
         net = self.template.net
         if isinstance(net, ConvolutionChain) and net.single_filter and math.prod(self.shape[1:]) <= SMALL:
             filters = next(iter(cast(Stacks, self.net).stacks))[:, :, 0, 0]
-            points = single_filter_chain(filters, x[:, :, 0].permute(1, 2, 3, 0), net.skips)
-            return points.permute(3, 0, 1, 2)[:, :, None]
+            return single_filter_chain(filters, x[:, :, 0].transpose(0, 1), net.skips).transpose(0, 1)[:, :, None]
         return self(x)
 
     def _look(self, loss: Tensor) -> bool:

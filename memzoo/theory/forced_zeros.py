@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def forced_zero_pattern(side: int, layers: int, kernel: int = 3) -> Bool[Tensor, "d d"]:
-    r"""True where the matrix of a stack of convolutions is zero whatever its filters, d = ``side``^2.
+    r"""True where the matrix of a stack of convolutions is zero whatever its filters, d the square of ``side``.
 
     One layer of stride 1 carries a pixel (k - 1)/2 far along each axis, L layers L times as far. Several filters a
     layer only add such paths, so the pattern is the same for each pair of an input and an output channel; skip

@@ -5,7 +5,7 @@ import struct
 import pytest
 import torch
 
-from memzoo.data import cifar10, full_batches, image_sha256, mnist, mnist20, read_binary_batch
+from memzoo.data import DISTRIBUTIONS, cifar10, drawn, full_batches, image_sha256, mnist, mnist20, read_binary_batch
 from memzoo.errors import CorruptCheckpointError, DataMissingError
 
 
@@ -120,3 +120,28 @@ def test_full_batches_repeat_everything():
     batches = list(full_batches(images, steps_per_epoch=3))
     assert len(batches) == 3
     assert all(torch.equal(batch[0], images) for batch in batches)
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_drawn_images_depend_on_their_seed_alone(distribution):
+    some = drawn(distribution, [3, 0], 2, (1, 3, 3))
+    assert some.images.shape == (2, 2, 1, 3, 3)
+    assert some.images.dtype == torch.float32
+    torch.testing.assert_close(some.images[:, 1], drawn(distribution, range(5), 2, (1, 3, 3)).images[:, 0])
+    assert some.digest == drawn(distribution, [3, 0], 2, (1, 3, 3)).digest
+    assert some.digest != drawn(distribution, [3, 0], 2, (1, 3, 3), split="test").digest
+    assert torch.equal(some.pixels(), some.images)
+
+
+def test_distributions_of_drawn_images():
+    normal, sphere, uniform = (drawn(name, range(100), 3, (1, 10, 10)).images for name in DISTRIBUTIONS)
+    assert abs(normal.mean()) < 0.03
+    assert abs(normal.std() - 1) < 0.03
+    torch.testing.assert_close(sphere.flatten(2).norm(dim=2), torch.ones(3, 100))
+    assert 0 <= uniform.min() < uniform.max() < 1
+    assert abs(uniform.mean() - 0.5) < 0.02
+
+
+def test_unknown_distribution():
+    with pytest.raises(ValueError, match=r"drawn from normal, sphere, uniform, not from 'cauchy'"):
+        drawn("cauchy", [0], 1, (1, 2, 2))

@@ -14,7 +14,7 @@ from memzoo.models import FullyConnected
 def test_every_figure_writes_a_picture_and_its_numbers(name, tmp_path):
     result = reproduce(name, tmp_path)
     content = json.loads((tmp_path / f"{name}.json").read_text())
-    assert content["checkpoint"] in memzoo.list_models(figure=name)
+    assert sorted(content["checkpoint"].split(", ")) == sorted(memzoo.list_models(figure=name))
     assert content["holds"] == result.holds
     assert [row["quantity"] for row in content["rows"]] == [row.quantity for row in result.rows]
     assert all({"paper", "ours", "holds"} <= row.keys() for row in content["rows"])
@@ -62,3 +62,25 @@ def test_unknown_figure_names_the_nearest(tmp_path):
     with pytest.raises(UnknownCheckpointError, match=r"no figure 'fig3'\. Did you mean fig3b"):
         reproduce("fig3", tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("table", ["table1", "table2"])
+def test_tables_show_the_facts_of_their_rows(table, tmp_path):
+    result = reproduce(table, tmp_path)
+    ids = FIGURES[table].checkpoints()
+    assert len(ids) == {"table1": 12, "table2": 9}[table]
+    assert result.checkpoint == ", ".join(ids)
+    for id, row in zip(ids, result.rows, strict=True):
+        fact = memzoo.info(id).facts[0]
+        if table == "table2":
+            assert row.paper == fact.paper
+            assert row.holds == (fact.ours >= 4)
+        else:
+            assert row.paper == f"1, 1, {fact.paper:.2f}, ..."
+            assert row.holds == (abs(fact.ours - fact.paper) <= 0.1)
+            assert f", {fact.ours:.2f}, ..." in row.ours
+
+
+def test_a_table_is_not_made_from_one_checkpoint(tmp_path):
+    with pytest.raises(UnknownCheckpointError, match=r"table2 is made from 9 checkpoints, so that cifar10-d1 cannot"):
+        reproduce("table2", tmp_path, checkpoint="cifar10-d1")

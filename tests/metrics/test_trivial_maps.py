@@ -103,7 +103,25 @@ def test_float32_rows_on_a_large_offset():
 
 def test_equal_rows_do_not_scatter_at_all():
     assert scatter_state(torch.full((7, 3), 0.1, dtype=torch.float64))[1] == 0
-    assert merged(torch.stack([scatter_state(torch.full((n, 1), 0.1)) for n in (3, 4)]))[1] == 0
+
+
+@pytest.mark.parametrize("metric", [IdentityDistance, ConstantDistance])
+def test_equal_rows_do_not_scatter_in_batches_either(metric):
+    found = metric((1,))
+    for count in (3, 4, 1, 7, 11):
+        rows = torch.full((count, 1), 0.1, dtype=torch.float64)
+        found.update(rows, rows)
+    assert found.inputs[1] == 0
+
+
+def test_equal_rows_do_not_scatter_over_processes_of_which_the_first_saw_none():
+    states = [scatter_state(torch.full((n, 1), 0.1, dtype=torch.float64)) for n in (3, 4, 1, 7, 11)]
+    assert merged(torch.stack([empty_state((1,)), *states]))[1] == 0
+
+
+def test_float32_rows_are_subtracted_in_float64():
+    x, y = torch.tensor([[0.0], [2.0**-30]]), torch.tensor([[0.0], [1.0]])
+    assert identity_distance(y, x).item() == pytest.approx((1 - 2**-30) / (2**-30 * 0.5**0.5), rel=1e-12)
 
 
 def test_without_scatter_there_is_no_scale():

@@ -128,7 +128,7 @@ def test_spectrum_is_that_of_the_jacobian(fields):
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ValidationError, match="odd kernels only, got kernel 4"):
         ConvAutoencoder(kernel=4)
-    with pytest.raises(ValidationError, match="a block of 4 layers does not fit into 3"):
+    with pytest.raises(ValidationError, match="a block of 4 layers after the first 0 does not fit into 3"):
         ConvAutoencoder(layers=3, skip=4)
     with pytest.raises(ValidationError, match="block after layer 0 has 1 channels before and 8 behind; set filters to"):
         ConvAutoencoder(layers=5, filters=8, skip=2)
@@ -149,3 +149,19 @@ def test_noise_on_constant_weights():
         Initialisation(scheme="xavier_normal", noise=0.1)
     with pytest.raises(ValidationError, match="greater than or equal to 0"):
         Initialisation(scheme="constant", value=1.0, noise=-0.1)
+
+
+@pytest.mark.parametrize(("skip_from", "skips"), [(0, {3: 0, 6: 3, 9: 6}), (2, {5: 2, 8: 5}), (6, {9: 6})])
+def test_blocks_begin_after_the_first_layers(skip_from, skips):
+    model = ConvAutoencoder(shape=(1, 4, 4), layers=10, skip=3, skip_from=skip_from).double()
+    values = [torch.rand(2, 1, 4, 4, dtype=torch.float64)]
+    for done, layer in enumerate(model.convolutions, 1):
+        values.append(layer(values[-1]) + (values[skips[done]] if done in skips else 0))
+    torch.testing.assert_close(model(values[0]), values[-1])
+
+
+def test_small_weights_are_near_the_identity_with_all_skips_and_near_zero_without_the_first():
+    small = {"shape": (1, 4, 4), "layers": 9, "skip": 3, "init": {"scheme": "constant", "value": 1e-3}}
+    x = torch.rand(1, 1, 4, 4)
+    torch.testing.assert_close(ConvAutoencoder(**small)(x), x, rtol=0, atol=1e-4)
+    assert ConvAutoencoder(**small, skip_from=3)(x).abs().max() < 1e-4

@@ -117,14 +117,16 @@ def test_what_is_not_linear_has_no_operator():
 
 
 @pytest.mark.parametrize("skips", [{}, {3: 0, 6: 3}, {6: 3, 9: 6}, {2: 1, 3: 1}])
-def test_matrices_of_layers_give_what_convolutions_give(skips):
+@pytest.mark.parametrize("cached", [0, 2**20])
+def test_matrices_of_layers_give_what_convolutions_give(skips, cached, monkeypatch):
+    monkeypatch.setattr("memzoo.models.single_filter.CACHED", cached)
     filters = (0.3 * torch.randn(10, 4, 3, 3, dtype=torch.float64)).requires_grad_()
-    x = torch.randn(4, 5, 6, 2, dtype=torch.float64)
-    values = [x.permute(3, 0, 1, 2)]
+    x = torch.randn(4, 2, 5, 6, dtype=torch.float64)
+    values = [x.transpose(0, 1)]
     for layer, weight in enumerate(filters, 1):
         y = torch.nn.functional.conv2d(values[-1], weight[:, None], padding=1, groups=4)
         values.append(y + values[skips[layer]] if layer in skips else y)
-    expected = values[-1].permute(1, 2, 3, 0)
+    expected = values[-1].transpose(0, 1)
     weights = torch.randn_like(expected)
     (wanted,) = torch.autograd.grad((expected * weights).sum(), filters)
     found = single_filter_chain(filters, x, skips)

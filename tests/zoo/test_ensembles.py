@@ -1,0 +1,62 @@
+"""Checkpoints that hold an ensemble: the rows of Tables 1 and 2."""
+
+import pytest
+import torch
+
+import memzoo
+from memzoo.dynamics import operator
+from memzoo.errors import UnknownCheckpointError
+from memzoo.zoo import checkpoints_of, train
+from memzoo.zoo.facts import MEASURES, Measurements
+
+QUIET = {"enable_progress_bar": False, "enable_model_summary": False}
+
+
+@pytest.mark.parametrize("row", ["table2-1", "table2-2", "table2-3"])
+def test_the_first_rows_of_table_2_are_made_again_from_their_recipes(row, tmp_path):
+    entry = memzoo.info(row)
+    folder, rows = train(row, tmp_path, max_steps=9000, **QUIET)  # one of the 3x3 images takes three times as long
+    claim = rows[0]
+    assert claim.fact.measure == "members_within"
+    assert claim.measured >= 4
+    recorded, again = memzoo.load(row), memzoo.load(f"local-dir:{folder}")
+    assert torch.equal(recorded.examples, again.examples)
+    assert again.config == recorded.config
+    moduli, wanted = again.eigenvalues().abs(), entry.facts[0].args
+    assert (moduli[:, 1:] < wanted["below"]).all(1).sum() >= 4
+
+
+def test_members_come_with_their_images_and_spectra():
+    model = memzoo.load("table2-1")
+    assert model.examples.shape == (1, 5, 1, 2, 2)
+    assert model.probes.shape[1:] == model.shape
+    for index, member in enumerate(model):
+        assert torch.equal(member.examples, model.examples[:, index])
+        torch.testing.assert_close(member(member.examples), member.examples, rtol=0, atol=3e-3)
+        radius = operator(member).spectrum.radius[0]
+        torch.testing.assert_close(model.eigenvalues()[index, 0].abs(), radius)
+
+
+def test_measures_of_an_ensemble_by_their_definition(monkeypatch):
+    model = memzoo.load("table2-1")
+    moduli = torch.tensor([[1.0, 0.02, 0], [1.0, 0.005, 0], [0.9, 0.001, 0], [1.1, 0.002, 0], [1.0, 0.009, 0]])
+    measurements = Measurements(model)
+    monkeypatch.setattr(type(measurements), "moduli", moduli)
+    within = MEASURES["members_within"](measurements, leading=1, low=0.95, high=1.05, below=0.01)
+    assert within == 2
+    assert MEASURES["median_eigenvalue"](measurements, rank=2) == pytest.approx(0.005)
+    model.stopped_at[:] = torch.tensor([5, -1, 0, -2, 7])
+    assert MEASURES["members_converged"](measurements) == 3
+
+
+def test_measures_of_an_ensemble_say_so():
+    with pytest.raises(TypeError, match=r"this measure is for an Ensemble, and the model is a D1"):
+        MEASURES["members_converged"](Measurements(memzoo.load("cifar10-d1")))
+
+
+def test_a_name_stands_for_a_checkpoint_or_for_all_of_a_figure():
+    assert checkpoints_of("cifar10-d1") == checkpoints_of("fig7") == ["cifar10-d1"]
+    assert len(checkpoints_of("table2")) == 9
+    assert checkpoints_of("table2-1") == [memzoo.info("table2-1").id]
+    with pytest.raises(UnknownCheckpointError, match=r"no checkpoint or figure 'table3'\. Did you mean table"):
+        checkpoints_of("table3")
