@@ -61,7 +61,7 @@ def wheel(tmp_path_factory):
     return next(out.glob("*.whl"))
 
 
-def test_the_wheel_carries_the_registry_and_the_small_checkpoints(wheel):
+def test_the_wheel_carries_the_registry_and_the_checkpoints(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert "memzoo/checkpoints.yaml" in names
     assert "memzoo/data/mnist20.safetensors" in names

@@ -208,12 +208,13 @@ class Ensemble(Autoencoder[EnsembleConfig]):
             for index in lost.nonzero().flatten().tolist():
                 rank_zero_warn(
                     f"member {index} diverged: its loss is {self._losses[index].item()} at optimizer step {step}; it "
-                    f"stops with the weights of step {max(self._watch.kept_step, 0)}. Lower lr, or the scale of images."
+                    f"stops with {f'the weights of step {self._watch.kept_step}' if self._watch.kept else 'zeros'}. "
+                    "Lower lr, or the scale of the images."
                 )
             self.stopped_at[lost] = DIVERGED
             kept = self._watch.kept
             for name, parameter in self.named_parameters():
-                parameter.data[:, lost] = kept[name][:, lost] if kept else torch.nan
+                parameter.data[:, lost] = kept[name][:, lost] if kept else 0.0
         if bool(done.any()):
             self.stopped_at[done] = step
         if bool((done | lost).any()):
@@ -232,6 +233,15 @@ class Ensemble(Autoencoder[EnsembleConfig]):
         """Members that ended in an earlier run stay ended."""
         super().on_fit_start()
         self._ends = {}
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Members that have ended have no gradient; the one of a member that just diverged would not be finite."""
+        ended = self.stopped_at != RUNNING
+        if bool(ended.any()):
+            for parameter in self.parameters():
+                if parameter.grad is not None:
+                    parameter.grad[:, ended] = 0.0
+        super().on_before_optimizer_step(optimizer)
 
     def after_step(self) -> None:
         """Members that have ended are put back, whatever momentum did to them."""

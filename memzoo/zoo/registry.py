@@ -14,6 +14,8 @@ from pydantic import ValidationError
 from memzoo.errors import RegistryError, UnknownCheckpointError
 from memzoo.zoo.entry import Entry
 
+SHOWN = 12  # names in an error message
+
 
 def home() -> Path:
     """Folder of ``checkpoints.yaml`` and ``checkpoints/``: inside an installed package, beside it in a source tree."""
@@ -143,7 +145,10 @@ def checkpoints_of(name: str) -> list[str]:
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """The nearest valid names, else all of them."""
+    """The nearest valid names, else all of them, or the first of many."""
     names = list(names)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
-    return f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(names)}."
+    if near:
+        return f"Did you mean {' or '.join(near)}?"
+    more = len(names) - SHOWN
+    return f"There are: {', '.join(names[:SHOWN])}{f' and {more} more (memzoo list)' if more > 0 else ''}."

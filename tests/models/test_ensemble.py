@@ -102,6 +102,18 @@ def test_a_member_that_diverges_is_named_and_the_others_go_on():
     assert model.eigenvalues().isfinite().all()
 
 
+def test_a_member_that_is_lost_from_the_start_is_zero_and_the_others_go_on():
+    model = ensemble("linear", optimizer="sgd", lr=0.01, steps=150, steps_per_batch=50)
+    images = torch.rand(2, *model.shape)
+    images[:, 0] *= 1e30
+    with pytest.warns(
+        UserWarning, match=r"member 0 diverged: its loss is (inf|nan) at optimizer step 0; .* with zeros"
+    ):
+        fit(model, images)
+    assert model.stopped_at.tolist() == [-2, -1, -1, -1]
+    assert all((parameter == 0).all() for parameter in model.member(0).parameters())
+
+
 @pytest.mark.parametrize("name", ["linear", "single", "mapped"])
 def test_operators_are_those_of_the_members(name):
     model = ensemble(name)

@@ -143,8 +143,10 @@ def test_gradient_overflow_is_an_error_although_the_loss_is_finite():
     assert model.net[2].weight.max() == 1e30
 
 
-def test_gradient_underflow_is_reported_once():
-    model = D1(shape=(1, 16, 16), filters=2, init={"scheme": "constant", "value": 1e-12})
+@pytest.mark.parametrize("steps_per_batch", [1, 50])
+def test_gradient_underflow_is_reported_once(steps_per_batch):
+    training = Training(steps_per_batch=steps_per_batch)
+    model = D1(shape=(1, 16, 16), filters=2, init={"scheme": "constant", "value": 1e-12}, training=training)
     with pytest.warns(UserWarning, match=r"gradient of every weight .* exactly zero at optimizer step 0") as caught:
         fit(model, torch.rand(1, 1, 16, 16), steps=300, steps_per_epoch=300)
     assert sum("underflowed" in str(warning.message) for warning in caught) == 1
@@ -177,3 +179,23 @@ def test_a_zero_gradient_of_one_layer_is_no_news():
     model = small()
     model.net[-2].weight.data.zero_()
     fit(model, IMAGES, steps=2)  # warnings are errors
+
+
+@pytest.mark.filterwarnings("ignore:.*resumed from a checkpoint that ended before the epoch ended:UserWarning")
+@pytest.mark.parametrize("steps_per_batch", [1, 10])
+def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(steps_per_batch, tmp_path):
+    options = {"lr": 0.01, "steps": 60, "schedule": "cosine", "steps_per_batch": steps_per_batch}
+    batches = 60 // steps_per_batch
+    whole, first, second = small(**options), small(**options), small(**options)
+    fit(whole, IMAGES, steps_per_epoch=batches // 2)
+    fit(first, IMAGES, steps=30, steps_per_epoch=batches // 2).save_checkpoint(tmp_path / "half.ckpt")
+    trainer = Trainer(max_steps=60, max_epochs=-1, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    trainer.fit(
+        second,
+        full_batches(IMAGES, steps_per_epoch=batches // 2),
+        ckpt_path=tmp_path / "half.ckpt",
+        weights_only=True,
+    )
+    assert trainer.global_step == 60
+    for ours, theirs in zip(second.parameters(), whole.parameters(), strict=True):
+        assert torch.equal(ours, theirs)

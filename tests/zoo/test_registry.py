@@ -7,7 +7,14 @@ from memzoo.zoo.registry import home, natural, read_registry
 
 
 def test_listing_and_filters():
-    assert memzoo.list_models() == ["cifar10-d1", "mnist20-fc14x128"]
+    names = memzoo.list_models()
+    assert [name for name in names if memzoo.info(name).architecture != "Ensemble"] == [
+        "cifar10-d1",
+        "mnist20-fc14x128",
+    ]
+    singles = memzoo.list_models("normal2-3x3-conv?x1")
+    assert singles == [f"normal2-3x3-conv{layers}x1" for layers in (2, 3, 5, 8)]
+    assert memzoo.list_models("normal2-3x3-conv2x*")[-1] == "normal2-3x3-conv2x128"  # natural order
     assert memzoo.list_models("cifar10-*") == ["cifar10-d1"]
     assert memzoo.list_models(architecture="FullyConnected") == ["mnist20-fc14x128"]
     assert memzoo.list_models(dataset="cifar10", figure="fig7") == ["cifar10-d1"]
@@ -39,7 +46,7 @@ def changed(tmp_path, old, new):
             "  titel:",
             r"entry 'cifar10-d1' does not follow the schema: .*titel: Extra inputs are not permitted",
         ),
-        ("architecture: D1", "architecture: D7", r"architecture 'D7' is none of D1, FullyConnected"),
+        ("architecture: D1", "architecture: D7", r"architecture 'D7' is none of ConvAutoencoder, D1, D2,"),
         ("activation: linear", "activation: lineer", r"activation.*'linear' or 'leaky_relu'"),
         ("sha256: ", "sha256: x", r"sha256.*should match pattern"),
         ("cifar10-d1:", "cifar10-d1: 3\nother:", r"entry 'cifar10-d1' must be a mapping, got int"),
@@ -53,7 +60,11 @@ def changed(tmp_path, old, new):
         ("cifar10-d1:", "../../etc:", r"entry '\.\./\.\./etc' does not follow the schema: id: String should match"),
         ("cifar10-d1:", "7:", r"ids must be text, got \[7\]"),
         ("measure: eigenvalue", "measure: eigenvalues", r"no measure 'eigenvalues', there are arrived"),
-        ("dataset: cifar10", "dataset: imagenet", r"dataset: Input should be 'mnist' or 'cifar10'"),
+        (
+            "dataset: cifar10",
+            "dataset: imagenet",
+            r"dataset: Input should be 'mnist', 'cifar10', 'normal', 'sphere' or 'uniform'",
+        ),
     ],
 )
 def test_a_broken_registry_names_entry_and_field(tmp_path, old, new, message):
