@@ -101,7 +101,7 @@ def _draw(table: str, ensembles: list[Ensemble], moduli: list[Tensor]) -> Any:
     axes.invert_yaxis()
     if table == "table2":
         axes.set_xscale("log")
-    axes.set_xlabel("|eigenvalue|", fontsize=8)
+    axes.set_xlabel("|eigenvalue|" + (", at least 1e-12" if table == "table2" else ""), fontsize=8)
     axes.tick_params(axis="x", labelsize=7)
     axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, 1.12), ncols=3, frameon=False)
     for spine in ("top", "right"):

@@ -190,3 +190,15 @@ def test_single_filter_networks_are_recognised():
     assert not ConvAutoencoder(shape=(1, 3, 3), layers=2, filters=2).net.single_filter
     assert not ConvAutoencoder(shape=(1, 3, 3), layers=2, activation="leaky_relu").net.single_filter
     assert not ConvAutoencoder(shape=(1, 3, 3), layers=2, bias=True).net.single_filter
+
+
+def test_gradients_of_350_layers_are_those_of_convolutions():
+    config = {"shape": (1, 7, 7), "layers": 350, "skip": 10, "skip_from": 10}
+    model = ConvAutoencoder(config | {"init": {"scheme": "kaiming_normal", "gain": 0.36}}).double()
+    x = torch.randn(5, 1, 7, 7, dtype=torch.float64)
+    (model(x) - x).square().mean().backward()
+    filters = torch.stack([layer.weight.detach()[0, 0] for layer in model.convolutions])[:, None].requires_grad_()
+    points = x.transpose(0, 1)
+    (single_filter_chain(filters, points, model.net.skips) - points).square().mean().backward()
+    wanted = torch.stack([layer.weight.grad[0, 0] for layer in model.convolutions])[:, None]
+    torch.testing.assert_close(filters.grad, wanted, rtol=1e-10, atol=1e-10 * wanted.abs().max().item())
