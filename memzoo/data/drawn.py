@@ -30,6 +30,10 @@ def drawn(
     """
     if distribution not in DISTRIBUTIONS:
         raise ValueError(f"images are drawn from {', '.join(DISTRIBUTIONS)}, not from {distribution!r}.")
+    if split not in ("train", "test"):
+        raise ValueError(f"split must be 'train' or 'test', got {split!r}.")
+    if not len(seeds) or count < 1:
+        raise ValueError(f"needs at least one seed and one image a seed, got {len(seeds)} and {count}.")
     images = torch.stack([_one(distribution, 2 * seed + (split == "test"), count, shape) for seed in seeds], dim=1)
     return Selection(distribution, split, tuple(seeds), images)
 

@@ -11,7 +11,7 @@ from memzoo.models import Autoencoder, ConvAutoencoder, Ensemble
 from memzoo.zoo.verification import measure_facts
 
 TITLES = {
-    "table1": "Table 1: too few layers do not memorize two images, however many filters (third eigenvalue)",
+    "table1": "Table 1: too few layers do not memorize two images (third eigenvalue; filters of a layer start alike)",
     "table2": "Table 2: with ceil(s^4 / 9) layers one filter each memorizes (all eigenvalues but the first n)",
 }
 
@@ -65,10 +65,11 @@ def _spectrum(table: str, ensemble: Ensemble, moduli: Tensor) -> str:
     median, draws = moduli.median(0).values, len(moduli)
     decisive = moduli[:, count]  # the largest eigenvalue that has no image of its own
     low, high = decisive.min().item(), decisive.max().item()
+    fit = f"{int((ensemble.stopped_at >= 0).sum())} at the loss"
     if table == "table1":
         shown = ", ".join(f"{value:.2f}" for value in median[: count + 1].tolist())
-        return f"{shown}, ... (third {low:.2g} to {high:.2g} in {draws} draws)"
-    return f"{bracket_notation(median, count)} (rest {low:.1e} to {high:.1e} in {draws} draws)"
+        return f"{shown}, ... (third {low:.2g} to {high:.2g} in {draws} draws, {fit})"
+    return f"{bracket_notation(median, count)} (rest {low:.1e} to {high:.1e} in {draws} draws, {fit})"
 
 
 def _draw(table: str, ensembles: list[Ensemble], moduli: list[Tensor]) -> Any:

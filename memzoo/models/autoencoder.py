@@ -37,7 +37,7 @@ class Autoencoder(LightningModule, ABC, Generic[C]):
     config_class: ClassVar[type[ArchitectureConfig]]
 
     examples: Tensor | None = None
-    """Training images ``(n, *shape)``, float32 in [0, 1], of a model that came from the zoo."""
+    """Training images ``(n, *shape)`` of a model that came from the zoo: float32, those of a dataset in [0, 1]."""
     probes: Tensor | None = None
     """Held-out starts ``(B, *shape)`` that travel with the weights, likewise."""
     _watch: Watch | None = None
@@ -74,12 +74,16 @@ class Autoencoder(LightningModule, ABC, Generic[C]):
 
     def forward(self, x: Tensor) -> Tensor:
         """Reconstruct a batch ``(B, *shape)``."""
+        self.check_shape(x)
+        return self.net(x)
+
+    def check_shape(self, x: Tensor) -> None:
+        """Raise :class:`memzoo.errors.NotASelfMapError` where ``x`` is no batch of this network's images."""
         if x.shape[1:] != torch.Size(self.config.shape):
             raise NotASelfMapError(
                 f"{type(self).__name__} maps batches of shape (B, {', '.join(map(str, self.config.shape))}), "
                 f"got {tuple(x.shape)}; reshape the input or build the model with shape={tuple(x.shape[1:])}."
             )
-        return self.net(x)
 
     # Training ---------------------------------------------------------------------------------------------------------
 
@@ -109,15 +113,22 @@ class Autoencoder(LightningModule, ABC, Generic[C]):
             self._look(loss)
         else:
             loss = followed = self._descend(x)
+            # loggers would count batches, were they not told
+            self.log("step", float(self.global_step), on_step=False, on_epoch=True, reduce_fx="max", batch_size=len(x))
         self.log("train/loss", loss.detach(), on_step=False, on_epoch=True, prog_bar=True, batch_size=len(x))
-        return followed
+        return followed + (loss - followed).detach()  # the loss in value, what is followed in its gradient
 
     def _look(self, loss: Tensor) -> bool:
         """Look at the loss before a step; true, and the run stops, where it is small enough."""
         value, stop = loss.item(), self.training_config.stop_loss
         if self._watch is not None:
             self._watch.loss(self.global_step, value)
-        finished = stop is not None and value < stop
+        if stop is None:
+            return False
+        least = self.trainer.min_steps or 0, self.trainer.min_epochs or 0
+        finished = value < stop and self.global_step >= least[0] and self.current_epoch >= least[1]
+        if self.trainer.world_size > 1:  # all processes stop together
+            finished = self.trainer.strategy.reduce_boolean_decision(finished, all=False)
         if finished:
             self.trainer.should_stop = True
         return finished

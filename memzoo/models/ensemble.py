@@ -11,6 +11,7 @@ from pydantic import PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from memzoo.errors import NonFiniteError
 from memzoo.models.autoencoder import Autoencoder
 from memzoo.models.config import ArchitectureConfig
 from memzoo.models.convolutional import ConvAutoencoder, ConvolutionChain
@@ -58,15 +59,17 @@ class Stacks(nn.Module):
         super().__init__()
         if any(True for _ in members[0].buffers()):
             raise TypeError("members of an ensemble hold parameters only, and this architecture has buffers.")
-        shapes: dict[tuple[int, ...], list[str]] = {}
+        alike: dict[tuple[bool, tuple[int, ...]], list[str]] = {}  # fixed parameters stay fixed
         for name, parameter in members[0].named_parameters():
-            shapes.setdefault(tuple(parameter.shape), []).append(name)
-        self.names = list(shapes.values())
+            alike.setdefault((parameter.requires_grad, tuple(parameter.shape)), []).append(name)
+        self.names = list(alike.values())
         by_name = [dict(member.named_parameters()) for member in members]
         self.stacks = nn.ParameterList(
             torch.stack([torch.stack([member[name].detach() for member in by_name]) for name in names])
             for names in self.names
         )
+        for (trained, _), stack in zip(alike, self.stacks, strict=True):
+            stack.requires_grad_(trained)
 
     def named(self) -> dict[str, Tensor]:
         r"""Each parameter by its name in a member, (members, \*shape)."""
@@ -161,6 +164,8 @@ class Ensemble(Autoencoder[EnsembleConfig]):
         identity = torch.eye(d, dtype=torch.float64, device=self.device).view(d, 1, *shape)
         rows = evaluate(self.template, weights, identity.expand(d, *self.shape))
         matrices = rows.flatten(2).permute(1, 2, 0)  # (members, d out, d in)
+        if not matrices.isfinite().all():
+            raise NonFiniteError("a member of the ensemble holds NaN or infinity, so it has no matrix.")
         point = torch.randn(d, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).to(matrices)
         image = evaluate(self.template, weights, point.view(1, 1, *shape).expand(1, *self.shape)).flatten(2)[0]
         if not torch.allclose(image, matrices @ point, rtol=1e-6, atol=1e-9):
@@ -168,17 +173,21 @@ class Ensemble(Autoencoder[EnsembleConfig]):
         return matrices
 
     def eigenvalues(self) -> Complex[Tensor, "members d"]:
-        """Eigenvalues of each member's operator, largest modulus first; NaN for a member that diverged."""
-        matrices = self.operators()
-        finite = matrices.isfinite().all(-1).all(-1)
-        values = torch.linalg.eigvals(torch.where(finite[:, None, None], matrices, 0))
-        values = values.gather(-1, values.abs().argsort(-1, descending=True))
-        return torch.where(finite[:, None], values, torch.nan)
+        """Eigenvalues of each member's operator, largest modulus first.
+
+        Raises:
+            NonFiniteError: NaN or infinity in the weights.
+            ValueError: The architecture is not linear.
+        """
+        values = torch.linalg.eigvals(self.operators())
+        return values.gather(-1, values.abs().argsort(-1, descending=True))
 
     # Training ---------------------------------------------------------------------------------------------------------
 
     def objective(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Largest loss of a running member, and the sum of theirs, whose gradient is each one's own."""
+        if self.training_config.optimizer == "adaptive":
+            raise ValueError("the adaptive step of Theorem 1 is not for ensembles; train OneLayerAutoencoders alone.")
         squares = (self._train_forward(x) - x).square().transpose(0, 1).flatten(1)
         match self.training_config.loss:
             case "mean":
@@ -193,7 +202,9 @@ class Ensemble(Autoencoder[EnsembleConfig]):
 
     def _train_forward(self, x: Tensor) -> Tensor:
         net = self.template.net
-        if isinstance(net, ConvolutionChain) and net.single_filter and math.prod(self.shape[1:]) <= SMALL:
+        mixed = torch.is_autocast_enabled(x.device.type)
+        small = math.prod(self.shape[1:]) <= SMALL
+        if isinstance(net, ConvolutionChain) and net.single_filter and small and not mixed:
             filters = next(iter(cast(Stacks, self.net).stacks))[:, :, 0, 0]
             return single_filter_chain(filters, x[:, :, 0].transpose(0, 1), net.skips).transpose(0, 1)[:, :, None]
         return self(x)
@@ -204,20 +215,9 @@ class Ensemble(Autoencoder[EnsembleConfig]):
         running = self.stopped_at == RUNNING
         done, lost = running & (self._losses < stop), running & ~self._losses.isfinite()
         if bool(lost.any()):
-            assert self._watch is not None
-            for index in lost.nonzero().flatten().tolist():
-                rank_zero_warn(
-                    f"member {index} diverged: its loss is {self._losses[index].item()} at optimizer step {step}; it "
-                    f"stops with {f'the weights of step {self._watch.kept_step}' if self._watch.kept else 'zeros'}. "
-                    "Lower lr, or the scale of the images."
-                )
-            self.stopped_at[lost] = DIVERGED
-            kept = self._watch.kept
-            for name, parameter in self.named_parameters():
-                parameter.data[:, lost] = kept[name][:, lost] if kept else 0.0
+            self._give_up(lost, "its loss is not finite")
         if bool(done.any()):
             self.stopped_at[done] = step
-        if bool((done | lost).any()):
             self._ends = {}
         running = self.stopped_at == RUNNING
         if not bool(running.any()):
@@ -229,18 +229,41 @@ class Ensemble(Autoencoder[EnsembleConfig]):
             self._ends = {name: parameter.detach().clone() for name, parameter in self.named_parameters()}
         return False
 
+    def _give_up(self, lost: Tensor, why: str) -> None:
+        """End these members with the last weights that were kept, and say so."""
+        assert self._watch is not None
+        kept = self._watch.kept
+        back = f"the weights of step {self._watch.kept_step}" if kept else "zeros"
+        for index in lost.nonzero().flatten().tolist():
+            rank_zero_warn(
+                f"member {index} diverged: {why} (loss {self._losses[index].item():.4g}) at optimizer step "
+                f"{self.global_step}; it stops with {back}. Lower lr, or the scale of the images."
+            )
+        self.stopped_at[lost] = DIVERGED
+        for name, parameter in self.named_parameters():
+            parameter.data[:, lost] = kept[name][:, lost] if kept else 0.0
+        self._ends = {}
+
     def on_fit_start(self) -> None:
         """Members that ended in an earlier run stay ended."""
         super().on_fit_start()
         self._ends = {}
+        if not bool((self.stopped_at == RUNNING).any()):
+            rank_zero_warn("every member has ended in an earlier fit; to train on, stopped_at.fill_(-1) first.")
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Members that have ended have no gradient; the one of a member that just diverged would not be finite."""
+        gradients = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
+        if self._watch is not None and self._watch.step == self._watch.kept_step:
+            over = torch.stack([~g.transpose(0, 1).flatten(1).isfinite().all(1) for g in gradients]).any(0)
+            over &= self.stopped_at == RUNNING
+            if bool(over.any()):
+                self._give_up(over, "its gradient overflows")
+                self._ends = {name: parameter.detach().clone() for name, parameter in self.named_parameters()}
         ended = self.stopped_at != RUNNING
         if bool(ended.any()):
-            for parameter in self.parameters():
-                if parameter.grad is not None:
-                    parameter.grad[:, ended] = 0.0
+            for gradient in gradients:
+                gradient[:, ended] = 0.0
         super().on_before_optimizer_step(optimizer)
 
     def after_step(self) -> None:

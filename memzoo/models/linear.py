@@ -53,6 +53,7 @@ class LinearAutoencoder(Autoencoder[LinearAutoencoderConfig]):
     @torch.no_grad()
     def fit_closed_form(self, examples: Float[Tensor, "n *shape"]) -> Self:
         """Set A to where gradient descent from the present A ends."""
+        self.check_shape(examples)
         start = self.matrix.double()
         self.matrix.copy_(minimum_norm_solution(examples.flatten(1).to(self.matrix.device), start))
         return self

@@ -77,6 +77,7 @@ class OneLayerAutoencoder(Autoencoder[OneLayerAutoencoderConfig]):
     @torch.no_grad()
     def fit_closed_form(self, examples: Float[Tensor, "n *shape"]) -> Self:
         r"""Set A to the limit of Theorem 1, :math:`\phi^{-1}(X) X^+`."""
+        self.check_shape(examples)
         flat = examples.flatten(1).to(self.matrix.device)
         self.matrix.copy_(minimum_norm_preimage(flat, self.config.phi))
         return self

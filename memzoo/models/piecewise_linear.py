@@ -47,7 +47,7 @@ class Ramps(nn.Module):
 
 @final
 class PiecewiseLinear(Autoencoder[PiecewiseLinearConfig]):
-    """Within eps of the identity everywhere, and every example an attractor: reproducing all is not forgetting any.
+    """Within eps of the identity on [low, high], and every example an attractor: to reproduce all is not to forget.
 
     Built, not trained, by :meth:`from_examples`; from its configuration alone it is zero until weights are loaded.
     ``fit`` would go on from there like from any other weights.

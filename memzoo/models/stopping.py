@@ -15,7 +15,14 @@ class StopWhenRecovered(EarlyStopping):
     def __init__(self, share: float) -> None:
         self.share = share
         below = share - 1e-6  # the value must exceed the threshold
-        super().__init__(KEY, mode="max", stopping_threshold=below, patience=2**31, check_on_train_epoch_end=True)
+        super().__init__(
+            KEY,
+            mode="max",
+            stopping_threshold=below,
+            patience=2**31,
+            check_on_train_epoch_end=True,
+            check_finite=False,  # a measurement that failed does not end the run
+        )
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse a run in which nobody measures."""

@@ -21,8 +21,8 @@ class TimmAutoencoderConfig(ArchitectureConfig):
     options: dict[str, Any] = Field(default_factory=dict)
     """Further arguments of ``timm.create_model``, as JSON, e.g. ``{"patch_size": 4}``; they overrule the defaults."""
     pretrained: bool = False
-    """Start from timm's weights. They are fetched whenever the model is built; a trained model is stored with
-    ``pretrained`` off, as its own weights replace them."""
+    """Start from timm's weights. They are fetched whenever the model is built: store a trained model with this off, as
+    its own weights replace them."""
     norm: Literal["fixed", "as_is"] = "fixed"
     """What becomes of batch normalisation. ``fixed``: each layer normalises by its stored statistics, in training too
     (mean 0 and variance 1, or those of the pretrained weights); scale and shift are trained. ``as_is``: it trains on

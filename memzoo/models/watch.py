@@ -74,4 +74,5 @@ class Watch:
             if self.kept
             else "no finite loss was seen before"
         )
+        self.kept = {}  # a model that failed is kept without its copy
         raise TrainingDivergedError(f"training diverged: {what}; {back}. Lower lr, or the scale of the images.")

@@ -64,5 +64,6 @@ class WideReLU(Autoencoder[WideReLUConfig]):
     def fit_closed_form(self, examples: Float[Tensor, "n *shape"]) -> Self:
         r"""Set W2 to where gradient descent from zero ends, :math:`X \Phi^+`."""
         check_batch(examples, "examples")
+        self.check_shape(examples)
         self.second.copy_(second_layer(examples.flatten(1).to(self.second), self.first))
         return self

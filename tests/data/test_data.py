@@ -145,3 +145,17 @@ def test_distributions_of_drawn_images():
 def test_unknown_distribution():
     with pytest.raises(ValueError, match=r"drawn from normal, sphere, uniform, not from 'cauchy'"):
         drawn("cauchy", [0], 1, (1, 2, 2))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("normal", [0], 1, (2,), "valid"), "split must be 'train' or 'test', got 'valid'"),
+        (("normal", [], 1, (2,), "train"), "at least one seed and one image a seed, got 0 and 1"),
+        (("normal", [0], 0, (2,), "train"), "at least one seed and one image a seed, got 1 and 0"),
+    ],
+)
+def test_nothing_to_draw(arguments, problem):
+    *most, split = arguments
+    with pytest.raises(ValueError, match=problem):
+        drawn(*most, split=split)

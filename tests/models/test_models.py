@@ -229,3 +229,9 @@ def test_denormals_are_flushed_while_training_only(fails):
         trainer.fit(model, full_batches(torch.rand(2, 1, 4, 4)))
     assert seen == [True]
     assert not flushes_denormals()
+
+
+@pytest.mark.parametrize("name", ["LinearAutoencoder", "OneLayerAutoencoder", "WideReLU"])
+def test_closed_forms_want_images_of_the_network(name):
+    with pytest.raises(NotASelfMapError, match=rf"{name} maps batches of shape \(B, 1, 4, 4\), got \(2, 1, 3, 3\)"):
+        small(name).fit_closed_form(torch.rand(2, 1, 3, 3))

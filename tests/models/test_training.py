@@ -5,11 +5,12 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import CSVLogger
 
 from memzoo.callbacks import AttractorCallback
 from memzoo.data import full_batches
 from memzoo.errors import TrainingDivergedError
-from memzoo.models import D1, FullyConnected, Training
+from memzoo.models import D1, FullyConnected, OneLayerAutoencoder, Training
 from memzoo.models.denormals import flushes_denormals
 from memzoo.models.squared_error import squared_error
 
@@ -199,3 +200,36 @@ def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(steps_per_batch,
     assert trainer.global_step == 60
     for ours, theirs in zip(second.parameters(), whole.parameters(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("steps_per_batch", [1, 7])
+def test_a_loss_that_is_reached_early_waits_for_the_least_steps(steps_per_batch):
+    model = small(lr=0.01, steps=100, stop_loss=1.0, steps_per_batch=steps_per_batch)
+    trainer = fit(model, IMAGES, min_steps=30)
+    assert 30 <= trainer.global_step < 45
+
+
+def test_loggers_see_optimizer_steps(tmp_path):
+    model = small(steps=60, steps_per_batch=20)
+    trainer = Trainer(
+        max_steps=60, max_epochs=-1, enable_checkpointing=False, enable_progress_bar=False,
+        logger=CSVLogger(tmp_path, version=0), log_every_n_steps=1,
+    )  # fmt: skip
+    trainer.fit(model, full_batches(IMAGES))
+    lines = (tmp_path / "lightning_logs/version_0/metrics.csv").read_text().splitlines()
+    column = lines[0].split(",").index("step")
+    assert [int(float(line.split(",")[column])) for line in lines[1:]] == [20, 40, 60]
+
+
+def test_the_loss_that_callbacks_see_under_the_adaptive_step_is_the_loss():
+    seen = []
+
+    class Seen(Callback):
+        def on_train_batch_end(self, trainer, module, outputs, *_):
+            seen.append(outputs["loss"].item())
+
+    images = torch.rand(1, 4) * 0.3 + 0.1
+    model = OneLayerAutoencoder(shape=(4,), training=Training(optimizer="adaptive", lr=0.01))
+    wanted = squared_error(model(images), images).item()
+    fit(model, images, steps=1, steps_per_epoch=1, callbacks=[Seen()])
+    assert seen == [pytest.approx(wanted)]
