@@ -17,6 +17,7 @@ from memzoo.models.config import ArchitectureConfig
 from memzoo.models.convolutional import ConvAutoencoder, ConvolutionChain
 from memzoo.models.fully_connected import FullyConnected
 from memzoo.models.single_filter import single_filter_chain
+from memzoo.models.squared_error import squared_error
 
 SMALL = 128  # pixels up to which a single-filter layer is cheapest as a matrix
 RUNNING, DIVERGED = -1, -2
@@ -188,14 +189,7 @@ class Ensemble(Autoencoder[EnsembleConfig]):
         """Largest loss of a running member, and the sum of theirs, whose gradient is each one's own."""
         if self.training_config.optimizer == "adaptive":
             raise ValueError("the adaptive step of Theorem 1 is not for ensembles; train OneLayerAutoencoders alone.")
-        squares = (self._train_forward(x) - x).square().transpose(0, 1).flatten(1)
-        match self.training_config.loss:
-            case "mean":
-                losses = squares.mean(1)
-            case "sum":
-                losses = squares.sum(1)
-            case "half_sum":
-                losses = 0.5 * squares.sum(1)
+        losses = squared_error(self._train_forward(x), x, self.training_config.loss, each=1)
         self._losses = losses.detach()
         running = self.stopped_at == RUNNING
         return torch.where(running, self._losses, 0).max(), torch.where(running, losses, 0).sum()
