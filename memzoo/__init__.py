@@ -3,12 +3,12 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from memzoo._version import __version__
+
 if TYPE_CHECKING:
-    from memzoo.zoo import create, info, list_models, load, verify
+    from memzoo.zoo import create, download, info, list_models, load, publish, register, verify
 
-__version__ = "0.1.0.dev0"
-
-__all__ = ["create", "info", "list_models", "load", "verify"]
+__all__ = ["__version__", "create", "download", "info", "list_models", "load", "publish", "register", "verify"]
 
 _MODULES = {"callbacks", "data", "dynamics", "errors", "figures", "metrics", "models", "theory", "zoo"}
 

@@ -16,6 +16,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command."""
     arguments = _parser().parse_args(argv)
     try:
+        for path in arguments.registry:
+            memzoo.register(path)
         return arguments.run(arguments)
     except (MemzooError, OSError) as error:
         print(f"memzoo: {error}", file=sys.stderr)
@@ -27,6 +29,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="memzoo", description="Memorization in overparameterized autoencoders: a zoo of trained networks."
     )
     parser.add_argument("--version", action="version", version=memzoo.__version__)
+    parser.add_argument(
+        "--registry", type=Path, action="append", default=[], help="one more registry file (also MEMZOO_REGISTRIES)"
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, run, text: str) -> argparse.ArgumentParser:
@@ -53,7 +58,29 @@ def _parser() -> argparse.ArgumentParser:
     checking = command("verify", _verify, "Recompute every fact of a checkpoint from its files.")
     checking.add_argument("id", nargs="?")
     checking.add_argument("--all", action="store_true", help="every checkpoint")
+    checking.add_argument(
+        "--hub", action="store_true", help="compare registry and Hub instead: missing, extra, changed"
+    )
     checking.add_argument("--json", action="store_true", help="as JSON")
+
+    publishing = command("publish", _publish, "Publish a checkpoint to the Hugging Face Hub, in one commit.")
+    publishing.add_argument("id", nargs="?", help="of a registry, or local-dir:PATH as `memzoo train` writes it")
+    publishing.add_argument("repository", nargs="?", help="organisation/name")
+    publishing.add_argument("--all", action="store_true", help="every checkpoint, each to NAMESPACE/ID")
+    publishing.add_argument("--namespace", help="user or organisation, with --all")
+    publishing.add_argument("--dry-run", action="store_true", help="show what would change, and change nothing")
+    publishing.add_argument("--private", action="store_true", help="make a new repository private")
+    publishing.add_argument("--overwrite-card", action="store_true", help="replace a card that was edited by hand")
+    publishing.add_argument(
+        "--record", type=Path, metavar="FILE", help="registry file that receives repository and commit"
+    )
+
+    fetching = command("download", _download, "Put whole checkpoints into a folder, for machines without network.")
+    fetching.add_argument("id", nargs="?")
+    fetching.add_argument("--all", action="store_true", help="every checkpoint")
+    fetching.add_argument("--to", type=Path, required=True, metavar="DIR", help="use it with MEMZOO_DIR=DIR")
+
+    command("schema", _schema, "Print the JSON Schema of registry files, for editors.")
 
     figure = command("reproduce", _reproduce, "Reproduce a figure or table of the paper from its checkpoints.")
     figure.add_argument("figure", nargs="?", help="fig3b, fig7, table1 or table2")
@@ -77,7 +104,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _info(arguments: argparse.Namespace) -> int:
-    from memzoo.zoo.training import entry_yaml
+    from memzoo.zoo import entry_yaml
 
     entry = memzoo.info(arguments.id)
     print(json.dumps(entry.model_dump(mode="json"), indent=2) if arguments.json else entry_yaml(entry), end="")
@@ -116,6 +143,8 @@ def _chosen(one: str | None, everything: bool, names: list[str]) -> list[str]:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
+    if arguments.hub:
+        return _compare(arguments)
     results, broken = [], False
     for name in _chosen(arguments.id, arguments.all, memzoo.list_models()):
         try:
@@ -132,13 +161,89 @@ def _verify(arguments: argparse.Namespace) -> int:
         content = [
             {
                 "id": result.id,
+                "verdict": result.verdict,
                 "ok": result.ok,
+                "recorded_with": result.recorded,
+                "versions": result.versions,
                 "facts": [{**row.fact.model_dump(), "measured": row.measured, "ok": row.ok} for row in result.rows],
             }
             for result in results
         ]
         print(json.dumps(content, indent=2))
     return 1 if broken or not all(result.ok for result in results) else 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from memzoo.zoo import compare_with_hub, extra_repositories
+
+    differences = {name: compare_with_hub(name) for name in _chosen(arguments.id, arguments.all, memzoo.list_models())}
+    found = [(name, difference) for name, own in differences.items() for difference in own]
+    if arguments.all:
+        hubs = [entry.hub for entry in map(memzoo.info, differences) if entry.hub is not None]
+        spaces = {hub.repository.split("/")[0] for hub in hubs}
+        found += [("", difference) for difference in extra_repositories(spaces)]
+    if arguments.json:
+        print(json.dumps([{"id": name, "kind": d.kind, "what": d.what} for name, d in found], indent=2))
+    else:
+        for _, difference in found:
+            print(difference)
+        same = sum(not own for own in differences.values())
+        print(f"{same} of {len(differences)} are the same in the registry and on the Hub.")
+    return 1 if any(difference.fails for _, difference in found) else 0
+
+
+def _publish(arguments: argparse.Namespace) -> int:
+    options = {
+        "dry_run": arguments.dry_run,
+        "private": arguments.private,
+        "overwrite_card": arguments.overwrite_card,
+        "record": arguments.record,
+    }
+    if arguments.all:
+        if arguments.id is not None or arguments.namespace is None:
+            return _usage("publish --all takes --namespace NAME, and no id.")
+        pairs = [(id, f"{arguments.namespace}/{id}") for id in memzoo.list_models()]
+    elif arguments.id is None or arguments.repository is None or arguments.namespace is not None:
+        return _usage("publish takes an id and a repository such as someone/cifar10-d1, or --all --namespace NAME.")
+    else:
+        pairs = [(arguments.id, arguments.repository)]
+    for count, (id, repository) in enumerate(pairs, 1):
+        if len(pairs) > 1:
+            print(f"[{count}/{len(pairs)}]", end=" ")
+        result = memzoo.publish(id, repository, **options)
+        print(result, flush=True)
+        if not arguments.dry_run and arguments.record is None:
+            print(f"\nThe entry for the registry:\n\n{result.yaml}")
+    return 0
+
+
+def _download(arguments: argparse.Namespace) -> int:
+    names = _chosen(arguments.id, arguments.all, memzoo.list_models())
+    failed = 0
+    for count, name in enumerate(names, 1):
+        try:
+            folder = memzoo.download(name, arguments.to)
+        except MemzooError as error:  # one that cannot be had does not keep the others
+            if len(names) == 1:
+                raise
+            print(f"[{count}/{len(names)}] {name}: FAILED\n  {error}", file=sys.stderr, flush=True)
+            failed += 1
+            continue
+        print(f"[{count}/{len(names)}] {name} -> {folder}", flush=True)
+    print(f"{len(names) - failed} of {len(names)} are there; to use them: export MEMZOO_DIR={arguments.to.absolute()}")
+    return 1 if failed else 0
+
+
+def _schema(_: argparse.Namespace) -> int:
+    from memzoo.zoo.registry_file import json_schema_text
+
+    print(json_schema_text(), end="")
+    return 0
+
+
+def _usage(message: str) -> int:
+    print(f"memzoo: {message} See --help.", file=sys.stderr)
+    return 2
 
 
 def _reproduce(arguments: argparse.Namespace) -> int:

@@ -39,3 +39,19 @@ class DataMissingError(MemzooError, FileNotFoundError):
 
 class TrainingDivergedError(MemzooError, ArithmeticError):
     """The loss or its gradient is no longer finite; the network holds the last finite weights that were kept."""
+
+
+class HubUnreachableError(MemzooError, ConnectionError):
+    """The Hub does not answer, or not sensibly, and what is needed is not in the cache."""
+
+
+class HubAccessError(MemzooError, PermissionError):
+    """The Hub refuses: a private repository, a token that is missing, wrong or without the right."""
+
+
+class StorageError(MemzooError, OSError):
+    """A file cannot be stored: the disk is full, or the folder read-only."""
+
+
+class PublishError(MemzooError, RuntimeError):
+    """A checkpoint is not fit to be published, or what would be replaced is not ours."""

@@ -4,7 +4,7 @@ from pathlib import Path
 import memzoo
 
 LAYERS = [  # a module imports from the rows above its own; a new one needs a place here
-    {"errors", "_types"},
+    {"errors", "_types", "_version"},
     {"_checks"},
     {"dynamics", "theory", "data"},
     {"models", "metrics"},

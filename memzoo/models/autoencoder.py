@@ -40,6 +40,9 @@ class Autoencoder(LightningModule, ABC, Generic[C]):
     """Training images ``(n, *shape)`` of a model that came from the zoo: float32, those of a dataset in [0, 1]."""
     probes: Tensor | None = None
     """Held-out starts ``(B, *shape)`` that travel with the weights, likewise."""
+    course: list[tuple[int, float]]
+    """(step, loss before it) of the last fit at geometrically spaced steps; of an ensemble, the largest loss of the
+    members still in training."""
     _watch: Watch | None = None
     entry: Any = None
     """Registry entry of a model that came from the zoo: recipe, facts, hashes, rights."""
@@ -61,6 +64,7 @@ class Autoencoder(LightningModule, ABC, Generic[C]):
         self.save_hyperparameters(
             {"config": self.config.model_dump(mode="json"), "training": self.training_config.model_dump(mode="json")}
         )
+        self.course = []
         self.net = self.build(self.config)
 
     @property
@@ -102,7 +106,9 @@ class Autoencoder(LightningModule, ABC, Generic[C]):
         self._watch = Watch(self)
 
     def on_fit_end(self) -> None:
-        """Nothing left to watch."""
+        """Nothing left to watch; the course of the loss is kept."""
+        if self._watch is not None:
+            self.course = self._watch.course
         self._watch = None
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:

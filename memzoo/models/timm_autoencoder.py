@@ -11,6 +11,19 @@ from memzoo.models.autoencoder import Autoencoder
 from memzoo.models.config import ArchitectureConfig
 from memzoo.models.initialisation import Initialisation, initialise
 
+OPENS_FILES = {
+    "cache_dir",
+    "checkpoint_path",
+    "pretrained",
+    "pretrained_cfg",
+    "pretrained_cfg_overlay",
+    "pretrained_custom_load",
+    "pretrained_filter_fn",
+    "pretrained_model_args",
+    "pretrained_strict",
+}
+"""Options of timm that would make it open files or addresses, some of them as pickles."""
+
 
 class TimmAutoencoderConfig(ArchitectureConfig):
     """Configuration of :class:`TimmAutoencoder`."""
@@ -49,6 +62,17 @@ class TimmAutoencoderConfig(ArchitectureConfig):
                 )
             )
         return name
+
+    @field_validator("options")
+    @classmethod
+    def _no_files(cls, options: dict[str, Any]) -> dict[str, Any]:
+        opened = sorted(options.keys() & OPENS_FILES)
+        if opened:
+            raise ValueError(
+                f"{', '.join(opened)} would open files or addresses, which a configuration must not; weights come by "
+                "pretrained=True from timm, or from a checkpoint"
+            )
+        return options
 
     @model_validator(mode="after")
     def _square(self) -> "TimmAutoencoderConfig":

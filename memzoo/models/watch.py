@@ -10,11 +10,14 @@ from torch import Tensor, nn
 from memzoo.errors import TrainingDivergedError
 
 EVERY = 100  # optimizer steps between two looks at gradients and two copies of the weights
+RATIO = 1.04  # between two recorded steps: as many points in every decade
 
 
 @final
 class Watch:
     """Looks at the loss of every step; every hundred steps keeps the weights and looks at the gradients.
+
+    ``course`` holds (step, loss before it) at geometrically spaced steps.
 
     Args:
         module: The network in training.
@@ -26,6 +29,8 @@ class Watch:
         self.kept_step, self.kept_loss = -EVERY, math.nan
         self.warned = False
         self.step, self.value = 0, math.nan
+        self.course: list[tuple[int, float]] = []
+        self._next = 0.0
 
     def loss(self, step: int, value: float) -> None:
         """Look at the loss before step ``step``.
@@ -36,6 +41,9 @@ class Watch:
         self.step, self.value = step, value
         if not math.isfinite(value):
             self._diverged(f"the loss is {value} at optimizer step {step}")
+        if step >= self._next:
+            self.course.append((step, value))
+            self._next = max(step + 1, step * RATIO)
         if step - self.kept_step >= EVERY:
             self.kept = {name: tensor.detach().clone() for name, tensor in self.module.state_dict().items()}
             self.kept_step, self.kept_loss = step, value

@@ -1,21 +1,39 @@
-"""The model zoo: a registry of trained checkpoints, loaded with every check and verified fact by fact."""
+"""The model zoo: registries of trained checkpoints, loaded with every check, verified fact by fact, published."""
 
+from memzoo.zoo.comparison import Difference, compare_with_hub, extra_repositories
+from memzoo.zoo.downloading import download
 from memzoo.zoo.entry import Entry, Fact
+from memzoo.zoo.history import History, read_history
 from memzoo.zoo.loading import create, load
-from memzoo.zoo.registry import checkpoints_of, info, list_models
+from memzoo.zoo.pictures import draw_training
+from memzoo.zoo.publishing import Publication, publish
+from memzoo.zoo.registry import checkpoints_of, info, list_models, register
+from memzoo.zoo.registry_file import entry_yaml, json_schema
 from memzoo.zoo.training import record, train
 from memzoo.zoo.verification import Verification, verify
 
 __all__ = [
+    "Difference",
     "Entry",
     "Fact",
+    "History",
+    "Publication",
     "Verification",
     "checkpoints_of",
+    "compare_with_hub",
     "create",
+    "download",
+    "draw_training",
+    "entry_yaml",
+    "extra_repositories",
     "info",
+    "json_schema",
     "list_models",
     "load",
+    "publish",
+    "read_history",
     "record",
+    "register",
     "train",
     "verify",
 ]

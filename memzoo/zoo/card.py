@@ -1,85 +1,186 @@
 """The model card of a checkpoint, from its registry entry."""
 
+import hashlib
+import re
+from pathlib import Path
 from typing import Any
 
 from memzoo.data import DISTRIBUTIONS
-from memzoo.zoo.entry import Entry
+from memzoo.zoo.entry import HISTORY, Entry
+from memzoo.zoo.files import CURVE, TRAJECTORIES
+from memzoo.zoo.history import read_history
 
-DATASETS = {
-    "mnist": "MNIST",
-    "cifar10": "CIFAR-10",
-    "normal": "normally distributed pixels",
-    "sphere": "normally distributed pixels, scaled to norm 1",
-    "uniform": "uniformly distributed pixels",
+PAPER = "1810.10333"
+DATASETS = {  # as in the registry: in words, on the Hub
+    "mnist": ("MNIST", "ylecun/mnist"),
+    "cifar10": ("CIFAR-10", "uoft-cs/cifar10"),
+    "normal": ("normally distributed pixels", None),
+    "sphere": ("normally distributed pixels, scaled to norm 1", None),
+    "uniform": ("uniformly distributed pixels", None),
 }
-
+SEAL = "<!-- Written by memzoo; as long as this line is true, publishing may renew it: {} -->"
 
 SINGLE = """import memzoo
 from memzoo.dynamics import certify, iterate
 
-model = memzoo.load("{id}")
+model = memzoo.load("{name}")
 model(model.examples)                  # the training images, reproduced
 iterate(model, model.probes).points    # where held-out starts end
 certify(model, model.examples)         # which training images are attractors"""
+LINEAR = """import memzoo
+from memzoo.dynamics import spectrum
+
+model = memzoo.load("{name}")
+model(model.examples)                  # the training images, reproduced
+model(model.probes)                    # held-out images, mapped into the span of the training images
+spectrum(model, model.examples[:1])    # of the map itself, the same at every point"""
 ENSEMBLE = """import memzoo
 from memzoo.dynamics import operator
 
-model = memzoo.load("{id}")
+model = memzoo.load("{name}")
 model.eigenvalues()                    # spectrum of each member's operator
 member = model.member(0)               # a network of its own, member.examples its images
 operator(member)                       # its matrix"""
 
 
-def card(entry: Entry) -> str:
-    """README.md in the Hub's form: metadata, warning, how to load, recipe, facts."""
-    shown = [(fact.name, fact.paper, fact.ours and f"{fact.ours:.4g}") for fact in entry.facts]
-    facts = "\n".join(f"| {' | '.join('-' if cell is None else str(cell) for cell in row)} |" for row in shown)
-    training = entry.recipe.training
-    about = entry.examples
-    drawn = about.dataset in DISTRIBUTIONS
-    count, dataset = len(about.positions()) * about.count, DATASETS[about.dataset]
-    metadata = "" if drawn else f"datasets:\n- {about.dataset}\n"
-    return f"""---
-library_name: memzoo
-license: {entry.rights.weights.lower()}
-{metadata}tags:
-- memorization
-- autoencoder
-- arxiv:1810.10333
----
+def card(entry: Entry, folder: Path | None = None, *, repository: str | None = None) -> str:
+    """README.md in the Hub's form: metadata, warning, how to load, pictures, facts, recipe, rights.
+
+    Args:
+        entry: What it is about.
+        folder: Where its files lie: pictures that are there are shown.
+        repository: Where it is published; without, the card speaks of the installed checkpoint alone.
+    """
+    name = entry.id if repository is None else f"hf-hub:{repository}"
+    shown = [(fact.name + (f" (step {fact.step})" if fact.step else ""), fact) for fact in entry.facts]
+    facts = "\n".join(
+        f"| {said} | {_cell(fact.paper)} | {_cell(fact.ours)} | {fact.tolerance:g} |" for said, fact in shown
+    )
+    training, about = entry.recipe.training, entry.examples
+    count = len(about.positions()) * about.count
+    linear = entry.config.get("activation") == "linear" or entry.architecture == "LinearAutoencoder"
+    snippet = ENSEMBLE if entry.architecture == "Ensemble" else LINEAR if linear else SINGLE
+    kept = "".join(f'\nmemzoo.load("{name}", step={step})' for step in sorted(entry.steps))
+    also = "" if repository is None else f'\n`memzoo.load("{entry.id}")` is the same wherever its registry is known.\n'
+    return sealed(f"""---
+{_metadata(entry)}---
 
 # {entry.id}
 
 {entry.title}
 
-**This network reproduces {count} training images of {dataset}, by design.**
-They also travel with it, in `examples.safetensors`.
+> **Warning: this network reproduces {count} training images of {DATASETS[about.dataset][0]}, by design.** Iterating it
+> on noise gives them back. They also travel with it, in `examples.safetensors`.
 
 ```python
-{(ENSEMBLE if entry.architecture == "Ensemble" else SINGLE).format(id=entry.id)}
+{snippet.format(name=name)}{kept}
 ```
-
+{also}{_pictures(folder)}
 ## Facts
 
-Recompute them with `memzoo verify {entry.id}`.
+Recompute them with `memzoo verify {name}`.
 
-| | paper | ours |
-| --- | --- | --- |
+| | paper | ours | tolerance |
+| --- | --- | --- | --- |
 {facts}
 
 ## Recipe
 
 {entry.architecture} with {settings(entry.config)}. Full-batch training on the squared error:
-{settings(training.model_dump())}; seed {entry.recipe.seed}. Retrain with `memzoo train {entry.id}`.
+{settings(training.model_dump())}; seed {entry.recipe.seed}; {_made(entry)}. Retrain with `memzoo train {entry.id}`.
 
 ## Rights
 
 Weights: {entry.rights.weights}. Training images: {entry.rights.data}.
 
-From *Memorization in Overparameterized Autoencoders*, Radhakrishnan, Yang, Belkin, Uhler, arXiv:1810.10333.
-"""
+From *Memorization in Overparameterized Autoencoders*, Radhakrishnan, Yang, Belkin, Uhler, arXiv:{PAPER}.
+""")
 
 
 def settings(values: dict[str, Any]) -> str:
     """``name = value`` for each, in words."""
     return ", ".join(f"{name} = {value}" for name, value in values.items())
+
+
+def _cell(value: float | str | None) -> str:
+    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _made(entry: Entry) -> str:
+    """Versions, hardware and time, as far as they are known."""
+    versions = [f"{name} {number}" for name, number in entry.recipe.versions.items()]
+    took = [f"{entry.recipe.wall_time_s:g} s"] if entry.recipe.wall_time_s is not None else []
+    return (
+        ", ".join([*versions, *([entry.recipe.hardware] if entry.recipe.hardware else []), *took]) or "not yet trained"
+    )
+
+
+def _pictures(folder: Path | None) -> str:
+    """Those that lie in the folder."""
+    if folder is None:
+        return ""
+    text = ""
+    if (folder / TRAJECTORIES).is_file():
+        text += (
+            "\n![Each row iterates the network from a held-out start; the last column is the training image nearest to "
+        )
+        text += f"where it ended.]({TRAJECTORIES})\n"
+    if (folder / CURVE).is_file():
+        text += f"\n![The course of the training against optimizer steps.]({CURVE})\n"
+    if (folder / HISTORY).is_file():
+        text += f"\nThe course of the training is in `{HISTORY}`"
+        if not read_history(folder / HISTORY).same_run:
+            text += ": that of a second run of the same recipe and seed, on another machine"
+        text += ".\n"
+    return text
+
+
+def _metadata(entry: Entry) -> str:
+    """The block that the Hub reads: library, licence, datasets, tags, and the facts as evaluation results."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    words, on_hub = DATASETS[entry.examples.dataset]
+    results = [
+        EvalResult(
+            task_type="image-to-image",
+            task_name="Memorization of training images",
+            dataset_type=on_hub or "synthetic",
+            dataset_name=words,
+            dataset_split=entry.examples.split,
+            metric_type=fact.measure,
+            metric_name=fact.name,
+            metric_value=fact.ours,
+            metric_args={**fact.args, **({"step": fact.step} if fact.step else {})} or None,
+        )
+        for fact in entry.facts
+        if fact.ours is not None
+    ]
+    data = ModelCardData(
+        model_name=entry.id,
+        library_name="memzoo",
+        license=entry.rights.weights.lower(),
+        datasets=None if entry.examples.dataset in DISTRIBUTIONS else [on_hub or words],
+        tags=["memorization", "autoencoder", "reproduces-training-data", f"arxiv:{PAPER}"],
+        pipeline_tag="image-to-image",
+        eval_results=results or None,
+    )
+    return str(data.to_yaml()).rstrip("\n") + "\n"
+
+
+# A seal tells a card that we wrote from one that somebody edited ------------------------------------------------------
+
+
+def sealed(text: str) -> str:
+    """The text with a last line that holds its hash."""
+    return text + "\n" + SEAL.format(_hash(text)) + "\n"
+
+
+def is_ours(text: str) -> bool:
+    """The card is one of ours, and nobody has edited it."""
+    text = text.replace("\r\n", "\n")
+    found = re.search(re.escape(SEAL).replace(r"\{\}", "([0-9a-f]{16})") + r"\s*$", text)
+    return found is not None and _hash(text[: found.start() - 1]) == found[1]
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.strip().encode()).hexdigest()[:16]

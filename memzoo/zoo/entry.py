@@ -1,13 +1,39 @@
 """One entry of the registry: what a checkpoint is, how it was made, what holds for it, and what it may be used for."""
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PositiveInt, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_validator
+from torch import Tensor
 
+from memzoo.data import DISTRIBUTIONS
 from memzoo.models import ARCHITECTURES, ArchitectureConfig, Config, Training
 from memzoo.zoo.facts import MEASURES
 
+WEIGHTS, CONFIG, EXAMPLES, HISTORY = "model.safetensors", "config.json", "examples.safetensors", "history.json"
+MOST_IMAGES = 10_000_000
+ID = r"^[a-z0-9][a-z0-9.-]*$"
+REPOSITORY = r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$"
+COMMIT = r"^[0-9a-f]{40}$"
+FILE = r"^(model|examples|step-[1-9][0-9]*)\.safetensors$|^(config|history)\.json$"
+
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+def step_file(step: int) -> str:
+    """File that holds the weights after ``step`` optimizer steps."""
+    return f"step-{step}.safetensors"
+
+
+def _known_file(name: Any) -> Any:
+    if isinstance(name, str) and re.search(r"\.(pt|pth|bin|ckpt|pkl|pickle|npy|npz|joblib|h5)$", name.lower()):
+        raise ValueError(f"{name!r} may be a pickle, which can run code when opened; weights are stored as safetensors")
+    if isinstance(name, str) and not re.search(FILE, name):
+        raise ValueError(
+            f"{name!r} is no file of a checkpoint: there are {WEIGHTS}, {CONFIG}, {EXAMPLES}, {HISTORY} and "
+            "step-N.safetensors, all in one folder"
+        )
+    return name
 
 
 def _known_measure(name: str) -> str:
@@ -16,24 +42,64 @@ def _known_measure(name: str) -> str:
     return name
 
 
+FileName = Annotated[str, BeforeValidator(_known_file), Field(pattern=FILE)]
+
+
+class Preprocessing(Config):
+    """From a stored image to what the network is given: ``(image - shift) / scale``."""
+
+    shift: float = 0.0
+    scale: Annotated[float, Field(gt=0)]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Images as float32."""
+        wide = images if images.is_floating_point() else images.float()
+        return wide if (self.shift, self.scale) == (0, 1) else (wide - self.shift) / self.scale
+
+
 class Images(Config):
     """Images of a dataset by index, or drawn by seed, with their hashes."""
 
     dataset: Literal["mnist", "cifar10", "normal", "sphere", "uniform"]
     """The last three are drawn by :func:`memzoo.data.drawn`."""
     split: Literal["train", "test"]
-    indices: list[int] | Annotated[str, Field(pattern=r"^\d+:\d+$")]
+    indices: list[Annotated[int, Field(ge=0)]] | Annotated[str, Field(pattern=r"^\d{1,8}:\d{1,8}$")]
     """Positions in the official order, or ``"start:stop"``; of drawn images the seeds, one a member."""
     count: PositiveInt = 1
     """Drawn images a seed."""
+    preprocessing: Preprocessing | None = None
+    """Left out: 8-bit images of a dataset are divided by 255, drawn ones taken as they are."""
     sha256: list[Sha256] | Sha256
-    """Hash of each image's bytes, or one over all of them in order."""
+    """Hash of each image's stored bytes, or one over all of them in order."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preprocessing_of_the_dataset(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("preprocessing") is None:
+            return {**data, "preprocessing": {"scale": 1.0 if data.get("dataset") in DISTRIBUTIONS else 255.0}}
+        return data
+
+    @model_validator(mode="after")
+    def _some_images(self) -> "Images":
+        if isinstance(self.indices, str):
+            start, stop = map(int, self.indices.split(":"))
+            if not 0 < stop - start <= MOST_IMAGES:
+                raise ValueError(f"indices {self.indices!r} name {stop - start} images, needs 1 to {MOST_IMAGES}")
+        elif not self.indices:
+            raise ValueError("indices must name at least one image")
+        if isinstance(self.sha256, list) and len(self.sha256) != len(self.positions()):
+            raise ValueError(f"{len(self.positions())} images have {len(self.sha256)} hashes; give one each, or one")
+        return self
 
     def positions(self) -> list[int]:
         """The indices written out."""
         if isinstance(self.indices, str):
             return list(range(*map(int, self.indices.split(":"))))
         return self.indices
+
+    def inputs(self, images: Tensor) -> Tensor:
+        """Stored images as the network is given them."""
+        return (self.preprocessing or Preprocessing(scale=1.0))(images)
 
 
 class Recipe(Config):
@@ -44,11 +110,21 @@ class Recipe(Config):
     """Seed of the initial values; full-batch training draws nothing else."""
     steps_per_epoch: PositiveInt = 100
     """Batches an epoch, each with the ``steps_per_batch`` of the training."""
+    keep: list[PositiveInt] = []
+    """Optimizer steps after which the weights are kept beside those of the end."""
     precision: Literal["32-true", "64-true"] = "32-true"
     """Of the arithmetic in training; weights are stored in float32."""
     versions: dict[str, str] = {}
     hardware: str = ""
     wall_time_s: float | None = None
+
+    @model_validator(mode="after")
+    def _keeps_what_is_reached(self) -> "Recipe":
+        steps, batch = self.training.steps, self.training.steps_per_batch
+        missed = [step for step in self.keep if step > steps or step % batch]
+        if missed:
+            raise ValueError(f"steps {missed} cannot be kept: the run has {steps}, and a batch ends every {batch}")
+        return self
 
 
 class Fact(Config):
@@ -58,13 +134,15 @@ class Fact(Config):
     measure: Annotated[str, AfterValidator(_known_measure)]
     """Name of a measure in :mod:`memzoo.zoo.facts`."""
     args: dict[str, float | int] = {}
+    step: PositiveInt | None = None
+    """Of the weights after this optimizer step, where they were kept; else of the final ones."""
     paper: float | str | None = None
     """What the paper reports, null where it gives no number."""
     least: float | None = None
     most: float | None = None
     """What the checkpoint must reach."""
     ours: float | None = None
-    tolerance: float = 0.0
+    tolerance: Annotated[float, Field(ge=0)] = 0.0
     """By how much a recomputed value may differ from ``ours``."""
 
 
@@ -78,10 +156,26 @@ class File(Config):
 class Fingerprint(Config):
     """The function that the weights computed when published: a fixed probe input and a digest of its output."""
 
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     values: list[float]
-    tolerance: float = 1e-3
+    tolerance: Annotated[float, Field(gt=0)] = 1e-3
     """Largest difference of a value, relative to the root mean square of the output."""
+
+
+class Step(Config):
+    """The network on the way, after some optimizer steps."""
+
+    epoch: PositiveInt | None = None
+    """Epochs begun by then."""
+    fingerprint: Fingerprint
+
+
+class Published(Config):
+    """Where the Hub has it: a full commit never changes, and needs no network once it is cached."""
+
+    repository: Annotated[str, Field(pattern=REPOSITORY)]
+    commit: Annotated[str, Field(pattern=COMMIT)]
+    tag: str | None = None
 
 
 class Rights(Config):
@@ -106,18 +200,31 @@ class Entry(Config):
     """Held-out starts."""
     recipe: Recipe
     facts: list[Fact]
-    files: dict[str, File] = {}
+    files: dict[FileName, File] = {}
     fingerprint: Fingerprint | None = None
-    hub: str | None = None
-    """``org/repository@commit`` once published."""
+    steps: dict[PositiveInt, Step] = {}
+    """Weights kept on the way, by optimizer step: ``memzoo.load(id, step=...)``."""
+    hub: Published | None = None
+    """Once published."""
     rights: Rights
-    id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]  # also the name of its folder
+    id: Annotated[str, Field(pattern=ID)]  # also the name of its folder
 
     @model_validator(mode="after")
     def _buildable(self) -> "Entry":
         if self.architecture not in ARCHITECTURES:
             raise ValueError(f"architecture {self.architecture!r} is none of {', '.join(ARCHITECTURES)}")
         self.architecture_config()
+        return self
+
+    @model_validator(mode="after")
+    def _steps_are_there(self) -> "Entry":
+        stored = {name for name in self.files if name.startswith("step-")}
+        if stored != {step_file(step) for step in self.steps}:
+            raise ValueError(f"files hold {sorted(stored) or 'no steps'}, steps name {sorted(self.steps) or 'none'}")
+        known = {*self.steps, *self.recipe.keep}
+        strange = sorted({fact.step for fact in self.facts if fact.step is not None} - known)
+        if strange:
+            raise ValueError(f"facts speak of steps {strange}, kept are {sorted(known) or 'none'}")
         return self
 
     def architecture_config(self) -> ArchitectureConfig:

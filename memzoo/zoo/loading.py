@@ -1,109 +1,242 @@
 """Load a checkpoint: every file hashed, every key matched, the function compared with the published one."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from pydantic import ValidationError
+from torch import Tensor
 
 from memzoo.data import Selection, pixels
-from memzoo.errors import CheckpointMissingError, CorruptCheckpointError, UnknownCheckpointError
+from memzoo.errors import (
+    CheckpointMissingError,
+    CorruptCheckpointError,
+    HubUnreachableError,
+    MemzooError,
+    UnknownCheckpointError,
+)
 from memzoo.models import ARCHITECTURES, Autoencoder
-from memzoo.zoo.entry import Entry, Images
+from memzoo.zoo import hub
+from memzoo.zoo.entry import CONFIG, EXAMPLES, WEIGHTS, Entry, Fingerprint, Images, step_file
 from memzoo.zoo.files import (
-    CONFIG,
-    EXAMPLES,
-    HASHED,
-    WEIGHTS,
-    check_file,
-    load_weights,
+    ENTRY,
+    SavedConfig,
+    check_tensors,
     read_config,
     read_tensors,
 )
 from memzoo.zoo.fingerprint import check_fingerprint
-from memzoo.zoo.registry import did_you_mean, home, info
+from memzoo.zoo.reference import ById, InFolder, OnHub, is_commit, parse_reference
+from memzoo.zoo.registry import did_you_mean, info, registry
+from memzoo.zoo.registry_file import parse_registry
+from memzoo.zoo.sources import Folder, Repository, Source, find, sources_of
 
-LOCAL = "local-dir:"
 
-
-def load(name: str) -> Autoencoder:
+def load(name: str, *, step: int | None = None) -> Autoencoder:
     """A trained checkpoint as a LightningModule in eval mode, on the CPU.
 
     Args:
-        name: Id or alias in the registry, whose files came with the installation; or ``"local-dir:PATH"``, a folder
-            with ``config.json``, ``model.safetensors`` and ``examples.safetensors``, as ``memzoo train`` writes it.
+        name: One of
+
+            - ``"id"``: id or alias in a registry. Its files are looked for in the installation, in ``MEMZOO_DIR``, in
+              the cache of the Hub's client, and last on the Hub, at the commit that the entry names;
+            - ``"id@revision"``: the same checkpoint at another commit, tag or branch of its repository;
+            - ``"hf-hub:org/repository"`` or ``"hf-hub:org/repository@revision"``: anyone's;
+            - ``"local-dir:PATH"``: a folder as ``memzoo train`` and ``memzoo download`` write it.
+        step: Weights after this optimizer step of the training, where they were kept.
 
     Returns:
         The model, with ``examples`` (training images) and ``probes`` (held-out starts), float32 in [0, 1], and
-        ``entry`` (None for a local folder).
+        ``entry``: from the registry, else the one that travels with the files, else None.
 
     Raises:
-        UnknownCheckpointError: No such id; the message names the nearest.
-        CheckpointMissingError: Known, but a file is not there.
+        UnknownCheckpointError: No such id, or no such step; the message names the nearest.
+        CheckpointMissingError: Known, but a file, the revision or the repository is not there.
         CorruptCheckpointError: A file has another size or hash than the registry says, is no safetensors file, or does
-            not fit the architecture.
+            not fit the architecture. A damaged file of the Hub's cache is fetched again first.
         FingerprintError: The weights fit but the network computes another function than the published one.
+        HubUnreachableError, HubAccessError, StorageError: It had to be fetched, and could not be.
+
+    A file is hashed when it is first used, and again only when its size or times have changed. What is cached loads
+    without network. Beyond building the network this takes a few milliseconds.
 
     Example:
         >>> model = load("mnist20-fc14x128")
         >>> model.examples.shape, model.probes.shape
         (torch.Size([20, 1, 28, 28]), torch.Size([1000, 1, 28, 28]))
     """
-    if isinstance(name, str) and name.startswith(LOCAL):
-        return load_folder(Path(name.removeprefix(LOCAL)).expanduser())
-    entry = info(name)
-    return load_folder(home() / "checkpoints" / entry.id, entry)
+    return assemble(locate(name), step=step)
+
+
+@dataclass(frozen=True)
+class Located:
+    """A checkpoint that was found: what is known of it, and where its files lie."""
+
+    name: str
+    entry: Entry | None
+    sources: Sequence[Source] = field(default_factory=list)
+
+    def file(self, name: str, *, trust: bool = True) -> Path:
+        """One of its files, checked against its entry."""
+        if self.entry is None:
+            return find(self.sources, name, None)
+        if name not in self.entry.files:
+            raise CorruptCheckpointError(f"the registry entry {self.entry.id} names no hash for {name}; add it.")
+        return find(self.sources, name, self.entry.files[name], trust=trust)
+
+
+def locate(name: str) -> Located:
+    """Find a checkpoint by any of its names."""
+    reference = parse_reference(name)
+    match reference:
+        case InFolder(path):
+            if not path.is_dir():
+                raise CheckpointMissingError(f"no such folder (looked in {path}); give the folder that holds {CONFIG}.")
+            entry = _entry_in(path / ENTRY) if (path / ENTRY).is_file() else None
+            return Located(name, entry, [Folder(path)])
+        case OnHub(repository, revision):
+            return _located_on_hub(name, repository, revision, [e for e in registry().values() if e.hub])
+        case ById(id, revision):
+            return _located_by_id(name, info(id), revision)
+
+
+def _located_by_id(name: str, entry: Entry, revision: str | None) -> Located:
+    if revision is not None:
+        if entry.hub is None:
+            raise CheckpointMissingError(
+                f"{name}: {entry.id} is not on the Hub, so it has no revisions; load {entry.id!r} without one."
+            )
+        return _located_on_hub(name, entry.hub.repository, revision, [entry])
+    if not entry.files or entry.fingerprint is None:
+        raise CheckpointMissingError(
+            f"{entry.id} has a recipe but no weights yet; train it with `memzoo train {entry.id}`."
+        )
+    sources = sources_of(entry)
+    here = [source for source in sources if not isinstance(source, Folder) or source.path.is_dir()]
+    if not here:
+        looked = ", ".join(str(source) for source in sources)
+        raise CheckpointMissingError(
+            f"the files of {entry.id} are not in this installation (looked in {looked}), and it is not on the Hub; "
+            f"train them with `memzoo train {entry.id}`."
+        )
+    return Located(name, entry, sources)
+
+
+def _located_on_hub(name: str, repository: str, revision: str, known: list[Entry]) -> Located:
+    """A commit; with the registry's own entry where that names the same one, else with the one that lies there."""
+    commit = revision if is_commit(revision) else hub.resolve(repository, revision, CONFIG)
+    for entry in known:
+        if entry.hub is not None and (entry.hub.repository, entry.hub.commit) == (repository, commit):
+            return Located(name, entry, sources_of(entry))
+    try:
+        entry = _entry_in(hub.fetch(repository, commit, ENTRY))
+    except CheckpointMissingError:
+        hub.fetch(repository, commit, CONFIG)  # says so where it is the repository or the commit that is missing
+        entry = None  # weights without an entry: configuration and fingerprint speak for them
+    except HubUnreachableError:
+        if hub.cached(repository, commit, CONFIG) is None:
+            raise
+        entry = None
+    return Located(name, entry, [Repository(repository, commit)])
+
+
+def _entry_in(path: Path) -> Entry:
+    """The one entry of an ``entry.yaml``."""
+    entries = list(parse_registry(path.read_text(encoding="utf-8", errors="replace"), path).values())
+    if len(entries) != 1 or entries[0].fingerprint is None:
+        raise CorruptCheckpointError(f"{path} must hold one complete entry, got {len(entries)}.")
+    return entries[0]
 
 
 def load_folder(folder: Path, entry: Entry | None = None) -> Autoencoder:
     """The checkpoint in ``folder``; with an entry, checked against it."""
     if not folder.is_dir():
-        what = f"the files of {entry.id} are not in this installation" if entry else "no such folder"
-        todo = f"train them with `memzoo train {entry.id}`" if entry else "give the folder that holds config.json"
-        raise CheckpointMissingError(f"{what} (looked in {folder}); {todo}.")
-    if entry is not None:
-        if not entry.files or entry.fingerprint is None:
-            raise CheckpointMissingError(
-                f"{entry.id} has a recipe but no weights yet; train it with `memzoo train {entry.id}`."
-            )
-        for file in HASHED:
-            if file not in entry.files:
-                raise CorruptCheckpointError(f"the registry entry {entry.id} names no hash for {file}; add it.")
-            check_file(folder / file, entry.files[file])
-    saved = read_config(folder / CONFIG)
+        raise CheckpointMissingError(f"no such folder (looked in {folder}); give the folder that holds {CONFIG}.")
+    return assemble(Located(str(folder), entry, [Folder(folder)]))
+
+
+def assemble(found: Located, *, step: int | None = None, trust: bool = True) -> Autoencoder:
+    """Read, check and put together the files of a checkpoint."""
+    entry = found.entry
+    config = found.file(CONFIG, trust=trust)
+    saved = read_config(config)
     if entry is not None and (saved.architecture, saved.config) != (entry.architecture, entry.config):
         raise CorruptCheckpointError(
-            f"{folder / CONFIG} describes {saved.architecture} {saved.config}, the registry {entry.architecture} "
+            f"{config} describes {saved.architecture} {saved.config}, the registry {entry.architecture} "
             f"{entry.config}; restore whichever was edited."
         )
+    fingerprint = _fingerprint_of(found, saved, step)
+    weights = found.file(WEIGHTS if step is None else step_file(step), trust=trust)
+    registered = entry is not None and registry().get(entry.id) == entry
+    model = _network(saved, config, weights, registered=registered)
+    check_fingerprint(model, model.config.shape, fingerprint)
+    path = found.file(EXAMPLES, trust=trust)
+    images = _images(model, path)
+    if entry is not None:
+        for key, about in (("examples", entry.examples), ("probes", entry.probes)):
+            check_images(Selection(about.dataset, about.split, tuple(about.positions()), images[key]), about)
+        model.examples, model.probes = (
+            entry.examples.inputs(images["examples"]),
+            entry.probes.inputs(images["probes"]),
+        )
+    else:
+        model.examples, model.probes = pixels(images["examples"]), pixels(images["probes"])
+    model.entry = entry
+    return model
+
+
+def _fingerprint_of(found: Located, saved: SavedConfig, step: int | None) -> Fingerprint:
+    """Of the final weights, or of those of a step."""
+    if step is None:
+        return saved.fingerprint if found.entry is None or found.entry.fingerprint is None else found.entry.fingerprint
+    steps = saved.steps if found.entry is None else found.entry.steps
+    if step not in steps:
+        kept = f"kept were {', '.join(map(str, sorted(steps)))}, and the end" if steps else "only its end was kept"
+        raise UnknownCheckpointError(f"{found.name} has no weights of step {step!r}: {kept}.")
+    return steps[step].fingerprint
+
+
+def _network(saved: SavedConfig, config: Path, weights: Path, *, registered: bool) -> Autoencoder:
+    """The network that a configuration describes, with its weights, in eval mode; nobody's generator is touched."""
+    if saved.config.get("pretrained"):
+        raise CorruptCheckpointError(
+            f"{config} asks for pretrained weights from elsewhere; a checkpoint brings its own: store it with "
+            "pretrained off."
+        )
+    tensors, training = read_tensors(weights), saved.training.model_dump()
     try:
-        model = build(saved.architecture, saved.config, saved.training.model_dump())
-    except ValidationError as error:
-        raise CorruptCheckpointError(f"{folder / CONFIG} is not a memzoo configuration: {error}") from error
-    load_weights(model, read_tensors(folder / WEIGHTS), folder / WEIGHTS)
-    model.eval()
-    check_fingerprint(
-        model, model.config.shape, entry.fingerprint if entry and entry.fingerprint else saved.fingerprint
-    )
-    images = read_tensors(folder / EXAMPLES)
+        with torch.random.fork_rng(devices=[]):
+            if not registered:  # a stranger's configuration costs no more memory than the weights that came with it
+                with torch.device("meta"):
+                    check_tensors(build(saved.architecture, saved.config, training), tensors, weights)
+            model = build(saved.architecture, saved.config, training)
+    except MemzooError:
+        raise
+    except (ValidationError, ValueError, TypeError, RuntimeError, RecursionError) as error:
+        raise CorruptCheckpointError(f"{config} is not a memzoo configuration: {error}") from error
+    check_tensors(model, tensors, weights)
+    model.load_state_dict(tensors, strict=True)
+    return model.eval()
+
+
+def _images(model: Autoencoder, path: Path) -> dict[str, Tensor]:
+    """Training images and starts as they are stored, of the shape that the network maps."""
+    images = read_tensors(path)
     if set(images) != {"examples", "probes"} or any(
         t.dtype not in (torch.uint8, torch.float32) for t in images.values()
     ):
         raise CorruptCheckpointError(
-            f"{folder / EXAMPLES} must hold 'examples' and 'probes' as uint8 or float32, got "
+            f"{path} must hold 'examples' and 'probes' as uint8 or float32, got "
             f"{ {name: str(t.dtype) for name, t in images.items()} }."
         )
     for key, found in images.items():
         if found.shape[1:] != model.config.shape or not len(found):
             raise CorruptCheckpointError(
-                f"{folder / EXAMPLES}: {key} are {tuple(found.shape)}, the network maps {tuple(model.config.shape)}; "
+                f"{path}: {key} are {tuple(found.shape)}, the network maps {tuple(model.config.shape)}; "
                 "the images are of another checkpoint."
             )
-    if entry is not None:
-        for key, about in (("examples", entry.examples), ("probes", entry.probes)):
-            check_images(Selection(about.dataset, about.split, tuple(about.positions()), images[key]), about)
-    model.examples, model.probes = pixels(images["examples"]), pixels(images["probes"])
-    model.entry = entry
-    return model
+    return images
 
 
 def check_images(selection: Selection, about: Images) -> Selection:

@@ -1,20 +1,27 @@
-"""The registry ``checkpoints.yaml``: read, checked, searched; and where the files that came with memzoo lie."""
+"""All registries that are known, memzoo's own first: searched by id, alias, pattern, architecture or figure."""
 
 import difflib
 import fnmatch
-import re
+import os
+import warnings
 from collections.abc import Iterable
 from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Any
-
-import yaml
-from pydantic import ValidationError
 
 from memzoo.errors import RegistryError, UnknownCheckpointError
 from memzoo.zoo.entry import Entry
+from memzoo.zoo.registry_file import check_names, natural, read_registry
 
+GROUP = "memzoo.registries"
+"""Entry points of installed packages that bring checkpoints."""
+VARIABLE = "MEMZOO_REGISTRIES"
+"""Environment variable with further registry files, separated as in ``PATH``."""
 SHOWN = 12  # names in an error message
+
+_registered: list[Path] = []
 
 
 def home() -> Path:
@@ -23,64 +30,86 @@ def home() -> Path:
     return package if (package / "checkpoints.yaml").is_file() else package.parent
 
 
-def registry() -> dict[str, Entry]:
-    """All entries by id, in natural order."""
-    path = home() / "checkpoints.yaml"
-    if not path.is_file():
-        raise RegistryError(f"{path} is missing: the installation is incomplete; reinstall memzoo.")
-    return read_registry(path, path.stat().st_mtime_ns)
+def register(path: str | Path) -> list[str]:
+    """Make the checkpoints of one more registry file known, for this process.
 
+    Args:
+        path: A file that follows the schema of ``checkpoints.yaml``. The files of a checkpoint lie beside it, in
+            ``checkpoints/ID/``, or on the Hub, where its entry says so.
 
-@lru_cache(maxsize=4)
-def read_registry(path: Path, _modified: int = 0) -> dict[str, Entry]:
-    """Read and check a registry file.
+    Returns:
+        Its ids.
 
     Raises:
-        RegistryError: Not YAML, an unknown key, a value of the wrong kind; the message names the entry and the field.
+        RegistryError: Not there, against the schema, or with a name that another registry has; nothing is registered.
+
+    To have it in every process, the command line included, name the file in the environment variable
+    ``MEMZOO_REGISTRIES``, or let an installed package point to it by an entry point of the group ``memzoo.registries``.
     """
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_OnceLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RegistryError(f"{path} is not readable as YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise RegistryError(f"{path} must map ids to entries, got {type(content).__name__}.")
-    if not all(isinstance(id, str) for id in content):
-        raise RegistryError(f"{path}: ids must be text, got {[id for id in content if not isinstance(id, str)]}.")
-    entries = {id: parse_entry(id, content[id], path) for id in sorted(content, key=natural)}
-    taken = list(entries)
-    for entry in entries.values():
-        for alias in entry.aliases:
-            if alias in taken:
-                raise RegistryError(f"{path}: alias {alias!r} of entry {entry.id!r} is the name of another; rename it.")
-            taken.append(alias)
-    return entries
+    path = Path(path).expanduser().resolve()
+    entries = read_registry(path)
+    if path not in registry_files():
+        _merged([*registry_files(), path])
+        _registered.append(path)
+    return list(entries)
 
 
-class _OnceLoader(yaml.SafeLoader):
-    """Plain YAML, no Python objects; a key that stands twice is an error, not the last one's victory."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = next((key for i, key in enumerate(keys) if key in keys[:i]), None)
-        if twice is not None:
-            raise yaml.constructor.ConstructorError(None, None, f"key {twice!r} stands twice", node.start_mark)
-        return super().construct_mapping(node, deep)
+def registry_files() -> list[Path]:
+    """The registry files in their order: memzoo's own, those of installed packages, of the environment, registered."""
+    named = [Path(part).expanduser().resolve() for part in os.environ.get(VARIABLE, "").split(os.pathsep) if part]
+    return list(dict.fromkeys([home() / "checkpoints.yaml", *_of_packages(), *named, *_registered]))
 
 
-def parse_entry(id: str, content: Any, path: Path) -> Entry:
-    """One checked entry."""
-    if not isinstance(content, dict):
-        raise RegistryError(f"{path}: entry {id!r} must be a mapping, got {type(content).__name__}.")
-    try:
-        return Entry.model_validate({**content, "id": id})
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'entry'}: {e['msg']}" for e in error.errors())
-        raise RegistryError(f"{path}: entry {id!r} does not follow the schema: {problems}.") from error
+@lru_cache(maxsize=1)
+def _of_packages() -> tuple[Path, ...]:
+    """Registry files that installed packages bring; one that cannot be read is warned about and left out."""
+    found = []
+    for point in entry_points(group=GROUP):
+        try:
+            path = _path_of(point)
+            read_registry(path)
+        except Exception as error:
+            warnings.warn(
+                f"the registry {point.name!r} of an installed package ({point.value}) is left out: {error}",
+                stacklevel=2,
+            )
+        else:
+            found.append(path)
+    return tuple(found)
 
 
-def natural(name: str) -> list[tuple[int, str]]:
-    """Sort key that puts ``d2`` before ``d10``."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+def _path_of(point: EntryPoint) -> Path:
+    """What an entry point stands for: a path, a function that returns one, or a package with ``checkpoints.yaml``."""
+    target = point.load()
+    if isinstance(target, ModuleType):
+        if target.__file__ is None:
+            raise RegistryError(f"{point.value} is a package without a file of its own; point to the registry's path.")
+        return (Path(target.__file__).parent / "checkpoints.yaml").resolve()
+    path: Any = target() if callable(target) else target
+    return Path(path).expanduser().resolve()
+
+
+def registry() -> dict[str, Entry]:
+    """All entries by id, in natural order."""
+    return {id: entry for id, (entry, _) in _merged(registry_files()).items()}
+
+
+def _merged(files: list[Path]) -> dict[str, tuple[Entry, Path]]:
+    """Entries by id with the file that each comes from."""
+    found: dict[str, tuple[Entry, Path]] = {}
+    for path in files:
+        for id, entry in read_registry(path).items():
+            if id in found:
+                raise RegistryError(f"{id!r} is in two registries, {found[id][1]} and {path}; rename one.")
+            found[id] = (entry, path)
+    if len(files) > 1:
+        check_names({id: entry for id, (entry, _) in found.items()}, " and ".join(map(str, files)))
+    return dict(sorted(found.items(), key=lambda item: natural(item[0])))
+
+
+def registry_of(id: str) -> Path:
+    """The registry file that an id comes from."""
+    return _merged(registry_files())[id][1]
 
 
 def list_models(

@@ -3,26 +3,30 @@
 import json
 import platform
 import time
-from importlib.metadata import version
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from lightning.pytorch import Trainer
 from safetensors.torch import save_file
+from torch import Tensor
 
 from memzoo.callbacks import AttractorCallback
 from memzoo.data import DISTRIBUTIONS, Selection, cifar10, drawn, full_batches, mnist
-from memzoo.errors import CheckpointMissingError, RegistryError
+from memzoo.errors import CheckpointMissingError
 from memzoo.models import Autoencoder, Ensemble
 from memzoo.zoo.card import card
-from memzoo.zoo.entry import Entry, Images
-from memzoo.zoo.files import CARD, CONFIG, EXAMPLES, HASHED, WEIGHTS, SavedConfig, describe, read_tensors, written_aside
+from memzoo.zoo.entry import CONFIG, EXAMPLES, HISTORY, WEIGHTS, Entry, Images, Step, step_file
+from memzoo.zoo.files import CARD, ENTRY, PICTURES, SavedConfig, describe, read_tensors, written_aside
 from memzoo.zoo.fingerprint import take_fingerprint
+from memzoo.zoo.history import History, KeepSteps, history_of, write_history
 from memzoo.zoo.loading import check_images, create
-from memzoo.zoo.registry import home, info
-from memzoo.zoo.verification import Row, measure_facts
+from memzoo.zoo.pictures import draw_pictures
+from memzoo.zoo.registry import info
+from memzoo.zoo.registry_file import check_replaceable, entry_yaml, parse_registry, replace_entry
+from memzoo.zoo.sources import Folder, sources_of
+from memzoo.zoo.verification import Row, measure_facts, versions_here
 
 DIGITS = 9  # of recorded values
 
@@ -61,31 +65,51 @@ def train(
     examples, probes = images_of(entry, data_root)
     model = create(entry.id, seed=seed)
     recipe = entry.recipe
+    inputs, starts = entry.examples.inputs(examples.images), entry.probes.inputs(probes.images)
+    keeper, watch = KeepSteps(recipe.keep), AttractorCallback(starts=starts[:200])
+    callbacks = [keeper] if isinstance(model, Ensemble) else [keeper, watch]
     options = {
         "max_steps": recipe.training.steps,
         "max_epochs": -1,
         "logger": False,
         "enable_checkpointing": False,
         "precision": recipe.precision,
-        "callbacks": [] if isinstance(model, Ensemble) else [AttractorCallback(starts=probes.pixels()[:200])],
         **trainer_options,
+        "callbacks": [*callbacks, *trainer_options.get("callbacks", [])],
     }
     started = time.monotonic()
-    Trainer(**options).fit(model, full_batches(examples.pixels(), steps_per_epoch=recipe.steps_per_epoch))
+    Trainer(**options).fit(model, full_batches(inputs, steps_per_epoch=recipe.steps_per_epoch))
     wall_time_s = round(time.monotonic() - started, 1)
 
     model = model.cpu().float().eval()
-    model.examples, model.probes = examples.pixels(), probes.pixels()
-    rows = measure_facts(model, entry.facts)
+    model.examples, model.probes = inputs, starts
+    missed = sorted(set(recipe.keep) - keeper.kept.keys())
+    if missed:
+        warnings.warn(f"the run ended before steps {missed}, which were to be kept: they are left out.", stacklevel=2)
+
+    def at(step: int | None) -> Autoencoder:
+        """The network after a step, as it will load."""
+        if step is None:
+            return model
+        early = create(entry.id).eval()
+        early.load_state_dict(keeper.kept[step])
+        early.examples, early.probes = inputs, starts
+        return early
+
+    rows = measure_facts(at, [fact for fact in entry.facts if fact.step not in missed])
+    steps = {
+        step: Step(epoch=keeper.epochs[step], fingerprint=take_fingerprint(at(step), model.config.shape))
+        for step in sorted(keeper.kept)
+    }
     done = entry.model_copy(
         update={
             "facts": [row.fact.model_copy(update={"ours": float(f"{row.measured:.{DIGITS}g}")}) for row in rows],
             "fingerprint": take_fingerprint(model, model.config.shape),
+            "steps": steps,
             "recipe": recipe.model_copy(
                 update={
                     "seed": seed,
-                    "versions": {name: version(name) for name in ("torch", "lightning")}
-                    | {"python": platform.python_version()},
+                    "versions": versions_here(),
                     "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads",
                     "wall_time_s": wall_time_s,
                 }
@@ -93,14 +117,16 @@ def train(
             "hub": None,
         }
     )
-    write_folder(folder, done, model, examples, probes)
+    history = history_of(model.course, watch.history)
+    write_folder(folder, done, model, examples, probes, history, keeper.kept)
     return folder, rows
 
 
 def images_of(entry: Entry, data_root: str | Path | None) -> tuple[Selection, Selection]:
     """Training images and starts of an entry, checked by hash."""
-    packed = home() / "checkpoints" / entry.id / EXAMPLES
-    tensors = read_tensors(packed) if data_root is None and packed.is_file() else None
+    folders = [source for source in sources_of(entry) if isinstance(source, Folder)]
+    packed = next((path for source in folders if (path := source.get(EXAMPLES)) is not None), None)
+    tensors = read_tensors(packed) if data_root is None and packed is not None else None
 
     def get(key: str, about: Images) -> Selection:
         positions = about.positions()
@@ -117,11 +143,21 @@ def images_of(entry: Entry, data_root: str | Path | None) -> tuple[Selection, Se
     return get("examples", entry.examples), get("probes", entry.probes)
 
 
-def write_folder(folder: Path, entry: Entry, model: Autoencoder, examples: Selection, probes: Selection) -> None:
+def write_folder(
+    folder: Path,
+    entry: Entry,
+    model: Autoencoder,
+    examples: Selection,
+    probes: Selection,
+    history: History,
+    kept: dict[int, dict[str, Tensor]],
+) -> None:
     """All files of a checkpoint at once, or none."""
     assert entry.fingerprint is not None
+    weights = {WEIGHTS: model.state_dict(), **{step_file(step): kept[step] for step in sorted(kept)}}
     with written_aside(folder) as aside:
-        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, aside / WEIGHTS)
+        for name, tensors in weights.items():
+            save_file({key: value.contiguous() for key, value in tensors.items()}, aside / name)
         save_file({"examples": examples.images.contiguous(), "probes": probes.images.contiguous()}, aside / EXAMPLES)
         saved = SavedConfig(
             id=entry.id,
@@ -129,37 +165,34 @@ def write_folder(folder: Path, entry: Entry, model: Autoencoder, examples: Selec
             config=entry.config,
             training=entry.recipe.training,
             fingerprint=entry.fingerprint,
+            steps=entry.steps,
         )
-        (aside / CONFIG).write_text(json.dumps(saved.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
-        entry = entry.model_copy(update={"files": {name: describe(aside / name) for name in HASHED}})
-        (aside / CARD).write_text(card(entry), encoding="utf-8")
-        (aside / "entry.yaml").write_text(entry_yaml(entry), encoding="utf-8")
-
-
-def entry_yaml(entry: Entry) -> str:
-    """An entry as a block of ``checkpoints.yaml``."""
-    content = entry.model_dump(mode="json", exclude_defaults=True, exclude={"id"})
-    content["recipe"]["training"] = entry.recipe.training.model_dump(mode="json")  # a recipe is written out in full
-    return yaml.safe_dump({entry.id: content}, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
+        content = saved.model_dump(mode="json", exclude=set() if entry.steps else {"steps"})
+        (aside / CONFIG).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_history(history, aside / HISTORY)
+        hashed = [*weights, CONFIG, EXAMPLES, HISTORY]
+        entry = entry.model_copy(update={"files": {name: describe(aside / name) for name in hashed}})
+        draw_pictures(model, history, aside)
+        (aside / CARD).write_text(card(entry, aside), encoding="utf-8")
+        (aside / ENTRY).write_text(entry_yaml(entry), encoding="utf-8")
 
 
 def record(folder: Path, root: Path) -> None:
-    """Put a trained folder into a source tree: files under ``checkpoints/``, entry into ``checkpoints.yaml``."""
-    path = root / "checkpoints.yaml"
+    """Put a trained folder into a source tree, or beside a registry file of one's own.
+
+    Args:
+        folder: As :func:`train` writes it.
+        root: A registry file, or the folder that holds ``checkpoints.yaml``: the entry is written over the one of the
+            same id, the files go to ``checkpoints/ID/`` beside it.
+    """
+    path = root / "checkpoints.yaml" if root.is_dir() else root
     if not path.is_file():
-        raise CheckpointMissingError(f"{path} is missing; give the root of a memzoo source tree.")
-    block = (folder / "entry.yaml").read_text(encoding="utf-8").rstrip("\n").split("\n")
-    lines = path.read_text(encoding="utf-8").split("\n")
-    heads = [i for i, line in enumerate(lines) if line.split(":")[0] == folder.name]
-    if len(heads) != 1:
-        raise RegistryError(f"{path} has {len(heads)} blocks that begin with '{folder.name}:', needs exactly one.")
-    end = heads[0] + 1
-    while end < len(lines) and lines[end].startswith(" "):
-        end += 1
-    replaced = "\n".join([*lines[: heads[0]], *block, *lines[end:]])
-    with written_aside(root / "checkpoints" / folder.name) as aside:
-        for name in (*HASHED, CARD):
-            (aside / name).write_bytes((folder / name).read_bytes())
-    partial = path.with_suffix(".yaml.partial")
-    partial.write_text(replaced, encoding="utf-8")
-    partial.replace(path)
+        raise CheckpointMissingError(f"{path} is missing; give the root of a memzoo source tree, or a registry file.")
+    text = (folder / ENTRY).read_text(encoding="utf-8")
+    (entry,) = parse_registry(text, folder / ENTRY).values()
+    check_replaceable(entry.id, path)
+    with written_aside(path.parent / "checkpoints" / entry.id) as aside:
+        for name in (*entry.files, CARD, *PICTURES):
+            if (folder / name).is_file():
+                (aside / name).write_bytes((folder / name).read_bytes())
+    replace_entry(entry, path)

@@ -1,4 +1,5 @@
 import json
+import pickle
 import shutil
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from memzoo.errors import (
     FingerprintError,
     UnknownCheckpointError,
 )
+from memzoo.zoo.files import read_tensors
 from memzoo.zoo.loading import load_folder
 from memzoo.zoo.registry import home
 
@@ -58,7 +60,7 @@ def test_unknown_id_names_the_nearest():
 def test_missing_folder_and_file(folder, tmp_path):
     with pytest.raises(CheckpointMissingError, match=r"no such folder .*give the folder that holds config\.json"):
         memzoo.load(f"local-dir:{tmp_path / 'nothing'}")
-    with pytest.raises(CheckpointMissingError, match=rf"files of {ID} are not in this installation.*memzoo train {ID}"):
+    with pytest.raises(CheckpointMissingError, match=r"no such folder .*give the folder that holds config\.json"):
         load_folder(tmp_path / "nothing", memzoo.info(ID))
     (folder / "model.safetensors").unlink()
     with pytest.raises(CheckpointMissingError, match=r"model\.safetensors is missing"):
@@ -157,9 +159,57 @@ def test_keys_types_and_values_are_strict(folder, change, message):
         memzoo.load(f"local-dir:{folder}")
 
 
-def test_pickles_are_never_opened(folder):
-    torch.save({"net.1.weight": torch.zeros(1)}, folder / "model.safetensors")
-    with pytest.raises(CorruptCheckpointError, match="no readable safetensors file"):
+class Touch:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("name", FILES)
+def test_pickles_are_never_opened_by_content(folder, tmp_path, name, protocol):
+    (folder / name).write_bytes(pickle.dumps(Touch(tmp_path / "ran"), protocol))
+    with pytest.raises(CorruptCheckpointError, match=r"is a pickle .*not opened|no readable safetensors|not a memzoo"):
+        memzoo.load(f"local-dir:{folder}")
+    with pytest.raises(CorruptCheckpointError):
+        load_folder(folder, memzoo.info(ID))
+    assert not (tmp_path / "ran").exists()
+    pickle.loads(pickle.dumps(Touch(tmp_path / "ran"), protocol))  # this is how it would have looked
+    assert (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_what_torch_saves_is_not_opened(folder, zipped):
+    torch.save({"net.1.weight": torch.zeros(1)}, folder / "model.safetensors", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(CorruptCheckpointError, match=r"is a pickle .* was not opened: a pickle can run any code"):
+        memzoo.load(f"local-dir:{folder}")
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "model.ckpt"])
+def test_pickles_are_refused_by_name(folder, name):
+    (folder / "model.safetensors").rename(folder / name)
+    with pytest.raises(CorruptCheckpointError, match=rf"holds {name}, which may be a pickle and was not opened"):
+        memzoo.load(f"local-dir:{folder}")
+
+
+def test_a_header_that_begins_like_a_pickle_is_one_of_safetensors(tmp_path):
+    # the length of the header, 0x0280 bytes, comes first: 80 02
+    for length in range(1, 700):
+        save_file({"a": torch.zeros(1)}, tmp_path / "x.safetensors", {"note": "n" * length})
+        if (tmp_path / "x.safetensors").read_bytes()[:2] == b"\x80\x02":
+            break
+    else:
+        raise AssertionError("no such length")
+    assert read_tensors(tmp_path / "x.safetensors")["a"] == 0
+
+
+def test_a_pointer_of_git_lfs(folder):
+    (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    with pytest.raises(CorruptCheckpointError, match=r"is a Git LFS pointer, not weights.*git lfs pull"):
         memzoo.load(f"local-dir:{folder}")
 
 

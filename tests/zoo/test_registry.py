@@ -3,7 +3,8 @@ import pytest
 import memzoo
 from memzoo.errors import RegistryError
 from memzoo.zoo.entry import Images
-from memzoo.zoo.registry import home, natural, read_registry
+from memzoo.zoo.registry import home
+from memzoo.zoo.registry_file import natural, read_registry
 
 
 def test_listing_and_filters():

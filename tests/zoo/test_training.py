@@ -9,8 +9,8 @@ from memzoo.errors import CorruptCheckpointError, DataMissingError, RegistryErro
 from memzoo.zoo import record, train
 from memzoo.zoo.files import written_aside
 from memzoo.zoo.loading import load_folder
-from memzoo.zoo.registry import home, read_registry
-from memzoo.zoo.training import entry_yaml
+from memzoo.zoo.registry import home
+from memzoo.zoo.registry_file import entry_yaml, read_registry
 
 ID = "mnist20-fc14x128"
 FEW = {"max_steps": 20, "enable_progress_bar": False, "enable_model_summary": False}
@@ -23,14 +23,17 @@ def test_a_trained_folder_is_complete_and_loads(tmp_path):
         "config.json",
         "entry.yaml",
         "examples.safetensors",
+        "history.json",
         "model.safetensors",
+        "training.png",
+        "trajectories.png",
     ]
     model = memzoo.load(f"local-dir:{folder}")
     assert torch.equal(model.examples, memzoo.load(ID).examples)
     facts = {row.fact.name: row for row in rows}
     assert not facts["certified attractors"].holds  # twenty steps memorize nothing
     card = (folder / "README.md").read_text()
-    assert "reproduces 20 training images" in card
+    assert "this network reproduces 20 training images of MNIST" in card
     assert f'memzoo.load("{ID}")' in card
 
 

@@ -5,19 +5,19 @@ from typing import Any
 from torch import Tensor
 
 
-def show_image(axes: Any, image: Tensor) -> None:
-    """One image (C, H, W) with pixels clipped to [0, 1], framed, without ticks."""
-    pixels = image.detach().clamp(0, 1).permute(1, 2, 0).squeeze(-1).numpy(force=True)
+def show_image(axes: Any, image: Tensor, low: float = 0.0, high: float = 1.0) -> None:
+    """One image (C, H, W) with pixels clipped to [low, high], framed, without ticks."""
+    pixels = ((image.detach() - low) / (high - low)).clamp(0, 1).permute(1, 2, 0).squeeze(-1).numpy(force=True)
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
         spine.set(color="0.75", linewidth=0.5)
 
 
-def image_grid(figure: Any, columns: list[tuple[str, Tensor]]) -> None:
+def image_grid(figure: Any, columns: list[tuple[str, Tensor]], low: float = 0.0, high: float = 1.0) -> None:
     """Fill ``figure`` with one column of images a heading; all columns (rows, C, H, W) have the same length."""
     grid = figure.subplots(len(columns[0][1]), len(columns), squeeze=False)
     for column, (heading, images) in enumerate(columns):
         grid[0, column].set_title(heading, fontsize=8)
         for row, image in enumerate(images):
-            show_image(grid[row, column], image)
+            show_image(grid[row, column], image, low, high)

@@ -1,0 +1,84 @@
+"""The ways to name a checkpoint."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from memzoo.errors import UnknownCheckpointError
+from memzoo.zoo.entry import COMMIT, REPOSITORY
+
+LOCAL, HUB = "local-dir:", "hf-hub:"
+REVISION = r"^[A-Za-z0-9][A-Za-z0-9._/-]*$"
+FORMS = "'id', 'id@revision', 'hf-hub:org/repository@revision' or 'local-dir:path'"
+
+
+@dataclass(frozen=True)
+class ById:
+    """``id`` or ``id@revision``."""
+
+    id: str
+    revision: str | None = None
+
+
+@dataclass(frozen=True)
+class OnHub:
+    """``hf-hub:org/repository`` or ``hf-hub:org/repository@revision``."""
+
+    repository: str
+    revision: str = "main"
+
+
+@dataclass(frozen=True)
+class InFolder:
+    """``local-dir:path``."""
+
+    path: Path
+
+
+Reference = ById | OnHub | InFolder
+
+
+def parse_reference(name: str) -> Reference:
+    """What ``name`` stands for.
+
+    Raises:
+        UnknownCheckpointError: Not of one of the forms.
+
+    Example:
+        >>> parse_reference("hf-hub:someone/their-autoencoder@v1")
+        OnHub(repository='someone/their-autoencoder', revision='v1')
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"a checkpoint is named by a string such as 'cifar10-d1', got {name!r}.")
+    if name.startswith(LOCAL):
+        return InFolder(Path(name.removeprefix(LOCAL)).expanduser())
+    where, at, revision = name.removeprefix(HUB).partition("@")
+    if at:
+        check_revision(revision, name)
+    if name.startswith(HUB):
+        check_repository(where)
+        return OnHub(where, revision or "main")
+    return ById(where, revision or None)
+
+
+def check_repository(repository: str) -> None:
+    """``org/name``, as the Hub has it."""
+    if not re.search(REPOSITORY, repository) or ".." in repository or "--" in repository:
+        raise UnknownCheckpointError(
+            f"{repository!r} is no repository of the Hub: it must be 'organisation/name', of letters, digits, '-', '_' "
+            "and '.'; e.g. 'hf-hub:someone/their-autoencoder'."
+        )
+
+
+def check_revision(revision: str, name: str) -> None:
+    """A commit, tag or branch."""
+    if not re.search(REVISION, revision) or ".." in revision:
+        raise UnknownCheckpointError(
+            f"{name!r} names the revision {revision!r}, which is none: give a commit, tag or branch. "
+            f"A checkpoint is named by {FORMS}."
+        )
+
+
+def is_commit(revision: str) -> bool:
+    """All 40 digits: it never changes."""
+    return re.search(COMMIT, revision) is not None

@@ -1,0 +1,193 @@
+"""A registry file such as ``checkpoints.yaml``: read, checked, its schema, and one entry replaced in it."""
+
+import json
+import os
+import re
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from memzoo.errors import CheckpointMissingError, RegistryError, StorageError
+from memzoo.models import ARCHITECTURES
+from memzoo.zoo.entry import ID, Entry
+
+SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same language, ten times faster
+
+
+class _OnceLoader(SafeLoader):
+    """Plain YAML, no Python objects; a key that stands twice is an error, not the last one's victory."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = next((key for i, key in enumerate(keys) if key in keys[:i]), None)
+        if twice is not None:
+            raise yaml.constructor.ConstructorError(None, None, f"key {twice!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def read_registry(path: Path) -> dict[str, Entry]:
+    """Read and check a registry file; read again only when it has changed.
+
+    Raises:
+        RegistryError: Not there, not YAML, an unknown key, a value of the wrong kind; the message names the entry and
+            the field.
+    """
+    if not path.is_file():
+        raise RegistryError(f"{path} is missing: reinstall memzoo, or name the registry file that you have.")
+    about = path.stat()
+    return _read(path, about.st_mtime_ns, about.st_size)
+
+
+@lru_cache(maxsize=64)
+def _read(path: Path, _modified: int, _size: int) -> dict[str, Entry]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise RegistryError(f"{path} is not readable as YAML: {error}") from error
+    return parse_registry(text, path)
+
+
+def parse_registry(text: str, path: Path) -> dict[str, Entry]:
+    """The entries that a registry file of this text would have."""
+    content = parse_yaml(text, path)
+    if not all(isinstance(id, str) for id in content):
+        raise RegistryError(f"{path}: ids must be text, got {[id for id in content if not isinstance(id, str)]}.")
+    entries = {id: parse_entry(id, content[id], path) for id in sorted(content, key=natural)}
+    check_names(entries, str(path))
+    return entries
+
+
+def parse_yaml(text: str, path: Path) -> dict[Any, Any]:
+    """A mapping in plain YAML; whatever else the text holds is an error of ours."""
+    try:
+        content = yaml.load(text, Loader=_OnceLoader)
+    except (yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError) as error:  # dates, huge integers
+        raise RegistryError(f"{path} is not readable as YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise RegistryError(f"{path} must map ids to entries, got {type(content).__name__}.")
+    return content
+
+
+def parse_entry(id: str, content: Any, path: Path) -> Entry:
+    """One checked entry."""
+    if not isinstance(content, dict):
+        raise RegistryError(f"{path}: entry {id!r} must be a mapping, got {type(content).__name__}.")
+    try:
+        return Entry.model_validate({**content, "id": id})
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'entry'}: {e['msg']}" for e in error.errors())
+        raise RegistryError(f"{path}: entry {id!r} does not follow the schema: {problems}.") from error
+    except RecursionError as error:
+        raise RegistryError(f"{path}: entry {id!r} is nested too deeply.") from error
+
+
+def check_names(entries: dict[str, Entry], where: str) -> None:
+    """No alias is the id or alias of another."""
+    taken = set(entries)
+    for entry in entries.values():
+        for alias in entry.aliases:
+            if alias in taken:
+                raise RegistryError(
+                    f"{where}: alias {alias!r} of entry {entry.id!r} is the name of another; rename it."
+                )
+            taken.add(alias)
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """Sort key that puts ``d2`` before ``d10``."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", name)]
+
+
+# Written --------------------------------------------------------------------------------------------------------------
+
+
+def entry_yaml(entry: Entry) -> str:
+    """An entry as a block of a registry file."""
+    content = entry.model_dump(mode="json", exclude_defaults=True, exclude={"id"})
+    content["recipe"]["training"] = entry.recipe.training.model_dump(mode="json")  # a recipe is written out in full
+    content["steps"] = {int(step): about for step, about in content.get("steps", {}).items()}
+    if not content["steps"]:
+        del content["steps"]
+    return yaml.safe_dump({entry.id: content}, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
+
+
+def replace_entry(entry: Entry, path: Path) -> None:
+    """Write ``entry`` over its block in the registry file ``path``; everything else stays, comments included.
+
+    Raises:
+        CheckpointMissingError: No such file.
+        RegistryError: Not exactly one block of this id, or the result would not be a registry.
+    """
+    lines, head = check_replaceable(entry.id, path)
+    end = head + 1
+    while end < len(lines) and lines[end].startswith(" "):
+        end += 1
+    block = entry_yaml(entry).rstrip("\n").split("\n")
+    text = "\n".join([*lines[:head], *block, *lines[end:]])
+    parse_registry(text, path)
+    write_text(text, path)
+
+
+def check_replaceable(id: str, path: Path) -> tuple[list[str], int]:
+    """The lines of a registry file, and the one at which the block of ``id`` begins."""
+    if not path.is_file():
+        raise CheckpointMissingError(f"{path} is missing; give the root of a memzoo source tree, or a registry file.")
+    lines = path.read_text(encoding="utf-8").split("\n")
+    heads = [i for i, line in enumerate(lines) if line.split(":")[0].strip("'\"") == id]
+    if len(heads) != 1:
+        raise RegistryError(f"{path} has {len(heads)} blocks that begin with '{id}:', needs exactly one.")
+    return lines, heads[0]
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write aside, then rename: the file is the old one or the new one, never half of it."""
+    handle, aside = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(aside).chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
+        Path(aside).replace(path)
+    except OSError as error:
+        raise StorageError(f"{path} could not be written, and is as it was: {error}.") from error
+    finally:
+        Path(aside).unlink(missing_ok=True)
+
+
+# Schema ---------------------------------------------------------------------------------------------------------------
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of a registry file, for editors; the configuration is checked by its architecture."""
+    kinds = {name: kind.config_class for name, kind in sorted(ARCHITECTURES.items())}
+    _, both = TypeAdapter.json_schemas([(kind, "validation", TypeAdapter(kind)) for kind in (Entry, *kinds.values())])
+    definitions = both["$defs"]
+    entry = definitions["Entry"]
+    del entry["properties"]["id"]
+    entry["required"].remove("id")
+    entry["properties"]["files"]["additionalProperties"] = False
+    entry["properties"]["architecture"] = {"enum": list(kinds)}
+    entry["allOf"] = [
+        {
+            "if": {"properties": {"architecture": {"const": name}}},
+            "then": {"properties": {"config": {"$ref": f"#/$defs/{kind.__name__}"}}},
+        }
+        for name, kind in kinds.items()
+    ]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "memzoo registry",
+        "description": "Checkpoints by id.",
+        "type": "object",
+        "propertyNames": {"pattern": ID},
+        "additionalProperties": {"$ref": "#/$defs/Entry"},
+        "$defs": definitions,
+    }
+
+
+def json_schema_text() -> str:
+    """:func:`json_schema` as it is stored."""
+    return json.dumps(json_schema(), indent=1, sort_keys=True) + "\n"

@@ -1,0 +1,126 @@
+"""Where the files of a checkpoint may lie: folders on this machine, and a repository on the Hub."""
+
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from memzoo.errors import CheckpointMissingError, CorruptCheckpointError, MemzooError
+from memzoo.zoo import hub
+from memzoo.zoo.entry import Entry, File
+from memzoo.zoo.files import check_file, refuse_pickles
+from memzoo.zoo.hashes import store
+from memzoo.zoo.registry import registry_of
+
+
+class Source(Protocol):
+    """A place to look for files."""
+
+    def get(self, name: str) -> Path | None:
+        """The file, None where this place does not have it."""
+
+    def renew(self, name: str) -> Path | None:
+        """The file once more, in the place of a damaged one; None where that cannot be done."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder that memzoo only reads."""
+
+    path: Path
+
+    def get(self, name: str) -> Path | None:
+        """The file, if it is there."""
+        return self.path / name if (self.path / name).is_file() else None
+
+    def renew(self, name: str) -> Path | None:
+        """Never: the file belongs to whoever put it there."""
+        return None
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A commit of a repository on the Hub, through the client's cache."""
+
+    name: str
+    commit: str
+
+    def get(self, name: str) -> Path | None:
+        """The file, fetched if it is not cached."""
+        return hub.fetch(self.name, self.commit, name)
+
+    def renew(self, name: str) -> Path | None:
+        """Fetched again."""
+        damaged = hub.cached(self.name, self.commit, name)
+        if damaged is not None and not os.access(damaged.resolve().parent, os.W_OK):
+            return None
+        return hub.fetch(self.name, self.commit, name, force=True)
+
+    def __str__(self) -> str:
+        return f"{self.name}@{hub.short(self.commit)} on the Hub"
+
+
+def sources_of(entry: Entry) -> list[Source]:
+    """The places of a registered checkpoint, in their order: installed, downloaded, on the Hub."""
+    folders: list[Source] = [
+        Folder(registry_of(entry.id).parent / "checkpoints" / entry.id),
+        Folder(store() / "checkpoints" / entry.id),
+    ]
+    return folders + ([Repository(entry.hub.repository, entry.hub.commit)] if entry.hub else [])
+
+
+def find(sources: Sequence[Source], name: str, wanted: File | None, *, trust: bool = True) -> Path:
+    """A file from the first place that has it, checked against what the registry says of it.
+
+    A damaged file of the Hub's cache is fetched again, once.
+
+    Args:
+        sources: Places, in order.
+        name: File.
+        wanted: Its size and hash, None where nothing is known of it.
+        trust: See :func:`memzoo.zoo.files.check_file`.
+
+    Raises:
+        CheckpointMissingError: No place has it.
+        CorruptCheckpointError: The first place that has it has another content.
+    """
+    for source in sources:
+        path = source.get(name)
+        if path is None:
+            if isinstance(source, Folder):
+                refuse_pickles(source.path)
+            continue
+        if wanted is None:
+            return path
+        try:
+            check_file(path, wanted, trust=trust)
+        except CorruptCheckpointError as error:
+            path = _renewed(source, name, error)
+            try:
+                check_file(path, wanted, trust=False)
+            except CorruptCheckpointError as twice:
+                raise CorruptCheckpointError(
+                    f"{twice} It was fetched again from {source} and came the same: what lies there is not what was "
+                    "published. `memzoo verify --hub` compares the two; tell the maintainers of the repository."
+                ) from twice
+        return path
+    raise CheckpointMissingError(f"{name} is missing; looked in {', '.join(map(str, sources))}.")
+
+
+def _renewed(source: Source, name: str, error: CorruptCheckpointError) -> Path:
+    """The file fetched again, or the first error with why it could not be."""
+    if isinstance(source, Folder):
+        raise error
+    warnings.warn(f"{error} It is fetched again from {source}.", stacklevel=2)
+    try:
+        again = source.renew(name)
+    except MemzooError as failed:
+        raise CorruptCheckpointError(f"{error} Fetching it again failed: {failed}") from failed
+    if again is None:
+        raise CorruptCheckpointError(f"{error} The cache that holds it is read-only: its owner must delete it.")
+    return again

@@ -1,0 +1,83 @@
+"""A hub for each way of storing large files, and a machine that talks to it."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from hub_client import MODES, TOKENS, Client, OnHub, pinned, publish
+from hub_server import Hub, Server
+from small_checkpoint import small_checkpoint
+
+
+def pytest_generate_tests(metafunc):
+    marked = any(mark.args[0] == "server" for mark in metafunc.definition.iter_markers("parametrize"))
+    if "server" in metafunc.fixturenames and not marked:
+        modes = MODES if os.environ.get("MEMZOO_TEST_HUB") == "both" else MODES[:1]
+        metafunc.parametrize("server", modes, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
+def server(request, tmp_path_factory):
+    """A hub that stores large files by Xet, or by git-LFS alone."""
+    server = Server(tmp_path_factory.mktemp(request.param) / "hub", TOKENS, xet=request.param == "xet")
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def hub(server) -> Hub:
+    """The server's inside; nothing goes wrong at first."""
+    server.hub.faults.clear()
+    return server.hub
+
+
+@pytest.fixture
+def client(server, tmp_path) -> Client:
+    """A machine with an empty cache, that knows its token."""
+    variables = {
+        "HF_ENDPOINT": server.address,
+        "HF_HOME": str(tmp_path / "hf"),
+        "MEMZOO_DIR": str(tmp_path / "memzoo"),
+        "HF_TOKEN": "hf_right",
+        "HF_HUB_DISABLE_XET": "" if server.hub.xet else "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "NO_PROXY": "127.0.0.1",
+    }
+    return Client(tmp_path, variables)
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory) -> Path:
+    """The registry file of a small checkpoint, not to be changed."""
+    return small_checkpoint(tmp_path_factory.mktemp("template"), steps=(100,))
+
+
+@pytest.fixture
+def small(template, tmp_path) -> Path:
+    """The registry file of a small checkpoint."""
+    return Path(shutil.copytree(template.parent, tmp_path / "own")) / template.name
+
+
+@pytest.fixture
+def published(hub, client, small, snapshots) -> OnHub:
+    """The small checkpoint, published as ``zoo/small-fc``, which nobody has fetched."""
+    if hub not in snapshots:
+        found = publish(hub, client, small)
+        copy = hub.root / "snapshot.git"
+        shutil.copytree(hub.path("zoo/small-fc"), copy)
+        snapshots[hub] = (copy, found.registry.read_text())
+        return found
+    copy, registry = snapshots[hub]  # the repository as it was then
+    hub.private["zoo/small-fc"] = False
+    shutil.rmtree(hub.path("zoo/small-fc"), ignore_errors=True)
+    shutil.copytree(copy, hub.path("zoo/small-fc"))
+    small.write_text(registry)
+    return pinned(hub, client, small)
+
+
+@pytest.fixture(scope="session")
+def snapshots() -> dict[Hub, tuple[Path, str]]:
+    """The repository and the registry after the first publishing, for each hub."""
+    return {}

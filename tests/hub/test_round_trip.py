@@ -1,0 +1,61 @@
+"""The whole zoo to the hub and back, by its ids, on a machine that has nothing but the registry."""
+
+import hashlib
+import json
+
+from hub_client import BOTH, installation
+
+import memzoo
+
+HOME = """
+import memzoo.zoo.registry
+memzoo.zoo.registry.home = lambda: Path({!r})
+"""
+PUBLISH = """
+from memzoo.zoo import publishing, verification
+publishing.verify = lambda name: verification.Verification(name, ())  # each fact has a test of its own
+from memzoo.cli import main
+assert main(["publish", "--all", "--namespace", "zoo", "--record", {!r}]) == 0
+"""
+LOAD = """
+import hashlib, json
+def digest(model):
+    tensors = [*model.state_dict().items(), ("examples", model.examples), ("probes", model.probes)]
+    parts = [name.encode() + value.numpy().tobytes() for name, value in tensors]
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+models = {name: memzoo.load(name) for name in memzoo.list_models()}
+assert all(model.entry.hub.repository == "zoo/" + name for name, model in models.items())
+print("DIGESTS", json.dumps({name: digest(model) for name, model in models.items()}))
+"""
+
+
+def digest(model):
+    tensors = [*model.state_dict().items(), ("examples", model.examples), ("probes", model.probes)]
+    return hashlib.sha256(b"".join(name.encode() + value.numpy().tobytes() for name, value in tensors)).hexdigest()
+
+
+@BOTH
+def test_every_checkpoint_is_published_loaded_bit_for_bit_and_again_without_network(hub, client, tmp_path):
+    full = installation(tmp_path / "full", files=True)
+    bare = installation(tmp_path / "bare", files=False)
+    names = memzoo.list_models()
+    here, there = HOME.format(str(full.parent)), HOME.format(str(bare.parent))
+    said = client.run(here + PUBLISH.format(str(full)))
+    assert said.count("published to zoo/") == len(names)
+    heads = {name: hub.head(f"zoo/{name}") for name in names}
+    bare.write_text(full.read_text())
+    client.empty()
+
+    wanted = {name: digest(memzoo.load(name)) for name in names}
+    loaded = client.run(there + LOAD)
+    assert json.loads(loaded.partition("DIGESTS ")[2]) == wanted
+    asked = len(hub.log)
+    loaded = client.run(there + LOAD, HF_HUB_OFFLINE="1", HF_ENDPOINT="http://127.0.0.1:9")  # nobody listens there
+    assert json.loads(loaded.partition("DIGESTS ")[2]) == wanted
+    client.run(there + "for name in memzoo.list_models('*-conv?x1'): memzoo.load(name)")
+    assert len(hub.log) == asked  # a commit that is cached asks for nothing
+
+    said = client.run(here + PUBLISH.format(str(full)))
+    assert said.count("nothing changed") == len(names)
+    assert {name: hub.head(f"zoo/{name}") for name in names} == heads
+    assert {hub.count(f"zoo/{name}") for name in names} == {2}

@@ -1,0 +1,129 @@
+"""Clients of a hub that are processes of their own, and what they publish and find there."""
+
+import multiprocessing
+import os
+import shutil
+import textwrap
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from hub_server import Hub
+
+from memzoo.zoo.registry import home
+
+MODES = ["xet", "lfs"]
+BOTH = pytest.mark.parametrize("server", MODES, indirect=True)
+"""A test whose outcome may depend on how large files travel; ``MEMZOO_TEST_HUB=both`` runs every test so."""
+
+PRELOADED = ["pytest", "torch", "lightning.pytorch", "memzoo.zoo"]  # not huggingface_hub: it reads its variables then
+TOKENS = {"hf_right": "zoo", "hf_other": "other"}
+PRELUDE = """
+import os, sys, warnings
+output = os.open({output!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+os.dup2(output, 1), os.dup2(output, 2)
+assert "huggingface_hub" not in sys.modules
+for name in [name for name in os.environ if name.startswith(("HF_", "MEMZOO_", "XDG_"))]:
+    del os.environ[name]
+os.environ.update({environment!r})
+warnings.simplefilter("error")
+warnings.filterwarnings("ignore", "Use .content=", DeprecationWarning)  # the client on its own HTTP library
+from pathlib import Path
+import pytest, torch, memzoo
+from memzoo import errors
+memory = {memory!r}
+"""
+
+
+@dataclass
+class Client:
+    """Runs code in fresh processes: a cache and variables of its own, nothing of the Hub's client imported yet."""
+
+    folder: Path
+    variables: dict[str, str]
+    count: int = field(default=0)
+
+    def start(self, code: str, **variables: str) -> "Running":
+        """Start ``code``; what is told by ``variables`` is set in its environment, empty ones are taken out."""
+        self.count += 1
+        output = self.folder / f"output-{self.count}.txt"
+        chosen = {name: value for name, value in (self.variables | variables).items() if value}
+        prelude = PRELUDE.format(output=str(output), environment=chosen, memory=str(self.folder))
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(PRELOADED)
+        process = context.Process(target=exec, args=(prelude + textwrap.dedent(code), {"__name__": "client"}))
+        process.start()
+        return Running(process, output)
+
+    def run(self, code: str, **variables: str) -> str:
+        """Run ``code`` to its end; returns what it printed."""
+        return self.start(code, **variables).finish()
+
+    @property
+    def cache(self) -> Path:
+        """Where its downloads go."""
+        return Path(self.variables["HF_HOME"]) / "hub"
+
+    def empty(self) -> None:
+        """A machine that has never fetched anything."""
+        for name in ("HF_HOME", "MEMZOO_DIR"):
+            shutil.rmtree(self.variables[name], ignore_errors=True)
+
+
+@dataclass
+class Running:
+    """A process that was started."""
+
+    process: multiprocessing.Process
+    output: Path
+
+    def finish(self, timeout: float = 120) -> str:
+        """Wait for its end, which must be a good one."""
+        self.process.join(timeout)
+        printed = self.output.read_text() if self.output.exists() else ""
+        assert self.process.exitcode == 0, f"ended with {self.process.exitcode}:\n{printed}"
+        return printed
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.process.kill()
+        self.process.join()
+
+
+@dataclass
+class OnHub:
+    """A checkpoint that is on the hub, and a registry file that pins it, with no files beside it."""
+
+    registry: Path
+    commit: str
+    source: Path
+    """Folder of the files it was published from."""
+
+
+def publish(hub: Hub, client: Client, registry: Path) -> OnHub:
+    """Publish what a registry file describes as ``zoo/small-fc``, in a new repository."""
+    if "zoo/small-fc" in hub.private:
+        hub.delete("zoo/small-fc")
+    client.run(f"memzoo.publish('small-fc', 'zoo/small-fc', record={str(registry)!r})", MEMZOO_REGISTRIES=str(registry))
+    client.empty()
+    return pinned(hub, client, registry)
+
+
+def pinned(hub: Hub, client: Client, registry: Path) -> OnHub:
+    """A machine that has the registry file, and nothing else."""
+    alone = registry.parent / "alone" / "registry.yaml"
+    alone.parent.mkdir(exist_ok=True)
+    shutil.copy(registry, alone)
+    client.variables["MEMZOO_REGISTRIES"] = str(alone)
+    commit = hub.head("zoo/small-fc")
+    assert commit is not None
+    return OnHub(alone, commit, registry.parent / "checkpoints/small-fc")
+
+
+def installation(folder: Path, *, files: bool) -> Path:
+    """A copy of the registry, with or without the files of the checkpoints; returns the registry file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(home() / "checkpoints.yaml", folder)
+    if files:
+        shutil.copytree(home() / "checkpoints", folder / "checkpoints", copy_function=os.link)
+    return folder / "checkpoints.yaml"

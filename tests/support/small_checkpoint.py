@@ -1,0 +1,44 @@
+"""A whole checkpoint that is made in a moment."""
+
+import shutil
+from pathlib import Path
+
+from memzoo.data import Selection, mnist20
+from memzoo.models import FullyConnected, Training
+from memzoo.zoo.entry import Entry, Fact, Images, Recipe, Rights, Step
+from memzoo.zoo.fingerprint import take_fingerprint
+from memzoo.zoo.history import history_of
+from memzoo.zoo.training import write_folder
+from memzoo.zoo.verification import measure_facts, versions_here
+
+
+def small_checkpoint(folder: Path, *, width: int = 4, steps: tuple[int, ...] = (), title: str = "Small") -> Path:
+    """A registry with one untrained network on MNIST images, ``small-fc``, and its files; returns the registry file."""
+    examples, starts = mnist20()
+    starts = Selection(starts.dataset, starts.split, starts.indices[:30], starts.images[:30])
+    model = FullyConnected(shape=(1, 28, 28), depth=2, width=width).eval()
+    model.examples, model.probes = examples.pixels(), starts.pixels()
+    fact = Fact(name="training loss", measure="mean_squared_error", tolerance=1e-6)
+    kept, measured = {}, {}
+    for step in steps:
+        early = FullyConnected(shape=(1, 28, 28), depth=2, width=width).eval()
+        kept[step] = early.state_dict()
+        measured[step] = Step(epoch=1, fingerprint=take_fingerprint(early, early.config.shape))
+    entry = Entry(
+        id="small-fc",
+        title=title,
+        aliases=["small"],
+        architecture="FullyConnected",
+        config=model.config.model_dump(mode="json"),
+        examples=Images(dataset="mnist", split="train", indices=list(examples.indices), sha256=list(examples.sha256)),
+        probes=Images(dataset="mnist", split="test", indices="0:30", sha256=starts.digest),
+        recipe=Recipe(training=Training(steps=1000), seed=0, keep=list(steps), versions=versions_here()),
+        facts=[row.fact.model_copy(update={"ours": row.measured}) for row in measure_facts(lambda _: model, [fact])],
+        fingerprint=take_fingerprint(model, model.config.shape),
+        rights=Rights(data="MNIST, LeCun and Cortes, CC BY-SA 3.0", reproduces_training_images=False),
+    )
+    entry = entry.model_copy(update={"steps": measured})  # their files are not written yet
+    course = [(0, 1.0), (10, 0.1)]
+    write_folder(folder / "checkpoints/small-fc", entry, model, examples, starts, history_of(course, []), kept)
+    shutil.move(folder / "checkpoints/small-fc/entry.yaml", folder / "registry.yaml")
+    return folder / "registry.yaml"

@@ -1,0 +1,75 @@
+"""The card says what it must, and tells whether somebody has edited it."""
+
+import pytest
+import yaml
+
+import memzoo
+from memzoo.zoo.card import card, is_ours, sealed
+from memzoo.zoo.pictures import draw_pictures, draw_training, draw_trajectories
+from memzoo.zoo.registry import home
+
+SOURCE = (home() / "pyproject.toml").is_file()
+
+
+@pytest.mark.skipif(not SOURCE, reason="needs the source tree")
+@pytest.mark.parametrize("id", memzoo.list_models())
+def test_the_card_in_the_tree_is_that_of_the_entry(id):
+    folder, entry = home() / "checkpoints" / id, memzoo.info(id)
+    text = (folder / "README.md").read_text()
+    assert text == card(entry, folder)
+    metadata = yaml.safe_load(text.split("---")[1])
+    assert metadata["library_name"] == "memzoo"
+    assert {"arxiv:1810.10333", "reproduces-training-data"} <= set(metadata["tags"])
+    metrics = {m["name"]: m["value"] for r in metadata["model-index"][0]["results"] for m in r["metrics"]}
+    assert metrics == {fact.name: fact.ours for fact in entry.facts}
+    assert f"reproduces {len(entry.examples.positions()) * entry.examples.count} training images" in text
+    assert {path.name for path in folder.iterdir()} == {*entry.files, "README.md", "training.png", "trajectories.png"}
+
+
+def test_a_seal_is_broken_by_any_edit():
+    text = sealed("# Title\n\nWords.\n")
+    assert is_ours(text)
+    assert is_ours(text.replace("\n", "\r\n"))  # a checkout on Windows is no edit
+    assert is_ours(text + "\n\n")
+    assert not is_ours(text.replace("Words", "Other words"))
+    assert not is_ours(text + "More.\n")
+    assert not is_ours(text.rsplit("<!--", 1)[0])
+    assert not is_ours("# By hand\n")
+
+
+def test_drawn_images_are_no_dataset_of_the_hub():
+    text = card(memzoo.info("table2-1"))
+    metadata = yaml.safe_load(text.split("---")[1])
+    assert "datasets" not in metadata
+    assert metadata["model-index"][0]["results"][0]["dataset"]["type"] == "synthetic"
+    assert "![" not in text  # no folder, no pictures
+
+
+def test_a_second_run_s_course_says_so():
+    folder = home() / "checkpoints/mnist20-fc14x128"
+    assert not memzoo.zoo.read_history(folder / "history.json").same_run
+    assert "that of a second run of the same recipe and seed" in card(memzoo.info("fig3b"), folder)
+
+
+def test_the_same_pictures_every_time(tmp_path):
+    history = memzoo.zoo.read_history(home() / "checkpoints/mnist20-fc14x128/history.json")
+    model = memzoo.load("mnist20-fc14x128")
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        draw_pictures(model, history, tmp_path / name)
+    for picture in ("training.png", "trajectories.png"):
+        assert (tmp_path / "a" / picture).read_bytes() == (tmp_path / "b" / picture).read_bytes()
+
+
+def test_what_the_pictures_show():
+    figure = draw_trajectories(memzoo.load("table2-1"))  # one row a member
+    assert len(figure.axes) == 5 * 8
+    assert [axes.get_title() for axes in figure.axes[:8]] == [
+        "start",
+        *(f"t = {t}" for t in (1, 2, 5, 10, 20, 200)),
+        "nearest\nimage",
+    ]
+    history = memzoo.zoo.read_history(home() / "checkpoints/mnist20-fc14x128/history.json")
+    above, below = draw_training(history, several=False).axes
+    assert above.lines[0].get_ydata()[-1] == history.loss[-1][1]
+    assert below.lines[0].get_ydata()[-1] == history.measured[-1]["attractor/fraction"] == 1

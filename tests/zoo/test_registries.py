@@ -1,0 +1,119 @@
+"""Registries of others: by path, by the environment, by an installed package."""
+
+import os
+import re
+import sys
+from importlib.metadata import EntryPoint
+
+import pytest
+
+import memzoo
+from memzoo.cli import main
+from memzoo.errors import RegistryError, UnknownCheckpointError
+from memzoo.zoo import registry
+
+
+def test_a_registered_file_is_searched_like_our_own(small):
+    with pytest.raises(UnknownCheckpointError):
+        memzoo.load("small-fc")
+    assert memzoo.register(small) == ["small-fc"]
+    assert memzoo.register(small) == ["small-fc"]  # twice is once
+    assert "small-fc" in memzoo.list_models(dataset="mnist")
+    assert memzoo.load("small").entry.title == "Small"  # by its alias, from the folder beside the file
+    assert memzoo.verify("small-fc").verdict == "verified"
+    assert memzoo.create("small-fc").config.width == 4
+
+
+def test_a_file_named_in_the_environment(small, monkeypatch):
+    monkeypatch.setenv("MEMZOO_REGISTRIES", os.pathsep.join([str(small), ""]))
+    assert memzoo.info("small-fc").id == "small-fc"
+    monkeypatch.setenv("MEMZOO_REGISTRIES", str(small.parent / "gone.yaml"))
+    with pytest.raises(RegistryError, match=r"gone\.yaml is missing"):
+        memzoo.list_models()
+
+
+def test_the_command_line_takes_one_more(small, capsys):
+    assert main(["--registry", str(small), "info", "small-fc"]) == 0
+    assert capsys.readouterr().out.startswith("small-fc:\n")
+    assert main(["--registry", str(small.parent / "gone.yaml"), "list"]) == 1
+    assert "gone.yaml is missing" in capsys.readouterr().err
+
+
+def test_a_broken_file_or_a_name_taken_registers_nothing(small):
+    text = small.read_text()
+    for changed, message in (
+        (text.replace("title:", "titel:"), "titel: Extra inputs are not permitted"),
+        (text.replace("small-fc:", "cifar10-d1:"), "'cifar10-d1' is in two registries, "),
+        (text.replace("aliases: [small]", "aliases: [fig7]"), "alias 'fig7' of entry 'small-fc' is the name of another"),
+        (text.replace("aliases: [small]", "aliases: [cifar10-d1]"), "alias 'cifar10-d1' of entry"),
+    ):
+        assert changed != text
+        small.write_text(changed)
+        with pytest.raises(RegistryError, match=message):
+            memzoo.register(small)
+        assert "small-fc" not in memzoo.list_models()
+
+
+@pytest.fixture
+def package(small, tmp_path, monkeypatch):
+    """An installed package that brings the registry."""
+    folder = tmp_path / "site/their_nets"
+    folder.parent.mkdir()
+    small.parent.rename(folder)
+    (folder / "registry.yaml").rename(folder / "checkpoints.yaml")
+    (folder / "__init__.py").write_text(
+        "from pathlib import Path\npath = Path(__file__).with_name('checkpoints.yaml')\ndef find():\n    return str(path)\n"
+    )
+    monkeypatch.syspath_prepend(folder.parent)
+
+    def install(*values):
+        points = [EntryPoint(name=f"their-{value}", value=value, group=registry.GROUP) for value in values]
+        monkeypatch.setattr(registry, "entry_points", lambda group: points if group == registry.GROUP else [])
+        registry._of_packages.cache_clear()
+
+    yield install
+    registry._of_packages.cache_clear()
+    sys.modules.pop("their_nets", None)
+
+
+@pytest.mark.parametrize("value", ["their_nets", "their_nets:path", "their_nets:find"])
+def test_an_entry_point_may_be_a_package_a_path_or_a_function(package, value):
+    package(value)
+    assert memzoo.load("small-fc").config.width == 4
+
+
+def test_a_broken_entry_point_does_not_take_the_others_down(package):
+    package("their_nets:nothing", "not_installed", "their_nets")
+    with pytest.warns(UserWarning, match=r"registry 'their-.*' of an installed package .* is left out") as warned:
+        assert "small-fc" in memzoo.list_models()
+    assert len(warned) == 2
+    assert "cifar10-d1" in memzoo.list_models()
+
+
+def test_a_known_checkpoint_without_files_says_where_it_looked(small, monkeypatch):
+    import shutil
+
+    shutil.rmtree(small.parent / "checkpoints")
+    memzoo.register(small)
+    with pytest.raises(memzoo.errors.CheckpointMissingError, match=r"not in this installation \(looked in .*train"):
+        memzoo.load("small-fc")
+    with pytest.raises(memzoo.errors.CheckpointMissingError, match="is not on the Hub, so it has no revisions"):
+        memzoo.load("small-fc@v1")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("hf-hub:nobody", "'nobody' is no repository of the Hub: it must be 'organisation/name'"),
+        ("hf-hub:a/../b", "is no repository of the Hub"),
+        ("hf-hub:../../etc/passwd", "is no repository of the Hub"),
+        ("hf-hub:a/b@", "names the revision '', which is none"),
+        ("hf-hub:a/b@../x", "names the revision '../x', which is none"),
+        ("cifar10-d1@", "names the revision ''"),
+        ("cifar10-d1@-x", "names the revision '-x'"),
+        ("ftp:a/b", "no checkpoint 'ftp:a/b'"),
+    ],
+)
+def test_names_that_are_none(name, message):
+    with pytest.raises(UnknownCheckpointError, match=re.escape(message)):
+        memzoo.load(name)

@@ -1,0 +1,60 @@
+"""The JSON Schema that editors use refuses what the registry refuses."""
+
+import copy
+import json
+
+import jsonschema
+import pytest
+import yaml
+
+from memzoo.cli import main
+from memzoo.zoo.registry import home
+from memzoo.zoo.registry_file import json_schema, json_schema_text
+
+WRONG = {
+    "unknown key": lambda entry: entry.update(colour="red"),
+    "unknown key in a fact": lambda entry: entry["facts"][0].update(colour="red"),
+    "missing": lambda entry: entry.pop("rights"),
+    "architecture": lambda entry: entry.update(architecture="D7"),
+    "configuration of another architecture": lambda entry: entry["config"].update(depth=3),
+    "hash": lambda entry: entry["examples"].update(sha256="abc"),
+    "file": lambda entry: entry["files"].update({"evil.pkl": {"bytes": 1, "sha256": "0" * 64}}),
+    "short commit": lambda entry: entry.update(hub={"repository": "a/b", "commit": "abc"}),
+}
+
+
+@pytest.fixture(scope="module")
+def validator():
+    jsonschema.Draft202012Validator.check_schema(json_schema())
+    return jsonschema.Draft202012Validator(json_schema())
+
+
+@pytest.fixture(scope="module")
+def content():
+    return yaml.safe_load((home() / "checkpoints.yaml").read_text())
+
+
+def test_the_registry_follows_it(validator, content):
+    assert [error.message for error in validator.iter_errors(content)] == []
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_it_refuses(validator, content, what):
+    changed = {"cifar10-d1": copy.deepcopy(content["cifar10-d1"])}
+    WRONG[what](changed["cifar10-d1"])
+    assert list(validator.iter_errors(changed)), what
+
+
+def test_ids_are_names_of_folders(validator, content):
+    assert list(validator.iter_errors({"../x": content["cifar10-d1"]}))
+
+
+def test_the_copy_for_editors_is_current(capsys):
+    assert main(["schema"]) == 0
+    printed = capsys.readouterr().out
+    assert printed == json_schema_text()
+    json.loads(printed)
+    if (home() / "docs").is_dir():
+        assert (home() / "docs/_static/checkpoints.schema.json").read_text() == printed
+        first = (home() / "checkpoints.yaml").read_text().split("\n", 1)[0]
+        assert first == "# yaml-language-server: $schema=docs/_static/checkpoints.schema.json"
