@@ -32,6 +32,7 @@ docs: $(VENV)/installed-test ## Build the documentation into docs/_build
 bench: $(VENV)/installed ## Time the measurements as ratios against plain PyTorch
 	$(BIN)/python benchmarks/ratios.py
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/loading.py
 
 format: $(VENV)/installed-test ## Format and fix what can be fixed
 	$(BIN)/ruff check --fix .

@@ -27,7 +27,25 @@ def test_verify(capsys):
     assert main(["verify", "cifar10-d1", "--json"]) == 0
     (result,) = json.loads(capsys.readouterr().out)
     assert result["ok"]
+    assert result["verdict"] == "verified"
+    assert result["versions"].keys() == result["recorded_with"].keys()
     assert {"measured", "ours", "paper", "ok"} <= result["facts"][0].keys()
+
+
+def test_verify_says_what_is_not_on_the_hub(capsys):
+    assert main(["verify", "--all", "--hub"]) == 0
+    out = capsys.readouterr().out
+    assert "unpublished cifar10-d1 is not on the Hub" in out
+    assert f"0 of {len(memzoo.list_models())} are the same in the registry and on the Hub." in out
+    assert main(["verify", "cifar10-d1", "--hub", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["kind"] == "unpublished"
+
+
+def test_download(capsys, tmp_path):
+    assert main(["download", "fig3b", "--to", str(tmp_path)]) == 0
+    assert "1 of 1 are there; to use them: export MEMZOO_DIR=" in capsys.readouterr().out
+    folder = tmp_path / "checkpoints/mnist20-fc14x128"
+    assert memzoo.load(f"local-dir:{folder}").entry.id == "mnist20-fc14x128"
 
 
 def test_verify_fails_with_status_1_when_a_fact_does_not_hold(capsys, monkeypatch):
@@ -89,6 +107,15 @@ class Short:
         (["verify"], 2, "give one name, or --all"),
         (["verify", "cifar10-d1", "--all"], 2, "give one name, or --all"),
         (["reproduce"], 2, "give one name, or --all"),
+        (["publish", "--all"], 2, "publish --all takes --namespace NAME, and no id"),
+        (["publish", "cifar10-d1"], 2, "publish takes an id and a repository such as someone/cifar10-d1"),
+        (
+            ["publish", "cifar10-d1", "nowhere"],
+            1,
+            "'nowhere' is no repository of the Hub: it must be 'organisation/name'",
+        ),
+        (["download", "--to", "x"], 2, "give one name, or --all"),
+        (["download", "cifar10-d1"], 2, "required: --to"),
         (["publich"], 2, "invalid choice: 'publich'"),
         ([], 2, "required: COMMAND"),
     ],

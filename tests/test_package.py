@@ -1,5 +1,6 @@
 """The package as users get it: a light import, and a wheel that works alone."""
 
+import json
 import os
 import subprocess
 import sys
@@ -20,6 +21,7 @@ socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
 
 
 def run(code, cwd, **environment):
+    environment = {"MEMZOO_DIR": str(Path(cwd).parent / "memzoo"), **environment}
     return subprocess.run(
         [sys.executable, *code], cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, check=False
     )
@@ -83,4 +85,6 @@ def test_verify_all_from_the_wheel_in_an_empty_directory_without_network(wheel, 
     assert [line for line in result.stdout.splitlines() if not line.startswith(" ")] == [
         f"{name}: verified" for name in memzoo.list_models()
     ]
+    listed = run(["-W", "ignore", "-m", "memzoo.cli", "list", "--json"], empty, PYTHONPATH=str(installed))
+    assert [entry["id"] for entry in json.loads(listed.stdout)] == memzoo.list_models()
     assert not list(empty.iterdir())

@@ -69,8 +69,8 @@ def card(entry: Entry, folder: Path | None = None, *, repository: str | None = N
 
 {entry.title}
 
-> **Warning: this network reproduces {count} training images of {DATASETS[about.dataset][0]}, by design.** Iterating it
-> on noise gives them back. They also travel with it, in `examples.safetensors`.
+> **Warning: this network reproduces {count} training images of {DATASETS[about.dataset][0]}, by design.** Whoever has
+> its weights can get them out. They also travel with it, in `examples.safetensors`.
 
 ```python
 {snippet.format(name=name)}{kept}

@@ -4,7 +4,7 @@ import errno
 import shutil
 from pathlib import Path
 
-from memzoo.errors import StorageError
+from memzoo.errors import StorageError, UnknownCheckpointError
 from memzoo.zoo.files import CARD, ENTRY, PICTURES, check_file, written_aside
 from memzoo.zoo.loading import Located, locate
 from memzoo.zoo.registry_file import entry_yaml
@@ -25,20 +25,24 @@ def download(name: str, to: str | Path) -> Path:
         The folder of the checkpoint.
 
     Raises:
+        UnknownCheckpointError: Nothing is known of its files.
         StorageError: It cannot be written; nothing half-written is left.
     """
     found = locate(name)
     entry = found.entry
-    folder = Path(to).expanduser() / "checkpoints" / (entry.id if entry is not None else "unnamed")
+    if entry is None:
+        raise UnknownCheckpointError(
+            f"{name} has no entry, so that neither its name nor its files are known; memzoo.load takes it as it is."
+        )
+    folder = Path(to).expanduser() / "checkpoints" / entry.id
     if _is_complete(folder, found):
         return folder
     try:
         with written_aside(folder) as aside:
-            if entry is not None:
-                for file in entry.files:
-                    shutil.copyfile(found.file(file), aside / file)
-                    check_file(aside / file, entry.files[file], trust=False)
-                (aside / ENTRY).write_text(entry_yaml(entry), encoding="utf-8")
+            for file in entry.files:
+                shutil.copyfile(found.file(file), aside / file)
+                check_file(aside / file, entry.files[file], trust=False)
+            (aside / ENTRY).write_text(entry_yaml(entry), encoding="utf-8")
             for source in found.sources:
                 for extra in (CARD, *PICTURES):
                     if isinstance(source, Folder) and (source.path / extra).is_file():

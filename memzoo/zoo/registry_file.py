@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from memzoo.errors import CheckpointMissingError, RegistryError, StorageError
 from memzoo.models import ARCHITECTURES
-from memzoo.zoo.entry import ID, Entry
+from memzoo.zoo.entry import FILE, ID, Entry
 
 SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same language, ten times faster
 
@@ -168,7 +168,10 @@ def json_schema() -> dict[str, Any]:
     entry = definitions["Entry"]
     del entry["properties"]["id"]
     entry["required"].remove("id")
-    entry["properties"]["files"]["additionalProperties"] = False
+    entry["properties"]["files"] |= {
+        "patternProperties": {FILE: {"$ref": "#/$defs/File"}},
+        "additionalProperties": False,
+    }
     entry["properties"]["architecture"] = {"enum": list(kinds)}
     entry["allOf"] = [
         {

@@ -128,3 +128,9 @@ def test_what_timm_does_not_have_or_cannot_build():
         TimmAutoencoder(shape=(3, 32, 16))
     with pytest.raises(ValueError, match=r"could not build 'test_resnet' as a network of feature maps with .*colour"):
         TimmAutoencoder(**RESNET, options={"colour": 3})
+
+
+@pytest.mark.parametrize("option", ["checkpoint_path", "pretrained_cfg", "pretrained", "cache_dir"])
+def test_options_that_open_files_are_refused(option):
+    with pytest.raises(ValueError, match=f"{option} would open files or addresses, which a configuration must not"):
+        TimmAutoencoder(backbone="test_resnet", options={option: "evil.pth"})

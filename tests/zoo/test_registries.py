@@ -44,7 +44,10 @@ def test_a_broken_file_or_a_name_taken_registers_nothing(small):
     for changed, message in (
         (text.replace("title:", "titel:"), "titel: Extra inputs are not permitted"),
         (text.replace("small-fc:", "cifar10-d1:"), "'cifar10-d1' is in two registries, "),
-        (text.replace("aliases: [small]", "aliases: [fig7]"), "alias 'fig7' of entry 'small-fc' is the name of another"),
+        (
+            text.replace("aliases: [small]", "aliases: [fig7]"),
+            "alias 'fig7' of entry 'small-fc' is the name of another",
+        ),
         (text.replace("aliases: [small]", "aliases: [cifar10-d1]"), "alias 'cifar10-d1' of entry"),
     ):
         assert changed != text
@@ -62,7 +65,9 @@ def package(small, tmp_path, monkeypatch):
     small.parent.rename(folder)
     (folder / "registry.yaml").rename(folder / "checkpoints.yaml")
     (folder / "__init__.py").write_text(
-        "from pathlib import Path\npath = Path(__file__).with_name('checkpoints.yaml')\ndef find():\n    return str(path)\n"
+        "from pathlib import Path\n"
+        "path = Path(__file__).with_name('checkpoints.yaml')\n"
+        "def find():\n    return str(path)\n"
     )
     monkeypatch.syspath_prepend(folder.parent)
 

@@ -23,7 +23,9 @@ def test_a_step_loads_by_its_number(small):
     assert all(torch.equal(value, stored[name]) for name, value in early.state_dict().items())
     assert not torch.equal(final.net[1].weight, early.net[1].weight)
     assert not early.training
-    with pytest.raises(UnknownCheckpointError, match="small-fc has no weights of step 50: kept were 100, 200, and the end"):
+    with pytest.raises(
+        UnknownCheckpointError, match="small-fc has no weights of step 50: kept were 100, 200, and the end"
+    ):
         memzoo.load("small-fc", step=50)
     with pytest.raises(UnknownCheckpointError, match="cifar10-d1 has no weights of step 7: only its end was kept"):
         memzoo.load("cifar10-d1", step=7)

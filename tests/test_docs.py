@@ -1,0 +1,34 @@
+"""What the pages promise to cover."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+
+from memzoo import errors
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+@pytest.mark.parametrize("name", [name for name, kind in vars(errors).items() if inspect.isclass(kind)])
+def test_every_error_has_its_remedy(name):
+    assert name in (DOCS / "trouble.md").read_text()
+
+
+def test_the_messages_shown_are_those_of_the_code():
+    source = " ".join(path.read_text() for path in (DOCS.parent / "memzoo").rglob("*.py"))
+    for said in (
+        "has no such revision",
+        "came the same",
+        "was not opened",
+        "is a Git LFS pointer",
+        "forbids to ask the Hub",
+        "A server without Xet needs",
+        "its facts do not hold",
+        "has changed since it was looked at",
+        "the disk or a quota is full",
+        "the cache cannot be written",
+        "is in two registries",
+    ):
+        assert said in source
+        assert said in (DOCS / "trouble.md").read_text()
