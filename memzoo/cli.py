@@ -207,14 +207,22 @@ def _publish(arguments: argparse.Namespace) -> int:
         return _usage("publish takes an id and a repository such as someone/cifar10-d1, or --all --namespace NAME.")
     else:
         pairs = [(arguments.id, arguments.repository)]
+    failed = 0
     for count, (id, repository) in enumerate(pairs, 1):
         if len(pairs) > 1:
             print(f"[{count}/{len(pairs)}]", end=" ")
-        result = memzoo.publish(id, repository, **options)
+        try:
+            result = memzoo.publish(id, repository, **options)
+        except MemzooError as error:  # one that cannot be published does not keep the others
+            if len(pairs) == 1:
+                raise
+            print(f"{id}: FAILED\n  {error}", file=sys.stderr, flush=True)
+            failed += 1
+            continue
         print(result, flush=True)
         if not arguments.dry_run and arguments.record is None:
             print(f"\nThe entry for the registry:\n\n{result.yaml}")
-    return 0
+    return 1 if failed else 0
 
 
 def _download(arguments: argparse.Namespace) -> int:

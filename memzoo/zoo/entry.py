@@ -1,5 +1,6 @@
 """One entry of the registry: what a checkpoint is, how it was made, what holds for it, and what it may be used for."""
 
+import inspect
 import re
 from typing import Annotated, Any, Literal
 
@@ -145,6 +146,14 @@ class Fact(Config):
     tolerance: Annotated[float, Field(ge=0)] = 0.0
     """By how much a recomputed value may differ from ``ours``."""
 
+    @model_validator(mode="after")
+    def _arguments_of_the_measure(self) -> "Fact":
+        try:
+            inspect.signature(MEASURES[self.measure]).bind(None, **self.args)
+        except TypeError as error:
+            raise ValueError(f"args do not fit the measure {self.measure!r}: {error}") from error
+        return self
+
 
 class File(Config):
     """Size and hash of one file of the checkpoint."""
@@ -157,7 +166,7 @@ class Fingerprint(Config):
     """The function that the weights computed when published: a fixed probe input and a digest of its output."""
 
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    values: list[float]
+    values: Annotated[list[float], Field(min_length=8, max_length=8)]
     tolerance: Annotated[float, Field(gt=0)] = 1e-3
     """Largest difference of a value, relative to the root mean square of the output."""
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from memzoo.errors import CheckpointMissingError, CorruptCheckpointError
+from memzoo.errors import CheckpointMissingError, CorruptCheckpointError, StorageError
 from memzoo.models import Config, Training
 from memzoo.zoo.entry import CONFIG, EXAMPLES, WEIGHTS, File, Fingerprint, Step
 from memzoo.zoo.hashes import compute_sha256, remembered_sha256
@@ -154,9 +154,24 @@ def written_aside(folder: Path) -> Iterator[Path]:
         if folder.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
             folder.rename(old / folder.name)
-            aside.rename(folder)
-            shutil.rmtree(old)
+            try:
+                aside.rename(folder)
+            except OSError:
+                (old / folder.name).rename(folder)
+                raise
+            finally:
+                shutil.rmtree(old, ignore_errors=True)
         else:
             aside.rename(folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def check_writable(folder: Path) -> None:
+    """Make ``folder``, and raise where nothing can be written into it: before an hour of work, not after."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be written ({error}); give another folder.") from error

@@ -47,11 +47,7 @@ def read_history(path: Path) -> History:
 
 @final
 class KeepSteps(Callback):
-    """Keep the weights of a run after the optimizer steps in ``keep``.
-
-    Raises:
-        ValueError: At the end, when a step was not seen: beyond the end of the run, or inside a batch of many steps.
-    """
+    """Keep the weights of a run after the optimizer steps in ``keep``."""
 
     def __init__(self, keep: list[int]) -> None:
         self.keep = keep
@@ -64,5 +60,8 @@ class KeepSteps(Callback):
         """Copy the weights where this step is one to keep."""
         step = trainer.global_step
         if step in self.keep and step not in self.kept:
-            self.kept[step] = {name: value.detach().cpu().clone() for name, value in pl_module.state_dict().items()}
+            self.kept[step] = {  # stored as the final weights are
+                name: value.detach().cpu().float().clone() if value.is_floating_point() else value.cpu().clone()
+                for name, value in pl_module.state_dict().items()
+            }
             self.epochs[step] = trainer.current_epoch + 1

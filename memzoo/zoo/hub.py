@@ -3,6 +3,7 @@
 The client reads ``HF_ENDPOINT``, ``HF_HOME``, ``HF_TOKEN`` and the other variables of its own when it is first used.
 """
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -70,6 +71,13 @@ def cached(repository: str, commit: str, name: str) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
+def known_absent(repository: str, commit: str, name: str) -> bool:
+    """The Hub has said that this commit has no such file, and the client remembers."""
+    from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
+
+    return try_to_load_from_cache(repository, name, revision=commit) is _CACHED_NO_EXIST
+
+
 def resolve(repository: str, revision: str, name: str) -> str:
     """The full commit of a revision: asks the Hub, or without network remembers the last answer; fetches ``name``."""
     return fetch(repository, revision, name).absolute().parent.name
@@ -134,13 +142,13 @@ def short(revision: str) -> str:
 
 def patiently(call: Callable[[], T], what: str) -> T:
     """The result of ``call``, tried again while the Hub says that it is busy or drops the line."""
-    started, wait = time.monotonic(), FIRST_WAIT_S
+    started, wait, outer = time.monotonic(), FIRST_WAIT_S, sys.exc_info()[1]
     while True:
         try:
             with explained(what):
                 return call()
         except HubUnreachableError as error:
-            again = error.__cause__ is not None and is_transient(error.__cause__)
+            again = error.__cause__ is not None and is_transient(error.__cause__, outer)
             if not again or time.monotonic() - started + wait > PATIENCE_S:
                 raise
         time.sleep(wait)

@@ -6,6 +6,7 @@ classes are told apart by name.
 
 import errno
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -28,20 +29,21 @@ NETWORK = {"TransportError", "ConnectionError", "TimeoutException", "LocalEntryN
 @contextmanager
 def explained(what: str) -> Iterator[None]:
     """Turn whatever the client raises while it gets ``what`` into an error of ours."""
+    outer = sys.exc_info()[1]  # what the caller is handling has nothing to do with it
     try:
         yield
     except MemzooError:
         raise
     except Exception as error:
-        mine = explain(what, error)
+        mine = explain(what, error, outer)
         if mine is None:
             raise
         raise mine from error
 
 
-def explain(what: str, error: BaseException) -> MemzooError | None:
+def explain(what: str, error: BaseException, outer: BaseException | None = None) -> MemzooError | None:
     """The error of ours for one of the client's; None for one that is not about the Hub."""
-    chain = list(_chain(error))
+    chain = list(_chain(error, outer))
     kinds, said, status, number = _kinds(chain), _said(chain), _status(chain), _errno(chain)
     if number in FULL:
         return StorageError(
@@ -61,6 +63,8 @@ def explain(what: str, error: BaseException) -> MemzooError | None:
         )
     if status == 412:
         return PublishError(f"{what}: the repository has changed since it was looked at; run it again.")
+    if status in (400, 409, 422):
+        return PublishError(f"{what}: the Hub does not take it ({status}): {_message(chain)}")
     if "RevisionNotFoundError" in kinds:
         return CheckpointMissingError(
             f"{what}: the Hub has no such revision; it was deleted, or the commit is mistyped. `memzoo verify --hub` "
@@ -73,7 +77,9 @@ def explain(what: str, error: BaseException) -> MemzooError | None:
             f"{what}: the Hub has no such repository, or it is private and the token may not see it; check the name, "
             "and HF_TOKEN."
         )
-    if number in CLOSED:
+    if "HFValidationError" in kinds:
+        return CheckpointMissingError(f"{what}: {said}")
+    if number in CLOSED and "TransportError" not in kinds:
         return StorageError(
             f"{what} is not in the cache, and the cache cannot be written ({said}). Set HF_HOME to a folder of your "
             f"own, or let its owner fetch it once; now it is {_cache()}."
@@ -88,19 +94,19 @@ def explain(what: str, error: BaseException) -> MemzooError | None:
     return None
 
 
-def is_transient(error: BaseException) -> bool:
+def is_transient(error: BaseException, outer: BaseException | None = None) -> bool:
     """Worth another try: the Hub is busy, or the line was cut; not where nobody listens."""
-    chain = list(_chain(error))
+    chain = list(_chain(error, outer))
     status = _status(chain)
     if status is not None:
         return status in TRANSIENT
     return bool(_kinds(chain) & CUT) or _inconsistent(_said(chain))
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, and what it came from."""
+def _chain(error: BaseException | None, outer: BaseException | None = None) -> Iterator[BaseException]:
+    """The error, and what it came from, up to what was there before."""
     seen: set[int] = set()
-    while error is not None and id(error) not in seen:
+    while error is not None and error is not outer and id(error) not in seen:
         seen.add(id(error))
         yield error
         error = error.__cause__ or error.__context__
@@ -136,6 +142,12 @@ def _errno(chain: list[BaseException]) -> int | None:
             if number in FULL | CLOSED:
                 return number
     return None
+
+
+def _message(chain: list[BaseException]) -> str:
+    """What the Hub answered, in its own words."""
+    said = next((text for link in chain if (text := getattr(link, "server_message", None))), None)
+    return str(said or _said(chain))
 
 
 def _inconsistent(said: str) -> bool:

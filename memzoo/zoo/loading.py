@@ -1,8 +1,10 @@
 """Load a checkpoint: every file hashed, every key matched, the function compared with the published one."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -12,7 +14,6 @@ from memzoo.data import Selection, pixels
 from memzoo.errors import (
     CheckpointMissingError,
     CorruptCheckpointError,
-    HubUnreachableError,
     MemzooError,
     UnknownCheckpointError,
 )
@@ -56,7 +57,7 @@ def load(name: str, *, step: int | None = None) -> Autoencoder:
         CorruptCheckpointError: A file has another size or hash than the registry says, is no safetensors file, or does
             not fit the architecture. A damaged file of the Hub's cache is fetched again first.
         FingerprintError: The weights fit but the network computes another function than the published one.
-        HubUnreachableError, HubAccessError, StorageError: It had to be fetched, and could not be.
+        HubAccessError, StorageError: It had to be fetched, and could not be.
 
     A file is hashed when it is first used, and again only when its size or times have changed. What is cached loads
     without network. Beyond building the network this takes a few milliseconds.
@@ -93,7 +94,7 @@ def locate(name: str) -> Located:
         case InFolder(path):
             if not path.is_dir():
                 raise CheckpointMissingError(f"no such folder (looked in {path}); give the folder that holds {CONFIG}.")
-            entry = _entry_in(path / ENTRY) if (path / ENTRY).is_file() else None
+            entry = entry_in(path / ENTRY) if (path / ENTRY).is_file() else None
             return Located(name, entry, [Folder(path)])
         case OnHub(repository, revision):
             return _located_on_hub(name, repository, revision, [e for e in registry().values() if e.hub])
@@ -129,21 +130,25 @@ def _located_on_hub(name: str, repository: str, revision: str, known: list[Entry
     for entry in known:
         if entry.hub is not None and (entry.hub.repository, entry.hub.commit) == (repository, commit):
             return Located(name, entry, sources_of(entry))
-    try:
-        entry = _entry_in(hub.fetch(repository, commit, ENTRY))
-    except CheckpointMissingError:
-        hub.fetch(repository, commit, CONFIG)  # says so where it is the repository or the commit that is missing
-        entry = None  # weights without an entry: configuration and fingerprint speak for them
-    except HubUnreachableError:
-        if hub.cached(repository, commit, CONFIG) is None:
-            raise
-        entry = None
+    hub.fetch(repository, commit, CONFIG)  # says so where it is the repository or the commit that is missing
+    entry = None if _has_no_entry(repository, commit) else entry_in(hub.fetch(repository, commit, ENTRY))
     return Located(name, entry, [Repository(repository, commit)])
 
 
-def _entry_in(path: Path) -> Entry:
+def _has_no_entry(repository: str, commit: str) -> bool:
+    """Weights without an entry, for which configuration and fingerprint alone speak: where the Hub said that, once."""
+    if hub.known_absent(repository, commit, ENTRY):
+        return True
+    try:
+        hub.fetch(repository, commit, ENTRY)
+    except CheckpointMissingError:
+        return True
+    return False
+
+
+def entry_in(path: Path) -> Entry:
     """The one entry of an ``entry.yaml``."""
-    entries = list(parse_registry(path.read_text(encoding="utf-8", errors="replace"), path).values())
+    entries = list(parse_registry(path.read_text(encoding="utf-8", errors="replace"), path, aliases=False).values())
     if len(entries) != 1 or entries[0].fingerprint is None:
         raise CorruptCheckpointError(f"{path} must hold one complete entry, got {len(entries)}.")
     return entries[0]
@@ -163,8 +168,8 @@ def assemble(found: Located, *, step: int | None = None, trust: bool = True) -> 
     saved = read_config(config)
     if entry is not None and (saved.architecture, saved.config) != (entry.architecture, entry.config):
         raise CorruptCheckpointError(
-            f"{config} describes {saved.architecture} {saved.config}, the registry {entry.architecture} "
-            f"{entry.config}; restore whichever was edited."
+            f"{config} describes {saved.architecture} {_brief(saved.config)}, the registry {entry.architecture} "
+            f"{_brief(entry.config)}; restore whichever was edited."
         )
     fingerprint = _fingerprint_of(found, saved, step)
     weights = found.file(WEIGHTS if step is None else step_file(step), trust=trust)
@@ -186,6 +191,11 @@ def assemble(found: Located, *, step: int | None = None, trust: bool = True) -> 
     return model
 
 
+def _brief(config: dict[str, Any]) -> str:
+    """A configuration for a message."""
+    return textwrap.shorten(repr(config), 600, placeholder=" ...")
+
+
 def _fingerprint_of(found: Located, saved: SavedConfig, step: int | None) -> Fingerprint:
     """Of the final weights, or of those of a step."""
     if step is None:
@@ -199,12 +209,18 @@ def _fingerprint_of(found: Located, saved: SavedConfig, step: int | None) -> Fin
 
 def _network(saved: SavedConfig, config: Path, weights: Path, *, registered: bool) -> Autoencoder:
     """The network that a configuration describes, with its weights, in eval mode; nobody's generator is touched."""
-    if saved.config.get("pretrained"):
+    if _asks_for(saved.config, "pretrained"):
         raise CorruptCheckpointError(
             f"{config} asks for pretrained weights from elsewhere; a checkpoint brings its own: store it with "
             "pretrained off."
         )
     tensors, training = read_tensors(weights), saved.training.model_dump()
+    deepest = max(_numbers(saved.config, ("depth", "layers", "members", "units")), default=0)
+    if not registered and deepest > max(len(tensors), *(max(t.shape, default=0) for t in tensors.values()), 0):
+        raise CorruptCheckpointError(
+            f"{config} describes a network with {deepest} layers, members or units, {weights} holds {len(tensors)} "
+            "smaller tensors: the two do not belong together."
+        )
     try:
         with torch.random.fork_rng(devices=[]):
             if not registered:  # a stranger's configuration costs no more memory than the weights that came with it
@@ -218,6 +234,21 @@ def _network(saved: SavedConfig, config: Path, weights: Path, *, registered: boo
     check_tensors(model, tensors, weights)
     model.load_state_dict(tensors, strict=True)
     return model.eval()
+
+
+def _asks_for(config: Any, key: str) -> bool:
+    """Whether ``key`` is set anywhere in a configuration, in those of its members too."""
+    if isinstance(config, dict):
+        return bool(config.get(key)) or any(_asks_for(value, key) for value in config.values())
+    return isinstance(config, list) and any(_asks_for(value, key) for value in config)
+
+
+def _numbers(config: Any, keys: tuple[str, ...]) -> list[int]:
+    """Every number under one of these keys, at any depth."""
+    if not isinstance(config, dict):
+        return []
+    inner = [number for value in config.values() for number in _numbers(value, keys)]
+    return inner + [config[key] for key in keys if isinstance(config.get(key), int)]
 
 
 def _images(model: Autoencoder, path: Path) -> dict[str, Tensor]:
@@ -268,7 +299,7 @@ def create(name: str, *, seed: int = 0) -> Autoencoder:
     """
     entry = info(name)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # not those of the devices: they are not put back
         model = build(entry.architecture, entry.config, entry.recipe.training.model_dump())
     model.entry = entry
     return model

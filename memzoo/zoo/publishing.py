@@ -10,9 +10,9 @@ from typing import Literal, NamedTuple
 from memzoo.errors import PublishError, UnknownCheckpointError
 from memzoo.zoo import hub
 from memzoo.zoo.card import card, is_ours
-from memzoo.zoo.entry import Entry, Published
+from memzoo.zoo.entry import CONFIG, WEIGHTS, Entry, Published
 from memzoo.zoo.files import CARD, ENTRY, PICTURES
-from memzoo.zoo.loading import Located, locate
+from memzoo.zoo.loading import Located, entry_in, locate
 from memzoo.zoo.reference import check_repository
 from memzoo.zoo.registry_file import check_replaceable, entry_yaml, replace_entry
 from memzoo.zoo.sources import Folder
@@ -115,6 +115,7 @@ def publish(
     files = _files(found, entry, repository)
     head = hub.head(repository)
     remote = {file.path: file for file in hub.tree(repository, head)} if head is not None else {}
+    _check_owner(entry, repository, head, remote)
     edited, diff = _card(files, repository, head, remote, overwrite=overwrite_card)
     changes = tuple(_changes(files, remote, edited=edited))
     if dry_run:
@@ -129,6 +130,19 @@ def publish(
     if record is not None:
         replace_entry(entry, Path(record))
     return Publication(entry, repository, commit, tag, changes, diff, False, committed, verification)
+
+
+def _check_owner(entry: Entry, repository: str, head: str | None, remote: dict[str, hub.RemoteFile]) -> None:
+    """Raise where the repository holds a model that is not this checkpoint."""
+    if head is None or not {WEIGHTS, CONFIG} & remote.keys():
+        return
+    there = entry_in(hub.fetch(repository, head, ENTRY)).id if ENTRY in remote else None
+    if there != entry.id:
+        other = f"the checkpoint {there!r}" if there else "a model that memzoo did not put there"
+        raise PublishError(
+            f"{repository} holds {other}, which {entry.id!r} does not replace; give another repository, or delete the "
+            "files there first."
+        )
 
 
 def _publishable(found: Located, name: str) -> Entry:
@@ -151,15 +165,10 @@ def _publishable(found: Located, name: str) -> Entry:
 def _files(found: Located, entry: Entry, repository: str) -> dict[str, bytes]:
     """All files of the repository-to-be: those that are hashed, the pictures, entry and card."""
     paths = {name: found.file(name, trust=False) for name in sorted(entry.files)}
-    folders = {path.parent for path in paths.values()}
-    for source in found.sources:
-        if isinstance(source, Folder):
-            folders.add(source.path)
-    beside = next(iter(sorted(folder for folder in folders if any((folder / p).is_file() for p in PICTURES))), None)
+    folders = [paths[WEIGHTS].parent, *(source.path for source in found.sources if isinstance(source, Folder))]
+    beside = next((folder for folder in folders if any((folder / name).is_file() for name in PICTURES)), None)
     if beside is not None:
         paths |= {name: beside / name for name in PICTURES if (beside / name).is_file()}
-    if not any(name in paths for name in PICTURES):
-        beside = None
     files = {name: path.read_bytes() for name, path in paths.items()}
     files[ENTRY] = entry_yaml(entry.model_copy(update={"hub": None})).encode()
     files[CARD] = card(entry, beside, repository=repository).encode()

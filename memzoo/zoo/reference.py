@@ -1,5 +1,6 @@
 """The ways to name a checkpoint."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,8 @@ def parse_reference(name: str) -> Reference:
     if not isinstance(name, str):
         raise TypeError(f"a checkpoint is named by a string such as 'cifar10-d1', got {name!r}.")
     if name.startswith(LOCAL):
-        return InFolder(Path(name.removeprefix(LOCAL)).expanduser())
+        path = name.removeprefix(LOCAL)
+        return InFolder(Path(os.path.expanduser(path)))  # noqa: PTH111 - unknown users stay as they are
     where, at, revision = name.removeprefix(HUB).partition("@")
     if at:
         check_revision(revision, name)
@@ -63,7 +65,9 @@ def parse_reference(name: str) -> Reference:
 
 def check_repository(repository: str) -> None:
     """``org/name``, as the Hub has it."""
-    if not re.search(REPOSITORY, repository) or ".." in repository or "--" in repository:
+    parts = repository.split("/")
+    strange = any(part[-1:] in "-." or ".." in part or "--" in part or part.endswith(".git") for part in parts)
+    if not re.fullmatch(REPOSITORY.strip("^$"), repository) or strange or len(repository) > 96:
         raise UnknownCheckpointError(
             f"{repository!r} is no repository of the Hub: it must be 'organisation/name', of letters, digits, '-', '_' "
             "and '.'; e.g. 'hf-hub:someone/their-autoencoder'."
@@ -72,7 +76,7 @@ def check_repository(repository: str) -> None:
 
 def check_revision(revision: str, name: str) -> None:
     """A commit, tag or branch."""
-    if not re.search(REVISION, revision) or ".." in revision:
+    if not re.fullmatch(REVISION.strip("^$"), revision) or ".." in revision:
         raise UnknownCheckpointError(
             f"{name!r} names the revision {revision!r}, which is none: give a commit, tag or branch. "
             f"A checkpoint is named by {FORMS}."
@@ -81,4 +85,4 @@ def check_revision(revision: str, name: str) -> None:
 
 def is_commit(revision: str) -> bool:
     """All 40 digits: it never changes."""
-    return re.search(COMMIT, revision) is not None
+    return re.fullmatch(COMMIT.strip("^$"), revision) is not None

@@ -51,9 +51,9 @@ def _read(path: Path, _modified: int, _size: int) -> dict[str, Entry]:
     return parse_registry(text, path)
 
 
-def parse_registry(text: str, path: Path) -> dict[str, Entry]:
-    """The entries that a registry file of this text would have."""
-    content = parse_yaml(text, path)
+def parse_registry(text: str, path: Path, *, aliases: bool = True) -> dict[str, Entry]:
+    """The entries that a registry file of this text would have; a stranger's may not use YAML's aliases."""
+    content = parse_yaml(text, path, aliases=aliases)
     if not all(isinstance(id, str) for id in content):
         raise RegistryError(f"{path}: ids must be text, got {[id for id in content if not isinstance(id, str)]}.")
     entries = {id: parse_entry(id, content[id], path) for id in sorted(content, key=natural)}
@@ -61,9 +61,11 @@ def parse_registry(text: str, path: Path) -> dict[str, Entry]:
     return entries
 
 
-def parse_yaml(text: str, path: Path) -> dict[Any, Any]:
+def parse_yaml(text: str, path: Path, *, aliases: bool = True) -> dict[Any, Any]:
     """A mapping in plain YAML; whatever else the text holds is an error of ours."""
     try:
+        if not aliases and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=SafeLoader)):
+            raise RegistryError(f"{path} uses YAML aliases, which can make a small file huge; write the values out.")
         content = yaml.load(text, Loader=_OnceLoader)
     except (yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError) as error:  # dates, huge integers
         raise RegistryError(f"{path} is not readable as YAML: {error}") from error
@@ -122,14 +124,23 @@ def replace_entry(entry: Entry, path: Path) -> None:
         CheckpointMissingError: No such file.
         RegistryError: Not exactly one block of this id, or the result would not be a registry.
     """
+    write_text(with_entry(entry, path), path)
+
+
+def with_entry(entry: Entry, path: Path) -> str:
+    """The text that :func:`replace_entry` writes, checked."""
     lines, head = check_replaceable(entry.id, path)
-    end = head + 1
-    while end < len(lines) and lines[end].startswith(" "):
+    end = last = head + 1
+    while end < len(lines) and (lines[end].startswith(" ") or not lines[end].strip()):
         end += 1
+        last = end if lines[end - 1].strip() else last  # empty lines behind the block are not its own
     block = entry_yaml(entry).rstrip("\n").split("\n")
-    text = "\n".join([*lines[:head], *block, *lines[end:]])
-    parse_registry(text, path)
-    write_text(text, path)
+    text = "\n".join([*lines[:head], *block, *lines[last:]])
+    if parse_registry(text, path).get(entry.id) != entry:
+        raise RegistryError(
+            f"the block of {entry.id!r} in {path} could not be replaced; put it into plain order first."
+        )
+    return text
 
 
 def check_replaceable(id: str, path: Path) -> tuple[list[str], int]:
@@ -138,6 +149,8 @@ def check_replaceable(id: str, path: Path) -> tuple[list[str], int]:
         raise CheckpointMissingError(f"{path} is missing; give the root of a memzoo source tree, or a registry file.")
     lines = path.read_text(encoding="utf-8").split("\n")
     heads = [i for i, line in enumerate(lines) if line.split(":")[0].strip("'\"") == id]
+    if not os.access(path.parent, os.W_OK):
+        raise StorageError(f"{path} cannot be replaced, its folder is read-only; nothing was changed.")
     if len(heads) != 1:
         raise RegistryError(f"{path} has {len(heads)} blocks that begin with '{id}:', needs exactly one.")
     return lines, heads[0]
@@ -145,8 +158,9 @@ def check_replaceable(id: str, path: Path) -> tuple[list[str], int]:
 
 def write_text(text: str, path: Path) -> None:
     """Write aside, then rename: the file is the old one or the new one, never half of it."""
-    handle, aside = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    aside = ""
     try:
+        handle, aside = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
         Path(aside).chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
@@ -154,7 +168,8 @@ def write_text(text: str, path: Path) -> None:
     except OSError as error:
         raise StorageError(f"{path} could not be written, and is as it was: {error}.") from error
     finally:
-        Path(aside).unlink(missing_ok=True)
+        if aside:
+            Path(aside).unlink(missing_ok=True)
 
 
 # Schema ---------------------------------------------------------------------------------------------------------------

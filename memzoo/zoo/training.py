@@ -18,13 +18,13 @@ from memzoo.errors import CheckpointMissingError
 from memzoo.models import Autoencoder, Ensemble
 from memzoo.zoo.card import card
 from memzoo.zoo.entry import CONFIG, EXAMPLES, HISTORY, WEIGHTS, Entry, Images, Step, step_file
-from memzoo.zoo.files import CARD, ENTRY, PICTURES, SavedConfig, describe, read_tensors, written_aside
+from memzoo.zoo.files import CARD, ENTRY, PICTURES, SavedConfig, check_writable, describe, read_tensors, written_aside
 from memzoo.zoo.fingerprint import take_fingerprint
 from memzoo.zoo.history import History, KeepSteps, history_of, write_history
-from memzoo.zoo.loading import check_images, create
+from memzoo.zoo.loading import check_images, create, entry_in
 from memzoo.zoo.pictures import draw_pictures
 from memzoo.zoo.registry import info
-from memzoo.zoo.registry_file import check_replaceable, entry_yaml, parse_registry, replace_entry
+from memzoo.zoo.registry_file import entry_yaml, with_entry, write_text
 from memzoo.zoo.sources import Folder, sources_of
 from memzoo.zoo.verification import Row, measure_facts, versions_here
 
@@ -77,6 +77,7 @@ def train(
         **trainer_options,
         "callbacks": [*callbacks, *trainer_options.get("callbacks", [])],
     }
+    check_writable(folder.parent)
     started = time.monotonic()
     Trainer(**options).fit(model, full_batches(inputs, steps_per_epoch=recipe.steps_per_epoch))
     wall_time_s = round(time.monotonic() - started, 1)
@@ -172,7 +173,10 @@ def write_folder(
         write_history(history, aside / HISTORY)
         hashed = [*weights, CONFIG, EXAMPLES, HISTORY]
         entry = entry.model_copy(update={"files": {name: describe(aside / name) for name in hashed}})
-        draw_pictures(model, history, aside)
+        try:
+            draw_pictures(model, history, aside)
+        except Exception as error:
+            warnings.warn(f"the pictures of {entry.id} could not be drawn, the rest is complete: {error}", stacklevel=2)
         (aside / CARD).write_text(card(entry, aside), encoding="utf-8")
         (aside / ENTRY).write_text(entry_yaml(entry), encoding="utf-8")
 
@@ -188,11 +192,12 @@ def record(folder: Path, root: Path) -> None:
     path = root / "checkpoints.yaml" if root.is_dir() else root
     if not path.is_file():
         raise CheckpointMissingError(f"{path} is missing; give the root of a memzoo source tree, or a registry file.")
-    text = (folder / ENTRY).read_text(encoding="utf-8")
-    (entry,) = parse_registry(text, folder / ENTRY).values()
-    check_replaceable(entry.id, path)
+    if not (folder / ENTRY).is_file():
+        raise CheckpointMissingError(f"{folder / ENTRY} is missing; give a folder that `memzoo train` wrote.")
+    entry = entry_in(folder / ENTRY)
+    text = with_entry(entry, path)
     with written_aside(path.parent / "checkpoints" / entry.id) as aside:
         for name in (*entry.files, CARD, *PICTURES):
             if (folder / name).is_file():
                 (aside / name).write_bytes((folder / name).read_bytes())
-    replace_entry(entry, path)
+    write_text(text, path)

@@ -35,6 +35,28 @@ def test_a_damaged_folder_is_replaced_as_a_whole(client, published, tmp_path):
     assert weights.read_bytes() == (published.source / "model.safetensors").read_bytes()
 
 
+def test_a_damaged_folder_that_is_in_use_is_replaced_too(client, published, tmp_path):
+    to = tmp_path / "cluster"
+    client.run(f"memzoo.download('small-fc', {str(to)!r})")
+    folder = to / "checkpoints/small-fc"
+    assert {"README.md", "training.png", "trajectories.png"} <= {path.name for path in folder.iterdir()}
+    for name in ("model.safetensors", "entry.yaml"):
+        (folder / name).write_bytes(b"")
+        client.run(f"memzoo.download('small-fc', {str(to)!r})", MEMZOO_DIR=str(to))
+        client.run("memzoo.load('small-fc')", MEMZOO_DIR=str(to), HF_HUB_OFFLINE="1")
+
+
+def test_a_stranger_does_not_choose_whose_place_it_takes(hub, client, published, tmp_path):
+    entry = (
+        hub.read("zoo/small-fc", "entry.yaml").replace(b"small-fc:", b"mnist20-fc14x128:").replace(b"[small]", b"[]")
+    )
+    hub.write("zoo/small-fc", {"entry.yaml": entry})
+    client.run(f"""
+        with pytest.raises(errors.UnknownCheckpointError, match="another checkpoint of the name 'mnist20-fc14x128' in"):
+            memzoo.download("hf-hub:zoo/small-fc@main", {str(tmp_path / "cluster")!r})
+    """)
+
+
 def test_all_goes_on_after_one_that_cannot_be_had(hub, client, published, tmp_path):
     hub.delete("zoo/small-fc")
     said = client.run(f"""

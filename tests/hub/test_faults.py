@@ -216,6 +216,43 @@ def test_a_busy_hub_is_asked_again(hub, client, published):
     assert hub.faults.status == {"/resolve/.*model": [], "/resolve/.*config": []}
 
 
+def test_an_entry_that_cannot_be_had_just_now_does_not_turn_the_checks_off(hub, client, published):
+    hub.faults.status = {"/resolve/.*entry.yaml": [503] * 100}
+    client.run(
+        """
+        import time
+        time.sleep = lambda seconds: None
+        with pytest.raises(errors.HubUnreachableError, match="entry.yaml of zoo/small-fc@.*answers 503"):
+            memzoo.load("hf-hub:zoo/small-fc@main")
+    """,
+        MEMZOO_REGISTRIES="",
+    )
+    hub.faults.clear()
+    client.run("assert memzoo.load('hf-hub:zoo/small-fc@main').entry.id == 'small-fc'", MEMZOO_REGISTRIES="")
+    commit = hub.commit(NAME, "main", "without an entry", {}, ["entry.yaml"], None)
+    for offline in ("", "1"):  # that there is none is remembered
+        client.run(
+            f"assert memzoo.load('hf-hub:zoo/small-fc@{commit}').entry is None",
+            MEMZOO_REGISTRIES="",
+            HF_HUB_OFFLINE=offline,
+        )
+
+
+def test_what_the_caller_is_handling_is_not_taken_for_the_reason(client, published):
+    client.run(
+        """
+        import time
+        time.sleep = lambda seconds: None
+        try:
+            raise PermissionError(13, "denied", "/root/x")
+        except PermissionError:
+            with pytest.raises(errors.HubUnreachableError, match="cannot be reached"):
+                memzoo.load("small-fc")
+        """,
+        HF_ENDPOINT="http://127.0.0.1:9",
+    )
+
+
 def test_a_hub_that_stays_down_is_an_error_and_later_it_works(hub, client, published):
     hub.faults.status = {"/resolve/": [503] * 100}
     client.run("""

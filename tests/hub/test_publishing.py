@@ -273,3 +273,21 @@ def test_registry_and_hub_are_compared(hub, client, published):
         (one,) = memzoo.zoo.compare_with_hub("small-fc")
         assert one.kind == "missing" and "no such repository" in one.what, one
     """)
+
+
+def test_another_model_is_not_replaced(hub, client, published, small):
+    hub.create("zoo/foreign", False)
+    hub.write("zoo/foreign", {"model.safetensors": b"theirs", "config.json": b"{}"})
+    small.write_text(small.read_text().replace("small-fc:", "other-fc:").replace("aliases: [small]", "aliases: []"))
+    (small.parent / "checkpoints/small-fc").rename(small.parent / "checkpoints/other-fc")
+    client.run(
+        f"""
+        with pytest.raises(errors.PublishError, match="holds a model that memzoo did not put there, which 'other-fc'"):
+            memzoo.publish("other-fc", "zoo/foreign")
+        with pytest.raises(errors.PublishError, match="holds the checkpoint 'small-fc', which 'other-fc' does not"):
+            memzoo.publish("other-fc", {NAME!r})
+        """,
+        MEMZOO_REGISTRIES=str(small),
+    )
+    assert hub.read("zoo/foreign", "model.safetensors") == b"theirs"
+    hub.delete("zoo/foreign")

@@ -14,6 +14,7 @@ from memzoo.errors import (
     CheckpointMissingError,
     CorruptCheckpointError,
     FingerprintError,
+    RegistryError,
     UnknownCheckpointError,
 )
 from memzoo.zoo.files import read_tensors
@@ -257,3 +258,46 @@ def test_a_loaded_model_can_be_trained_on():
     trainer = Trainer(**options, enable_model_summary=False)
     trainer.fit(model, full_batches(model.examples))
     assert trainer.callback_metrics["train/loss"] < 1e-6
+
+
+@pytest.mark.parametrize("id", memzoo.list_models())
+def test_every_checkpoint_loads_as_a_stranger_s(id):
+    assert memzoo.load(f"local-dir:{home() / 'checkpoints' / id}").entry is None
+
+
+def test_a_stranger_s_configuration_cannot_be_larger_than_its_weights(folder):
+    edit_config(folder, width=10**7)
+    with pytest.raises(CorruptCheckpointError, match=r"needs \(10000000"):
+        memzoo.load(f"local-dir:{folder}")
+    edit_config(folder, width=128, depth=10**7)
+    with pytest.raises(CorruptCheckpointError, match=r"a network with 10000000 layers, members or units.*do not belong"):
+        memzoo.load(f"local-dir:{folder}")
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_configuration_that_asks_for_weights_from_elsewhere(folder, nested):
+    path = folder / "config.json"
+    saved = json.loads(path.read_text())
+    member = {"shape": [3, 32, 32], "backbone": "test_resnet", "pretrained": True}
+    ensemble = {"architecture": "TimmAutoencoder", "members": 1, "member": member}
+    kind = "Ensemble" if nested else "TimmAutoencoder"
+    path.write_text(json.dumps({**saved, "architecture": kind, "config": ensemble if nested else member}))
+    with pytest.raises(CorruptCheckpointError, match="asks for pretrained weights from elsewhere"):
+        memzoo.load(f"local-dir:{folder}")
+
+
+def test_loading_draws_nothing_from_the_global_generator():
+    state = torch.get_rng_state()
+    memzoo.load(ID)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_an_entry_of_a_stranger_has_no_aliases(folder):
+    (folder / "entry.yaml").write_text("a: &x [1]\nb: *x\n")
+    with pytest.raises(RegistryError, match="uses YAML aliases, which can make a small file huge"):
+        memzoo.load(f"local-dir:{folder}")
+
+
+def test_a_home_of_nobody():
+    with pytest.raises(CheckpointMissingError, match="no such folder"):
+        memzoo.load("local-dir:~nosuchuser/x")

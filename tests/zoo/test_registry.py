@@ -4,7 +4,7 @@ import memzoo
 from memzoo.errors import RegistryError
 from memzoo.zoo.entry import Images
 from memzoo.zoo.registry import home
-from memzoo.zoo.registry_file import natural, read_registry
+from memzoo.zoo.registry_file import natural, read_registry, replace_entry
 
 
 def test_listing_and_filters():
@@ -60,6 +60,8 @@ def changed(tmp_path, old, new):
         ("  title: ", "  architecture: D1\n  title: ", r"key 'architecture' stands twice"),
         ("cifar10-d1:", "../../etc:", r"entry '\.\./\.\./etc' does not follow the schema: id: String should match"),
         ("cifar10-d1:", "7:", r"ids must be text, got \[7\]"),
+        ("args: {rank: 1}", "args: {bogus: 3}", r"args do not fit the measure 'eigenvalue': .*bogus|missing"),
+        ("  fingerprint:\n    values: [", "  fingerprint:\n    values: [0.0, ", r"fingerprint\.values: .* at most 8"),
         ("measure: eigenvalue", "measure: eigenvalues", r"no measure 'eigenvalues', there are arrived"),
         (
             "dataset: cifar10",
@@ -83,3 +85,19 @@ def test_yaml_cannot_run_code(tmp_path):
     (tmp_path / "checkpoints.yaml").write_text("a: !!python/object/apply:os.system ['true']\n")
     with pytest.raises(RegistryError, match="not readable as YAML"):
         read_registry(tmp_path / "checkpoints.yaml")
+
+
+def test_one_entry_is_replaced_whatever_empty_lines_are_in_it(tmp_path):
+    text = (home() / "checkpoints.yaml").read_text()
+    path = tmp_path / "checkpoints.yaml"
+    block = text.index("cifar10-d1:")
+    fact = text.index("  facts:", block)
+    path.write_text(text[:fact] + "\n" + text[fact:])
+    entry = memzoo.info("cifar10-d1").model_copy(update={"title": "Another"})
+    replace_entry(entry, path)
+    after = read_registry(path)
+    assert after["cifar10-d1"] == entry
+    assert {id: e for id, e in after.items() if id != "cifar10-d1"} == {
+        id: memzoo.info(id) for id in memzoo.list_models() if id != "cifar10-d1"
+    }
+    assert "\n\nmnist20-fc14x128:" in path.read_text()

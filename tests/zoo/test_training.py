@@ -5,7 +5,7 @@ import torch
 import yaml
 
 import memzoo
-from memzoo.errors import CorruptCheckpointError, DataMissingError, RegistryError
+from memzoo.errors import CorruptCheckpointError, DataMissingError, RegistryError, StorageError
 from memzoo.zoo import record, train
 from memzoo.zoo.files import written_aside
 from memzoo.zoo.loading import load_folder
@@ -102,7 +102,7 @@ def test_recording_replaces_one_entry_and_nothing_else(tmp_path):
     assert after["cifar10-d1"] == before["cifar10-d1"]
     assert after[ID].recipe.seed == 9
     assert after[ID].files["model.safetensors"] != before[ID].files["model.safetensors"]
-    assert (root / "checkpoints.yaml").read_text().startswith("# The zoo")
+    assert (root / "checkpoints.yaml").read_text().startswith("# yaml-language-server: ")
     assert load_folder(root / "checkpoints" / ID, after[ID]).entry == after[ID]
     assert not list(root.glob("*.partial"))
 
@@ -113,3 +113,37 @@ def test_recording_needs_an_entry_of_that_name(tmp_path):
     with pytest.raises(RegistryError, match=r"0 blocks that begin with 'mnist20-fc14x128:', needs exactly one"):
         record(folder, tmp_path)
     assert (tmp_path / "checkpoints.yaml").read_text() == "other:\n  title: x\n"
+
+
+def test_a_folder_that_cannot_be_written_is_noticed_before_training(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StorageError, match=r"cannot be written .*; give another folder"):
+        train(ID, tmp_path / "file", **FEW)
+
+
+def test_pictures_that_cannot_be_drawn_lose_nothing(tmp_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("no backend")
+
+    monkeypatch.setattr("memzoo.zoo.training.draw_pictures", fail)
+    with pytest.warns(UserWarning, match="pictures of mnist20-fc14x128 could not be drawn.*no backend"):
+        folder, _ = train(ID, tmp_path, **FEW)
+    memzoo.load(f"local-dir:{folder}")
+
+
+def test_a_swap_that_fails_puts_the_old_folder_back(tmp_path, monkeypatch):
+    old = tmp_path / "run"
+    old.mkdir()
+    (old / "weights").write_text("old")
+    rename = type(old).rename
+
+    def refuse(self, target):
+        if self.name.startswith(".run-") and target == old:
+            raise OSError("busy")
+        return rename(self, target)
+
+    monkeypatch.setattr(type(old), "rename", refuse)
+    with pytest.raises(OSError, match="busy"), written_aside(old) as aside:
+        (aside / "weights").write_text("new")
+    assert (old / "weights").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
