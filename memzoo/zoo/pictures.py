@@ -56,7 +56,7 @@ def draw_training(history: History, *, several: bool) -> Any:
         below.legend(frameon=False, fontsize=7, loc="center left")
     axes[-1, 0].set_xlabel("optimizer steps", fontsize=8)
     for panel in axes[:, 0]:
-        panel.tick_params(labelsize=7)
+        panel.tick_params(which="both", labelsize=7)
         panel.spines[["top", "right"]].set_visible(False)
     return figure
 
