@@ -79,6 +79,8 @@ def _same_small(entry: Entry, name: str, there: hub.RemoteFile) -> bool:
     """A file that git holds: its content is fetched and hashed, since the registry knows no git hashes."""
     assert entry.hub is not None
     content = hub.fetch(entry.hub.repository, entry.hub.commit, name).read_bytes()
+    if not is_content(there, content):  # damaged in the cache
+        content = hub.fetch(entry.hub.repository, entry.hub.commit, name, force=True).read_bytes()
     return is_content(there, content) and hashlib.sha256(content).hexdigest() == entry.files[name].sha256
 
 

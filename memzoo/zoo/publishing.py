@@ -234,15 +234,32 @@ def _commit(entry: Entry, repository: str, head: str | None, files: dict[str, by
         )
         return str(made.oid)
 
-    return hub.patiently(send, f"publishing {entry.id} to {repository}")
+    try:
+        return hub.patiently(send, f"publishing {entry.id} to {repository}")
+    except PublishError:
+        now = hub.head(repository)
+        there = {file.path: file for file in hub.tree(repository, now)} if now is not None else {}
+        if now is None or not all(
+            name in there and is_content(there[name], content) for name, content in files.items()
+        ):
+            raise
+        return now  # the commit was made, and only its answer was lost
 
 
 def _tag(repository: str, commit: str) -> str:
     """The version tag of a commit; the next free one where it has none."""
-    tags = {name: target for name, target in hub.tags(repository).items() if re.fullmatch(r"v[0-9]+", name)}
-    own = [name for name, target in tags.items() if target == commit]
-    if own:
-        return max(own, key=lambda name: int(name[1:]))
-    tag = f"v{max((int(name[1:]) for name in tags), default=0) + 1}"
-    hub.patiently(lambda: hub.api().create_tag(repository, tag=tag, revision=commit), f"the tag {tag} of {repository}")
-    return tag
+    for again in (True, False):
+        tags = {name: target for name, target in hub.tags(repository).items() if re.fullmatch(r"v[0-9]+", name)}
+        own = [name for name, target in tags.items() if target == commit]
+        if own:
+            return max(own, key=lambda name: int(name[1:]))
+        tag = f"v{max((int(name[1:]) for name in tags), default=0) + 1}"
+        try:
+            what = f"the tag {tag} of {repository}"
+            hub.patiently(lambda tag=tag: hub.api().create_tag(repository, tag=tag, revision=commit), what)
+        except PublishError:  # somebody was faster, or it was made and only the answer was lost
+            if not again:
+                raise
+        else:
+            return tag
+    raise AssertionError("unreachable")

@@ -197,6 +197,15 @@ def test_a_busy_hub_is_asked_again(hub, client, published, small):
     assert hub.count(NAME) == 3
 
 
+def test_an_answer_that_is_lost_is_no_failure(hub, client, published, small):
+    small.write_text(small.read_text().replace("title: Small", "title: Smaller"))
+    hub.faults.lost = {"/commit/": 1, "/tag/": 1}
+    client.run(f"assert memzoo.publish('small-fc', {NAME!r}).tag == 'v2'", MEMZOO_REGISTRIES=str(small))
+    assert hub.faults.lost == {"/commit/": 0, "/tag/": 0}
+    assert hub.count(NAME) == 3
+    assert hub.revision(NAME, "v2") == hub.head(NAME)
+
+
 def test_somebody_else_s_commit_in_between_is_not_overwritten(hub, client, published, small):
     small.write_text(small.read_text().replace("title: Small", "title: Smaller"))
     client.run(

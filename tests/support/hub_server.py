@@ -78,6 +78,8 @@ class Faults:
     """Path pattern -> event that a request waits for, and is then refused."""
     stall: tuple[int, threading.Event] | None = None
     """Bytes of a large body after which to wait for the event, and then to drop the connection."""
+    lost: dict[str, int] = field(default_factory=dict)
+    """Path pattern -> how many requests are carried out, and then answered as if they had failed."""
     held: threading.Event = field(default_factory=threading.Event)
     """Set when a request waits."""
 
@@ -86,7 +88,7 @@ class Faults:
         for event in [*self.hold.values(), *([self.stall[1]] if self.stall else [])]:
             event.set()
         self.status, self.cut, self.body, self.hold, self.stall = {}, [], None, {}, None
-        self.held = threading.Event()
+        self.lost, self.held = {}, threading.Event()
 
 
 class Hub:
@@ -313,6 +315,10 @@ class Handler(BaseHTTPRequestHandler):
         return out
 
     def answer(self, status: int, content: Any = None, headers: dict[str, str] | None = None) -> None:
+        for pattern, count in self.hub.faults.lost.items():
+            if count and status < 300 and re.search(pattern, self.path):
+                self.hub.faults.lost[pattern] -= 1
+                status, content = 502, {"error": "injected"}
         data = b"" if content is None else json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json; charset=utf-8")
