@@ -86,7 +86,7 @@ def test_mnist_images_are_the_embedded_ones():
 
 
 def test_verdicts():
-    fact = Fact(name="a", measure="attractors", ours=1.0, tolerance=0.1, least=0.5)
+    fact = Fact(name="a", measure="attractors", args={"eps": 0.5}, ours=1.0, tolerance=0.1, least=0.5)
     same, other = {"torch": "2.15.0"}, {"torch": "2.16.0"}
 
     def verdict(measured, here, **changes):
