@@ -60,6 +60,13 @@ def changed(tmp_path, old, new):
         ("  title: ", "  architecture: D1\n  title: ", r"key 'architecture' stands twice"),
         ("cifar10-d1:", "../../etc:", r"entry '\.\./\.\./etc' does not follow the schema: id: String should match"),
         ("cifar10-d1:", "7:", r"ids must be text, got \[7\]"),
+        ("    model.safetensors: {", "    model.pkl: {", r"files\.model\.pkl.*may be a pickle, which can run code"),
+        (
+            "    model.safetensors: {",
+            "    ../model.safetensors: {",
+            r"is no file of a checkpoint: there are model\.saf",
+        ),
+        ("    model.safetensors: {", "    /etc/passwd: {", r"'/etc/passwd' is no file of a checkpoint"),
         ("args: {rank: 1}", "args: {bogus: 3}", r"args do not fit the measure 'eigenvalue': .*bogus|missing"),
         ("  fingerprint:\n    values: [", "  fingerprint:\n    values: [0.0, ", r"fingerprint\.values: .* at most 8"),
         ("measure: eigenvalue", "measure: eigenvalues", r"no measure 'eigenvalues', there are arrived"),
