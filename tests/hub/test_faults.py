@@ -244,8 +244,8 @@ def test_what_the_caller_is_handling_is_not_taken_for_the_reason(client, publish
         import time
         time.sleep = lambda seconds: None
         try:
-            raise PermissionError(13, "denied", "/root/x")
-        except PermissionError:
+            raise OSError(28, "no space left", "/x")
+        except OSError:
             with pytest.raises(errors.HubUnreachableError, match="cannot be reached"):
                 memzoo.load("small-fc")
         """,
