@@ -301,7 +301,7 @@ def test_a_download_that_is_cut_above_ten_mebibytes_goes_on(hub, client, tmp_pat
 
 
 def test_a_server_without_xet_says_what_to_do(hub, client, small):
-    hub.xet = False
+    before, hub.xet = hub.xet, False
     try:
         client.run(
             """
@@ -311,6 +311,7 @@ def test_a_server_without_xet_says_what_to_do(hub, client, small):
                 memzoo.publish("small-fc", "zoo/no-xet")
             """,
             MEMZOO_REGISTRIES=str(small),
+            HF_HUB_DISABLE_XET="",
         )
         client.run(
             "memzoo.publish('small-fc', 'zoo/no-xet'); memzoo.load('hf-hub:zoo/no-xet')",
@@ -318,7 +319,7 @@ def test_a_server_without_xet_says_what_to_do(hub, client, small):
             HF_HUB_DISABLE_XET="1",
         )
     finally:
-        hub.xet = True
+        hub.xet = before
         if "zoo/no-xet" in hub.private:
             hub.delete("zoo/no-xet")
 
