@@ -248,18 +248,21 @@ def _commit(entry: Entry, repository: str, head: str | None, files: dict[str, by
 
 def _tag(repository: str, commit: str) -> str:
     """The version tag of a commit; the next free one where it has none."""
-    for again in (True, False):
-        tags = {name: target for name, target in hub.tags(repository).items() if re.fullmatch(r"v[0-9]+", name)}
-        own = [name for name, target in tags.items() if target == commit]
-        if own:
-            return max(own, key=lambda name: int(name[1:]))
-        tag = f"v{max((int(name[1:]) for name in tags), default=0) + 1}"
-        try:
-            what = f"the tag {tag} of {repository}"
-            hub.patiently(lambda tag=tag: hub.api().create_tag(repository, tag=tag, revision=commit), what)
-        except PublishError:  # somebody was faster, or it was made and only the answer was lost
-            if not again:
-                raise
-        else:
-            return tag
-    raise AssertionError("unreachable")
+    own, free = _version_tags(repository, commit)
+    if own is not None:
+        return own
+    try:
+        hub.patiently(lambda: hub.api().create_tag(repository, tag=free, revision=commit), f"the tag {free}")
+    except PublishError:
+        own, _ = _version_tags(repository, commit)
+        if own is None:  # somebody else took the name
+            raise
+        return own  # it was made, and only the answer was lost
+    return free
+
+
+def _version_tags(repository: str, commit: str) -> tuple[str | None, str]:
+    """The newest tag ``v1``, ``v2``, ... of a commit, and the next that is free."""
+    tags = {int(name[1:]): at for name, at in hub.tags(repository).items() if re.fullmatch(r"v[0-9]+", name)}
+    own = max((number for number, at in tags.items() if at == commit), default=None)
+    return None if own is None else f"v{own}", f"v{max(tags, default=0) + 1}"
