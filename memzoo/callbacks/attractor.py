@@ -1,30 +1,42 @@
 """Attractors and recovery, measured while training."""
 
 import math
-import time
 import warnings
-from typing import Any, final
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, final
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
-from memzoo._checks import check_eps, check_steps
-from memzoo.callbacks.evaluation import evaluation_mode
-from memzoo.callbacks.history import closing_table, plot_history
-from memzoo.callbacks.self_map import Adapter, find_self_map
-from memzoo.callbacks.tracked import matching_noise, rows
-from memzoo.dynamics import certify, default_eps, recovery_curve, spectrum
-from memzoo.dynamics.jacobian import Jacobians
-from memzoo.errors import NonFiniteError
+from memzoo._checks import check_batch, check_eps, check_same_shape, check_steps
+from memzoo.callbacks.advice import advice
+from memzoo.callbacks.history import examples_table
+from memzoo.callbacks.measuring import MeasuringCallback, like_parameters
+from memzoo.callbacks.self_map import Adapter
+from memzoo.callbacks.shards import Part
+from memzoo.callbacks.tracked import has_rows, matching_noise, rows
+from memzoo.dynamics import Certificates, certify, default_eps, nearest, recovery_curve, spectrum
 
-KEYS = ("fraction", "recovered", "converged", "radius_median", "radius_max", "residual")
-EXAMPLES, WIDE_EXAMPLES = 32, 8  # tracked by default; where the map is nowhere narrower than its input
+Starts = Tensor | Callable[[Tensor], Tensor] | Literal["validation", "noise"]
+"""Points, ``starts(examples)`` that makes them, or where they come from."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one process measured: its examples and its starts."""
+
+    certificates: Certificates | None
+    radius: Tensor
+    residual: Tensor
+    reached: Tensor
+    arrived: int
 
 
 @final
-class AttractorCallback(Callback):
+class AttractorCallback(MeasuringCallback):
     r"""Log how many training examples are attractors, and how many are recovered by iteration, while training.
 
     ``Trainer(callbacks=[AttractorCallback()])`` works on any LightningModule whose ``forward`` maps a batch to a batch
@@ -47,251 +59,246 @@ class AttractorCallback(Callback):
 
     The first epoch is always measured, so that monitors find their keys, and so is the state at the end of the run. A
     run that another callback or the user stops is over when this one hears of it: then the closing values are in
-    ``history`` and in the loggers, but no longer in ``trainer.callback_metrics``.
+    ``history`` and in the loggers, but no longer in ``trainer.callback_metrics``. In ``Trainer.validate`` and
+    ``Trainer.test`` the same keys are logged, once the examples are known.
+
+    With several processes (DDP), examples and starts are shared out among them, and all log the same values. With
+    weight averaging (``EMAWeightAveraging``), the averaged weights are measured, those that the run ends with.
+    ``torch.compile``'d parts run eagerly, and mixed precision is off, while measuring.
 
     Args:
-        examples: Tracked examples (n, \*shape); else up to ``max_examples`` rows spread over the training set.
-        starts: Starts of the iteration (B, \*shape); else up to ``max_starts`` rows of the validation set, else noise
-            with the examples' mean and variance.
+        examples: Tracked examples (n, \*shape); else up to ``max_examples`` rows spread over the training set. Of a
+            dataset that can only be streamed, the first rows that come by in training.
+        starts: Starts of the iteration: points (B, \*shape), a function that makes them from the examples,
+            ``"validation"`` or ``"noise"``. When left out, up to ``max_starts`` rows of the validation set, else noise
+            with the examples' mean and variance. Validation images that are tracked examples themselves are left out.
         self_map: ``self_map(module, x)`` returns the reconstruction, where ``forward`` returns something else.
         eps: Radius of recovery, L2; :func:`memzoo.dynamics.default_eps` of the examples when left out.
         steps: Iterations T.
-        max_examples: Most examples to track; 32 when left out, 8 for large maps that are nowhere narrower than their
-            input, whose leading eigenvalues come from products with the Jacobian.
+        max_examples: Most examples to measure at one time; 32 when left out, 8 for large maps that are nowhere narrower
+            than their input, whose leading eigenvalues come from products with the Jacobian.
+        rotate: Track this many times as many examples, and measure the subsets in turn; the closing measurement is of
+            all of them. A limit shared with an example outside the subset is seen only then.
         max_starts: Most starts.
-        every_n_epochs: Measure at these epochs; when left out the cadence follows ``budget``.
-        budget: Share of the training time that measuring may take; turned into a number of steps after each
-            measurement. The first and the closing measurement are made in any case, and one at every epoch when
-            another callback monitors a key: it would take an old value for a new one.
+        every_n_epochs: Measure at these epochs.
+        every_n_steps: Measure at these optimizer steps, also within an epoch.
+        budget: Share of the training time that measuring may take, the closing measurement included, where neither of
+            these two is given; turned into a step after each measurement. The first and the closing measurement are
+            made in any case, and one at every epoch when another callback monitors a key: it would take an old value
+            for a new one (:class:`memzoo.callbacks.StopWhenMemorized` counts measurements instead).
         seed: Seed of the noise starts.
         verbose: Print a table at the end.
         name: First part of the keys; two callbacks in one Trainer need two names.
 
     Raises:
         NotASelfMapError: At the start of training, when the module does not map the examples to their own shape.
+        TypeError: Likewise, when the training data hold no floating-point tensors.
+
+    Warns:
+        UserWarning: At the end, where the run was stopped while the loss was still falling, or where dropout or batch
+            norm make the measured map another than the one that was trained.
     """
+
+    NAMES: ClassVar = ("fraction", "recovered", "converged", "radius_median", "radius_max", "residual")
+    BAR: ClassVar = ("fraction", "recovered")
+    NOTHING: ClassVar = {"fraction": 0.0, "recovered": 0.0, "converged": 0.0}
+    TITLE: ClassVar = "Attractors"
 
     def __init__(
         self,
         examples: Tensor | None = None,
-        starts: Tensor | None = None,
+        starts: Starts | None = None,
         *,
         self_map: Adapter | None = None,
         eps: float | None = None,
         steps: int = 200,
         max_examples: int | None = None,
+        rotate: int = 1,
         max_starts: int = 200,
         every_n_epochs: int | None = None,
+        every_n_steps: int | None = None,
         budget: float = 0.05,
         seed: int = 0,
         verbose: bool = True,
         name: str = "attractor",
     ) -> None:
-        if not 0 < budget <= 1:
-            raise ValueError(f"budget is a share of the training time in (0, 1], got {budget}.")
-        if every_n_epochs is not None and every_n_epochs < 1:
-            raise ValueError(f"every_n_epochs must be at least 1, got {every_n_epochs}.")
-        if (max_examples is not None and max_examples < 1) or max_starts < 1:
-            raise ValueError(f"max_examples and max_starts must be at least 1, got {max_examples} and {max_starts}.")
+        if max_starts < 1:
+            raise ValueError(f"max_starts must be at least 1, got {max_starts}.")
         check_steps(steps)
         if eps is not None:
             check_eps(eps)
-        self.given_examples, self.given_starts, self.given_eps = examples, starts, eps
-        self.adapter, self.steps, self.seed = self_map, steps, seed
-        self.max_examples, self.max_starts = max_examples, max_starts
-        self.every_n_epochs, self.budget, self.verbose, self.name = every_n_epochs, budget, verbose, name
-        self.keys = tuple(f"{name}/{key}" for key in KEYS)
-        self._forget()
+        if isinstance(starts, Tensor):
+            check_batch(starts, "starts")
+        elif starts is not None and not callable(starts) and starts not in ("validation", "noise"):
+            raise ValueError(f"starts must be a tensor, a function, 'validation' or 'noise', got {starts!r}.")
+        self.given_starts, self.given_eps = starts, eps
+        self.steps, self.seed, self.max_starts = steps, seed, max_starts
+        self.starts: Tensor | None = None
+        self.eps = math.nan
+        self.certificates: Certificates | None = None
+        """Of the last measurement, one row a tracked example."""
+        super().__init__(
+            examples,
+            self_map=self_map,
+            max_examples=max_examples,
+            rotate=rotate,
+            every_n_epochs=every_n_epochs,
+            every_n_steps=every_n_steps,
+            budget=budget,
+            verbose=verbose,
+            name=name,
+        )
 
     def _forget(self) -> None:
-        self.history: list[dict[str, float]] = []
-        self._next_step = 0
-        self._measuring_s = 0.0
-        self._loss: Tensor | None = None
-        self._training = False
+        super()._forget()
+        self.starts, self.certificates = None, None
+
+    # Starts -----------------------------------------------------------------------------------------------------------
+
+    def choose_others(self, trainer: Trainer, examples: Tensor) -> None:
+        """Starts and eps; starts that a checkpoint brought are kept."""
+        self.eps = default_eps(examples) if self.given_eps is None else self.given_eps
+        if self.starts is None:
+            self.starts = trainer.strategy.broadcast(self._chosen_starts(trainer, examples).detach().cpu())
+
+    def _chosen_starts(self, trainer: Trainer, examples: Tensor) -> Tensor:
+        given = self.given_starts
+        if isinstance(given, Tensor) or callable(given):
+            starts = given if isinstance(given, Tensor) else given(examples)
+            check_batch(starts, "starts")
+            check_same_shape(starts, examples, "starts and examples")
+            return starts
+        if given != "noise" and (found := self._validation_rows(trainer, examples)) is not None:
+            return found
+        if given == "validation":
+            raise ValueError("starts='validation' needs a validation set of the examples' shape; give the Trainer one.")
+        return matching_noise(examples, self.max_starts, torch.Generator().manual_seed(self.seed))
+
+    def _validation_rows(self, trainer: Trainer, examples: Tensor) -> Tensor | None:
+        """Validation images that are none of the examples, None where there are none."""
+        loaders = _evaluation_loaders(trainer)
+        if not loaders or not has_rows(loaders):
+            return None
+        try:
+            found = rows(loaders, self.max_starts)
+        except TypeError:
+            return None
+        if found.shape[1:] != examples.shape[1:] or not found.isfinite().all():
+            rank_zero_info("the validation set holds no images of the examples' shape: starts are noise.")
+            return None
+        others = found[nearest(found, examples).distance > 0]
+        if len(others) < len(found):
+            rank_zero_info(
+                f"{len(found) - len(others)} of {len(found)} validation images are tracked training examples: "
+                f"iteration does not start there{'' if len(others) else ', but from noise'}."
+            )
+        return others if len(others) else None
 
     # What is measured -------------------------------------------------------------------------------------------------
 
     def measure(self, module: nn.Module) -> dict[str, float]:
-        """One measurement of ``module`` on the tracked examples and starts; leaves no trace on it."""
-        examples, starts = like_parameters(self.examples, module), like_parameters(self.starts, module)
-        with evaluation_mode(module):
-            f, examples = find_self_map(module, self.adapter, examples)
-            starts = starts.reshape(-1, *examples.shape[1:])
-            norm = examples.flatten(1).norm(dim=1).clamp(min=1e-12)
-            residual = (f(examples) - examples).flatten(1).norm(dim=1) / norm
-            with warnings.catch_warnings():  # while training, fixed points far from their examples are no surprise
-                warnings.filterwarnings(
-                    "ignore", message="eps = .* the distance of the fixed points", category=UserWarning
-                )
+        """One measurement of ``module`` on all tracked examples and starts, in this process; leaves no trace on it.
+
+        Raises:
+            ValueError: No examples or starts were given, and no run has begun.
+        """
+        examples = self._tracked()
+        if self.starts is None:
+            if not isinstance(self.given_starts, Tensor):
+                raise ValueError("AttractorCallback has no starts yet: pass starts=tensor, or fit a module first.")
+            self.starts = self.given_starts.detach().cpu()
+        if math.isnan(self.eps):
+            self.eps = default_eps(examples) if self.given_eps is None else self.given_eps
+        return super().measure(module)
+
+    def measure_part(self, f: nn.Module, examples: Tensor, part: Part) -> Measured:
+        """Certificates and radii of its examples; which examples its starts reach."""
+        assert self.starts is not None
+        mine = examples[part.rows(len(examples)).to(examples.device)]
+        starts = like_parameters(self.starts, f).reshape(-1, *examples.shape[1:])
+        starts = starts[part.rows(len(starts)).to(starts.device)]
+        reached, arrived = torch.zeros(len(examples), dtype=torch.bool), 0
+        with warnings.catch_warnings():  # while training, fixed points far from their examples are no surprise
+            warnings.filterwarnings("ignore", message="eps = .* the distance of the fixed points", category=UserWarning)
+            if len(starts):
                 curve = recovery_curve(f, starts, examples, self.steps, eps=self.eps, tol=None)
-            certificates = certify(f, examples, eps=self.eps)
-            radius = spectrum(f, examples, top=1).radius
-        values = (
-            certificates.fraction,
-            curve.rate[-1],
-            curve.arrived[-1],
-            radius.median(),
-            radius.max(),
-            residual.median(),
-        )
-        return {key: float(value) for key, value in zip(self.keys, values, strict=True)}
+                reached, arrived = curve.reached.cpu(), int((curve.ended_at >= 0).sum())
+        if not len(mine):
+            return Measured(None, torch.empty(0), torch.empty(0), reached, arrived)
+        norm = mine.flatten(1).norm(dim=1).clamp(min=1e-12)
+        residual = (f(mine) - mine).flatten(1).norm(dim=1) / norm
+        certificates = certify(f, mine, eps=self.eps)
+        here = {name: value.cpu() for name, value in vars(certificates).items() if isinstance(value, Tensor)}
+        radius = spectrum(f, mine, top=1).radius
+        return Measured(replace(certificates, **here), radius.cpu(), residual.cpu(), reached, arrived)
 
-    def _measure_or_warn(self, module: nn.Module) -> dict[str, float]:
-        try:
-            return self.measure(module)
-        except NonFiniteError as error:
-            rank_zero_warn(f"nothing is recovered from a network that is not finite: {error}")
-            return dict.fromkeys(self.keys[:3], 0.0) | dict.fromkeys(self.keys[3:], math.nan)
-        except RuntimeError as error:
-            if not self.history:
-                raise
-            rank_zero_warn(f"a measurement failed, training goes on: {error}")  # out of memory, for one
-            return dict.fromkeys(self.keys, math.nan)
+    def put_together(self, parts: list[Any], examples: Tensor) -> dict[str, float]:
+        """Which limits are shared is decided over the examples of all processes."""
+        found = [part.certificates for part in parts if part.certificates is not None]
+        order = Part(0, len(parts)).order(len(examples))
+        joined = Certificates.joined(found, _mine(examples, len(parts)))[order]
+        self.certificates = replace(joined, limit_of=_first_of(joined.limit_of, order))
+        radius = torch.cat([part.radius for part in parts])
+        residual = torch.cat([part.residual for part in parts])
+        low, high = radius.quantile(radius.new_tensor([0.25, 0.75])).tolist()
+        assert self.starts is not None
+        return {
+            "fraction": self.certificates.fraction,
+            "recovered": torch.stack([part.reached for part in parts]).any(0).float().mean().item(),
+            "converged": sum(part.arrived for part in parts) / len(self.starts),
+            "radius_median": radius.median().item(),
+            "radius_max": radius.max().item(),
+            "residual": residual.median().item(),
+            "radius_q25": low,
+            "radius_q75": high,
+        }
 
-    # When -------------------------------------------------------------------------------------------------------------
+    # What is shown ----------------------------------------------------------------------------------------------------
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """A new fit starts a new history; a checkpoint to resume from is read after this."""
-        if stage == "fit":
-            self._forget()
+    def about(self) -> str:
+        """What the values refer to."""
+        starts = 0 if self.starts is None else len(self.starts)
+        return f"{len(self._tracked())} examples, {starts} starts, T = {self.steps}, eps = {self.eps:.3g}"
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Choose examples, starts and eps, and check that the module maps them to their own shape."""
-        try:
-            data = self.given_examples
-            if data is None:
-                most = self.max_examples or EXAMPLES
-                data = rows(trainer.train_dataloader, most, batches=trainer.num_training_batches)
-            with evaluation_mode(pl_module):
-                f, adapted = find_self_map(pl_module, self.adapter, like_parameters(data, pl_module))
-            chosen = self.given_examples is not None or self.max_examples is not None
-            if not chosen and len(data) > WIDE_EXAMPLES and Jacobians(f, adapted, None, 2**30).method == "arnoldi":
-                data = data[:: math.ceil(len(data) / WIDE_EXAMPLES)]
-                rank_zero_info(
-                    f"{type(pl_module).__name__} is nowhere narrower than its {adapted[0].numel()} inputs, so that "
-                    f"measuring is slower: {len(data)} examples are tracked; set max_examples to track more."
-                )
-            self.examples = data.detach().cpu()
-            self.starts = self._choose_starts(trainer)
-            self.eps = default_eps(self.examples) if self.given_eps is None else self.given_eps
-        except TypeError as error:
-            raise TypeError(f"AttractorCallback could not read the tracked examples: {error}") from error
-        self._monitored = any(
-            str(getattr(callback, "monitor", None)).startswith(f"{self.name}/")
-            for callback in trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
-        )
-        self._started = time.monotonic()
-        self._first_step = trainer.global_step
-        self._training, self._logged = True, False
+    def examples_table(self) -> str:
+        """The last measurement, a line an example: is it an attractor, where is its limit, with whom is it shared."""
+        if self.certificates is None:
+            return "Nothing was measured yet."
+        return examples_table(self.certificates, self._chosen.tolist())
 
-    def _choose_starts(self, trainer: Trainer) -> Tensor:
-        if self.given_starts is not None:
-            return self.given_starts.detach().cpu()
-        if trainer.val_dataloaders:
-            return rows(trainer.val_dataloaders, self.max_starts)
-        return matching_noise(self.examples, self.max_starts, torch.Generator().manual_seed(self.seed))
+    def advise(self, module: nn.Module) -> None:
+        """Warn of what the closing state says that the user can act on."""
+        advice(module, self.history, self.name)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Remember the loss without waiting for it."""
-        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
-        self._loss = loss.detach() if isinstance(loss, Tensor) else None
+    def kept(self) -> dict[str, Tensor]:
+        """Examples and starts that did not come as arguments."""
+        own = {} if self.starts is None or isinstance(self.given_starts, Tensor) else {"starts": self.starts}
+        return super().kept() | own
 
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure here where the run validates, so that monitors of the validation see the value."""
-        if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self._measure_if_due(trainer, pl_module, closing=False)
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure, unless the validation of this epoch just did."""
-        self._measure_if_due(trainer, pl_module, closing=_ends_here(trainer))
-
-    def _measure_if_due(self, trainer: Trainer, pl_module: LightningModule, *, closing: bool) -> None:
-        step = trainer.global_step
-        measured = bool(self.history) and self.history[-1]["step"] == step
-        if self.every_n_epochs is not None:
-            due = not self.history or (trainer.current_epoch + 1) % self.every_n_epochs == 0
-        else:
-            due = self._monitored or step >= self._next_step
-        if (due or closing) and not measured:
-            self._record(trainer, pl_module)
-        elif self._logged:
-            return
-        self._logged = True  # a resumed run goes on with the last values, so that monitors find their keys
-        for key in self.keys:
-            bar = key in self.keys[:2]
-            alone = trainer.world_size == 1
-            pl_module.log(key, self.history[-1][key], prog_bar=bar, on_epoch=True, sync_dist=not alone, batch_size=1)
-
-    def _record(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, float]:
-        """Measure on rank 0, tell all ranks, and settle on rank 0 when the next measurement is due."""
-        step, before = trainer.global_step, time.monotonic()
-        values = self._measure_or_warn(pl_module) if trainer.is_global_zero else {}
-        cost = time.monotonic() - before
-        self._measuring_s += cost
-        training_s = max(time.monotonic() - self._started - self._measuring_s, 1e-9)
-        per_step = training_s / max(step - self._first_step, 1)
-        next_step = step + max(1, math.ceil(cost / (self.budget * per_step)))
-        values, self._next_step = trainer.strategy.broadcast((values, next_step))
-        loss = math.nan if self._loss is None else float(self._loss)
-        self.history.append(
-            {"step": step, "epoch": trainer.current_epoch, "loss": loss, **values, "seconds": round(cost, 4)}
-        )
-        return values
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure the closing state and print the table."""
-        self._training = False
-        if not self.history or self.history[-1]["step"] != trainer.global_step:
-            values = self._record(trainer, pl_module)
-            for logger in trainer.loggers:
-                logger.log_metrics(values, step=trainer.global_step)
-        if self.verbose:
-            rank_zero_info(self.table())
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """An interrupted run is measured too; after any other error nothing is touched."""
-        if isinstance(exception, KeyboardInterrupt) and self._training:
-            self.on_train_end(trainer, pl_module)
-
-    # What is kept and shown -------------------------------------------------------------------------------------------
-
-    def table(self) -> str:
-        """The history as text, thinned to at most a dozen lines."""
-        if not self.history:
-            return "Attractors: nothing was measured yet."
-        about = f"{len(self.examples)} examples, {len(self.starts)} starts, T = {self.steps}, eps = {self.eps:.3g}"
-        return closing_table(self.history, self.name, about)
-
-    def plot(self) -> Any:
-        """Figure of the history: attractors and recovery above, spectral radius below, against steps."""
-        return plot_history(self.history, self.name)
-
-    @property
-    def state_key(self) -> str:
-        """Two callbacks of different names can stand side by side."""
-        return self._generate_state_key(name=self.name)
-
-    def state_dict(self) -> dict[str, Any]:
-        """History and cadence, in plain Python."""
-        return {"history": self.history, "next_step": self._next_step}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where the checkpoint stood."""
-        self.history = list(state_dict["history"])
-        self._next_step = state_dict["next_step"]
+    def restore(self, kept: dict[str, Tensor]) -> None:
+        """Take them back."""
+        super().restore(kept)
+        self.starts = kept.get("starts", self.starts)
 
 
-def _ends_here(trainer: Trainer) -> bool:
-    """The run is known to end with this epoch, so its closing state can still be logged and monitored."""
-    epochs = trainer.max_epochs is not None and 0 <= trainer.max_epochs <= trainer.current_epoch + 1
-    steps = 0 <= trainer.max_steps <= trainer.global_step
-    return epochs or steps or trainer.should_stop
+def _evaluation_loaders(trainer: Trainer) -> Any:
+    """Loaders of the validation, also where it comes later in the run; of the test in ``Trainer.test``."""
+    if trainer.state.fn == "test":
+        return trainer.test_dataloaders
+    if trainer.val_dataloaders is None and trainer.state.fn == "fit" and trainer.enable_validation:
+        trainer.validating = True  # as Lightning does it where the first epoch is validated
+        trainer.fit_loop.epoch_loop.val_loop.setup_data()
+        trainer.training = True
+    return trainer.val_dataloaders
 
 
-def like_parameters(points: Tensor, module: nn.Module) -> Tensor:
-    """Points on the device of the module's parameters, in float64 where they are."""
-    parameter = next(module.parameters(), points)
-    return points.to(parameter.device, torch.float64 if parameter.dtype == torch.float64 else torch.float32)
+def _mine(examples: Tensor, parts: int) -> Tensor:
+    """The examples in the order in which their parts are joined."""
+    return torch.cat([examples[Part(i, parts).rows(len(examples))] for i in range(parts)])
+
+
+def _first_of(groups: Tensor, order: Tensor) -> Tensor:
+    """The first member of each row's group, where ``groups`` name members by their places before ``order``."""
+    place = order.argsort()
+    named = place[groups]
+    return torch.stack([(named == own).nonzero()[0, 0] for own in named])

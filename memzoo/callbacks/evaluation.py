@@ -9,9 +9,10 @@ from torch import nn
 
 @contextmanager
 def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Eval mode, no gradients, full float32 products; every submodule's own mode and the precision are restored.
+    """Eval mode, no gradients, full float32 products, compiled parts run eagerly; all of it is restored.
 
-    A precision set through the newer ``torch.backends.fp32_precision`` is left as the user set it.
+    Every submodule gets its own mode back. A precision set through the newer ``torch.backends.fp32_precision`` is left
+    as the user set it.
     """
     training = [part for part in module.modules() if part.training]
     precision = _matmul_precision()
@@ -22,7 +23,12 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
         torch.set_float32_matmul_precision("highest")
         torch.backends.cudnn.allow_tf32 = False
     try:
-        with torch.no_grad(), torch.autocast(device, enabled=False):
+        with (
+            torch.inference_mode(False),  # as validation is run in
+            torch.no_grad(),
+            torch.autocast(device, enabled=False),
+            torch.compiler.set_stance("force_eager"),
+        ):
             yield
     finally:
         if precision:

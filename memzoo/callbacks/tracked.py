@@ -19,10 +19,17 @@ def first_loader(loaders: Any) -> Any:
     return loaders
 
 
+def has_rows(loaders: Any) -> bool:
+    """The dataset of the (first) loader can be looked up by index."""
+    dataset = getattr(first_loader(loaders), "dataset", None)
+    return not isinstance(dataset, IterableDataset) and hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
+
+
 def rows(loaders: Any, most: int, *, batches: float = math.inf) -> Tensor:
     """At most ``most`` inputs of a loader's map-style dataset, evenly spread over those it visits, as one float batch.
 
-    The dataset may augment at random: all global generators are put back afterwards.
+    Samples that are no tensors of one shape are put together by the loader's ``collate_fn``. The dataset may augment at
+    random: all global generators are put back afterwards.
 
     Args:
         loaders: A DataLoader, or a list or dict of them, of which the first is read.
@@ -34,7 +41,7 @@ def rows(loaders: Any, most: int, *, batches: float = math.inf) -> Tensor:
     """
     loader = first_loader(loaders)
     dataset = getattr(loader, "dataset", None)
-    if dataset is None or isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
+    if dataset is None or not has_rows(loader):
         raise TypeError(
             f"a {type(dataset).__name__} has no rows to look up; pass the tracked examples themselves, examples=tensor."
         )
@@ -42,7 +49,19 @@ def rows(loaders: Any, most: int, *, batches: float = math.inf) -> Tensor:
     places = {round(i) for i in torch.linspace(0, len(visited) - 1, min(most, len(visited))).tolist()}
     chosen = [visited[i] for i in sorted(places)]
     with isolate_rng():
-        return torch.stack([_input_of(dataset[i]).detach().clone() for i in chosen])
+        return _put_together([dataset[i] for i in chosen], getattr(loader, "collate_fn", None))
+
+
+def _put_together(samples: list[Any], collate: Any) -> Tensor:
+    try:
+        return torch.stack([input_of(sample).detach().clone() for sample in samples])
+    except (TypeError, RuntimeError) as error:  # images that only the loader makes tensors of, or pads
+        try:
+            return input_of(collate(samples)).detach().clone()
+        except Exception:
+            if isinstance(error, TypeError):
+                raise
+            raise TypeError(f"samples are not all of one shape ({error}); pass examples=tensor") from error
 
 
 def _visited(loader: Any, count: int, batches: float) -> Sequence[int]:
@@ -51,6 +70,8 @@ def _visited(loader: Any, count: int, batches: float) -> Sequence[int]:
     if isinstance(batch_sampler, list):
         head = batch_sampler[: None if batches == math.inf else int(batches)]
         return sorted({int(i) for batch in head for i in batch})
+    # with several processes, Lightning puts the user's sampler into the place of a distributed sampler's dataset
+    sampler = getattr(getattr(sampler, "dataset", None), "_sampler", sampler)
     if isinstance(sampler, SubsetRandomSampler):
         return sorted(int(i) for i in sampler.indices)
     if isinstance(sampler, SequentialSampler) and batches != math.inf and loader.batch_size:
@@ -58,8 +79,12 @@ def _visited(loader: Any, count: int, batches: float) -> Sequence[int]:
     return range(count)
 
 
-def _input_of(sample: Any) -> Tensor:
-    """The input in a sample: the tensor itself, the first of a tuple, or the image of a dict."""
+def input_of(sample: Any) -> Tensor:
+    """The input in a sample or a batch: the tensor itself, the first of a tuple, or the image of a dict.
+
+    Raises:
+        TypeError: There is no floating-point tensor in its place.
+    """
     if isinstance(sample, Tensor):
         if sample.is_floating_point():
             return sample
@@ -67,11 +92,11 @@ def _input_of(sample: Any) -> Tensor:
             f"samples are {sample.dtype} tensors; the tracked examples must be what the model trains on: pass examples="
         )
     if isinstance(sample, (tuple, list)) and sample:
-        return _input_of(sample[0])
+        return input_of(sample[0])
     if isinstance(sample, Mapping):
         key = next((key for key in IMAGE_KEYS if key in sample), None)
         if key is not None:
-            return _input_of(sample[key])
+            return input_of(sample[key])
         raise TypeError(f"samples are dicts with keys {sorted(map(str, sample))}, none of {IMAGE_KEYS}; pass examples=")
     raise TypeError(f"samples are {type(sample).__name__}, not tensors; pass the tracked examples, examples=tensor")
 

@@ -6,6 +6,7 @@ from memzoo.data.demo import mnist20
 from memzoo.data.drawn import DISTRIBUTIONS, drawn
 from memzoo.data.mnist import mnist
 from memzoo.data.selection import Selection, image_sha256, pixels, select
+from memzoo.data.starts import gaussian_noise, white_squares
 
 __all__ = [
     "DISTRIBUTIONS",
@@ -13,10 +14,12 @@ __all__ = [
     "cifar10",
     "drawn",
     "full_batches",
+    "gaussian_noise",
     "image_sha256",
     "mnist",
     "mnist20",
     "pixels",
     "read_binary_batch",
     "select",
+    "white_squares",
 ]

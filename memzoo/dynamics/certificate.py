@@ -1,9 +1,10 @@
 """Is each training example an attractor? The fixed point near it, certified."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from memzoo._checks import check_batch, check_eps, check_module, check_steps
@@ -46,6 +47,12 @@ class Certificates:
     distinct: Bool[Tensor, " n"]
     """No other example (exact duplicates aside) ends at the same point, be it near or far from it: a map that sends
     two examples to one of them has not stored two, and a constant map has stored none."""
+    limit_of: Int[Tensor, " n"]
+    """First example that ends at the same point as this one: equal numbers share a limit."""
+    heading: Float[Tensor, "n d"]
+    """Where the limit of a slow orbit is seen to lie: the limit and the Newton step left over, flattened."""
+    blur: Float[Tensor, " n"]
+    """L2 radius within which ``heading`` cannot tell limits apart; NaN where the orbit diverged."""
     eps: float
     """Radius in L2 within which the fixed point counts as the example's own."""
     basin_radius: Float[Tensor, " n"]
@@ -53,6 +60,19 @@ class Certificates:
     for no attractor, or where ``directions`` was 0. See :func:`memzoo.dynamics.basin_radius`."""
     basin_share: float
     """Share of that ball's volume, at 95 % confidence."""
+
+    @staticmethod
+    def joined(parts: "Sequence[Certificates]", examples: Float[Tensor, "n *shape"]) -> "Certificates":
+        """One from the certificates of parts of the examples, in order: which limits are shared is decided anew."""
+        names = [name for name, value in vars(parts[0]).items() if isinstance(value, Tensor)]
+        rows = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
+        rows["limit_of"], rows["distinct"] = _told_apart(rows["heading"], rows["blur"], examples)
+        return replace(parts[0], **rows)
+
+    def __getitem__(self, rows: Int[Tensor, " m"]) -> "Certificates":
+        """The certificates of some of the examples, in this order; ``limit_of`` counts as before."""
+        chosen = {name: value[rows] for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **chosen)
 
     @property
     def attractor(self) -> Bool[Tensor, " n"]:
@@ -127,14 +147,12 @@ def certify(
     fixed = residual.isfinite() & (residual <= _resolved(points.dtype) * scale)
     offset = (points.double() - examples.double()).flatten(1).norm(dim=1)
 
-    # two orbits share a limit when their Newton steps lead to one point; slow ones are still on their way there
+    # slow orbits are still on their way to the limit that their Newton step shows
     left_over = step.norm(dim=1)
+    heading = points.flatten(1) + torch.where(step.isfinite(), step, 0.0)
     blur = 1e-6 * scale + (0.1 * left_over).clamp(max=eps)
-    target = points.flatten(1) + torch.where(step.isfinite(), step, 0.0)
-    alive = ~limit.diverged & scale.isfinite()
-    shared = (_pairwise(target) <= blur[:, None] + blur) & alive & alive[:, None]
-    duplicate = _pairwise(examples.flatten(1)) == 0
-    distinct = ~(shared & ~duplicate).any(1)
+    blur[limit.diverged | ~scale.isfinite()] = torch.nan
+    limit_of, distinct = _told_apart(heading, blur, examples)
 
     radius = torch.full_like(offset, torch.nan)
     error = torch.full_like(offset, torch.nan)
@@ -157,6 +175,9 @@ def certify(
         radius_error=error + CURVATURE * location_error / scale,
         returns=torch.ones_like(fixed),
         distinct=distinct,
+        limit_of=limit_of,
+        heading=heading,
+        blur=blur,
         eps=eps,
         basin_radius=torch.full_like(radius, torch.nan),
         basin_share=torch.nan,
@@ -169,6 +190,14 @@ def certify(
     basins = basin_radius(f, found.points[rows], 0.1 * eps, directions=directions, steps=steps)
     radii = found.basin_radius.index_put((rows,), basins.radius)
     return replace(found, basin_radius=radii, basin_share=basins.share)
+
+
+def _told_apart(heading: Tensor, blur: Tensor, examples: Tensor) -> tuple[Tensor, Tensor]:
+    """The first example that ends at the same point, and whether no other example does (exact duplicates aside)."""
+    shared = _pairwise(heading) <= blur[:, None] + blur
+    duplicate = _pairwise(examples.flatten(1)) == 0
+    own = torch.eye(len(blur), dtype=torch.bool, device=blur.device)
+    return (shared | own).int().argmax(1), ~(shared & ~duplicate).any(1)
 
 
 def _returns(f: Map, points: Tensor, chosen: Bool[Tensor, " n"], eps: float) -> Bool[Tensor, " n"]:

@@ -33,6 +33,8 @@ class RecoveryCurve:
     """Share of starts within ``eps`` of some example at time t."""
     recovered_at: Int[Tensor, " n"]
     """First t at which each example is recovered, -1 if never."""
+    reached: Bool[Tensor, " n"]
+    """Examples with some start's orbit within ``eps`` of them at time T: R_T is their share."""
     ended_at: Int[Tensor, " batch"]
     """Example within ``eps`` of each start's last point, -1 if none (any of them, where ``eps`` lets balls overlap)."""
     unrecoverable: Bool[Tensor, " n"]
@@ -137,6 +139,7 @@ def recovery_curve(
         ever=torch.stack(ever),
         arrived=torch.stack(arrived),
         recovered_at=recovered_at,
+        reached=vicinity.reached,
         ended_at=vicinity.at,
         unrecoverable=_unrecoverable(f, examples, eps),
         eps=eps,

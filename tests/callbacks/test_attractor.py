@@ -3,21 +3,23 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from lightning.pytorch import LightningModule, Trainer, seed_everything
+from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from memzoo.callbacks import AttractorCallback
-from memzoo.callbacks.attractor import KEYS as NAMES
-from memzoo.data import full_batches
+from memzoo.data import full_batches, white_squares
 from memzoo.dynamics import certify, default_eps, recovery_curve, spectrum
 from memzoo.errors import NotASelfMapError
 
-pytestmark = pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`"),
+    pytest.mark.filterwarnings("ignore:the loss was still falling when the run ended"),
+]
 
-KEYS = tuple(f"attractor/{name}" for name in NAMES)
+KEYS = AttractorCallback().keys
 IMAGES = torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(5))
 
 
@@ -78,7 +80,8 @@ def test_zero_arguments_on_their_module_log_every_key_and_no_attractor_untrained
     assert trainer.callback_metrics.keys() >= set(KEYS)
     assert callback.history[0]["attractor/fraction"] == 0
     assert callback.history[0]["step"] == 2
-    assert callback.history[0].keys() == {"step", "epoch", "loss", "seconds", *KEYS}
+    quartiles = {"attractor/radius_q25", "attractor/radius_q75"}
+    assert callback.history[0].keys() == {"step", "epoch", "loss", "seconds", *KEYS, *quartiles}
     assert all(type(value) in (int, float) for row in callback.history for value in row.values())
 
 
@@ -210,22 +213,78 @@ def test_an_interrupted_run_is_measured():
 
 def test_the_budget_sets_the_cadence(monkeypatch):
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr("memzoo.callbacks.attractor.time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr("memzoo.callbacks.measuring.time", SimpleNamespace(monotonic=lambda: clock.now))
     values = dict.fromkeys(KEYS, 0.0)
 
-    class Timed(AttractorCallback.__base__):  # a step takes 1 s
+    class Timed(Callback):  # a step takes 1 s
         def on_train_batch_end(self, *args):
             clock.now += 1.0
 
     callback = AttractorCallback(budget=0.1, verbose=False)
 
-    def measure(module):  # a measurement takes 2 s, so one is due every 20 steps
+    def measured(*_):  # a measurement takes 2 s: this one, those before and a closing one are at most a tenth of all
         clock.now += 2.0
         return values
 
-    monkeypatch.setattr(callback, "measure", measure)
+    monkeypatch.setattr(callback, "_measured", measured)
     fit(TheirAutoencoder(), callback, Timed(), max_epochs=50)
-    assert [row["step"] for row in callback.history] == [2, 22, 42, 62, 82, 100]
+    assert [row["step"] for row in callback.history] == [2, 60, 80, 100]
+    assert sum(row["seconds"] for row in callback.history) <= 0.1 * 100
+
+
+def test_steps_that_turn_out_faster_do_not_break_the_budget(monkeypatch):
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr("memzoo.callbacks.measuring.time", SimpleNamespace(monotonic=lambda: clock.now))
+
+    class Timed(Callback):  # the first epoch warms up
+        def on_train_batch_end(self, trainer, *args):
+            clock.now += 10.0 if trainer.current_epoch == 0 else 0.5
+
+    callback = AttractorCallback(budget=0.1, verbose=False)
+
+    def measured(*_):
+        clock.now += 1.0
+        return dict.fromkeys(KEYS, 0.0)
+
+    monkeypatch.setattr(callback, "_measured", measured)
+    fit(TheirAutoencoder(), callback, Timed(), max_epochs=50)
+    assert clock.now == 20.0 + 98 * 0.5 + len(callback.history)
+    assert [row["step"] for row in callback.history] == [2, 22, 42, 62, 82, 100]  # 30, 40, ... s of training
+
+
+def measured_at(callback, **options):
+    fit(TheirAutoencoder(), callback, **options)
+    return [row["step"] for row in callback.history]
+
+
+def test_cadence_by_steps_goes_through_the_epochs():
+    assert measured_at(AttractorCallback(every_n_steps=3, steps=2, verbose=False), max_epochs=5) == [2, 3, 6, 9, 10]
+
+
+def test_long_epochs_are_measured_between_batches():
+    data = loader(torch.rand(900, 1, 4, 4))  # 300 batches
+    steps = measured_at(AttractorCallback(budget=1.0, steps=2, verbose=False), data=data, max_epochs=1)
+    assert steps[0] == 100
+    assert steps[-1] == 300
+
+
+def test_loggers_and_checkpoints_see_what_is_measured_between_batches(tmp_path):
+    callback = AttractorCallback(every_n_steps=3, steps=2, verbose=False)
+    saver = ModelCheckpoint(
+        tmp_path / "saved", monitor="attractor/residual", every_n_train_steps=3, save_top_k=-1, filename="{step}"
+    )
+    logger = CSVLogger(tmp_path)
+    data = loader(torch.rand(30, 1, 4, 4))
+    fit(TheirAutoencoder(), callback, saver, data=data, logger=logger, max_epochs=1, enable_checkpointing=True)
+    lines = (tmp_path / "lightning_logs/version_0/metrics.csv").read_text().splitlines()
+    names = lines[0].split(",")
+    table = [dict(zip(names, line.split(","), strict=True)) for line in lines[1:]]
+    logged = {int(row["step"]): float(row["attractor/residual"]) for row in table if row["attractor/residual"]}
+    expected = {row["step"]: row["attractor/residual"] for row in callback.history}
+    assert {step: logged[step - 1] for step in (3, 6, 9, 10)} == pytest.approx(expected)  # Lightning counts from 0
+    best = torch.load(saver.best_model_path, weights_only=True)["callbacks"]
+    score = next(state["best_model_score"] for name, state in best.items() if name.startswith("ModelCheckpoint"))
+    assert score == pytest.approx(min(expected[s] for s in (3, 6, 9)))
 
 
 def test_starts_come_from_validation_else_from_matching_noise():
@@ -238,6 +297,47 @@ def test_starts_come_from_validation_else_from_matching_noise():
     assert callback.starts.shape == (5000, 1, 4, 4)
     assert callback.starts.mean().item() == pytest.approx(IMAGES.mean().item(), abs=0.01)
     assert callback.starts.std().item() == pytest.approx(IMAGES.std(correction=0).item(), rel=0.02)
+
+
+def test_starts_that_are_asked_for():
+    def starts(given, **options):
+        callback = AttractorCallback(starts=given, steps=2, max_starts=9, verbose=False)
+        fit(TheirAutoencoder(), callback, max_epochs=1, **options)
+        return callback.starts
+
+    validation = loader(torch.rand(7, 1, 4, 4))
+    squares = white_squares(9, (1, 4, 4))
+    assert torch.equal(starts(squares, validation=validation), squares)
+    assert torch.equal(starts(lambda examples: examples[:2] + 1), IMAGES[:2] + 1)
+    assert starts("noise", validation=validation).shape == (9, 1, 4, 4)
+    with pytest.raises(ValueError, match=r"starts='validation' needs a validation set"):
+        starts("validation")
+    with pytest.raises(ValueError, match=r"starts and examples must be points of one space, got shapes \(2, 3\)"):
+        starts(torch.rand(2, 3))
+    with pytest.raises(ValueError, match=r"starts must be a tensor, a function, 'validation' or 'noise', got 'nois'"):
+        AttractorCallback(starts="nois")
+
+
+def test_iteration_does_not_start_at_the_tracked_examples():
+    callback = AttractorCallback(steps=2, verbose=False)
+    fit(TheirAutoencoder(), callback, validation=loader(torch.cat([IMAGES[:4], IMAGES[:2] + 0.5])), max_epochs=1)
+    assert torch.equal(callback.starts, IMAGES[:2] + 0.5)
+    fit(TheirAutoencoder(), callback, validation=loader(), max_epochs=1)
+    assert callback.starts.shape == (200, 1, 4, 4)  # noise: nothing else is left
+
+
+def test_starts_of_a_validation_that_comes_late():
+    validation = torch.rand(7, 1, 4, 4)
+    callback = AttractorCallback(steps=2, verbose=False)
+    fit(
+        TheirAutoencoder(),
+        callback,
+        validation=loader(validation),
+        check_val_every_n_epoch=3,
+        num_sanity_val_steps=0,
+        max_epochs=3,
+    )
+    assert torch.equal(callback.starts, validation)
 
 
 def test_examples_are_spread_over_a_large_set():
@@ -311,17 +411,65 @@ def test_modules_that_take_vectors_are_measured_on_flattened_images():
     assert callback.history[-1]["attractor/radius_max"] > 0
 
 
-def test_data_without_rows_asks_for_examples():
-    class Stream(torch.utils.data.IterableDataset):
-        def __iter__(self):
-            return iter([(image,) for image in IMAGES])
+class Stream(torch.utils.data.IterableDataset):
+    """Can be read once: looking ahead would take images from the training."""
 
-    with pytest.raises(TypeError, match=r"could not read the tracked examples: a Stream has no rows.*examples=tensor"):
-        fit(TheirAutoencoder(), AttractorCallback(), data=DataLoader(Stream(), batch_size=2))
+    def __init__(self, images=IMAGES):
+        self.images = iter([(image,) for image in images])
+
+    def __iter__(self):
+        return self.images
+
+
+def test_of_a_stream_the_first_rows_that_come_by_are_tracked():
+    seen = []
+
+    class Recording(TheirAutoencoder):
+        def training_step(self, batch, batch_idx):
+            seen.append(batch[0].clone())
+            return super().training_step(batch, batch_idx)
+
+    images = torch.rand(40, 1, 4, 4)
+    callback = AttractorCallback(steps=2, max_examples=10, verbose=False)
+    fit(Recording(), callback, data=DataLoader(Stream(images), batch_size=4), max_epochs=1)
+    assert torch.equal(torch.cat(seen), images)
+    assert torch.equal(callback.examples, images[:10])
+    assert callback.history[-1]["step"] == 10
+    short = AttractorCallback(verbose=False)  # asks for 32
+    fit(TheirAutoencoder(), short, data=DataLoader(Stream(), batch_size=2), max_epochs=1)
+    assert torch.equal(short.examples, IMAGES)
+
+
+def test_a_stream_of_something_else_asks_for_examples():
+    words = DataLoader(Stream([torch.tensor([1, 2])] * 6), batch_size=2)
+    with pytest.raises(TypeError, match=r"could not read the tracked examples: samples are torch.int64 .* examples="):
+        fit(TheirAutoencoder(), AttractorCallback(), data=words)
+    with pytest.raises(NotASelfMapError, match=r"became \(1, 64\).*Pass self_map="):
+        fit(Encoding(), AttractorCallback(), data=DataLoader(Stream(), batch_size=2))
     fit(TheirAutoencoder(), AttractorCallback(IMAGES, verbose=False), data=DataLoader(Stream(), batch_size=2))
 
 
-@pytest.mark.filterwarnings("ignore:nothing is recovered from a network that is not finite")
+def test_samples_that_only_the_loader_makes_tensors_of():
+    class Numbers(Dataset):
+        def __len__(self):
+            return len(IMAGES)
+
+        def __getitem__(self, index):
+            return index
+
+    def collate(indices):
+        return {"pixel_values": IMAGES[indices]}
+
+    class Theirs(TheirAutoencoder):
+        def training_step(self, batch, batch_idx):
+            return super().training_step((batch["pixel_values"],), batch_idx)
+
+    callback = AttractorCallback(steps=2, verbose=False)
+    fit(Theirs(), callback, data=DataLoader(Numbers(), batch_size=3, collate_fn=collate), max_epochs=1)
+    assert torch.equal(callback.examples, IMAGES)
+
+
+@pytest.mark.filterwarnings("ignore:nothing is measured on a network that is not finite")
 def test_diverged_training_is_measured_as_nothing_and_does_not_crash():
     class Diverging(TheirAutoencoder):
         def on_train_batch_end(self, *args):
@@ -439,15 +587,15 @@ class Plain(TheirAutoencoder):
 
 def test_a_failure_after_the_first_measurement_does_not_end_the_run(monkeypatch):
     callback = AttractorCallback(every_n_epochs=1, steps=2, verbose=False)
-    measure = callback.measure
+    measure = callback.measure_part
 
-    def once(module):
+    def once(*arguments):
         if callback.history:
             raise RuntimeError("out of memory")
-        return measure(module)
+        return measure(*arguments)
 
-    monkeypatch.setattr(callback, "measure", once)
-    with pytest.warns(UserWarning, match="a measurement failed, training goes on: out of memory"):
+    monkeypatch.setattr(callback, "measure_part", once)
+    with pytest.warns(UserWarning, match=r"a measurement failed, training goes on: out of memory"):
         trainer = fit(TheirAutoencoder(), callback, max_epochs=3)
     assert trainer.global_step == 6
     assert len(callback.history) == 3
@@ -465,10 +613,11 @@ def test_table_and_plot():
     fit(TheirAutoencoder(), callback, max_epochs=30)
     lines = callback.table().splitlines()
     assert lines[0].startswith("Attractors among 6 examples, 200 starts, T = 2, eps = ")
-    assert len(lines) <= 15
-    assert lines[-1].split()[0] == "60"
+    assert len(lines) <= 16
+    assert lines[-2].split()[0] == "60"
+    assert lines[-1] == "The run ended: max_epochs=30 reached."
     figure = callback.plot()
-    assert len(figure.axes) == 2
+    assert len(figure.axes) == 3
     assert list(figure.axes[0].lines[0].get_xdata()) == [row["step"] for row in callback.history]
 
 
@@ -483,7 +632,7 @@ def test_wrong_settings():
         AttractorCallback(budget=5)
     with pytest.raises(ValueError, match=r"every_n_epochs must be at least 1, got 0"):
         AttractorCallback(every_n_epochs=0)
-    with pytest.raises(ValueError, match=r"max_examples and max_starts must be at least 1, got 0 and 200"):
+    with pytest.raises(ValueError, match=r"max_examples must be at least 1, got 0"):
         AttractorCallback(max_examples=0)
     with pytest.raises(ValueError, match=r"eps must be a finite number > 0"):
         AttractorCallback(eps=-1.0)
