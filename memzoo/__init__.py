@@ -6,15 +6,30 @@ from typing import TYPE_CHECKING, Any
 from memzoo._version import __version__
 
 if TYPE_CHECKING:
-    from memzoo.zoo import create, download, info, list_models, load, publish, register, verify
+    from memzoo.auditing import audit
+    from memzoo.zoo import create, download, info, list_models, load, publish, register, save, verify
 
-__all__ = ["__version__", "create", "download", "info", "list_models", "load", "publish", "register", "verify"]
+__all__ = [
+    "__version__",
+    "audit",
+    "create",
+    "download",
+    "info",
+    "list_models",
+    "load",
+    "publish",
+    "register",
+    "save",
+    "verify",
+]
 
-_MODULES = {"callbacks", "data", "dynamics", "errors", "figures", "metrics", "models", "theory", "zoo"}
+_MODULES = {"auditing", "callbacks", "data", "dynamics", "errors", "figures", "metrics", "models", "theory", "zoo"}
 
 
 def __getattr__(name: str) -> Any:
     """Import on first use, so that ``import memzoo`` costs next to nothing."""
+    if name == "audit":
+        return import_module("memzoo.auditing").audit
     if name in __all__:
         return getattr(import_module("memzoo.zoo"), name)
     if name in _MODULES:

@@ -55,3 +55,7 @@ class StorageError(MemzooError, OSError):
 
 class PublishError(MemzooError, RuntimeError):
     """A checkpoint is not fit to be published, or what would be replaced is not ours."""
+
+
+class AuditInputError(MemzooError, ValueError):
+    """What an audit was given is not what it needs: a module, its weights, training images, controls or starts."""

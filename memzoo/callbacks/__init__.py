@@ -3,5 +3,14 @@
 from memzoo.callbacks.attractor import AttractorCallback
 from memzoo.callbacks.contraction import ContractionCallback
 from memzoo.callbacks.evaluation import evaluation_mode
+from memzoo.callbacks.keep_steps import KeepSteps
+from memzoo.callbacks.stopping import StopBeforeMemorized, StopWhenMemorized
 
-__all__ = ["AttractorCallback", "ContractionCallback", "evaluation_mode"]
+__all__ = [
+    "AttractorCallback",
+    "ContractionCallback",
+    "KeepSteps",
+    "StopBeforeMemorized",
+    "StopWhenMemorized",
+    "evaluation_mode",
+]

@@ -120,7 +120,8 @@ def largest_singular_value(
 
 def solve_shifted(product: Map, right_side: Float[Tensor, "batch dim"], steps: int = 60) -> Tensor:
     """X with x - A x = right_side, least squares over a Krylov space of at most ``steps`` columns (GMRES)."""
-    length = torch.linalg.vector_norm(right_side, dim=-1)[:, None, None].clamp(min=1e-300)
+    tiny = torch.finfo(right_side.dtype).tiny
+    length = torch.linalg.vector_norm(right_side, dim=-1)[:, None, None].clamp(min=tiny)
     basis = right_side.unsqueeze(-1) / length
     images = _apply(product, basis)
     while True:
@@ -130,5 +131,5 @@ def solve_shifted(product: Map, right_side: Float[Tensor, "batch dim"], steps: i
         if basis.shape[-1] >= min(steps, basis.shape[-2]) or (gap <= 1e-10 * length.flatten()).all():
             return (basis @ coefficients).squeeze(-1)
         new = _outside(basis, _outside(basis, images[..., -1:]))
-        new = new / torch.linalg.vector_norm(new, dim=-2, keepdim=True).clamp(min=1e-300)
+        new = new / torch.linalg.vector_norm(new, dim=-2, keepdim=True).clamp(min=tiny)
         basis, images = torch.cat([basis, new], -1), torch.cat([images, _apply(product, new)], -1)

@@ -2,8 +2,6 @@
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from statistics import NormalDist
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -14,18 +12,11 @@ from memzoo._types import Map
 from memzoo.dynamics.distance import default_eps, nearest
 from memzoo.dynamics.limit_sets import LimitSearch, LimitSet
 from memzoo.dynamics.orbit import iterate
+from memzoo.dynamics.shares import Share, wilson
 
 SPURIOUS, CYCLE, DIVERGENT, UNDECIDED = -1, -2, -3, -4
 NAMES = {SPURIOUS: "spurious", CYCLE: "cycle", DIVERGENT: "divergent", UNDECIDED: "undecided"}
 SHOWN = 12  # limits in the printed table
-
-
-class Share(NamedTuple):
-    """A share of the starts with its confidence interval."""
-
-    estimate: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -65,7 +56,7 @@ class Census:
         The interval is for the distribution that the starts were drawn from, independently: the volume of the basin
         under that distribution and no other.
         """
-        return _wilson(self.counts.get(label, 0), len(self.label), self.confidence)
+        return wilson(self.counts.get(label, 0), len(self.label), self.confidence)
 
     def __str__(self) -> str:
         interval = f"{100 * self.confidence:g} % interval"
@@ -90,16 +81,8 @@ def _name(limit: LimitSet) -> str:
 
 
 def _line(name: str, count: int, census: Census, radius: str = "") -> str:
-    share = [100 * value for value in _wilson(count, len(census.label), census.confidence)]
+    share = [100 * value for value in wilson(count, len(census.label), census.confidence)]
     return f"{name:<22}{count:>8}{share[0]:>9.1f}  {f'[{share[1]:.1f}, {share[2]:.1f}]':<16}{radius:>10}".rstrip()
-
-
-def _wilson(count: int, total: int, confidence: float) -> Share:
-    r"""Wilson's score interval: all p with :math:`(\hat p - p)^2 \le z^2 p (1 - p) / n`."""
-    z, p = NormalDist().inv_cdf((1 + confidence) / 2), count / total
-    centre = (p + z**2 / (2 * total)) / (1 + z**2 / total)
-    half = z / (1 + z**2 / total) * (p * (1 - p) / total + z**2 / (4 * total**2)) ** 0.5
-    return Share(p, max(0.0, centre - half), min(1.0, centre + half))
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from memzoo.zoo.pictures import draw_training
 from memzoo.zoo.publishing import Publication, publish
 from memzoo.zoo.registry import checkpoints_of, info, list_models, register
 from memzoo.zoo.registry_file import entry_yaml, json_schema
+from memzoo.zoo.saving import save
 from memzoo.zoo.training import record, train
 from memzoo.zoo.verification import Verification, verify
 
@@ -34,6 +35,7 @@ __all__ = [
     "read_history",
     "record",
     "register",
+    "save",
     "train",
     "verify",
 ]

@@ -1,13 +1,10 @@
-"""What a training run leaves behind beside its last weights: the course of its loss, and weights on the way."""
+"""What a training run leaves behind beside its weights: the course of its loss, and what was measured."""
 
 import json
 import math
 from pathlib import Path
-from typing import Any, final
 
-from lightning.pytorch import Callback, LightningModule, Trainer
 from pydantic import ValidationError
-from torch import Tensor
 
 from memzoo.errors import CorruptCheckpointError
 from memzoo.models import Config
@@ -43,25 +40,3 @@ def read_history(path: Path) -> History:
         return History.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except (ValidationError, ValueError, RecursionError) as error:
         raise CorruptCheckpointError(f"{path} is not the history of a training run: {error}") from error
-
-
-@final
-class KeepSteps(Callback):
-    """Keep the weights of a run after the optimizer steps in ``keep``."""
-
-    def __init__(self, keep: list[int]) -> None:
-        self.keep = keep
-        self.kept: dict[int, dict[str, Tensor]] = {}
-        self.epochs: dict[int, int] = {}
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Copy the weights where this step is one to keep."""
-        step = trainer.global_step
-        if step in self.keep and step not in self.kept:
-            self.kept[step] = {  # stored as the final weights are
-                name: value.detach().cpu().float().clone() if value.is_floating_point() else value.cpu().clone()
-                for name, value in pl_module.state_dict().items()
-            }
-            self.epochs[step] = trainer.current_epoch + 1

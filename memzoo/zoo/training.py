@@ -12,7 +12,7 @@ from lightning.pytorch import Trainer
 from safetensors.torch import save_file
 from torch import Tensor
 
-from memzoo.callbacks import AttractorCallback
+from memzoo.callbacks import AttractorCallback, KeepSteps
 from memzoo.data import DISTRIBUTIONS, Selection, cifar10, drawn, full_batches, mnist
 from memzoo.errors import CheckpointMissingError
 from memzoo.models import Autoencoder, Ensemble
@@ -20,7 +20,7 @@ from memzoo.zoo.card import card
 from memzoo.zoo.entry import CONFIG, EXAMPLES, HISTORY, WEIGHTS, Entry, Images, Step, step_file
 from memzoo.zoo.files import CARD, ENTRY, PICTURES, SavedConfig, check_writable, describe, read_tensors, written_aside
 from memzoo.zoo.fingerprint import take_fingerprint
-from memzoo.zoo.history import History, KeepSteps, history_of, write_history
+from memzoo.zoo.history import History, history_of, write_history
 from memzoo.zoo.loading import check_images, create, entry_in
 from memzoo.zoo.pictures import draw_pictures
 from memzoo.zoo.registry import info

@@ -1,0 +1,66 @@
+"""Measure an autoencoder of your own: a plain PyTorch network in a plain LightningModule; memzoo only watches.
+
+python examples/own_autoencoder.py
+"""
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from memzoo.callbacks import AttractorCallback, StopWhenMemorized
+from memzoo.data import mnist20
+
+
+class Yours(LightningModule):
+    """Nothing in here knows of memzoo."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = [784, 128, 128, 128, 128, 128, 784]
+        layers: list[nn.Module] = []
+        for fan_in, fan_out in zip(widths, widths[1:], strict=False):
+            linear = nn.Linear(fan_in, fan_out)
+            nn.init.xavier_uniform_(linear.weight)  # what contracts: Xavier weights ...
+            nn.init.zeros_(linear.bias)  # ... and biases that start at zero
+            layers += [linear, nn.ReLU()]
+        self.net = nn.Sequential(*layers[:-1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Reconstruct images."""
+        return self.net(x.flatten(1)).reshape(x.shape)
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        """Squared error."""
+        return nn.functional.mse_loss(self(batch[0]), batch[0])
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam."""
+        return torch.optim.Adam(self.parameters(), lr=1e-3)
+
+
+def main(epochs: int = 3000, folder: str = "own-autoencoder") -> AttractorCallback:
+    """Train until the images are memorized, keep the checkpoint that recovers most."""
+    torch.manual_seed(0)
+    images, held_out = (selection.pixels() for selection in mnist20())
+    watch = AttractorCallback(starts=held_out[:200])
+    trainer = Trainer(
+        max_epochs=epochs,
+        callbacks=[
+            watch,
+            StopWhenMemorized(1.0, measurements=2),
+            ModelCheckpoint(folder, monitor="attractor/recovered", mode="max", save_last=True, every_n_epochs=100),
+        ],
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(Yours(), DataLoader(TensorDataset(images), batch_size=20))
+    print(watch.examples_table())
+    return watch
+
+
+if __name__ == "__main__":
+    main()

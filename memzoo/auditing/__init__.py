@@ -1,0 +1,20 @@
+"""A leak report for anyone's autoencoder: which training images come out of it, with controls beside each claim."""
+
+from memzoo.auditing.checkpoint import load_module, load_self_map
+from memzoo.auditing.examination import audit
+from memzoo.auditing.folder import check_free
+from memzoo.auditing.inputs import AuditData, examples_of, parse_shape, read_data
+from memzoo.auditing.result import Audit, Judged
+
+__all__ = [
+    "Audit",
+    "AuditData",
+    "Judged",
+    "audit",
+    "check_free",
+    "examples_of",
+    "load_module",
+    "load_self_map",
+    "parse_shape",
+    "read_data",
+]

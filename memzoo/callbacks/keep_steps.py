@@ -1,0 +1,67 @@
+"""Keep the weights of a run on its way, as the steps of a checkpoint."""
+
+from collections.abc import Sequence
+from typing import Any, final
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+
+@final
+class KeepSteps(Callback):
+    """Keep the weights of a run after some optimizer steps or epochs, in memory, beside those of the end.
+
+    ``memzoo.save(model, folder, ..., keeper=keeper)`` stores them with the final weights, and
+    ``memzoo.load("local-dir:folder", step=100)`` loads them again. They also travel in the checkpoints of the run.
+
+    Args:
+        steps: Optimizer steps (``trainer.global_step``).
+        epochs: Epochs, counted from 1: 100 keeps the weights with which the hundredth epoch ended.
+
+    Example:
+        >>> KeepSteps(epochs=(100, 1000)).kept
+        {}
+    """
+
+    def __init__(self, steps: Sequence[int] = (), *, epochs: Sequence[int] = ()) -> None:
+        if any(count < 1 for count in (*steps, *epochs)):
+            raise ValueError(f"steps and epochs count from 1, got {list(steps)} and {list(epochs)}.")
+        self.steps, self.after_epochs = list(steps), list(epochs)
+        self.kept: dict[int, dict[str, Tensor]] = {}
+        """Weights by optimizer step: float32, on the CPU."""
+        self.epochs: dict[int, int] = {}
+        """Epoch of each of these steps, counted from 1."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """A new fit keeps anew."""
+        if stage == "fit":
+            self.kept, self.epochs = {}, {}
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Copy the weights where this step is one to keep."""
+        if trainer.global_step in self.steps:
+            self._keep(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Copy the weights where this epoch is one to keep."""
+        if trainer.current_epoch + 1 in self.after_epochs:
+            self._keep(trainer, pl_module)
+
+    def _keep(self, trainer: Trainer, module: LightningModule) -> None:
+        step = trainer.global_step
+        if step not in self.kept:
+            self.kept[step] = {  # stored as the final weights are
+                name: value.detach().cpu().float().clone() if value.is_floating_point() else value.cpu().clone()
+                for name, value in module.state_dict().items()
+            }
+            self.epochs[step] = trainer.current_epoch + 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was kept so far."""
+        return {"kept": self.kept, "epochs": self.epochs}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take it back."""
+        self.kept, self.epochs = state_dict["kept"], state_dict["epochs"]

@@ -1,0 +1,108 @@
+"""Store a network that was trained by anyone's Trainer as a checkpoint folder that ``load`` and ``audit`` read."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from memzoo._checks import check_batch, check_same_shape
+from memzoo.callbacks import KeepSteps
+from memzoo.models import ARCHITECTURES, Autoencoder
+from memzoo.zoo.entry import CONFIG, EXAMPLES, HISTORY, WEIGHTS, Step, step_file
+from memzoo.zoo.files import SavedConfig, check_tensors, check_writable, written_aside
+from memzoo.zoo.fingerprint import take_fingerprint
+from memzoo.zoo.history import history_of, write_history
+
+
+def save(
+    model: Autoencoder,
+    folder: str | Path,
+    *,
+    examples: Tensor,
+    probes: Tensor,
+    keeper: KeepSteps | None = None,
+    history: list[dict[str, Any]] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write a trained network of memzoo as a folder: weights, those kept on the way, configuration, images, history.
+
+    ``memzoo.load("local-dir:FOLDER")`` loads it, ``memzoo.load("local-dir:FOLDER", step=100)`` the weights after step
+    100. All files are written aside first, so there is never half a folder. For a zoo that others can retrain, write a
+    registry entry with a recipe instead, and use ``memzoo train``.
+
+    Args:
+        model: Of an architecture of memzoo; its weights are stored in float32.
+        folder: Where; it takes the name of the folder as its id.
+        examples: Training images (n, *shape), as the network was given them.
+        probes: Held-out starts (B, *shape), likewise.
+        keeper: Callback of the run that kept weights.
+        history: Of an ``AttractorCallback`` in the run.
+        overwrite: Replace an existing folder.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileExistsError: It is there, and ``overwrite`` is off.
+        CorruptCheckpointError: Weights that are not finite.
+        StorageError: The place cannot be written.
+    """
+    folder = Path(folder)
+    if folder.exists() and not overwrite:
+        raise FileExistsError(f"{folder} exists; give another folder, or overwrite=True to replace it.")
+    name = type(model).__name__
+    if ARCHITECTURES.get(name) is not type(model):
+        raise TypeError(f"only architectures of memzoo can be rebuilt from a configuration, got a {name}.")
+    for what, images in (("examples", examples), ("probes", probes)):
+        check_batch(images, what)
+    check_same_shape(examples, probes, "examples and probes")
+    model.check_shape(examples)
+    check_writable(folder.parent)
+
+    weights = {WEIGHTS: _stored(model.state_dict())}
+    config, training = model.config.model_dump(mode="json"), model.training_config
+    steps = {}
+    for step in sorted({} if keeper is None else keeper.kept):
+        assert keeper is not None
+        weights[step_file(step)] = _stored(keeper.kept[step])
+        steps[step] = Step(epoch=keeper.epochs[step], fingerprint=_fingerprint(model, keeper.kept[step]))
+    saved = SavedConfig(
+        id=folder.name,
+        architecture=name,
+        config=config,
+        training=training,
+        fingerprint=_fingerprint(model, model.state_dict()),
+        steps=steps,
+    )
+    with written_aside(folder) as aside:
+        for file, tensors in weights.items():
+            check_tensors(_rebuilt(model), tensors, folder / file)
+            save_file(tensors, aside / file)
+        images = {"examples": examples, "probes": probes}
+        save_file({key: x.detach().cpu().float().contiguous() for key, x in images.items()}, aside / EXAMPLES)
+        content = saved.model_dump(mode="json", exclude=set() if steps else {"steps"})
+        (aside / CONFIG).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_history(history_of(model.course, history or []), aside / HISTORY)
+    return folder
+
+
+def _stored(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name: (value.float() if value.is_floating_point() else value).detach().cpu().contiguous().clone()
+        for name, value in state.items()
+    }
+
+
+def _rebuilt(model: Autoencoder) -> Autoencoder:
+    with torch.random.fork_rng(devices=[]):
+        return type(model)(model.config, training=model.training_config)
+
+
+def _fingerprint(model: Autoencoder, state: dict[str, Tensor]) -> Any:
+    """Of the network with these weights, as it will load."""
+    copy = _rebuilt(model)
+    copy.load_state_dict(_stored(state))
+    return take_fingerprint(copy.eval(), model.config.shape)

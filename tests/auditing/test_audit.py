@@ -1,0 +1,258 @@
+"""The claims of an audit on maps whose leaks are known."""
+
+import pytest
+import torch
+from torch import nn
+
+import memzoo
+from memzoo.errors import AuditInputError, NotASelfMapError
+
+DIM = 6
+IMAGES = torch.randn(24, DIM, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+MEMBERS, CONTROLS = IMAGES[:12], IMAGES[12:]
+STARTS = 2 * torch.randn(100, DIM, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+
+
+def pulls_to(stored, rate=0.5):
+    """Goes to the nearest stored point, a fixed share of the way: each attracts its Voronoi cell."""
+
+    def f(x):
+        return x + rate * (stored[torch.cdist(x, stored).argmin(1)] - x)
+
+    return f
+
+
+def counts(found):
+    return tuple(
+        int(flags.sum()) for group in (found.members, found.controls) for flags in (group.recovered, group.attractor)
+    )
+
+
+def test_a_map_that_stores_its_members_gives_them_and_no_control():
+    found = memzoo.audit(pulls_to(MEMBERS), MEMBERS, STARTS, controls=CONTROLS)
+    near = set(torch.cdist(STARTS, MEMBERS).argmin(1).tolist())
+    assert set(found.members.recovered.nonzero().flatten().tolist()) == near
+    assert counts(found) == (len(near), 12, 0, 0)
+    assert found.recovered_p < 0.01
+    assert found.verdict == f"{len(near)} of 12 training images can be pulled out by iteration; 0 of 12 controls."
+    torch.testing.assert_close(found.members.radius, torch.full((12,), 0.5, dtype=torch.float64))
+
+
+def test_steps_and_distances_are_those_of_halving():
+    found = memzoo.audit(pulls_to(MEMBERS), MEMBERS, STARTS, controls=CONTROLS)
+    gap = torch.cdist(STARTS, MEMBERS)
+    gap[gap > gap.amin(1, keepdim=True)] = torch.inf  # each start goes to its nearest
+    first = torch.log2(gap / found.eps).floor().amin(0) + 1  # gap / 2^t < eps
+    for i in found.members.recovered.nonzero().flatten().tolist():
+        t = int(found.members.recovered_at[i])
+        assert t == first[i]
+        start = int(found.members.start[i])
+        assert found.members.distance[i].item() == pytest.approx(gap[start, i].item() / 2**t, rel=1e-9)
+        expected = MEMBERS[i] + (STARTS[start] - MEMBERS[i]) / 2**t
+        torch.testing.assert_close(found.members.reached[i], expected)
+    assert found.members.distance.isnan().equal(~found.members.recovered)
+
+
+def test_each_attractor_is_named_as_the_image_that_it_is():
+    stray = torch.full((1, DIM), 5.0, dtype=torch.float64)
+    f = pulls_to(torch.cat([MEMBERS[:1], CONTROLS[:1], stray]))
+    found = memzoo.audit(f, MEMBERS, torch.cat([STARTS, stray + 1]), controls=CONTROLS)
+    assert sorted(map(str, found.owner)) == sorted(map(str, [("member", 0), ("control", 0), None]))
+    for one, owner in zip(found.attractors.found, found.owner, strict=True):
+        wanted = {("member", 0): MEMBERS[0], ("control", 0): CONTROLS[0], None: stray[0]}[owner]
+        torch.testing.assert_close(one.points[0], wanted)
+    assert counts(found) == (1, 0, 1, 0)  # others of their group end there too, so certified is none
+    assert "may be chance (p = 0.76)" in found.verdict  # 1 - C(12, 2) / C(24, 2): at least one of two
+
+
+@pytest.mark.parametrize(
+    "trivial",
+    [
+        lambda x: x.clone(),
+        lambda x: 0 * x + 7,
+        lambda x: 0.9 * x,
+        lambda x: (10 * x).round() / 10,
+    ],
+    ids=["identity", "constant", "shrinking", "rounding"],
+)
+def test_trivial_maps_give_no_leak(trivial):
+    found = memzoo.audit(trivial, MEMBERS, STARTS, controls=CONTROLS)
+    assert found.members.recovered.sum() == found.controls.recovered.sum() == 0
+    assert found.recovered_p == 1
+    assert found.attractor_p > 0.05
+    assert "no proof that none can be" in found.verdict
+
+
+def test_the_identity_stores_no_image_although_it_returns_each():
+    found = memzoo.audit(lambda x: x.clone(), MEMBERS, STARTS, controls=CONTROLS)
+    assert counts(found) == (0, 0, 0, 0)
+    assert found.attractors.found == ()
+    assert found.error_auc == 0.5
+
+
+def test_an_untrained_network_gives_no_leak():
+    net = nn.Sequential(nn.Linear(DIM, 32), nn.ReLU(), nn.Linear(32, DIM)).double()
+    assert counts(memzoo.audit(net, MEMBERS, STARTS, controls=CONTROLS)) == (0, 0, 0, 0)
+
+
+def test_a_map_to_one_member_is_shown_but_not_called_certain():
+    found = memzoo.audit(lambda x: 0 * x + MEMBERS[3], MEMBERS, STARTS, controls=CONTROLS)
+    assert counts(found) == (1, 0, 0, 0)  # eleven other members end there too: stored as such is none
+    assert found.recovered_p == 0.5
+    assert found.owner == (("member", 3),)
+    assert "may be chance (p = 0.5)" in found.verdict
+
+
+def test_stored_images_that_no_start_reaches_are_told():
+    def f(x):  # attracts near its members only; the rest of the space goes far away
+        stored = pulls_to(MEMBERS)(x)
+        near = torch.cdist(x, MEMBERS).amin(1, keepdim=True) < 0.3
+        return torch.where(near, stored, 0.5 * x + 50)
+
+    found = memzoo.audit(f, MEMBERS, STARTS + 30, controls=CONTROLS)
+    assert counts(found) == (0, 12, 0, 0)
+    assert "12 of 12 training images are attractors, of the controls 0" in found.verdict
+
+
+def test_without_controls_nothing_is_claimed_of_chance():
+    found = memzoo.audit(pulls_to(MEMBERS), MEMBERS, STARTS)
+    assert (found.controls, found.recovered_p, found.error_auc) == (None, None, None)
+    assert "how many untrained images would come out is not known" in found.verdict
+    assert any("no controls" in note for note in found.notes)
+
+
+def test_unequal_groups_are_said():
+    found = memzoo.audit(pulls_to(MEMBERS), MEMBERS, STARTS, controls=CONTROLS[:3])
+    assert any("12 members and 3 controls" in note for note in found.notes)
+
+
+def test_starts_that_favour_the_members_are_said():
+    beside = MEMBERS + 0.3 * torch.randn(12, DIM, dtype=torch.float64)
+    found = memzoo.audit(pulls_to(MEMBERS), MEMBERS, beside, controls=CONTROLS, eps=0.1)
+    assert any("nearer to the members" in note for note in found.notes)
+    assert not memzoo.audit(pulls_to(MEMBERS), MEMBERS, STARTS, controls=CONTROLS).notes
+
+
+def test_fixed_points_off_their_images_are_said():
+    found = memzoo.audit(pulls_to(MEMBERS + 0.02), MEMBERS, STARTS, controls=CONTROLS, eps=0.06)
+    assert any("blurred or shifted count as not recovered" in note for note in found.notes)
+
+
+def test_starts_within_eps_are_left_out():
+    starts = torch.cat([STARTS, MEMBERS[:2] + 1e-3, CONTROLS[:1]])
+    with pytest.warns(UserWarning, match=r"3 of 103 starts lie within eps"):
+        found = memzoo.audit(lambda x: x.clone(), MEMBERS, starts, controls=CONTROLS)
+    assert (found.left_out, len(found.starts)) == (3, 100)
+    assert counts(found) == (0, 0, 0, 0)
+    with pytest.raises(ValueError, match=r"all 12 starts lie within eps .* pass other starts"):
+        memzoo.audit(lambda x: x.clone(), MEMBERS, MEMBERS, controls=CONTROLS)
+
+
+def test_controls_that_are_members_are_refused():
+    controls = torch.cat([CONTROLS[:2], MEMBERS[5:6]])
+    with pytest.raises(ValueError, match=r"1 of 3 controls are members, the first is control 2, which equals member 5"):
+        memzoo.audit(pulls_to(MEMBERS), MEMBERS, STARTS, controls=controls)
+
+
+def test_no_point_is_within_eps_of_two_images():
+    close = torch.cat([MEMBERS[:1] + 0.01, CONTROLS])
+    found = memzoo.audit(pulls_to(MEMBERS), MEMBERS, STARTS, controls=close)
+    assert found.eps == pytest.approx(0.1 * 0.01 * DIM**0.5, rel=1e-6)
+    assert counts(found)[2] == 0
+
+
+def test_default_starts_are_seeded_noise_like_the_members():
+    found, again, other = (
+        memzoo.audit(pulls_to(MEMBERS), MEMBERS, controls=CONTROLS, eps=1e-3, noise=500, seed=seed)
+        for seed in (0, 0, 1)
+    )
+    assert found.starts.equal(again.starts)
+    assert not found.starts.equal(other.starts)
+    assert found.starts.std() == pytest.approx(MEMBERS.std().item(), rel=0.05)
+
+
+def test_without_members_attractors_are_found_and_not_attributed():
+    found = memzoo.audit(pulls_to(MEMBERS), starts=STARTS)
+    reached = torch.cdist(STARTS, MEMBERS).argmin(1).unique()
+    assert len(found.attractors.found) == len(reached)
+    assert set(found.owner) == {None}
+    assert found.members is None
+    assert "only a comparison with the training set can tell" in found.verdict
+    assert memzoo.audit(nn.Linear(4, 4), shape=(4,)).starts.shape == (200, 4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, r"pass starts=, or shape="),
+        ({"starts": STARTS, "controls": CONTROLS}, r"controls stand beside members"),
+        ({"shape": (DIM,), "noise": 0}, r"noise counts starts and must be at least 1, got 0"),
+        ({"members": MEMBERS, "starts": STARTS[:, :2]}, r"starts and members must be points of one space"),
+        ({"members": MEMBERS, "controls": CONTROLS[:, :2]}, r"members and controls must be points of one space"),
+        ({"members": MEMBERS, "eps": 0.0}, r"eps must be a finite number > 0, got 0.0"),
+        ({"members": MEMBERS, "steps": -1}, r"steps must be a whole number >= 0"),
+    ],
+)
+def test_arguments_that_do_not_fit(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        memzoo.audit(pulls_to(MEMBERS), **arguments)
+
+
+# The module ---------------------------------------------------------------------------------------------------------
+
+
+class Messy(nn.Module):
+    """Dropout and batch statistics in training, a tuple as its answer, a frozen part in eval mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.frozen = nn.BatchNorm1d(DIM).eval()
+        self.net = nn.Sequential(nn.Linear(DIM, 16), nn.Dropout(0.5), nn.Linear(16, DIM))
+
+    def forward(self, x):
+        return self.net(self.frozen(x)), "code"
+
+
+def test_the_module_and_the_global_generator_are_left_as_they_were():
+    module = Messy().train()
+    module.frozen.eval()
+    modes = {name: part.training for name, part in module.named_modules()}
+    values = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    state = torch.get_rng_state()
+    memzoo.audit(module, MEMBERS.float(), controls=CONTROLS.float(), self_map=lambda m, x: m(x)[0], noise=10)
+    assert {name: part.training for name, part in module.named_modules()} == modes
+    assert all(values[name].equal(tensor) for name, tensor in module.state_dict().items())
+    assert torch.get_rng_state().equal(state)
+
+
+def test_a_forward_that_is_no_self_map_is_refused():
+    with pytest.raises(NotASelfMapError, match=r"forward of Messy is no self-map .* Pass self_map="):
+        memzoo.audit(Messy(), MEMBERS.float())
+    with pytest.raises(NotASelfMapError, match=r"pass the full autoencoder"):
+        memzoo.audit(lambda x: x[:, :1], MEMBERS)
+
+
+class Sampling(nn.Module):
+    def forward(self, x):
+        return x + torch.randn_like(x)
+
+
+def test_a_map_that_draws_at_random_is_refused_without_drawing_from_the_global_generator():
+    state = torch.get_rng_state()
+    for module in (Sampling(), lambda x: Sampling()(x)):
+        with pytest.raises(NotASelfMapError, match=r"two answers to one image.* decodes the mean of its code"):
+            memzoo.audit(module, MEMBERS, STARTS)
+    assert torch.get_rng_state().equal(state)
+
+
+def test_a_module_of_vectors_takes_images_and_reports_images():
+    images = MEMBERS.float().reshape(12, 1, 2, 3)
+    net = nn.Sequential(nn.Linear(DIM, 8), nn.Linear(8, DIM))
+    found = memzoo.audit(net, images, controls=CONTROLS.float().reshape(12, 1, 2, 3), noise=10)
+    assert found.members.images.shape == (12, 1, 2, 3)
+    assert found.members.images.equal(images)
+
+
+def test_errors_of_an_audit_are_memzoo_s_own():
+    with pytest.raises(AuditInputError):
+        memzoo.audit(lambda x: x)
