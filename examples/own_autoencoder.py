@@ -3,14 +3,15 @@
 python examples/own_autoencoder.py
 """
 
+from itertools import pairwise
+
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
 
 from memzoo.callbacks import AttractorCallback, StopWhenMemorized
-from memzoo.data import mnist20
+from memzoo.data import full_batches, mnist20
 
 
 class Yours(LightningModule):
@@ -20,7 +21,7 @@ class Yours(LightningModule):
         super().__init__()
         widths = [784, 128, 128, 128, 128, 128, 784]
         layers: list[nn.Module] = []
-        for fan_in, fan_out in zip(widths, widths[1:], strict=False):
+        for fan_in, fan_out in pairwise(widths):
             linear = nn.Linear(fan_in, fan_out)
             nn.init.xavier_uniform_(linear.weight)  # what contracts: Xavier weights ...
             nn.init.zeros_(linear.bias)  # ... and biases that start at zero
@@ -40,8 +41,8 @@ class Yours(LightningModule):
         return torch.optim.Adam(self.parameters(), lr=1e-3)
 
 
-def main(epochs: int = 3000, folder: str = "own-autoencoder") -> AttractorCallback:
-    """Train until the images are memorized, keep the checkpoint that recovers most."""
+def main(epochs: int = 60, folder: str = "own-autoencoder") -> AttractorCallback:
+    """Train until the images are memorized, 50 full-batch steps an epoch; keep the checkpoint that recovers most."""
     torch.manual_seed(0)
     images, held_out = (selection.pixels() for selection in mnist20())
     watch = AttractorCallback(starts=held_out[:200])
@@ -50,14 +51,14 @@ def main(epochs: int = 3000, folder: str = "own-autoencoder") -> AttractorCallba
         callbacks=[
             watch,
             StopWhenMemorized(1.0, measurements=2),
-            ModelCheckpoint(folder, monitor="attractor/recovered", mode="max", save_last=True, every_n_epochs=100),
+            ModelCheckpoint(folder, monitor="attractor/recovered", mode="max", save_last=True, every_n_epochs=10),
         ],
         accelerator="cpu",
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(Yours(), DataLoader(TensorDataset(images), batch_size=20))
+    trainer.fit(Yours(), full_batches(images, steps_per_epoch=50))
     print(watch.examples_table())
     return watch
 

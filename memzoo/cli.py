@@ -9,12 +9,16 @@ import sys
 from pathlib import Path
 
 import memzoo
-from memzoo.errors import MemzooError
+from memzoo.errors import AuditInputError, MemzooError, NotASelfMapError
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(argv)
+    if rest and arguments.run is not _fit:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    arguments.rest = rest
     try:
         for path in arguments.registry:
             memzoo.register(path)
@@ -82,6 +86,9 @@ def _parser() -> argparse.ArgumentParser:
 
     command("schema", _schema, "Print the JSON Schema of registry files, for editors.")
 
+    fitting = commands.add_parser("fit", add_help=False, help="Train any architecture from a configuration file.")
+    fitting.set_defaults(run=_fit)  # its own parser has its own --help
+
     figure = command("reproduce", _reproduce, "Reproduce a figure or table of the paper from its checkpoints.")
     figure.add_argument("figure", nargs="?", help="fig3b, fig7, table1 or table2")
     figure.add_argument("--all", action="store_true", help="every figure")
@@ -89,6 +96,23 @@ def _parser() -> argparse.ArgumentParser:
     figure.add_argument(
         "--checkpoint", help="another checkpoint of the same kind, e.g. local-dir:runs/mnist20-fc14x128"
     )
+
+    auditing = command("audit", _audit, "Report which training images come out of an autoencoder when it is iterated.")
+    auditing.add_argument("--checkpoint", required=True, help="a .ckpt file with --model, or a checkpoint of the zoo")
+    auditing.add_argument("--model", metavar="PKG.CLASS", help="the LightningModule class that the .ckpt is of")
+    auditing.add_argument(
+        "--data",
+        help="training images, controls and starts: a .npz or .safetensors file, a folder of images, or pkg.DataModule "
+        "(default: those of a zoo checkpoint, else attractors from noise alone)",
+    )
+    auditing.add_argument("--self-map", metavar="PKG.FUNCTION", help="function(module, x): the reconstruction of x")
+    auditing.add_argument("--eps", type=float, help="radius of recovery, L2 (default: from the images)")
+    auditing.add_argument("--steps", type=int, default=200, help="iterations (default: 200)")
+    auditing.add_argument("--count", type=int, default=100, help="most members, most controls (default: 100)")
+    auditing.add_argument("--starts", type=int, default=200, help="most starts (default: 200)")
+    auditing.add_argument("--shape", help="shape of one image, e.g. 1,28,28, without --data")
+    auditing.add_argument("--seed", type=int, default=0, help="of the noise (default: 0)")
+    auditing.add_argument("--out", type=Path, default=Path("audit"), help="folder of the report (default: audit)")
     return parser
 
 
@@ -261,6 +285,60 @@ def _reproduce(arguments: argparse.Namespace) -> int:
         result = reproduce(name, arguments.out, checkpoint=arguments.checkpoint)
         print(f"{result}\n  -> {arguments.out / name}.png, {arguments.out / name}.json", flush=True)
     return 0  # a claim that falls short is an answer, in the table and in the JSON
+
+
+def _fit(arguments: argparse.Namespace) -> int:
+    from memzoo.fitting import UsageError, fit
+
+    try:
+        report = fit(arguments.rest)
+    except UsageError as error:
+        print(f"memzoo fit: {error}", file=sys.stderr)
+        return 2
+    if report:
+        print(report, flush=True)
+    return 0
+
+
+def _audit(arguments: argparse.Namespace) -> int:
+    from memzoo.auditing import check_free, examples_of, load_module, load_self_map, parse_shape, read_data
+
+    shape = None if arguments.shape is None else parse_shape(arguments.shape)
+    if shape is None and arguments.shape is not None:
+        return _usage(f"--shape takes whole numbers such as 1,28,28, got {arguments.shape!r}.")
+    if arguments.eps is not None and not 0 < arguments.eps < float("inf"):
+        return _usage(f"--eps takes a finite number above 0, got {arguments.eps}.")
+    if min(arguments.steps, arguments.count, arguments.starts) < 1:
+        return _usage("--steps, --count and --starts take whole numbers above 0.")
+    check_free(arguments.out)
+    module, adapter = load_module(arguments.checkpoint, arguments.model), load_self_map(arguments.self_map)
+    if arguments.data is not None:
+        data = read_data(arguments.data, arguments.count, arguments.starts)
+    else:
+        data = examples_of(module, arguments.count, arguments.starts)
+    if data.members is None and shape is None:
+        return _usage("audit needs --data, or --shape C,H,W to look for attractors from noise alone.")
+    try:
+        found = memzoo.audit(
+            module,
+            data.members,
+            data.starts,
+            controls=data.controls,
+            self_map=adapter,
+            eps=arguments.eps,
+            steps=arguments.steps,
+            noise=arguments.starts,
+            shape=shape,
+            seed=arguments.seed,
+        )
+    except NotASelfMapError as error:
+        message = f"{error} On the command line: --self-map package.function."
+        raise NotASelfMapError(message) from error
+    except ValueError as error:
+        raise AuditInputError(str(error)) from error
+    found.save(arguments.out)
+    print(f"{found}\n  -> {arguments.out / 'report.html'}, {arguments.out / 'report.json'}")
+    return 0  # a leak is an answer, in the report
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ LAYERS = [  # a module imports from the rows above its own; a new one needs a pl
     {"models", "metrics"},
     {"callbacks"},
     {"zoo"},
-    {"figures", "auditing"},
+    {"figures", "auditing", "fitting"},
     {"cli"},
 ]
 RANK = {name: rank for rank, row in enumerate(LAYERS) for name in row}

@@ -3,14 +3,18 @@
 from memzoo.callbacks.attractor import AttractorCallback
 from memzoo.callbacks.contraction import ContractionCallback
 from memzoo.callbacks.evaluation import evaluation_mode
+from memzoo.callbacks.generators import KeepGenerators
 from memzoo.callbacks.keep_steps import KeepSteps
 from memzoo.callbacks.stopping import StopBeforeMemorized, StopWhenMemorized
+from memzoo.callbacks.trajectories import TrajectoryLogger
 
 __all__ = [
     "AttractorCallback",
     "ContractionCallback",
+    "KeepGenerators",
     "KeepSteps",
     "StopBeforeMemorized",
     "StopWhenMemorized",
+    "TrajectoryLogger",
     "evaluation_mode",
 ]

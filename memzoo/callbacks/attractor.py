@@ -2,26 +2,26 @@
 
 import math
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, final
+from typing import Any, ClassVar, final
 
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
-from memzoo._checks import check_batch, check_eps, check_same_shape, check_steps
+from memzoo._checks import check_eps, check_steps
 from memzoo.callbacks.advice import advice
+from memzoo.callbacks.cost import affordable_starts
+from memzoo.callbacks.evaluation import evaluation_mode
 from memzoo.callbacks.history import examples_table
-from memzoo.callbacks.measuring import MeasuringCallback, like_parameters
-from memzoo.callbacks.self_map import Adapter
+from memzoo.callbacks.measuring import like_parameters
+from memzoo.callbacks.self_map import Adapter, find_self_map
 from memzoo.callbacks.shards import Part
-from memzoo.callbacks.tracked import has_rows, matching_noise, rows
-from memzoo.dynamics import Certificates, certify, default_eps, nearest, recovery_curve, spectrum
+from memzoo.callbacks.starting import StartingCallback, Starts
+from memzoo.dynamics import Certificates, certify, default_eps, recovery_curve, spectrum
 
-Starts = Tensor | Callable[[Tensor], Tensor] | Literal["validation", "noise"]
-"""Points, ``starts(examples)`` that makes them, or where they come from."""
+
+SETTLING = 200  # iterations from an example towards its limit, at least; Newton's method goes on from there
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Measured:
 
 
 @final
-class AttractorCallback(MeasuringCallback):
+class AttractorCallback(StartingCallback):
     r"""Log how many training examples are attractors, and how many are recovered by iteration, while training.
 
     ``Trainer(callbacks=[AttractorCallback()])`` works on any LightningModule whose ``forward`` maps a batch to a batch
@@ -79,7 +79,8 @@ class AttractorCallback(MeasuringCallback):
             than their input, whose leading eigenvalues come from products with the Jacobian.
         rotate: Track this many times as many examples, and measure the subsets in turn; the closing measurement is of
             all of them. A limit shared with an example outside the subset is seen only then.
-        max_starts: Most starts.
+        max_starts: Most starts; 200 when left out, fewer (at least 16) for networks so large that iterating these would
+            take more than 5e11 operations.
         every_n_epochs: Measure at these epochs.
         every_n_steps: Measure at these optimizer steps, also within an epoch.
         budget: Share of the training time that measuring may take, the closing measurement included, where neither of
@@ -114,7 +115,7 @@ class AttractorCallback(MeasuringCallback):
         steps: int = 200,
         max_examples: int | None = None,
         rotate: int = 1,
-        max_starts: int = 200,
+        max_starts: int | None = None,
         every_n_epochs: int | None = None,
         every_n_steps: int | None = None,
         budget: float = 0.05,
@@ -122,26 +123,21 @@ class AttractorCallback(MeasuringCallback):
         verbose: bool = True,
         name: str = "attractor",
     ) -> None:
-        if max_starts < 1:
-            raise ValueError(f"max_starts must be at least 1, got {max_starts}.")
         check_steps(steps)
         if eps is not None:
             check_eps(eps)
-        if isinstance(starts, Tensor):
-            check_batch(starts, "starts")
-        elif starts is not None and not callable(starts) and starts not in ("validation", "noise"):
-            raise ValueError(f"starts must be a tensor, a function, 'validation' or 'noise', got {starts!r}.")
-        self.given_starts, self.given_eps = starts, eps
-        self.steps, self.seed, self.max_starts = steps, seed, max_starts
-        self.starts: Tensor | None = None
+        self.given_eps, self.steps = eps, steps
         self.eps = math.nan
         self.certificates: Certificates | None = None
         """Of the last measurement, one row a tracked example."""
         super().__init__(
             examples,
+            starts,
             self_map=self_map,
             max_examples=max_examples,
             rotate=rotate,
+            max_starts=max_starts,
+            seed=seed,
             every_n_epochs=every_n_epochs,
             every_n_steps=every_n_steps,
             budget=budget,
@@ -151,48 +147,20 @@ class AttractorCallback(MeasuringCallback):
 
     def _forget(self) -> None:
         super()._forget()
-        self.starts, self.certificates = None, None
+        self.certificates = None
 
-    # Starts -----------------------------------------------------------------------------------------------------------
+    def most_starts(self, module: nn.Module, examples: Tensor) -> int:
+        """As many as were asked for, else as many as the network can be iterated from at a reasonable price."""
+        if self.max_starts is not None:
+            return self.max_starts
+        with evaluation_mode(module):
+            f, fitting = find_self_map(module, self.adapter, like_parameters(examples, module))
+            return affordable_starts(f, fitting[:1], self.steps)
 
     def choose_others(self, trainer: Trainer, examples: Tensor) -> None:
         """Starts and eps; starts that a checkpoint brought are kept."""
         self.eps = default_eps(examples) if self.given_eps is None else self.given_eps
-        if self.starts is None:
-            self.starts = trainer.strategy.broadcast(self._chosen_starts(trainer, examples).detach().cpu())
-
-    def _chosen_starts(self, trainer: Trainer, examples: Tensor) -> Tensor:
-        given = self.given_starts
-        if isinstance(given, Tensor) or callable(given):
-            starts = given if isinstance(given, Tensor) else given(examples)
-            check_batch(starts, "starts")
-            check_same_shape(starts, examples, "starts and examples")
-            return starts
-        if given != "noise" and (found := self._validation_rows(trainer, examples)) is not None:
-            return found
-        if given == "validation":
-            raise ValueError("starts='validation' needs a validation set of the examples' shape; give the Trainer one.")
-        return matching_noise(examples, self.max_starts, torch.Generator().manual_seed(self.seed))
-
-    def _validation_rows(self, trainer: Trainer, examples: Tensor) -> Tensor | None:
-        """Validation images that are none of the examples, None where there are none."""
-        loaders = _evaluation_loaders(trainer)
-        if not loaders or not has_rows(loaders):
-            return None
-        try:
-            found = rows(loaders, self.max_starts)
-        except TypeError:
-            return None
-        if found.shape[1:] != examples.shape[1:] or not found.isfinite().all():
-            rank_zero_info("the validation set holds no images of the examples' shape: starts are noise.")
-            return None
-        others = found[nearest(found, examples).distance > 0]
-        if len(others) < len(found):
-            rank_zero_info(
-                f"{len(found) - len(others)} of {len(found)} validation images are tracked training examples: "
-                f"iteration does not start there{'' if len(others) else ', but from noise'}."
-            )
-        return others if len(others) else None
+        super().choose_others(trainer, examples)
 
     # What is measured -------------------------------------------------------------------------------------------------
 
@@ -203,20 +171,14 @@ class AttractorCallback(MeasuringCallback):
             ValueError: No examples or starts were given, and no run has begun.
         """
         examples = self._tracked()
-        if self.starts is None:
-            if not isinstance(self.given_starts, Tensor):
-                raise ValueError("AttractorCallback has no starts yet: pass starts=tensor, or fit a module first.")
-            self.starts = self.given_starts.detach().cpu()
         if math.isnan(self.eps):
             self.eps = default_eps(examples) if self.given_eps is None else self.given_eps
         return super().measure(module)
 
     def measure_part(self, f: nn.Module, examples: Tensor, part: Part) -> Measured:
         """Certificates and radii of its examples; which examples its starts reach."""
-        assert self.starts is not None
         mine = examples[part.rows(len(examples)).to(examples.device)]
-        starts = like_parameters(self.starts, f).reshape(-1, *examples.shape[1:])
-        starts = starts[part.rows(len(starts)).to(starts.device)]
+        starts = self.own_starts(f, examples, part)
         reached, arrived = torch.zeros(len(examples), dtype=torch.bool), 0
         with warnings.catch_warnings():  # while training, fixed points far from their examples are no surprise
             warnings.filterwarnings("ignore", message="eps = .* the distance of the fixed points", category=UserWarning)
@@ -227,7 +189,7 @@ class AttractorCallback(MeasuringCallback):
             return Measured(None, torch.empty(0), torch.empty(0), reached, arrived)
         norm = mine.flatten(1).norm(dim=1).clamp(min=1e-12)
         residual = (f(mine) - mine).flatten(1).norm(dim=1) / norm
-        certificates = certify(f, mine, eps=self.eps)
+        certificates = certify(f, mine, eps=self.eps, steps=max(self.steps, SETTLING))
         here = {name: value.cpu() for name, value in vars(certificates).items() if isinstance(value, Tensor)}
         radius = spectrum(f, mine, top=1).radius
         return Measured(replace(certificates, **here), radius.cpu(), residual.cpu(), reached, arrived)
@@ -269,27 +231,6 @@ class AttractorCallback(MeasuringCallback):
     def advise(self, module: nn.Module) -> None:
         """Warn of what the closing state says that the user can act on."""
         advice(module, self.history, self.name)
-
-    def kept(self) -> dict[str, Tensor]:
-        """Examples and starts that did not come as arguments."""
-        own = {} if self.starts is None or isinstance(self.given_starts, Tensor) else {"starts": self.starts}
-        return super().kept() | own
-
-    def restore(self, kept: dict[str, Tensor]) -> None:
-        """Take them back."""
-        super().restore(kept)
-        self.starts = kept.get("starts", self.starts)
-
-
-def _evaluation_loaders(trainer: Trainer) -> Any:
-    """Loaders of the validation, also where it comes later in the run; of the test in ``Trainer.test``."""
-    if trainer.state.fn == "test":
-        return trainer.test_dataloaders
-    if trainer.val_dataloaders is None and trainer.state.fn == "fit" and trainer.enable_validation:
-        trainer.validating = True  # as Lightning does it where the first epoch is validated
-        trainer.fit_loop.epoch_loop.val_loop.setup_data()
-        trainer.training = True
-    return trainer.val_dataloaders
 
 
 def _mine(examples: Tensor, parts: int) -> Tensor:

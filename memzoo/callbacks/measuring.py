@@ -18,7 +18,14 @@ from memzoo.callbacks.reason import ends_here, stopping_reason
 from memzoo.callbacks.self_map import Adapter, find_self_map
 from memzoo.callbacks.shards import Part, part_of, together
 from memzoo.callbacks.tracked import has_rows, input_of, rows
-from memzoo.callbacks.weights import averager, delivered_weights
+from memzoo.callbacks.weights import (
+    averager,
+    common_buffers,
+    delivered_weights,
+    fingerprint,
+    refuse_sharded,
+    stand_behind_averaging,
+)
 from memzoo.dynamics.jacobian import Jacobians
 from memzoo.errors import NonFiniteError
 
@@ -79,6 +86,7 @@ class MeasuringCallback(Callback, ABC):
         self._harvest: list[Tensor] | None = None
         self._training = self._logged = False
         self._whole = True
+        self._weights: Tensor | None = None
         if self.given_examples is None:
             self.examples = None
 
@@ -124,7 +132,8 @@ class MeasuringCallback(Callback, ABC):
         part = part_of(trainer)
         nothing = {key: self.NOTHING.get(key.removeprefix(f"{self.name}/"), math.nan) for key in self.keys}
         try:
-            parts = together(trainer, part, lambda: self._part(module, examples, part))
+            with common_buffers(trainer, module, part):
+                parts = together(trainer, part, lambda: self._part(module, examples, part))
             return self._named(self.put_together(parts, examples))
         except NonFiniteError as error:
             rank_zero_warn(f"nothing is measured on a network that is not finite: {error}")
@@ -141,9 +150,11 @@ class MeasuringCallback(Callback, ABC):
         """A new fit starts a new history; a checkpoint to resume from is read after this."""
         if stage == "fit":
             self._forget()
+            stand_behind_averaging(trainer, self)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Choose the examples, and check that the module maps them to their own shape."""
+        refuse_sharded(trainer, self)
         self._monitored = any(
             str(getattr(callback, "monitor", None)).startswith(f"{self.name}/")
             for callback in trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
@@ -214,21 +225,21 @@ class MeasuringCallback(Callback, ABC):
         if self._loss is not None and pl_module.automatic_optimization:
             self._loss = self._loss * trainer.accumulate_grad_batches  # Lightning hands out its share of a step
         step, batches = trainer.global_step, trainer.num_training_batches
+        self._count_time(step, time.monotonic())  # for a checkpoint that is saved now
         new, self._seen_step = step != self._seen_step, step
         last = batch_idx + 1 >= batches
         by_steps = self.cadence.every_n_steps is not None
         if new and (by_steps or not last) and self.cadence.due_after_batch(step, batches):
             before = len(self.history)
             self._record(trainer, pl_module)
-            for key in (
-                self.keys if len(self.history) > before else ()
-            ):  # for ModelCheckpoint; loggers were told already
+            measured = len(self.history) > before
+            for key in self.keys if measured else ():  # for ModelCheckpoint; loggers were told already
                 pl_module.log(key, self.history[-1][key], on_step=True, on_epoch=False, logger=False, batch_size=1)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure here where the run validates, so that monitors of the validation see the value."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self._measure_if_due(trainer, pl_module, closing=False, validating=True)
+            self._measure_if_due(trainer, pl_module, closing=False)
         elif trainer.state.fn == "validate":
             self._measure_outside(trainer, pl_module)
 
@@ -240,9 +251,7 @@ class MeasuringCallback(Callback, ABC):
         """Measure, unless the validation of this epoch just did."""
         self._measure_if_due(trainer, pl_module, closing=ends_here(trainer))
 
-    def _measure_if_due(
-        self, trainer: Trainer, module: LightningModule, *, closing: bool, validating: bool = False
-    ) -> None:
+    def _measure_if_due(self, trainer: Trainer, module: LightningModule, *, closing: bool) -> None:
         if self._harvest:  # a stream shorter than what was asked for
             self._choose(trainer, module)
         if self.examples is None:
@@ -253,23 +262,28 @@ class MeasuringCallback(Callback, ABC):
         else:
             due = not self.history or self.cadence.due_after_epoch(step, trainer.current_epoch)
             due |= self.cadence.by_budget and self._monitored
-        if (due or closing) and not self._is_measured(step, closing=closing):
+        if (due or closing) and not (self._is_closed(trainer, module) if closing else self._is_measured(step)):
             must = closing or self._monitored
-            self._record(trainer, module, closing=closing, validating=validating, within=True, must=must)
-        if self._logged and (not self._is_measured(step, closing=False) or self._told == len(self.history)):
+            self._record(trainer, module, closing=closing, within=True, must=must)
+        if self._logged and (not self._is_measured(step) or self._told == len(self.history)):
             return
-        self._logged, self._told = (
-            True,
-            len(self.history),
-        )  # a resumed run goes on with the last values, for the monitors
+        self._logged, self._told = True, len(self.history)  # a resumed run: the last values, for the monitors
         alone = trainer.world_size == 1
         for key, quantity in zip(self.keys, self.NAMES, strict=True):
             bar = quantity in self.BAR
             module.log(key, self.history[-1][key], prog_bar=bar, on_epoch=True, sync_dist=not alone, batch_size=1)
 
-    def _is_measured(self, step: int, *, closing: bool) -> bool:
-        """The state after ``step`` was measured, on all that is tracked if it is the closing one."""
-        return bool(self.history) and self.history[-1]["step"] == step and (self._whole or not closing)
+    def _is_measured(self, step: int) -> bool:
+        """The state after ``step`` was measured."""
+        return bool(self.history) and self.history[-1]["step"] == step
+
+    def _is_closed(self, trainer: Trainer, module: LightningModule) -> bool:
+        """It was measured on all that is tracked, and no callback put other weights in place since."""
+        if not self._is_measured(trainer.global_step) or not self._whole:
+            return False
+        with delivered_weights(trainer, module):
+            same = self._weights is None or torch.equal(self._weights, fingerprint(module))
+        return trainer.strategy.broadcast(same)
 
     def _record(
         self,
@@ -277,7 +291,6 @@ class MeasuringCallback(Callback, ABC):
         module: LightningModule,
         *,
         closing: bool = False,
-        validating: bool = False,
         within: bool = False,
         must: bool = False,
     ) -> None:
@@ -300,9 +313,12 @@ class MeasuringCallback(Callback, ABC):
         if not self._whole:
             self._chosen = self._chosen[self._turn % self.rotate :: self.rotate]
         self._turn += 1
-        with delivered_weights(trainer, module, self, validating=validating):
+        with delivered_weights(trainer, module):
+            self._weights = fingerprint(module)
             values = self._measured(trainer, module, tracked[self._chosen])
-            loss = math.nan if self._loss is None else float(trainer.strategy.reduce(self._loss, reduce_op="mean"))
+            # reduced in place: a loss that the module handed out is not ours to change
+            mean = None if self._loss is None else trainer.strategy.reduce(self._loss.clone(), reduce_op="mean")
+            loss = math.nan if mean is None else float(mean)
             cost = time.monotonic() - before
             cadence.measuring_s += cost
             plan = cadence.plan(step, cost)
@@ -357,7 +373,7 @@ class MeasuringCallback(Callback, ABC):
             self._choose(trainer, module)
         if self.examples is None:
             return
-        if not self._is_measured(trainer.global_step, closing=True):
+        if not self._is_closed(trainer, module):
             self._record(trainer, module, closing=True, must=True)
         self.advise(module)
         if self.verbose:
@@ -409,6 +425,7 @@ class MeasuringCallback(Callback, ABC):
             "history": [dict(row) for row in self.history],
             "cadence": self.cadence.state_dict(),
             "turn": self._turn,
+            "whole": self._whole,
             "kept": kept if sum(tensor.numel() for tensor in kept.values()) <= KEPT else {},
         }
 
@@ -416,7 +433,7 @@ class MeasuringCallback(Callback, ABC):
         """Go on where the checkpoint stood."""
         self.history = [dict(row) for row in state_dict["history"]]
         self.cadence.load_state_dict(state_dict["cadence"])
-        self._turn = state_dict["turn"]
+        self._turn, self._whole = state_dict["turn"], state_dict["whole"]
         self.restore(state_dict["kept"])
 
 

@@ -25,8 +25,8 @@ class Adapted(nn.Module):
         return self.adapter(self.module, x)
 
 
-class InFloat32(nn.Module):
-    """A module of half-precision parameters, computing in float32 from copies of them."""
+class Widened(nn.Module):
+    """A module of half-precision parameters, computing from copies of them in the precision of its input."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class InFloat32(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Reconstruct a batch."""
-        return in_dtype(self.module, torch.float32)(x)
+        return in_dtype(self.module, torch.float64 if x.dtype == torch.float64 else torch.float32)(x)
 
 
 def find_self_map(module: nn.Module, adapter: Adapter | None, examples: Tensor) -> tuple[nn.Module, Tensor]:
@@ -47,7 +47,7 @@ def find_self_map(module: nn.Module, adapter: Adapter | None, examples: Tensor) 
     """
     f = module if adapter is None else Adapted(module, adapter)
     if any(parameter.dtype in (torch.float16, torch.bfloat16) for parameter in module.parameters()):  # measured wider
-        f = InFloat32(f)
+        f = Widened(f)
     try:
         apply_map(f, examples[:1])
     except Exception as error:

@@ -20,7 +20,7 @@ class Part:
 
     def rows(self, count: int) -> Tensor:
         """Its share of ``count`` rows."""
-        return torch.arange(self.index, count, self.of)
+        return torch.arange(count)[self.index :: self.of]
 
     def order(self, count: int) -> Tensor:
         """Puts rows that were joined part after part back into their order."""
@@ -39,16 +39,17 @@ def together(trainer: Trainer, part: Part, work: Callable[[], Any]) -> list[Any]
 
     Raises:
         NonFiniteError: In every process, where it was raised in any.
-        RuntimeError: Likewise; after it nobody waits for another.
+        RuntimeError: In every process, after any other error in one of several: nobody waits for another.
     """
     own: Any = None
     if part.of > 1 or trainer.is_global_zero:
         try:
             own = work()
-        except (NonFiniteError, RuntimeError) as error:
+        except Exception as error:
             if trainer.world_size == 1:
                 raise
-            own = type(error)(str(error)) if isinstance(error, NonFiniteError) else RuntimeError(str(error))
+            told = f"{type(error).__name__} in process {trainer.global_rank}: {error}"
+            own = NonFiniteError(str(error)) if isinstance(error, NonFiniteError) else RuntimeError(told)
     if part.of == 1:
         found = [own] if trainer.world_size == 1 else [trainer.strategy.broadcast(own)]
     else:

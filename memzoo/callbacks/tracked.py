@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
-from torch.utils.data import IterableDataset, SequentialSampler, SubsetRandomSampler
+from torch.utils.data import DistributedSampler, IterableDataset, SequentialSampler, SubsetRandomSampler
 
 IMAGE_KEYS = ("image", "images", "img", "pixel_values", "x", "input", "inputs", "data")
 
@@ -74,8 +74,11 @@ def _visited(loader: Any, count: int, batches: float) -> Sequence[int]:
     sampler = getattr(getattr(sampler, "dataset", None), "_sampler", sampler)
     if isinstance(sampler, SubsetRandomSampler):
         return sorted(int(i) for i in sampler.indices)
-    if isinstance(sampler, SequentialSampler) and batches != math.inf and loader.batch_size:
-        return range(min(count, int(batches) * loader.batch_size))
+    if batches != math.inf and loader.batch_size:
+        if isinstance(sampler, SequentialSampler):
+            return range(min(count, int(batches) * loader.batch_size))
+        if isinstance(sampler, DistributedSampler) and not sampler.shuffle:  # the processes take turns
+            return range(min(count, int(batches) * loader.batch_size * sampler.num_replicas))
     return range(count)
 
 

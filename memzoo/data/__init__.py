@@ -1,21 +1,30 @@
 """The small training sets, each image known by dataset, index and hash."""
 
-from memzoo.data.batches import full_batches
+from memzoo.data.batches import ResumableLoader, full_batches, mini_batches
 from memzoo.data.cifar10 import cifar10, read_binary_batch
 from memzoo.data.demo import mnist20
 from memzoo.data.drawn import DISTRIBUTIONS, drawn
 from memzoo.data.mnist import mnist
+from memzoo.data.modules import CIFAR10, MNIST, MNIST20, Drawn, ImageData, Images
 from memzoo.data.selection import Selection, image_sha256, pixels, select
 from memzoo.data.starts import gaussian_noise, white_squares
 
 __all__ = [
+    "CIFAR10",
     "DISTRIBUTIONS",
+    "MNIST",
+    "MNIST20",
+    "Drawn",
+    "ImageData",
+    "Images",
+    "ResumableLoader",
     "Selection",
     "cifar10",
     "drawn",
     "full_batches",
     "gaussian_noise",
     "image_sha256",
+    "mini_batches",
     "mnist",
     "mnist20",
     "pixels",

@@ -1,15 +1,100 @@
-"""Full-batch training as a DataLoader."""
+"""Training sets as DataLoaders that a resumed run goes on with where it stood, and that several processes share."""
 
+from collections.abc import Iterator
+from typing import Any, final
+
+import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler, TensorDataset
 
 
-def full_batches(images: Float[Tensor, "n *shape"], *, steps_per_epoch: int = 1) -> DataLoader:
-    """All images as one batch, ``steps_per_epoch`` times an epoch.
+class InOrder(SequentialSampler):
+    """Every image in order, in every epoch; knows which epoch it is."""
+
+    epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+
+class Shuffled(RandomSampler):
+    """Every image once, in an order that follows from the seed and the epoch alone, so that it can be had again."""
+
+    epoch = 0
+
+    def __init__(self, data_source: Any, seed: int = 0) -> None:
+        super().__init__(data_source)
+        self.seed = seed
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        yield from torch.randperm(len(self.data_source), generator=generator).tolist()
+
+
+@final
+class ResumableLoader(DataLoader):
+    """A DataLoader that goes on with the next batch of the epoch when a run is resumed, and draws no global numbers.
+
+    Lightning keeps its state in the checkpoints of the run, and puts a distributed sampler into the place of its own
+    where several processes share the images.
+
+    Args:
+        dataset: Looked up by index.
+        repeats: Times that an epoch goes through it, in the same order.
+        seed: Of its workers.
+        options: As :class:`torch.utils.data.DataLoader` takes them; a ``sampler`` with an ``epoch``.
+    """
+
+    def __init__(self, dataset: Dataset, repeats: int = 1, seed: int = 0, **options: Any) -> None:
+        super().__init__(dataset, **options)
+        self.repeats, self.seed = repeats, seed
+        self._epoch, self._given = 0, 0
+        self._to_skip = 0
+
+    def __len__(self) -> int:
+        return super().__len__() * self.repeats
+
+    def __iter__(self) -> Iterator[Any]:
+        epoch = getattr(self.sampler, "epoch", 0)
+        skip = self._to_skip if epoch == self._epoch else 0  # the epoch of the checkpoint may have been its last
+        self._epoch, self._given, self._to_skip = epoch, 0, 0
+        for _ in range(self.repeats):
+            self.generator = torch.Generator().manual_seed(self.seed + epoch)
+            iterator = super().__iter__()
+            self.generator = None
+            for batch in iterator:
+                self._given += 1
+                if self._given > skip:
+                    yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """How many batches of which epoch were given out."""
+        return {"epoch": self._epoch, "given": self._given}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Leave these out, if the next epoch is this one."""
+        self._epoch, self._to_skip = state_dict["epoch"], state_dict["given"]
+
+
+def full_batches(images: Float[Tensor, "n *shape"], *, steps_per_epoch: int = 1) -> ResumableLoader:
+    """All images as one batch, ``steps_per_epoch`` times an epoch; each process of a distributed run has its share.
 
     Interpolating a few images takes thousands of full-batch steps; an epoch of many of them keeps the framework's work
     at the end of each epoch (validation, callbacks, checkpoints) from outweighing the training.
     """
-    everything = list(range(len(images)))
-    return DataLoader(TensorDataset(images), batch_sampler=[everything] * steps_per_epoch)
+    data = TensorDataset(images)
+    return ResumableLoader(data, steps_per_epoch, batch_size=len(images), sampler=InOrder(data))
+
+
+def mini_batches(
+    images: Float[Tensor, "n *shape"], batch_size: int, *, passes_per_epoch: int = 1, seed: int = 0
+) -> ResumableLoader:
+    """The images in batches, shuffled anew in every epoch by the seed and the number of the epoch alone."""
+    data = TensorDataset(images)
+    return ResumableLoader(data, passes_per_epoch, seed, batch_size=batch_size, sampler=Shuffled(data, seed))

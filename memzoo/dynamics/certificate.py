@@ -16,6 +16,7 @@ from memzoo.dynamics.jacobian import Jacobians, Method, check_differentiable_sel
 from memzoo.dynamics.newton import polished, residual_norm
 from memzoo.dynamics.orbit import iterate
 from memzoo.dynamics.precision import leave_clean
+from memzoo.dynamics.rearranged import rearranged_in_dtype
 
 WIDE_STEPS = 100
 PUSHED_STEPS = 50  # time for a transient to pass
@@ -140,7 +141,8 @@ def certify(
     limit = iterate(f, examples, steps)
     jacobians = Jacobians(f, limit.points, method, memory_limit)
     points = limit.points.to(jacobians.dtype)
-    points = iterate(jacobians.wide, points, min(steps, WIDE_STEPS)).points  # fast ones are done here, at no Jacobian
+    wide = rearranged_in_dtype(f, points, jacobians.dtype) or jacobians.wide
+    points = iterate(wide, points, min(steps, WIDE_STEPS)).points  # fast ones are done here, at no Jacobian
     points, step = polished(jacobians, points, 0.1 * eps)
     residual = residual_norm(jacobians.wide, points)
     scale = torch.maximum(points.flatten(1).norm(dim=1), examples.flatten(1).norm(dim=1)).clamp(min=1e-30)

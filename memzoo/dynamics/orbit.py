@@ -10,6 +10,7 @@ from torch import Tensor
 from memzoo._checks import apply_map, check_batch, check_module, check_steps
 from memzoo._types import Map
 from memzoo.dynamics.latent import LatentMap, latent_map
+from memzoo.dynamics.rearranged import agree, rearranged_map
 
 SETTLED = 8  # a step below this many units in the last place of |x| is rounding noise (float32 plateaus near 3 of them)
 COMPACT = 10  # gathering rows costs a pass over all of them
@@ -78,7 +79,23 @@ def iterate(
     wanted = set(keep)
     if any(t < 0 or t > steps for t in wanted):
         raise ValueError(f"keep holds {sorted(wanted)}, but only t = 0..{steps} are computed; raise steps.")
-    march = March(f, x0, tol=tol, block=block)
+    fast = None if latent is False else rearranged_map(f, x0, steps)
+    march, kept = _marched(f if fast is None else fast, f, x0, steps, wanted, tol, block, latent)
+    if fast is not None and not agree(fast, f, march.points[~march.diverged], block):
+        march, kept = _marched(f, f, x0, steps, wanted, tol, block, latent)
+    for t in sorted(wanted - kept.keys()):  # every row had settled
+        kept[t] = march.points.clone()
+    points = march.points
+    residual = torch.cat([(apply_map(f, rows) - rows).flatten(1).norm(dim=1) for rows in points.split(block)])
+    residual = torch.where(march.diverged, torch.inf, residual)
+    return Orbit(points, march.converged, march.diverged, march.taken, residual, kept)
+
+
+def _marched(
+    step: Map, f: Map, x0: Tensor, steps: int, wanted: set[int], tol: float | None, block: int, latent: bool | None
+) -> tuple["March", dict[int, Tensor]]:
+    """The orbits, by ``step`` or in the latent form of ``f``, and their snapshots until all have settled."""
+    march = March(step, x0, tol=tol, block=block)
     kept = {0: x0.clone()} if 0 in wanted else {}
     for t in range(1, steps + 1):
         march.step()
@@ -88,12 +105,7 @@ def iterate(
             kept[t] = march.points.clone()
         if not march.moving.any():
             break
-    for t in sorted(wanted - kept.keys()):  # every row had settled
-        kept[t] = march.points.clone()
-    points = march.points
-    residual = torch.cat([(apply_map(f, rows) - rows).flatten(1).norm(dim=1) for rows in points.split(block)])
-    residual = torch.where(march.diverged, torch.inf, residual)
-    return Orbit(points, march.converged, march.diverged, march.taken, residual, kept)
+    return march, kept
 
 
 def worth_it(f: Map, x0: Tensor, steps: int, latent: bool | None) -> LatentMap | None:

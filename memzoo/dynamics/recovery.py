@@ -13,6 +13,7 @@ from memzoo._types import Map
 from memzoo.dynamics.distance import default_eps, distinct, nearest
 from memzoo.dynamics.latent import output_range
 from memzoo.dynamics.orbit import March, iterate, worth_it
+from memzoo.dynamics.rearranged import agree, rearranged_map
 from memzoo.dynamics.squares import blocks
 from memzoo.dynamics.vicinity import Vicinity
 
@@ -117,7 +118,47 @@ def recovery_curve(
             stacklevel=2,
         )
 
-    march = March(f, starts, tol=tol, block=block)
+    fast = None if latent is False else rearranged_map(f, starts, steps)
+    found = _followed(f if fast is None else fast, f, starts, examples, steps, eps, tol, block, latent)
+    if fast is not None and not agree(fast, f, found.march.points[~found.march.diverged], block):
+        found = _followed(f, f, starts, examples, steps, eps, tol, block, latent)
+    return RecoveryCurve(
+        rate=torch.stack(found.rate),
+        ever=torch.stack(found.ever),
+        arrived=torch.stack(found.arrived),
+        recovered_at=found.recovered_at,
+        reached=found.vicinity.reached,
+        ended_at=found.vicinity.at,
+        unrecoverable=_unrecoverable(f, examples, eps),
+        eps=eps,
+        offset=offset,
+        points=found.march.points,
+    )
+
+
+@dataclass(frozen=True)
+class _Followed:
+    march: March
+    vicinity: Vicinity
+    recovered_at: Tensor
+    rate: list[Tensor]
+    ever: list[Tensor]
+    arrived: list[Tensor]
+
+
+def _followed(
+    step: Map,
+    f: Map,
+    starts: Tensor,
+    examples: Tensor,
+    steps: int,
+    eps: float,
+    tol: float | None,
+    block: int,
+    latent: bool | None,
+) -> _Followed:
+    """All orbits, by ``step`` or in the latent form of ``f``, and what they come near to."""
+    march = March(step, starts, tol=tol, block=block)
     vicinity = Vicinity(starts.flatten(1), examples.flatten(1), eps)
     recovered_at = torch.full((len(examples),), -1, device=starts.device)
     rate, ever, arrived = [], [], []
@@ -134,18 +175,7 @@ def recovery_curve(
         rate.append(vicinity.reached.float().mean())
         ever.append((recovered_at >= 0).float().mean())
         arrived.append((vicinity.at >= 0).float().mean())
-    return RecoveryCurve(
-        rate=torch.stack(rate),
-        ever=torch.stack(ever),
-        arrived=torch.stack(arrived),
-        recovered_at=recovered_at,
-        reached=vicinity.reached,
-        ended_at=vicinity.at,
-        unrecoverable=_unrecoverable(f, examples, eps),
-        eps=eps,
-        offset=offset,
-        points=march.points,
-    )
+    return _Followed(march, vicinity, recovered_at, rate, ever, arrived)
 
 
 def _unrecoverable(f: Map, examples: Tensor, eps: float) -> Tensor:

@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from memzoo.callbacks.image_grid import image_grid
 from memzoo.dynamics import certify, default_eps, iterate, nearest, recovery_curve
 from memzoo.figures.reproduction import Reproduction, Row
 from memzoo.models import Autoencoder
-from memzoo.zoo.image_grid import image_grid
 
 CHECKPOINT = "mnist20-fc14x128"
 TITLE = "Figure 3b: iterating a 14-layer autoencoder maps test images to training images"

@@ -4,11 +4,11 @@ from typing import Any
 
 import torch
 
+from memzoo.callbacks.image_grid import image_grid
 from memzoo.dynamics import bracket_notation, spectrum
 from memzoo.figures.reproduction import Reproduction, Row
 from memzoo.metrics import span_residual
 from memzoo.models import Autoencoder
-from memzoo.zoo.image_grid import image_grid
 
 CHECKPOINT = "cifar10-d1"
 TITLE = "Figure 7: a linear downsampling network stores two images as eigenvectors of eigenvalue 1"

@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from memzoo.callbacks.image_grid import as_images, image_grid
 from memzoo.dynamics import iterate, nearest
 from memzoo.models import Autoencoder, Ensemble
 from memzoo.zoo.files import CURVE, TRAJECTORIES
 from memzoo.zoo.history import History
-from memzoo.zoo.image_grid import image_grid
 
 TIMES = (1, 2, 5, 10, 20, 200)
 SHOWN = 6
@@ -92,12 +92,5 @@ def _orbits(model: Autoencoder) -> tuple[list[tuple[str, Tensor]], float, float]
         found = examples[nearest(orbit.points, examples).index]
     columns = [("start", first), *((f"t = {t}", kept[t]) for t in TIMES), ("nearest\nimage", found)]
     wide = float(examples.abs().amax()) if examples.amin() < 0 else 0.0  # drawn pixels of either sign
-    as_images = [(heading, _as_images(x)) for heading, x in columns]
-    return (as_images, -wide, wide) if wide else (as_images, 0.0, 1.0)
-
-
-def _as_images(x: Tensor) -> Tensor:
-    """(rows, C, H, W) of whatever the network maps: vectors become strips, other channels their mean."""
-    if x.dim() != 4:
-        return x.flatten(1)[:, None, None]
-    return x if x.shape[1] in (1, 3) else x.mean(1, keepdim=True)
+    images = [(heading, as_images(x)) for heading, x in columns]
+    return (images, -wide, wide) if wide else (images, 0.0, 1.0)

@@ -21,3 +21,12 @@ def image_grid(figure: Any, columns: list[tuple[str, Tensor]], low: float = 0.0,
         grid[0, column].set_title(heading, fontsize=8)
         for row, image in enumerate(images):
             show_image(grid[row, column], image, low, high)
+
+
+def as_images(x: Tensor) -> Tensor:
+    """(rows, C, H, W) of whatever a network maps: vectors become strips, other channels than 1 or 3 their mean."""
+    if x.dim() == 3:  # images without a channel
+        return x[:, None]
+    if x.dim() != 4:
+        return x.flatten(1)[:, None, None]
+    return x if x.shape[1] in (1, 3) else x.mean(1, keepdim=True)

@@ -1,0 +1,41 @@
+"""The course of the loss, kept with the checkpoints of a run."""
+
+from typing import Any, final
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+RATIO = 1.1  # of the steps of two entries
+
+
+@final
+class LossCourse(Callback):
+    """(step, loss before it) at geometrically spaced optimizer steps, going on where a resumed run stood."""
+
+    def __init__(self) -> None:
+        self.course: list[tuple[int, float]] = []
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """A new run; a checkpoint is read after this."""
+        self.course = []
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Look at the loss where an entry is due."""
+        step = trainer.global_step - 1
+        last = self.course[-1][0] if self.course else -1
+        if step < max(last + 1, last * RATIO):
+            return
+        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+        if isinstance(loss, Tensor) and loss.numel() == 1:
+            share = trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1
+            self.course.append((step, loss.item() * share))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain numbers."""
+        return {"course": [list(entry) for entry in self.course]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.course = [(int(step), float(loss)) for step, loss in state_dict["course"]]

@@ -1,0 +1,62 @@
+"""The last state of a run as one file, whole at every moment."""
+
+from pathlib import Path
+from typing import Any, final
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+
+LAST = "last.ckpt"
+
+
+@final
+class KeepLast(Checkpoint):
+    """Write ``last.ckpt`` after everything else that an epoch's end does; a kill leaves the one before or the new one.
+
+    Args:
+        folder: That receives it.
+        every_n_epochs: At these epochs, and at the end.
+        every_n_steps: Also at these optimizer steps within an epoch; not after its last batch, whose epoch's end is
+            still to come.
+    """
+
+    def __init__(self, folder: Path, every_n_epochs: int = 1, every_n_steps: int | None = None) -> None:
+        self.folder, self.every_n_epochs, self.every_n_steps = folder, every_n_epochs, every_n_steps
+        self._saved = -1
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Within an epoch."""
+        if self.every_n_steps is None or batch_idx + 1 >= trainer.num_training_batches:
+            return
+        if trainer.global_step // self.every_n_steps > max(self._saved, 0) // self.every_n_steps:
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """At an epoch's end."""
+        if (trainer.current_epoch + 1) % self.every_n_epochs == 0:
+            self._save(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """What the run ends with."""
+        if self._saved != trainer.global_step:
+            self._save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
+        if trainer.fast_dev_run:  # pyright: ignore[reportAttributeAccessIssue]
+            return
+        self._saved = trainer.global_step
+        part = self.folder / f"{LAST}.part"
+        trainer.save_checkpoint(part, weights_only=False)
+        if trainer.is_global_zero:
+            part.replace(self.folder / LAST)
+        trainer.strategy.barrier("memzoo.KeepLast")
+
+    def state_dict(self) -> dict[str, Any]:
+        """When it was written last."""
+        return {"saved": self._saved}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self._saved = state_dict["saved"]

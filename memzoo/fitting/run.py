@@ -1,0 +1,103 @@
+"""Train as a configuration says, leave a folder that can be resumed and audited."""
+
+import math
+import warnings
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from safetensors.torch import save_file
+
+from memzoo.data import ImageData
+from memzoo.errors import CheckpointMissingError, MemzooError
+from memzoo.fitting.course import LossCourse
+from memzoo.fitting.keep_last import LAST
+from memzoo.fitting.parsing import FitCLI
+from memzoo.zoo.history import history_of, write_history
+
+HISTORY, IMAGES = "history.json", "images.safetensors"
+KEPT = 2**24  # numbers of images that are written beside the weights
+QUIET = ("no `validation_step`", "does not have many workers", "smaller than the logging interval")
+
+
+def fit(argv: list[str]) -> str:
+    """Train, and say what came out and where it lies.
+
+    Args:
+        argv: As on the command line.
+
+    Returns:
+        The closing table and the files; nothing in the other processes of a distributed run.
+
+    Raises:
+        UsageError: The configuration asks for what is not there.
+        FileExistsError: An earlier run is in the folder.
+        MemzooError: The training failed.
+    """
+    cli = FitCLI(argv)
+    first = rank_zero_only.rank == 0
+    if cli.config.ckpt_path not in (None, "last") and not Path(cli.config.ckpt_path).is_file():
+        raise CheckpointMissingError(f"no checkpoint at {cli.config.ckpt_path}; give a .ckpt file to go on from.")
+    if first:
+        _make_room(cli)
+        cli.write_config()
+    with warnings.catch_warnings():
+        for text in QUIET:
+            warnings.filterwarnings("ignore", f".*{text}")
+        try:
+            cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.checkpoint, weights_only=True)
+        except MemzooError:
+            raise
+        except (ValueError, IndexError, MisconfigurationException) as error:
+            raise MemzooError(str(error)) from error
+    return _report(cli) if cli.trainer.is_global_zero else ""
+
+
+def _make_room(cli: FitCLI) -> None:
+    going_on = cli.config.resume or cli.config.ckpt_path is not None
+    if (cli.folder / LAST).exists() and not going_on:
+        if not cli.config.overwrite:
+            raise FileExistsError(
+                f"{cli.folder} holds a run; --resume goes on with it, --overwrite replaces it, --out names another."
+            )
+        for name in (LAST, HISTORY, IMAGES):
+            (cli.folder / name).unlink(missing_ok=True)
+
+
+def _report(cli: FitCLI) -> str:
+    """Write history and images; the table and the next commands."""
+    watch, folder = cli.watch, cli.folder
+    callbacks: list[Any] = cli.trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
+    course = next((callback.course for callback in callbacks if isinstance(callback, LossCourse)), [])
+    finite = [(step, loss) for step, loss in course if math.isfinite(loss)]
+    write_history(history_of(finite, watch.history if watch else []), folder / HISTORY)
+    lines = [watch.table(), ""] if watch is not None and not watch.verbose else []
+    kept = (folder / LAST).is_file()
+    lines += [f"weights: {folder / LAST}"] if kept else []
+    lines += [f"history: {folder / HISTORY}"]
+    name = type(cli.model).__name__
+    kind = f"memzoo.models.{name}" if type(cli.model).__module__.startswith("memzoo.") else type(cli.model).__module__
+    kind = kind if kind.endswith(name) else f"{kind}.{name}"
+    if kept:
+        images = f" --data {folder / IMAGES}" if _write_images(cli) else ""
+        lines += [
+            f"measure: memzoo audit --checkpoint {folder / LAST} --model {kind}{images} --out {folder / 'audit'}",
+            f"load:    {kind}.load_from_checkpoint({str(folder / LAST)!r})",
+        ]
+    return "\n".join(lines)
+
+
+def _write_images(cli: FitCLI) -> bool:
+    """Training images, and the held-out ones as starts and controls, where they are few and of one network's shape."""
+    data = cli.datamodule
+    if not isinstance(data, ImageData) or data.examples is None:
+        return False
+    arrays = {"members": data.examples}
+    if data.probes is not None and len(data.probes) > 1:
+        controls = min(len(data.examples), len(data.probes) // 2)
+        arrays |= {"starts": data.probes[:-controls], "controls": data.probes[-controls:]}
+    if sum(array.numel() for array in arrays.values()) > KEPT:
+        return False
+    save_file({name: array.contiguous() for name, array in arrays.items()}, cli.folder / IMAGES)
+    return True

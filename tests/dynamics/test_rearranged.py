@@ -1,0 +1,84 @@
+import pytest
+import torch
+from torch import nn
+
+from memzoo.dynamics import certify, iterate, recovery_curve
+from memzoo.dynamics import rearranged as module
+from memzoo.dynamics.rearranged import agree, rearranged_map
+
+
+def convolutional(*extra):
+    net = nn.Sequential(
+        nn.Conv2d(2, 6, 3, stride=2, padding=1),
+        nn.Tanh(),
+        *extra,
+        nn.Upsample(scale_factor=2, mode="nearest"),
+        nn.Conv2d(6, 2, 3, padding=1),
+    )
+    for layer in net:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.normal_(layer.weight, std=0.4)
+    return net.eval()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("rows", [1, 7])
+def test_the_same_map_up_to_rounding(dtype, rows):
+    net = convolutional().to(dtype)
+    x = torch.randn(rows, 2, 16, 16, dtype=dtype)
+    fast = rearranged_map(net, x, steps=10_000)
+    torch.testing.assert_close(fast(x), net(x))
+
+
+def test_layers_that_hold_on_to_one_row_are_taken_row_by_row():
+    class Reshaping(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = convolutional()
+
+        def forward(self, x):
+            return self.net(x.reshape(-1, 2, 16, 16)).flatten(1).reshape(len(x), 2, 16, 16)
+
+    x = torch.randn(5, 2, 16, 16)
+    net = Reshaping().eval()
+    fast = rearranged_map(net, x, steps=10_000)
+    torch.testing.assert_close(fast(x), net(x))
+
+
+@pytest.mark.parametrize("f", [lambda x: x / 2, nn.Sequential(nn.Flatten(), nn.Linear(512, 512))])
+def test_nothing_is_rearranged_without_convolutions(f):
+    assert rearranged_map(f, torch.zeros(4, 2, 16, 16), steps=1000) is None
+    assert rearranged_map(convolutional(), torch.zeros(4, 2, 16, 16), steps=1) is None  # does not pay
+
+
+def test_an_arrangement_that_does_not_hold_where_the_orbit_ends_is_dropped(monkeypatch):
+    net = convolutional()
+    x, examples = torch.randn(3, 2, 16, 16), torch.zeros(1, 2, 16, 16)
+    found, curve = iterate(net, x, 20), recovery_curve(net, x, examples, 20, eps=0.1)
+    for user in ("orbit", "recovery"):
+        monkeypatch.setattr(f"memzoo.dynamics.{user}.rearranged_map", lambda f, x, steps: lambda points: points / 2)
+    assert torch.equal(iterate(net, x, 20).points, found.points)
+    again = recovery_curve(net, x, examples, 20, eps=0.1)
+    assert torch.equal(again.points, curve.points)
+    assert torch.equal(again.rate, curve.rate)
+
+
+def test_maps_that_differ_do_not_agree():
+    x = torch.randn(3, 2, 8, 8)
+    assert agree(lambda x: x / 2, lambda x: 0.5 * x, x)
+    assert not agree(lambda x: x / 2, lambda x: 0.501 * x, x)
+    assert not agree(lambda x: x / 2, lambda x: x.flatten(1), x)
+    assert not agree(lambda x: x / 2, lambda x: x / 0, x)
+
+
+def test_certificates_do_not_depend_on_the_arrangement(monkeypatch):
+    net = convolutional()
+    with torch.no_grad():
+        net[-1].weight *= 0.05
+    x = iterate(net, torch.randn(2, 2, 16, 16), 200).points + 1e-3 * torch.randn(2, 2, 16, 16)
+    ours = certify(net, x, eps=0.5)
+    monkeypatch.setattr(module, "_convolves", lambda tensors: False)
+    plain = certify(net, x, eps=0.5)
+    assert torch.equal(ours.attractor, plain.attractor)
+    torch.testing.assert_close(ours.points, plain.points)
+    torch.testing.assert_close(ours.radius, plain.radius)

@@ -1,0 +1,41 @@
+"""A module of somebody's own that draws random numbers in training, and a callback that ends a run like a power cut."""
+
+import os
+import random
+import signal
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule
+from torch import nn
+
+
+class DropoutNet(LightningModule):
+    def __init__(self, width: int = 16, p: float = 0.2):
+        super().__init__()
+        self.save_hyperparameters()
+        self.net = nn.Sequential(
+            nn.Flatten(), nn.Linear(784, width), nn.ReLU(), nn.Dropout(p), nn.Linear(width, 784), nn.Sigmoid()
+        )
+
+    def forward(self, x):
+        return self.net(x).view_as(x)
+
+    def training_step(self, batch, batch_idx):
+        x = batch[0]
+        noise = random.random() + np.random.random()  # all generators matter  # noqa: NPY002
+        loss = nn.functional.mse_loss(self(x + 0.01 * noise * torch.randn_like(x)), x)
+        self.log("train/loss", loss)
+        return loss
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), lr=1e-3)
+
+
+class KillAt(Callback):
+    def __init__(self, step: int):
+        self.step = step
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == self.step:
+            os.kill(os.getpid(), signal.SIGKILL)
