@@ -33,6 +33,7 @@ bench: $(VENV)/installed ## Time the measurements as ratios against plain PyTorc
 	$(BIN)/python benchmarks/ratios.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/loading.py
+	$(BIN)/python benchmarks/overhead.py
 
 format: $(VENV)/installed-test ## Format and fix what can be fixed
 	$(BIN)/ruff check --fix .

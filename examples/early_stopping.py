@@ -32,11 +32,11 @@ QUIET: dict[str, Any] = {
 
 
 def images() -> tuple[Tensor, Tensor]:
-    """Ten images to train on, one a class, and ninety others to start from."""
+    """Ten images to train on, one a class, and thirty others to start from."""
     probes = memzoo.load("cifar10-d1").probes
     assert probes is not None
     others = [i for i in range(len(probes)) if i not in ONE_A_CLASS]
-    return probes[list(ONE_A_CLASS)], probes[others]
+    return probes[list(ONE_A_CLASS)], probes[others[:30]]
 
 
 def run(out: Path, stop: list[Callback], epochs: int, steps: int, filters: int) -> AttractorCallback:
@@ -56,7 +56,7 @@ def run(out: Path, stop: list[Callback], epochs: int, steps: int, filters: int) 
 
 
 def main(
-    epochs: tuple[int, ...] = (100, 1000), most: int = 6000, filters: int = 128, out: Path = Path("early-stopping")
+    epochs: tuple[int, ...] = (100, 1000), most: int = 4000, filters: int = 128, out: Path = Path("early-stopping")
 ) -> dict[str, AttractorCallback]:
     """Three runs; returns the callback of each."""
     out.mkdir(exist_ok=True)

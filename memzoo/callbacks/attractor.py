@@ -20,7 +20,6 @@ from memzoo.callbacks.shards import Part
 from memzoo.callbacks.starting import StartingCallback, Starts
 from memzoo.dynamics import Certificates, certify, default_eps, recovery_curve, spectrum
 
-
 SETTLING = 200  # iterations from an example towards its limit, at least; Newton's method goes on from there
 
 
@@ -208,9 +207,9 @@ class AttractorCallback(StartingCallback):
             "fraction": self.certificates.fraction,
             "recovered": torch.stack([part.reached for part in parts]).any(0).float().mean().item(),
             "converged": sum(part.arrived for part in parts) / len(self.starts),
-            "radius_median": radius.median().item(),
+            "radius_median": radius.quantile(0.5).item(),
             "radius_max": radius.max().item(),
-            "residual": residual.median().item(),
+            "residual": residual.quantile(0.5).item(),
             "radius_q25": low,
             "radius_q75": high,
         }

@@ -97,10 +97,10 @@ class ContractionCallback(MeasuringCallback):
         low, high = radius.quantile(radius.new_tensor([0.25, 0.75])).tolist()
         return {
             "contracting": (radius + error < 1).float().mean().item(),
-            "radius_median": radius.median().item(),
+            "radius_median": radius.quantile(0.5).item(),
             "radius_max": radius.max().item(),
-            "sigma_median": sigma.median().item(),
-            "residual": residual.median().item(),
+            "sigma_median": sigma.quantile(0.5).item(),
+            "residual": residual.quantile(0.5).item(),
             "radius_q25": low,
             "radius_q75": high,
         }

@@ -55,6 +55,17 @@ class KeepGenerators(Callback):
             torch.distributed.all_gather_object(states, own)
         return {"within": self._within, "processes": states}
 
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Count an epoch that has ended as ended: with ``max_steps``, Lightning would begin it again for a batch."""
+        loop = checkpoint.get("loops", {}).get("fit_loop", {})
+        epochs, batches = loop.get("epoch_progress"), loop.get("epoch_loop.batch_progress")
+        if self._within or epochs is None or batches is None:
+            return
+        for part in ("total", "current"):
+            epochs[part]["completed"] = epochs[part]["processed"]
+        batches["current"] = dict.fromkeys(batches["current"], 0)
+        batches["is_last_batch"] = False
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Put them back when the time has come."""
         self._kept = state_dict

@@ -181,14 +181,12 @@ class MeasuringCallback(Callback, ABC):
             raise TypeError(f"{type(self).__name__} could not read the tracked examples: {error}") from error
         data = trainer.strategy.broadcast(data.detach().cpu())
         check_batch(data, "the tracked examples")
+        chosen_for_us = self.given_examples is None and self.max_examples is None
         with evaluation_mode(module):
             f, adapted = find_self_map(module, self.adapter, like_parameters(data, module))
-        if (
-            self.given_examples is None
-            and self.max_examples is None
-            and len(data) > WIDE_EXAMPLES * self.rotate
-            and Jacobians(f, adapted, None, 2**30).method == "arnoldi"
-        ):
+            many = chosen_for_us and len(data) > WIDE_EXAMPLES * self.rotate
+            slow = many and Jacobians(f, adapted, None, 2**30).method == "arnoldi"
+        if slow:
             data = data[:: math.ceil(len(data) / (WIDE_EXAMPLES * self.rotate))]
             rank_zero_info(
                 f"{type(module).__name__} is nowhere narrower than its {adapted[0].numel()} inputs, so that "
@@ -318,12 +316,13 @@ class MeasuringCallback(Callback, ABC):
             values = self._measured(trainer, module, tracked[self._chosen])
             # reduced in place: a loss that the module handed out is not ours to change
             mean = None if self._loss is None else trainer.strategy.reduce(self._loss.clone(), reduce_op="mean")
-            loss = math.nan if mean is None else float(mean)
+            again = self.history[-1] if self._is_measured(step) else {"loss": math.nan, "epoch": trainer.current_epoch}
+            loss = again["loss"] if mean is None else float(mean)
             cost = time.monotonic() - before
             cadence.measuring_s += cost
             plan = cadence.plan(step, cost)
             cost, cadence.next_step = trainer.strategy.broadcast((cost, plan))
-            row = {"step": step, "epoch": trainer.current_epoch, "loss": loss, **values, "seconds": round(cost, 4)}
+            row = {"step": step, "epoch": again["epoch"], "loss": loss, **values, "seconds": round(cost, 4)}
             self.history.append(row)
             for callback in trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
                 listen = getattr(callback, "on_measurement", None)

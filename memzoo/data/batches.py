@@ -60,9 +60,9 @@ class ResumableLoader(DataLoader):
     def __len__(self) -> int:
         return super().__len__() * self.repeats
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
         epoch = getattr(self.sampler, "epoch", 0)
-        skip = self._to_skip if epoch == self._epoch else 0  # the epoch of the checkpoint may have been its last
+        skip = self._to_skip if epoch == self._epoch and self._to_skip < len(self) else 0
         self._epoch, self._given, self._to_skip = epoch, 0, 0
         for _ in range(self.repeats):
             self.generator = torch.Generator().manual_seed(self.seed + epoch)
@@ -78,7 +78,7 @@ class ResumableLoader(DataLoader):
         return {"epoch": self._epoch, "given": self._given}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Leave these out, if the next epoch is this one."""
+        """Leave these out, if the next epoch is this one and has others."""
         self._epoch, self._to_skip = state_dict["epoch"], state_dict["given"]
 
 

@@ -15,7 +15,7 @@ from memzoo.models import ARCHITECTURES, Autoencoder, Initialisation, Training
 NAMES = tuple(ARCHITECTURES)
 
 
-class Model(ABC):
+class Model(ABC):  # noqa: B024
     """What ``model:`` takes: an architecture by its name, or anyone's LightningModule by its path."""
 
 
@@ -50,8 +50,9 @@ def _seen(name: str, architecture: type[Autoencoder]) -> type[Model]:
     def __init__(self: Any, **fields: Any) -> None:  # noqa: N807
         """The parser reads its signature; nobody calls it."""
 
+    about = (architecture.__doc__ or "").partition("Example:")[0]
     __init__.__signature__ = inspect.Signature(arguments)  # type: ignore[attr-defined]
-    return type(name, (Model,), {"__init__": __init__, "__module__": __name__, "__doc__": architecture.__doc__})
+    return type(name, (Model,), {"__init__": __init__, "__module__": __name__, "__doc__": about})
 
 
 globals().update({name: _seen(name, architecture) for name, architecture in ARCHITECTURES.items()})

@@ -4,13 +4,16 @@ from argparse import ArgumentError
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from pydantic import ValidationError
+from torch import Tensor
 
 from memzoo.callbacks import AttractorCallback, KeepGenerators
+from memzoo.callbacks.tracked import matching_noise
 from memzoo.data import ImageData
 from memzoo.errors import MemzooError
 from memzoo.fitting.course import LossCourse
@@ -51,15 +54,14 @@ class FitCLI(LightningCLI):
             raise UsageError(explain(error, self._settings())) from error
 
     def _settings(self) -> list[str]:
-        actions = self.parser._actions
-        return [action.dest for action in actions if action.dest not in ("help", "print_config")]
+        names = [action.dest for action in self.parser._actions]
+        return [name for name in names if not name.endswith("help") and not name.startswith("print_")]
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Trainer, model and data."""
         parser.add_lightning_class_args(Trainer, "trainer")
         parser.add_subclass_arguments(Model, "model", required=True, fail_untyped=False)
         parser.add_subclass_arguments(LightningDataModule, "data", required=True, fail_untyped=False)
-        parser.add_instantiator(_built, Model, subclasses=True)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """What concerns the run's folder."""
@@ -85,16 +87,16 @@ class FitCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Data, model, Trainer."""
-        self.config_init = self.parser.instantiate(self.config)
+        self.config_init = self.parser.instantiate(self.config, instantiators=[(_built, Model, True)])
         self.datamodule, self.model = self.config_init["data"], self.config_init["model"]
         self.trainer = self.instantiate_trainer()
 
     def instantiate_trainer(self, **options: Any) -> Trainer:
         """The Trainer of the configuration, with what makes a run measured and resumable."""
         given = {**self.config_init["trainer"], **options}
-        if isinstance(self.model, Autoencoder) and given["max_steps"] == -1:
-            if given["max_epochs"] is None and given["max_time"] is None:
-                given["max_steps"] = self.model.training_config.steps
+        endless = given["max_steps"] == -1 and given["max_epochs"] is None and given["max_time"] is None
+        if isinstance(self.model, Autoencoder) and endless:
+            given["max_steps"] = self.model.training_config.steps
         if given["default_root_dir"] is None:
             given["default_root_dir"] = self.folder
         callbacks = given["callbacks"] or []
@@ -132,7 +134,7 @@ class FitCLI(LightningCLI):
         kept = self.config.clone()
         kept.resume, kept.overwrite, kept.ckpt_path = False, False, None
         kept.pop("config", None)
-        text = self.parser.dump(kept, skip_none=False)
+        text = self.parser.dump(kept)
         (self.folder / "config.yaml").write_text(text, encoding="utf-8")
 
 
@@ -140,29 +142,24 @@ def _class_name(config: Any) -> str:
     return config.model["class_path"].rpartition(".")[2].lower()
 
 
-def _built(kind: type, **fields: Any) -> Any:
+def _built(class_type: type, *_: Any, **fields: Any) -> Any:
     try:
-        return build(kind, **fields)
+        return build(class_type, **fields)
     except ValidationError as error:
-        raise UsageError(explain_fields(kind.__name__, error)) from error
+        raise UsageError(explain_fields(class_type.__name__, error)) from error
 
 
 def _start_from_held_out(callback: Any, data: ImageData) -> None:
-    """Iterate from the held-out images where the configuration names no starts."""
+    """Iterate from the held-out images where the configuration names no starts: these networks do not validate."""
     if not isinstance(callback, AttractorCallback) or callback.given_starts not in (None, "validation"):
         return
-    asked = callback.given_starts
-    noise = callback.max_starts
+    asked, most, seed = callback.given_starts, callback.max_starts or STARTS, callback.seed
 
-    def starts(examples: Any) -> Any:
-        import torch
-
-        from memzoo.callbacks.tracked import matching_noise
-
-        if data.probes is not None:
-            return data.probes[:noise]
+    def starts(examples: Tensor) -> Tensor:
+        if data.probes is not None and data.probes.shape[1:] == examples.shape[1:]:
+            return data.probes[:most]
         if asked == "validation":
-            raise UsageError("starts are to be the validation images, and the data have none.")
-        return matching_noise(examples, noise, torch.Generator().manual_seed(callback.seed))
+            raise ValueError("starts='validation' needs held-out images of the examples' shape, and there are none.")
+        return matching_noise(examples, most, torch.Generator().manual_seed(seed))
 
     callback.given_starts = starts

@@ -36,7 +36,7 @@ def fit(argv: list[str]) -> str:
         MemzooError: The training failed.
     """
     cli = FitCLI(argv)
-    first = rank_zero_only.rank == 0
+    first = getattr(rank_zero_only, "rank", 0) == 0
     if cli.config.ckpt_path not in (None, "last") and not Path(cli.config.ckpt_path).is_file():
         raise CheckpointMissingError(f"no checkpoint at {cli.config.ckpt_path}; give a .ckpt file to go on from.")
     if first:

@@ -4,12 +4,23 @@ import difflib
 import inspect
 import re
 from collections.abc import Iterable
+from importlib import import_module
 
-from lightning.pytorch import Callback, LightningDataModule
+import lightning.pytorch.callbacks
 from pydantic import ValidationError
 
+from memzoo.callbacks import AttractorCallback, ContractionCallback, KeepGenerators
+from memzoo.data import CIFAR10, MNIST, MNIST20, Drawn, Images
 from memzoo.fitting import models
 from memzoo.fitting.models import Model
+from memzoo.fitting.zoo_images import ZooImages
+
+MANY = 16  # names that are not all listed where one is near
+OWN = {
+    "model": models.NAMES,
+    "data": tuple(kind.__name__ for kind in (MNIST20, MNIST, CIFAR10, Drawn, Images, ZooImages)),
+    "trainer.callbacks": tuple(kind.__name__ for kind in (AttractorCallback, ContractionCallback, KeepGenerators)),
+}
 
 NOISE = re.compile(
     r"Does not validate against|Subtypes:|Errors:|- Expected a <class 'NoneType'>|Given value|Not a valid subclass|"
@@ -38,18 +49,22 @@ def explain(error: Exception, settings: Iterable[str]) -> str:
     classes = CLASS.findall(text)
     if found := re.search(r"File does not exist: '([^']+)'", text):
         return f"no configuration file at {found.group(1)}."
+    path = classes[-1].rpartition(".") if classes else None
     if "Problems parsing config" in text:
         return f"the configuration is no readable YAML: {_one_line(text.split(':', 1)[-1])}"
     if found := re.search(r"Expected a dot import path string: (\S+)", text):
         return _unknown_class(key, found.group(1))
     if found := re.search(r"arguments are required: (.+)", text):
         needed = found.group(1).replace(", ", " and ")
-        return f"the configuration needs {needed}, e.g. --config examples/configs/mnist20-fc.yaml, or --{needed} NAME."
-    path = classes[-1].rpartition(".") if classes else None
+        if path is not None:
+            return f"{path[2]} needs {needed}, under init_args."
+        return f"the configuration needs {needed}; see --print_config, and examples/configs/ in memzoo's repository."
     if found := REFUSED_IN_GROUP.search(text):
         group, option = found.groups()
         if path is not None:
-            return _unknown_key(f"{path[2]}: {group}", option, [n[len(group) + 1 :] for n in _arguments(*path, group)])
+            return _unknown_key(
+                f"{path[2]}: {group}", option, [n[len(group) + 1 :] for n in _arguments(classes[-1], group)]
+            )
         inside = [name[len(group) + 1 :] for name in settings if name.startswith(f"{group}.")]
         return _unknown_key(group, option, inside)
     if path is not None and (found := REFUSED.search(text) or REFUSED_ARGUMENT.search(text)):
@@ -58,10 +73,13 @@ def explain(error: Exception, settings: Iterable[str]) -> str:
         if path[2] == Model.__name__:
             return f"{key} needs a class_path, one of {', '.join(models.NAMES)}, and its fields under init_args."
         prefix = f"{group}." if group else ""
-        names = [name.removeprefix(prefix) for name in _arguments(*path, group)]
+        names = [name.removeprefix(prefix) for name in _arguments(classes[-1], group)]
         return _unknown_key(f"{path[2]}: {group}" if group else path[2], last, names)
     if found := REFUSED.search(text) or REFUSED_ARGUMENT.search(text):
         option = found.group(1) or found.group(2)
+        group, _, last = option.rpartition(".")
+        if inside := [name[len(group) + 1 :] for name in settings if group and name.startswith(f"{group}.")]:
+            return _unknown_key(group, last, inside)
         return _unknown_key("the configuration", option.split(".")[0], sorted({n.split(".")[0] for n in settings}))
     lines = [line.strip(" -") for line in text.splitlines() if line.strip() and not NOISE.search(line)]
     where = ": ".join(part for part in (key, path[2] if path else "") if part)
@@ -80,37 +98,24 @@ def explain_fields(name: str, error: ValidationError) -> str:
 
 def _unknown_key(where: str, wrong: str, names: list[str]) -> str:
     near = difflib.get_close_matches(wrong, names, 1)
+    if near and len(names) > MANY:
+        return f"{where} has no {wrong!r}. Did you mean {near[0]}? All of them: memzoo fit --help."
     meant = f" Did you mean {near[0]}?" if near else ""
     return f"{where} has no {wrong!r}.{meant} It takes {', '.join(names)}."
 
 
 def _unknown_class(key: str, wrong: str) -> str:
-    known = sorted(classes_of(key))
-    near = difflib.get_close_matches(wrong, known, 1)
+    own = OWN.get(key.split("[")[0], ())
+    near = difflib.get_close_matches(wrong, [*own, *lightning.pytorch.callbacks.__all__], 1)
     meant = f" Did you mean {near[0]}?" if near else ""
-    return f"{key}: no class {wrong!r}.{meant} There are {', '.join(known)}; one's own as package.module.Class."
+    also = ", those of lightning.pytorch.callbacks," if key.startswith("trainer.callbacks") else ""
+    return f"{key}: no class {wrong!r}.{meant} There are {', '.join(own)}{also} and one's own as package.module.Class."
 
 
-def classes_of(key: str) -> list[str]:
-    """Short names that a setting takes."""
-    if key.startswith("model"):
-        return list(models.NAMES)
-    base = {"data": LightningDataModule, "trainer.callbacks": Callback}.get(key.split("[")[0])
-    if base is None:
-        return []
-    found, left = set(), [base]
-    while left:
-        for kind in left.pop().__subclasses__():
-            left.append(kind)
-            public = kind.__module__.startswith(("memzoo.", "lightning.pytorch.callbacks"))
-            if public and not inspect.isabstract(kind) and not kind.__name__.startswith("_"):
-                found.add(kind.__name__)
-    return sorted(found)
-
-
-def _arguments(module: str, _: str, name: str, group: str = "") -> list[str]:
+def _arguments(path: str, group: str = "") -> list[str]:
     """Names of the arguments of a class, of those of one field dotted."""
-    kind = getattr(__import__(module, fromlist=[name]), name)
+    module, _, name = path.rpartition(".")
+    kind = getattr(import_module(module), name)
     parameters = inspect.signature(kind.__init__).parameters
     names = [n for n, p in parameters.items() if n != "self" and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
     if not group:

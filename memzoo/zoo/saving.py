@@ -11,7 +11,7 @@ from torch import Tensor
 from memzoo._checks import check_batch, check_same_shape
 from memzoo.callbacks import KeepSteps
 from memzoo.models import ARCHITECTURES, Autoencoder
-from memzoo.zoo.entry import CONFIG, EXAMPLES, HISTORY, WEIGHTS, Step, step_file
+from memzoo.zoo.entry import CONFIG, EXAMPLES, HISTORY, WEIGHTS, Fingerprint, Step, step_file
 from memzoo.zoo.files import SavedConfig, check_tensors, check_writable, written_aside
 from memzoo.zoo.fingerprint import take_fingerprint
 from memzoo.zoo.history import history_of, write_history
@@ -62,27 +62,30 @@ def save(
     model.check_shape(examples)
     check_writable(folder.parent)
 
-    weights = {WEIGHTS: _stored(model.state_dict())}
+    kept = {} if keeper is None else keeper.kept
+    weights = {WEIGHTS: _stored(model.state_dict()), **{step_file(step): _stored(kept[step]) for step in sorted(kept)}}
+    rebuilt = _rebuilt(model)
+    for file, tensors in weights.items():
+        check_tensors(rebuilt, tensors, folder / file)
     config, training = model.config.model_dump(mode="json"), model.training_config
-    steps = {}
-    for step in sorted({} if keeper is None else keeper.kept):
-        assert keeper is not None
-        weights[step_file(step)] = _stored(keeper.kept[step])
-        steps[step] = Step(epoch=keeper.epochs[step], fingerprint=_fingerprint(model, keeper.kept[step]))
+    steps = {
+        step: Step(epoch=keeper.epochs[step], fingerprint=_fingerprint(rebuilt, weights[step_file(step)]))
+        for step in sorted(kept)
+        if keeper is not None
+    }
     saved = SavedConfig(
         id=folder.name,
         architecture=name,
         config=config,
         training=training,
-        fingerprint=_fingerprint(model, model.state_dict()),
+        fingerprint=_fingerprint(rebuilt, weights[WEIGHTS]),
         steps=steps,
     )
     with written_aside(folder) as aside:
         for file, tensors in weights.items():
-            check_tensors(_rebuilt(model), tensors, folder / file)
             save_file(tensors, aside / file)
         images = {"examples": examples, "probes": probes}
-        save_file({key: x.detach().cpu().float().contiguous() for key, x in images.items()}, aside / EXAMPLES)
+        save_file(_stored(images), aside / EXAMPLES)
         content = saved.model_dump(mode="json", exclude=set() if steps else {"steps"})
         (aside / CONFIG).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         write_history(history_of(model.course, history or []), aside / HISTORY)
@@ -101,8 +104,7 @@ def _rebuilt(model: Autoencoder) -> Autoencoder:
         return type(model)(model.config, training=model.training_config)
 
 
-def _fingerprint(model: Autoencoder, state: dict[str, Tensor]) -> Any:
+def _fingerprint(rebuilt: Autoencoder, weights: dict[str, Tensor]) -> Fingerprint:
     """Of the network with these weights, as it will load."""
-    copy = _rebuilt(model)
-    copy.load_state_dict(_stored(state))
-    return take_fingerprint(copy.eval(), model.config.shape)
+    rebuilt.load_state_dict(weights)
+    return take_fingerprint(rebuilt.eval(), rebuilt.config.shape)

@@ -48,6 +48,7 @@ from their_runs import (
 )
 
 from memzoo.callbacks import AttractorCallback, ContractionCallback
+from memzoo.dynamics import certify
 
 pytestmark = [
     pytest.mark.filterwarnings(f"ignore:{message}")
@@ -445,6 +446,14 @@ def test_processes_together_track_what_they_train_on(distributed):
     assert torch.equal(tracked["uneven"][1], HELD_OUT)
     assert torch.equal(tracked["subset"][0], IMAGES[[0, 1, 4, 5]])
     assert torch.equal(tracked["limited"][0], IMAGES[:4])
+
+
+def test_processes_together_keep_the_examples_in_their_order(distributed):
+    run = distributed.runs["uneven"][1]
+    module = Theirs().eval()
+    module.load_state_dict(distributed.runs["uneven"][0]["weights"])
+    expected = certify(module, IMAGES[:5], eps=1.2).offset
+    torch.testing.assert_close(run["offsets"], expected, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("name", ["first", "last"])

@@ -64,6 +64,7 @@ def run(name, make, module=Theirs, data=None, **options):
         "generators": generators,
         "losses": trained.losses,
         "epochs": trainer.current_epoch,
+        "offsets": next((c.certificates.offset for c in callbacks if getattr(c, "certificates", None)), None),
         "tracked": next(((c.examples, c.starts, c.eps, c.steps) for c in callbacks if hasattr(c, "starts")), None),
     }
     torch.save(kept, FOLDER / f"{name}-{RANK}.pt")

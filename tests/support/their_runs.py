@@ -209,14 +209,14 @@ def in_single_process(make, weights, attractor, *, dtype=torch.float32):
     with torch.no_grad():
         residual = (module(examples) - examples).flatten(1).norm(dim=1) / examples.flatten(1).norm(dim=1)
     radii = {
-        "radius_median": leading.radius.median(),
+        "radius_median": leading.radius.quantile(0.5),
         "radius_max": leading.radius.max(),
-        "residual": residual.median(),
+        "residual": residual.quantile(0.5),
     }
     shares = {"fraction": found.fraction, "recovered": curve.rate[-1], "converged": curve.arrived[-1]}
     contraction = radii | {
         "contracting": (leading.radius + leading.radius_error < 1).float().mean(),
-        "sigma_median": leading.sigma_max.median(),
+        "sigma_median": leading.sigma_max.quantile(0.5),
     }
     named = {f"attractor/{key}": float(value) for key, value in (shares | radii).items()}
     return named | {f"contraction/{key}": float(value) for key, value in contraction.items()}

@@ -1,0 +1,159 @@
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from safetensors.torch import save_file
+
+from memzoo.callbacks.tracked import rows
+from memzoo.data import CIFAR10, MNIST, MNIST20, Drawn, Images, cifar10, full_batches, mini_batches, mnist20
+from memzoo.data.modules import parse_indices
+from memzoo.errors import CorruptCheckpointError, DataMissingError
+from memzoo.models import FullyConnected
+
+QUICK = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+
+
+def test_all_images_are_one_batch_by_default():
+    data = MNIST20(steps_per_epoch=3)
+    batches = [batch[0] for batch in data.train_dataloader()]
+    assert len(batches) == len(data.train_dataloader()) == 3
+    assert all(torch.equal(batch, mnist20()[0].pixels()) for batch in batches)
+    held_out = torch.cat([batch[0] for batch in data.val_dataloader()])
+    assert torch.equal(held_out, mnist20()[1].pixels())
+    assert torch.equal(rows(data.train_dataloader(), 20, batches=1), data.examples)
+
+
+def test_batches_are_shuffled_by_seed_and_epoch_alone():
+    loader = MNIST20(batch_size=8, seed=3).train_dataloader()
+    assert [len(batch[0]) for batch in loader] == [8, 8, 4]
+
+    def order(epoch, seed=3):
+        loader = mini_batches(torch.arange(20.0)[:, None], 8, seed=seed)
+        loader.sampler.set_epoch(epoch)
+        torch.rand(1)
+        return torch.cat([batch[0] for batch in loader]).flatten().tolist()
+
+    assert sorted(order(0)) == list(range(20))
+    assert order(0) == order(0)
+    assert order(0) != order(1)
+    assert order(0) != order(0, seed=4)
+
+
+@pytest.mark.parametrize("given", range(7))
+def test_a_loader_goes_on_after_the_batches_that_were_given_out(given):
+    def loader():
+        return mini_batches(torch.arange(6.0)[:, None], 2, passes_per_epoch=2)
+
+    first, again = loader(), loader()
+    whole = list(loader())
+    seen = list(itertools.islice(first, given))
+    again.load_state_dict(first.state_dict())
+    rest = list(again) if given < 6 else []
+    assert torch.equal(torch.cat([b[0] for b in seen + rest]), torch.cat([b[0] for b in whole]))
+    assert len(list(again)) == 6  # the next epoch is whole
+
+    again.load_state_dict(first.state_dict())
+    again.sampler.set_epoch(1)  # the checkpoint was of an epoch's end
+    assert len(list(again)) == 6
+
+
+def test_loaders_leave_the_global_generator_alone():
+    before = torch.get_rng_state()
+    for loader in (full_batches(torch.rand(3, 2, generator=torch.Generator()), steps_per_epoch=2), mini_batches):
+        list(loader if loader is not mini_batches else mini_batches(torch.zeros(3, 2), 2))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.filterwarnings("ignore:It is recommended to use `self.log")
+def test_two_processes_share_the_images_of_a_full_batch():
+    def trained(**options):
+        torch.manual_seed(0)
+        model = FullyConnected(depth=2, width=4, training={"optimizer": "sgd", "lr": 1.0})
+        trainer = Trainer(**QUICK, **options, accelerator="cpu", max_epochs=2)
+        trainer.fit(model, train_dataloaders=full_batches(mnist20()[0].pixels(), steps_per_epoch=3))
+        return list(model.state_dict().values())
+
+    for a, b in zip(trained(), trained(devices=2, strategy="ddp_spawn"), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_images_by_index(shared_data):
+    data = CIFAR10(indices="8,27", held_out="0:4", root=str(shared_data))
+    assert torch.equal(next(iter(data.train_dataloader()))[0], cifar10([8, 27], root=shared_data).pixels())
+    assert torch.equal(data.probes, cifar10(range(4), split="test", root=shared_data).pixels())
+
+
+def test_missing_datasets_are_missed_when_they_are_read(tmp_path):
+    with pytest.raises(DataMissingError, match="no MNIST under"):
+        MNIST(root=str(tmp_path)).setup("fit")
+
+
+def test_drawn_images_and_held_out_ones_differ():
+    data = Drawn("normal", count=4, shape=(1, 2, 2), held_out=4)
+    data.setup("fit")
+    assert data.examples.shape == data.probes.shape == (4, 1, 2, 2)
+    assert not torch.equal(data.examples, data.probes)
+    none = Drawn(held_out=0)
+    assert none.val_dataloader() == []
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+@pytest.mark.parametrize("names", [("members", "starts"), ("examples", "probes"), ("mine", None)])
+def test_images_of_ones_own(tmp_path, suffix, names):
+    images = (torch.rand(5, 1, 2, 2) * 255).byte()
+    arrays = {name: images for name in names if name}
+    path = tmp_path / f"images{suffix}"
+    save_file({k: v.clone() for k, v in arrays.items()}, path) if suffix != ".npz" else np.savez(
+        path, **{k: v.numpy() for k, v in arrays.items()}
+    )
+    data = Images(str(path))
+    data.setup("fit")
+    assert torch.equal(data.examples, images.float() / 255)
+    assert (data.probes is None) == (names[1] is None)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        (
+            {"members": np.array([{}], dtype=object)},
+            r"no readable file of plain arrays: Object arrays",
+        ),
+        ({"members": np.arange(4).reshape(2, 2)}, r"members of .* is torch\.int64; store 8 bits"),
+        ({"members": np.zeros(4, np.float32)}, r"has shape \(4,\), no images"),
+        ({"members": np.full((2, 2), np.nan, np.float32)}, r"holds NaN or infinity"),
+        ({"a": np.zeros((2, 2)), "b": np.zeros((2, 2))}, r"holds a, b; name the training images members"),
+    ],
+)
+def test_files_that_hold_no_images_are_refused(tmp_path, arrays, message):
+    np.savez(tmp_path / "images.npz", **arrays, allow_pickle=True)
+    with pytest.raises(CorruptCheckpointError, match=message):
+        Images(str(tmp_path / "images.npz")).setup("fit")
+
+
+def test_missing_and_damaged_files(tmp_path):
+    with pytest.raises(DataMissingError, match="no images at"):
+        Images(str(tmp_path / "no.npz")).setup("fit")
+    (tmp_path / "x.safetensors").write_bytes(b"no")
+    with pytest.raises(CorruptCheckpointError, match="no readable file"):
+        Images(str(tmp_path / "x.safetensors")).setup("fit")
+    with pytest.raises(ValueError, match=r"from a \.safetensors or \.npz file"):
+        Images("x.pkl")
+
+
+@pytest.mark.parametrize("text", ["", "a", "1:2:3:4", "5:5", "3,-1", "-2:3", "0:3:0", "1:2,3"])
+def test_indices_that_make_no_sense(text):
+    with pytest.raises(ValueError, match="indices"):
+        parse_indices(text)
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 0}, {"steps_per_epoch": 0}])
+def test_counts_are_checked(options):
+    with pytest.raises(ValueError, match="must be at least 1, got 0"):
+        MNIST20(**options)
+    with pytest.raises(ValueError, match="images are drawn from"):
+        Drawn("gauss")
+    with pytest.raises(ValueError, match="at least one image"):
+        Drawn(count=0)

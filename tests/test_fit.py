@@ -1,0 +1,237 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import memzoo
+from memzoo.cli import main
+from memzoo.models import FullyConnected
+from memzoo.zoo import read_history
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = ROOT / "examples/configs"
+QUIET = [
+    *("--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"),
+    *("--trainer.logger", "false", "--trainer.accelerator", "cpu"),
+]
+WATCHED = [
+    *("--trainer.callbacks+=AttractorCallback", "--trainer.callbacks.every_n_epochs=2"),
+    *("--trainer.callbacks.steps=20", "--trainer.callbacks.max_examples=8", "--trainer.callbacks.verbose=false"),
+]
+SMALL = [*("--model", "FullyConnected", "--model.depth", "2", "--model.width", "8", "--data", "MNIST20")]
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:the loss was still falling"),
+    pytest.mark.filterwarnings("ignore:Dropout make the network another one"),
+]
+
+
+@pytest.fixture(autouse=True)
+def away(tmp_path, monkeypatch):
+    """Runs go to a folder of their own, and the seed of one test is not that of the next."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
+        monkeypatch.setenv(name, "0")
+
+
+def fit(*arguments):
+    return main(["fit", *arguments, *QUIET])
+
+
+def result(folder):
+    state = torch.load(Path(folder) / "last.ckpt", weights_only=True)
+    history = json.loads((Path(folder) / "history.json").read_text())
+    for row in history["measured"]:
+        del row["seconds"]
+    return state["state_dict"], state["global_step"], history
+
+
+@pytest.mark.parametrize(
+    ("net", "length", "saving", "killed_at", "saved_at"),
+    [
+        ("DropoutNet", ["--trainer.max_epochs", "7"], [], "10", 8),
+        ("ValidatedNet", ["--trainer.max_steps", "26"], [], "13", 12),
+        (
+            "DropoutNet",
+            ["--trainer.max_steps", "26"],
+            ["--save_every_n_steps", "1"],
+            "16 --trainer.callbacks.epoch_end=true",
+            15,
+        ),
+    ],
+)
+def test_a_killed_and_resumed_run_ends_as_the_unbroken_one(net, length, saving, killed_at, saved_at, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests/support")]))
+    run = [*("--model", f"dropout_net.{net}", "--data", "MNIST20", "--data.batch_size", "5"), *WATCHED, *length]
+    assert fit(*run, "--out", "unbroken") == 0  # shuffled batches, dropout, noise of all three generators
+
+    killed = [*("-m", "memzoo.cli", "fit"), *run, *saving, *QUIET, "--out", "broken"]
+    killed += ["--trainer.callbacks+=dropout_net.KillAt", *f"--trainer.callbacks.step={killed_at}".split()]
+    ended = subprocess.run([sys.executable, "-W", "ignore", *killed], capture_output=True, text=True, check=False)
+    assert ended.returncode == -9, ended.stderr
+    assert torch.load("broken/last.ckpt", weights_only=True)["global_step"] == saved_at
+    assert not Path("broken/history.json").exists()
+    torch.rand(7)  # another process, other states
+
+    assert fit(*run, *saving, "--out", "broken", "--resume") == 0
+    unbroken, resumed = result("unbroken"), result("broken")
+    assert all(torch.equal(value, resumed[0][name]) for name, value in unbroken[0].items())
+    assert unbroken[1:] == resumed[1:]
+    assert len(resumed[2]["measured"]) >= 5
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "architecture"),
+    [
+        ("mnist20-fc", ["--trainer.max_steps", "100", "--model.depth", "3"], "FullyConnected"),
+        (
+            "cifar10-d1",  # without the download
+            [*("--trainer.max_steps", "20", "--model.filters", "8", "--data", "ZooImages"), "--data.id=cifar10-d1"],
+            "D1",
+        ),
+        ("unet-drawn", ["--trainer.max_steps", "30", "--model.filters", "[4, 4, 4, 4]"], "UNet"),
+    ],
+)
+def test_the_example_configurations_run_in_reduced_form(name, changed, architecture, capsys):
+    quickly = ["--trainer.callbacks.steps=10", "--trainer.callbacks.max_starts=50"]
+    assert fit("--config", str(CONFIGS / f"{name}.yaml"), *changed, *quickly) == 0
+    said = capsys.readouterr().out
+    folder = Path("runs") / name
+    assert said.startswith("Attractors among ")
+    assert f"--checkpoint {folder}/last.ckpt --model memzoo.models.{architecture}" in said
+    model = getattr(memzoo.models, architecture).load_from_checkpoint(folder / "last.ckpt", weights_only=True)
+    assert model.training_config.steps > int(changed[1])
+    history = read_history(folder / "history.json")
+    assert history.measured[-1]["step"] == int(changed[1])
+    assert history.loss[0][1] > history.loss[-1][1]
+    assert (folder / "config.yaml").is_file()
+
+
+def test_a_run_can_be_audited_and_its_configuration_runs_again(capsys):
+    assert fit(*SMALL, "--model.training.steps", "40", "--data.steps_per_epoch", "20", "--out", "a") == 0
+    said = capsys.readouterr().out
+    command = next(line for line in said.splitlines() if line.startswith("measure: memzoo ")).split()[2:]
+    assert main([*command, "--steps", "5"]) == 0
+    assert Path("a/audit/report.json").is_file()
+    assert main(["fit", "--config", "a/config.yaml", "--out", "b"]) == 0
+    assert all(torch.equal(result("a")[0][name], value) for name, value in result("b")[0].items())
+    assert isinstance(FullyConnected.load_from_checkpoint("a/last.ckpt", weights_only=True), FullyConnected)
+
+
+def test_iteration_starts_at_the_held_out_images():
+    from memzoo.fitting.parsing import FitCLI
+
+    cli = FitCLI([*SMALL, *QUIET, "--trainer.max_steps", "1"])
+    with pytest.warns(UserWarning, match="no `validation_step`"):
+        cli.trainer.fit(cli.model, datamodule=cli.datamodule)
+    assert torch.equal(cli.watch.starts, cli.datamodule.probes[: len(cli.watch.starts)])
+
+
+def test_an_earlier_run_is_not_lost_by_accident(capsys):
+    def again(steps, *arguments):
+        return fit(*SMALL, *WATCHED, "--data.steps_per_epoch", "5", "--trainer.max_steps", str(steps), *arguments)
+
+    assert again(5, "--out", "a") == 0
+    first = result("a")[0]
+    assert again(5, "--out", "a") == 1
+    assert "a holds a run; --resume goes on with it, --overwrite replaces it" in capsys.readouterr().err
+    assert again(5, "--out", "a", "--overwrite", "--seed_everything", "1") == 0
+    other = result("a")[0]
+    assert any(not torch.equal(value, other[name]) for name, value in first.items())
+    assert again(10, "--out", "a", "--resume") == 0
+    assert result("a")[1] == 10
+    assert again(15, "--out", "b", "--ckpt_path", "a/last.ckpt") == 0
+    assert [row["step"] for row in result("b")[2]["measured"]] == [5, 10, 15]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config", "nowhere.yaml"], "no configuration file at "),
+        (["--config", "broken.yaml"], "the configuration is no readable YAML: "),
+        (["--config", "field.yaml"], "D1 has no 'filtres'. Did you mean filters? It takes shape, filters, activation"),
+        (["--config", "training.yaml"], "D1: training has no 'lrr'. Did you mean lr? It takes optimizer, lr, "),
+        (["--config", "callback.yaml"], "AttractorCallback has no 'stepps'. Did you mean steps?"),
+        (["--config", "top.yaml"], "the configuration has no 'dta'. Did you mean data?"),
+        ([*SMALL, "--model.widht", "3"], "FullyConnected has no 'widht'. Did you mean width?"),
+        ([*SMALL, "--model.width", "-3"], "FullyConnected: width: Input should be greater than 0, got -3."),
+        ([*SMALL, "--trainer.max_stepss", "3"], "Did you mean max_steps?"),
+        ([*SMALL, "--trainer.accelerator", "none"], "You selected an invalid accelerator name"),
+        ([*SMALL, "--trainer.callbacks", "AttractrCallback"], "no class 'AttractrCallback'. Did you mean Attractor"),
+        ([*SMALL, "--trainer.callbacks+=AttractorCallback", "--trainer.callbacks.rotate=0"], "at least 1, got 0"),
+        ([*SMALL, "--save_every_n_steps", "0"], "save_every_n_steps must be at least 1, got 0."),
+        (["--model", "D7", "--data", "MNIST20"], "model: no class 'D7'. There are ConvAutoencoder, D1, D2, "),
+        (["--model", "D1", "--data", "MNIST21"], "data: no class 'MNIST21'. Did you mean MNIST20?"),
+        (["--model", "D1", "--data", "ZooImages", "--data.id", "cifar-d1"], "Did you mean cifar10-d1?"),
+        (["--model", "D1", "--data", "MNIST", "--data.indices", "a:b"], "indices are start:stop"),
+        (["--model", "LinearAutoencoder", "--data", "MNIST20"], "LinearAutoencoder needs shape, under init_args."),
+        ([], "the configuration needs data and model; see --print_config"),
+    ],
+)
+def test_wrong_usage_is_said_in_one_line(arguments, message, capsys):
+    texts = {
+        "broken": "model: [",
+        "field": "model: {class_path: D1, init_args: {filtres: 64}}\ndata: MNIST20",
+        "training": "model: {class_path: D1, init_args: {training: {lrr: 64}}}\ndata: MNIST20",
+        "callback": "trainer: {callbacks: [{class_path: AttractorCallback, init_args: {stepps: 64}}]}",
+        "top": "dta: {class_path: MNIST20}",
+    }
+    for name, text in texts.items():
+        Path(f"{name}.yaml").write_text(text)
+    assert main(["fit", *arguments]) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("memzoo fit: ")]
+    assert len(said) == 1
+    assert message in said[0]
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "D1", "--data", "MNIST20"], "forward of D1 is no self-map of the tracked examples (1, 28, 28)"),
+        ([*SMALL[:-2], "--data", "MNIST", "--data.root", "nowhere"], "no MNIST under "),
+        ([*SMALL[:-2], "--data", "Images", "--data.path", "no.npz"], "no images at "),
+        ([*SMALL, "--model.training.optimizer", "adaptive"], "the adaptive step of Theorem 1"),
+        ([*SMALL, "--ckpt_path", "no.ckpt"], "no checkpoint at no.ckpt"),
+    ],
+)
+def test_a_run_that_fails_ends_with_status_1(arguments, message, capsys):
+    assert fit(*arguments) == 1
+    assert f"memzoo: {message}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("architecture", memzoo.models.ARCHITECTURES)
+def test_every_architecture_has_its_fields_in_the_configuration(architecture, capsys):
+    from memzoo.fitting import models
+
+    fields = models.ARCHITECTURES[architecture].config_class.model_fields
+    required = {"shape": "[1, 2, 2]", "units": "3"}
+    given = [f"--model.{name}={required[name]}" for name, about in fields.items() if about.is_required()]
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", "--model", architecture, "--data", "MNIST20", *given, "--print_config"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert all(f"    {name}:" in said for name in (*fields, "training"))
+
+
+def test_help_is_that_of_the_command(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", "--help"])
+    assert ended.value.code == 0
+    assert "usage: memzoo fit" in capsys.readouterr().out
+
+
+def test_other_commands_still_refuse_what_they_do_not_know(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["list", "--frobnicate"])
+    assert ended.value.code == 2
+    assert "unrecognized arguments: --frobnicate" in capsys.readouterr().err
+
+
+def test_memzoo_is_imported_without_the_parser():
+    code = "import sys, memzoo.cli, memzoo.callbacks, memzoo.data, memzoo.zoo; assert 'jsonargparse' not in sys.modules"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, cwd=ROOT)
