@@ -20,7 +20,7 @@ QUIET = [
 ]
 WATCHED = [
     *("--trainer.callbacks+=AttractorCallback", "--trainer.callbacks.every_n_epochs=2"),
-    *("--trainer.callbacks.steps=20", "--trainer.callbacks.max_examples=8", "--trainer.callbacks.verbose=false"),
+    *("--trainer.callbacks.steps=20", "--trainer.callbacks.verbose=false"),
 ]
 SMALL = [*("--model", "FullyConnected", "--model.depth", "2", "--model.width", "8", "--data", "MNIST20")]
 
@@ -93,7 +93,7 @@ def test_a_killed_and_resumed_run_ends_as_the_unbroken_one(net, length, saving, 
             [*("--trainer.max_steps", "20", "--model.filters", "8", "--data", "ZooImages"), "--data.id=cifar10-d1"],
             "D1",
         ),
-        ("unet-drawn", ["--trainer.max_steps", "30", "--model.filters", "[4, 4, 4, 4]"], "UNet"),
+        ("unet-drawn", ["--trainer.max_steps", "30", "--model.filters", "[16, 16, 16, 16]"], "UNet"),
     ],
 )
 def test_the_example_configurations_run_in_reduced_form(name, changed, architecture, capsys):

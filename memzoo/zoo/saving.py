@@ -27,7 +27,7 @@ def save(
     history: list[dict[str, Any]] | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write a trained network of memzoo as a folder: weights, those kept on the way, configuration, images, history.
+    r"""Write a trained network of memzoo as a folder: weights, those kept on the way, configuration, images, history.
 
     ``memzoo.load("local-dir:FOLDER")`` loads it, ``memzoo.load("local-dir:FOLDER", step=100)`` the weights after step
     100. All files are written aside first, so there is never half a folder. For a zoo that others can retrain, write a
@@ -36,8 +36,8 @@ def save(
     Args:
         model: Of an architecture of memzoo; its weights are stored in float32.
         folder: Where; it takes the name of the folder as its id.
-        examples: Training images (n, *shape), as the network was given them.
-        probes: Held-out starts (B, *shape), likewise.
+        examples: Training images (n, \*shape), as the network was given them.
+        probes: Held-out starts (B, \*shape), likewise.
         keeper: Callback of the run that kept weights.
         history: Of an ``AttractorCallback`` in the run.
         overwrite: Replace an existing folder.
