@@ -1,5 +1,11 @@
 """Run the Python examples of README.md, of the documentation and of the model cards as tests."""
 
+import os
+
+# threads that wait for each other crawl when another process takes one of the cores; also for what tests start
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
+
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser
 

@@ -4,9 +4,6 @@ from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # pictures are written, never shown
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported
-# threads that wait for each other crawl when another process takes one of the cores; also for what tests start
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("MKL_NUM_THREADS", "1")
 
 import pytest
 import torch
