@@ -4,11 +4,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from dropout_net import TwoPoints
 
 import memzoo
+from memzoo.callbacks import AttractorCallback
 from memzoo.cli import main
+from memzoo.fitting.parsing import FitCLI
 from memzoo.models import FullyConnected
 from memzoo.zoo import read_history
 
@@ -235,3 +239,65 @@ def test_other_commands_still_refuse_what_they_do_not_know(capsys):
 def test_memzoo_is_imported_without_the_parser():
     code = "import sys, memzoo.cli, memzoo.callbacks, memzoo.data, memzoo.zoo; assert 'jsonargparse' not in sys.modules"
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, cwd=ROOT)
+
+
+PLANE = ["--model", "dropout_net.TwoPoints", "--data", "Images", "--data.path", "points.npz", "--out", "run"]
+
+
+def two_points():
+    np.savez("points.npz", members=np.float32([[1, 1], [-1, -1]]), starts=np.float32([[0.5, 0.2], [-0.3, -0.6]]))
+
+
+def test_a_run_that_is_stopped_before_it_memorizes_delivers_clean_weights():
+    two_points()
+    watched = [*("--trainer.callbacks+=AttractorCallback", "--trainer.callbacks.every_n_steps=4")]
+    rule = ["--trainer.callbacks+=StopBeforeMemorized"]
+    assert fit(*PLANE, *watched, *rule, "--trainer.max_epochs", "60", "--data.steps_per_epoch", "4") == 0
+    measured = read_history(Path("run/history.json")).measured
+    assert max(measured[-2]["attractor/fraction"], measured[-2]["attractor/recovered"]) > 0
+    assert measured[-1]["attractor/fraction"] == measured[-1]["attractor/recovered"] == 0
+    stored = TwoPoints.load_from_checkpoint("run/last.ckpt", weights_only=True).eval()
+    watch = AttractorCallback(torch.tensor([[1.0, 1.0], [-1.0, -1.0]]), torch.tensor([[0.5, 0.2], [-0.3, -0.6]]))
+    values = watch.measure(stored)
+    assert values["attractor/residual"] == pytest.approx(measured[-1]["attractor/residual"])
+    assert values["attractor/fraction"] == values["attractor/recovered"] == 0
+
+
+def test_a_run_that_a_callback_has_ended_is_over(capsys):
+    two_points()
+    stop = ["--trainer.callbacks+=StopWhenMemorized", "--trainer.callbacks.measurements=1"]
+    run = [*PLANE, "--trainer.callbacks+=AttractorCallback", "--trainer.callbacks.every_n_epochs=2", *stop]
+    run += ["--trainer.max_epochs", "200", "--data.steps_per_epoch", "4"]
+    assert fit(*run) == 0
+    before, history = Path("run/last.ckpt").read_bytes(), Path("run/history.json").read_text()
+    capsys.readouterr()
+    assert fit(*run, "--resume") == 0
+    said = capsys.readouterr().out
+    assert "the run in run is over, and nothing was trained: StopWhenMemorized: attractor/fraction = 1" in said
+    assert Path("run/last.ckpt").read_bytes() == before
+    assert Path("run/history.json").read_text() == history
+
+
+def test_a_run_goes_on_to_a_later_end(capsys):
+    watched = [*WATCHED, "--data.batch_size", "5"]
+    assert fit(*SMALL, *watched, "--trainer.max_epochs", "2", "--out", "a") == 0
+    assert fit(*SMALL, *watched, "--trainer.max_epochs", "4", "--out", "a", "--resume") == 0
+    assert fit(*SMALL, *watched, "--trainer.max_epochs", "4", "--out", "b") == 0
+    longer, unbroken = result("a"), result("b")
+    assert all(torch.equal(value, longer[0][name]) for name, value in unbroken[0].items())
+    assert longer[1:] == unbroken[1:]
+
+
+def test_every_callback_that_iterates_starts_from_the_held_out_images():
+    cli = FitCLI([*SMALL, *QUIET, "--trainer.callbacks+=TrajectoryLogger", "--trainer.callbacks.folder=pictures"])
+    cli.datamodule.setup("fit")
+    kinds = {type(callback).__name__: callback for callback in cli.trainer.callbacks}
+    for name, count in (("TrajectoryLogger", 4), ("AttractorCallback", 200)):
+        starts = kinds[name].given_starts(cli.datamodule.examples)
+        assert torch.equal(starts, cli.datamodule.probes[:count])
+
+
+def test_an_error_in_their_own_module_keeps_its_traceback():
+    two_points()
+    with pytest.raises(IndexError, match=r"theirs"):
+        fit(*PLANE, "--model.broken", "true", "--trainer.max_epochs", "1")

@@ -187,12 +187,12 @@ def _read_data_module(name: str, count: int, starts: int) -> AuditData:
         module.prepare_data()
         module.setup("fit")
         members = rows(module.train_dataloader(), count)
+        held_out = _held_out(module, count + starts)
     except TypeError as error:
         raise AuditInputError(
-            f"--data {name}: {error} It is built without arguments, and its training loader must have a dataset with a "
+            f"--data {name}: {error} It is built without arguments, and its loaders must have datasets with a "
             "length; save the images into a .npz file otherwise."
         ) from error
-    held_out = _held_out(module, count + starts)
     if held_out is None:
         return AuditData(members)
     return replace(_divided(held_out, len(members), starts), members=members)

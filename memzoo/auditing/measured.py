@@ -10,10 +10,7 @@ from memzoo._checks import apply_map
 from memzoo._types import Map
 from memzoo.callbacks.evaluation import evaluation_mode
 from memzoo.callbacks.measuring import like_parameters
-from memzoo.callbacks.self_map import Adapter, find_self_map
-from memzoo.errors import NotASelfMapError
-
-REPEATS = 1e-3  # relative: a second evaluation may differ by as much, by the order of sums on a GPU
+from memzoo.callbacks.self_map import Adapter, check_repeats, find_self_map
 
 
 @contextmanager
@@ -29,22 +26,12 @@ def measured(module: nn.Module | Map, self_map: Adapter | None, points: Tensor) 
     if isinstance(module, nn.Module):
         with evaluation_mode(module), torch.random.fork_rng(devices=[]):
             f, points = find_self_map(module, self_map, like_parameters(points, module))
-            _check_repeats(f, points)
+            check_repeats(f, points)
             yield f, points
         return
     adapter = self_map
     f = module if adapter is None else lambda x: adapter(module, x)  # pyright: ignore[reportArgumentType]
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         apply_map(f, points[:1])
-        _check_repeats(f, points)
+        check_repeats(f, points)
         yield f, points
-
-
-def _check_repeats(f: Map, points: Tensor) -> None:
-    """A map has one value at a point."""
-    once, again = f(points[:1]), f(points[:1])
-    if (once - again).norm() > REPEATS * once.norm():
-        raise NotASelfMapError(
-            "the module gives two answers to one image, although it is in eval mode: it draws at random, as a "
-            "variational autoencoder does. Pass self_map=lambda module, x: ... that decodes the mean of its code."
-        )

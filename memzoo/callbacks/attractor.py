@@ -74,8 +74,8 @@ class AttractorCallback(StartingCallback):
         self_map: ``self_map(module, x)`` returns the reconstruction, where ``forward`` returns something else.
         eps: Radius of recovery, L2; :func:`memzoo.dynamics.default_eps` of the examples when left out.
         steps: Iterations T.
-        max_examples: Most examples to measure at one time; 32 when left out, 8 for large maps that are nowhere narrower
-            than their input, whose leading eigenvalues come from products with the Jacobian.
+        max_examples: Most examples to measure at one time, where they are not given; 32 when left out, 8 for large maps
+            that are nowhere narrower than their input, whose leading eigenvalues come from products with the Jacobian.
         rotate: Track this many times as many examples, and measure the subsets in turn; the closing measurement is of
             all of them. A limit shared with an example outside the subset is seen only then.
         max_starts: Most starts; 200 when left out, fewer (at least 16) for networks so large that iterating these would

@@ -5,12 +5,14 @@ from typing import Any, final
 
 import numpy as np
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
+
+from memzoo.callbacks.fit_callback import FitCallback
 
 
 @final
-class KeepGenerators(Callback):
+class KeepGenerators(FitCallback):
     """Keep the states of all generators in the checkpoints, so that a resumed run draws what an unbroken one draws.
 
     The generators of PyTorch (CPU and CUDA), NumPy and Python, of every process of a distributed run, as tensors and
@@ -22,8 +24,8 @@ class KeepGenerators(Callback):
         self._within = False
         self._kept: dict[str, Any] | None = None
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """A new run; a checkpoint is read after this."""
+    def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A new run."""
         self._within, self._kept = False, None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -66,9 +68,9 @@ class KeepGenerators(Callback):
         batches["current"] = dict.fromkeys(batches["current"], 0)
         batches["is_last_batch"] = False
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def go_on(self, state: dict[str, Any]) -> None:
         """Put them back when the time has come."""
-        self._kept = state_dict
+        self._kept = state
         self._restore()
 
     def _restore(self) -> None:

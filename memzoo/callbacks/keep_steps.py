@@ -3,13 +3,18 @@
 from collections.abc import Sequence
 from typing import Any, final
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
+
+from memzoo.callbacks.fit_callback import FitCallback
+from memzoo.callbacks.weights import delivered_weights, stand_behind_averaging
 
 
 @final
-class KeepSteps(Callback):
+class KeepSteps(FitCallback):
     """Keep the weights of a run after some optimizer steps or epochs, in memory, beside those of the end.
+
+    Where a callback averages weights, the averaged ones are kept, as they are those that the run ends with.
 
     ``memzoo.save(model, folder, ..., keeper=keeper)`` stores them with the final weights, and
     ``memzoo.load("local-dir:folder", step=100)`` loads them again. They also travel in the checkpoints of the run.
@@ -32,10 +37,10 @@ class KeepSteps(Callback):
         self.epochs: dict[int, int] = {}
         """Epoch of each of these steps, counted from 1."""
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A new fit keeps anew."""
-        if stage == "fit":
-            self.kept, self.epochs = {}, {}
+        self.kept, self.epochs = {}, {}
+        stand_behind_averaging(trainer, self)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -51,17 +56,19 @@ class KeepSteps(Callback):
 
     def _keep(self, trainer: Trainer, module: LightningModule) -> None:
         step = trainer.global_step
-        if step not in self.kept:
+        if step in self.kept:
+            return
+        with delivered_weights(trainer, module):
             self.kept[step] = {  # stored as the final weights are
                 name: value.detach().cpu().float().clone() if value.is_floating_point() else value.cpu().clone()
                 for name, value in module.state_dict().items()
             }
-            self.epochs[step] = trainer.current_epoch + 1
+        self.epochs[step] = trainer.current_epoch + 1
 
     def state_dict(self) -> dict[str, Any]:
         """What was kept so far."""
         return {"kept": self.kept, "epochs": self.epochs}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def go_on(self, state: dict[str, Any]) -> None:
         """Take it back."""
-        self.kept, self.epochs = state_dict["kept"], state_dict["epochs"]
+        self.kept, self.epochs = state["kept"], state["epochs"]

@@ -6,16 +6,18 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
 from memzoo._checks import check_batch
 from memzoo.callbacks.cadence import Cadence
 from memzoo.callbacks.evaluation import evaluation_mode
+from memzoo.callbacks.fit_callback import FitCallback
 from memzoo.callbacks.history import closing_table, plot_history, to_pandas
 from memzoo.callbacks.reason import ends_here, stopping_reason
-from memzoo.callbacks.self_map import Adapter, find_self_map
+from memzoo.callbacks.self_map import Adapter, check_repeats, find_self_map
 from memzoo.callbacks.shards import Part, part_of, together
 from memzoo.callbacks.tracked import has_rows, input_of, rows
 from memzoo.callbacks.weights import (
@@ -33,7 +35,7 @@ EXAMPLES, WIDE_EXAMPLES = 32, 8  # tracked by default; where the map is nowhere 
 KEPT = 2**21  # numbers of examples and starts that travel in a checkpoint of the run
 
 
-class MeasuringCallback(Callback, ABC):
+class MeasuringCallback(FitCallback, ABC):
     """Measures tracked training examples while training, leaves no trace on it, and always measures the closing state.
 
     A subclass says what is measured: :meth:`measure_part` on one process's share, :meth:`put_together` from the shares
@@ -84,7 +86,7 @@ class MeasuringCallback(Callback, ABC):
         self._turn, self._seen_step, self._told = 0, -1, -1
         self._chosen = torch.empty(0, dtype=torch.long)
         self._harvest: list[Tensor] | None = None
-        self._training = self._logged = False
+        self._training = self._logged = self._ended = False
         self._whole = True
         self._weights: Tensor | None = None
         if self.given_examples is None:
@@ -110,10 +112,11 @@ class MeasuringCallback(Callback, ABC):
             ValueError: Nothing is tracked yet: no examples were given and no run has begun.
         """
         examples = self._tracked()
+        self._chosen = torch.arange(len(examples))
         return self._named(self.put_together([self._part(module, examples, Part())], examples))
 
     def _part(self, module: nn.Module, examples: Tensor, part: Part) -> Any:
-        with evaluation_mode(module):
+        with evaluation_mode(module), isolate_rng():
             f, fitting = find_self_map(module, self.adapter, like_parameters(examples, module))
             return self.measure_part(f, fitting, part)
 
@@ -146,11 +149,10 @@ class MeasuringCallback(Callback, ABC):
 
     # Whom to track ----------------------------------------------------------------------------------------------------
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """A new fit starts a new history; a checkpoint to resume from is read after this."""
-        if stage == "fit":
-            self._forget()
-            stand_behind_averaging(trainer, self)
+    def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A new fit starts a new history."""
+        self._forget()
+        stand_behind_averaging(trainer, self)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Choose the examples, and check that the module maps them to their own shape."""
@@ -171,6 +173,11 @@ class MeasuringCallback(Callback, ABC):
         self._training, self._logged = True, False
 
     def _choose(self, trainer: Trainer, module: LightningModule) -> None:
+        with isolate_rng():  # starts, or a map that is refused, may draw from the global generators
+            self._choose_examples(trainer, module)
+            self.choose_others(trainer, self._tracked())
+
+    def _choose_examples(self, trainer: Trainer, module: LightningModule) -> None:
         data = self.given_examples if self.examples is None else self.examples
         try:
             if data is None and self._harvest is not None:
@@ -184,6 +191,7 @@ class MeasuringCallback(Callback, ABC):
         chosen_for_us = self.given_examples is None and self.max_examples is None
         with evaluation_mode(module):
             f, adapted = find_self_map(module, self.adapter, like_parameters(data, module))
+            check_repeats(f, adapted)
             many = chosen_for_us and len(data) > WIDE_EXAMPLES * self.rotate
             slow = many and Jacobians(f, adapted, None, 2**30).method == "arnoldi"
         if slow:
@@ -193,7 +201,6 @@ class MeasuringCallback(Callback, ABC):
                 f"measuring is slower: {len(data)} examples are tracked; set max_examples to track more."
             )
         self.examples, self._harvest = data, None
-        self.choose_others(trainer, data)
 
     def _most(self) -> int:
         return (self.max_examples or EXAMPLES) * self.rotate
@@ -207,9 +214,10 @@ class MeasuringCallback(Callback, ABC):
         except TypeError as error:
             raise TypeError(f"{type(self).__name__} could not read the tracked examples: {error}") from error
         if len(self._harvest) == 1:
-            with evaluation_mode(pl_module):  # refuse at once what is no self-map
+            with evaluation_mode(pl_module), isolate_rng():  # refuse at once what is no self-map
                 find_self_map(pl_module, self.adapter, like_parameters(self._harvest[0], pl_module))
-        if sum(map(len, self._harvest)) >= self._most():
+        enough = sum(map(len, self._harvest)) >= self._most()
+        if trainer.strategy.reduce_boolean_decision(enough):  # all processes together: batches may differ in size
             self._choose(trainer, pl_module)
 
     # When -------------------------------------------------------------------------------------------------------------
@@ -224,7 +232,7 @@ class MeasuringCallback(Callback, ABC):
             self._loss = self._loss * trainer.accumulate_grad_batches  # Lightning hands out its share of a step
         step, batches = trainer.global_step, trainer.num_training_batches
         self._count_time(step, time.monotonic())  # for a checkpoint that is saved now
-        new, self._seen_step = step != self._seen_step, step
+        new, self._seen_step = step != self._seen_step and self.examples is not None, step
         last = batch_idx + 1 >= batches
         by_steps = self.cadence.every_n_steps is not None
         if new and (by_steps or not last) and self.cadence.due_after_batch(step, batches):
@@ -258,7 +266,10 @@ class MeasuringCallback(Callback, ABC):
         if self.cadence.every_n_steps is not None:
             due = not self.history
         else:
-            due = not self.history or self.cadence.due_after_epoch(step, trainer.current_epoch)
+            due = self.cadence.due_after_epoch(step, trainer.current_epoch)
+            if self.cadence.every_n_epochs is not None:  # several validations an epoch: the last one
+                due &= trainer.is_last_batch
+            due |= not self.history
             due |= self.cadence.by_budget and self._monitored
         if (due or closing) and not (self._is_closed(trainer, module) if closing else self._is_measured(step)):
             must = closing or self._monitored
@@ -279,7 +290,7 @@ class MeasuringCallback(Callback, ABC):
         """It was measured on all that is tracked, and no callback put other weights in place since."""
         if not self._is_measured(trainer.global_step) or not self._whole:
             return False
-        with delivered_weights(trainer, module):
+        with delivered_weights(trainer, module, ended=self._ended):
             same = self._weights is None or torch.equal(self._weights, fingerprint(module))
         return trainer.strategy.broadcast(same)
 
@@ -311,12 +322,12 @@ class MeasuringCallback(Callback, ABC):
         if not self._whole:
             self._chosen = self._chosen[self._turn % self.rotate :: self.rotate]
         self._turn += 1
-        with delivered_weights(trainer, module):
+        with delivered_weights(trainer, module, ended=self._ended):
             self._weights = fingerprint(module)
             values = self._measured(trainer, module, tracked[self._chosen])
             # reduced in place: a loss that the module handed out is not ours to change
             mean = None if self._loss is None else trainer.strategy.reduce(self._loss.clone(), reduce_op="mean")
-            again = self.history[-1] if self._is_measured(step) else {"loss": math.nan, "epoch": trainer.current_epoch}
+            again = self.history[-1] if self._is_measured(step) else {"loss": math.nan, "epoch": self._epoch(trainer)}
             loss = again["loss"] if mean is None else float(mean)
             cost = time.monotonic() - before
             cadence.measuring_s += cost
@@ -331,6 +342,10 @@ class MeasuringCallback(Callback, ABC):
         if not within:
             self._log_now(trainer)
 
+    def _epoch(self, trainer: Trainer) -> int:
+        """Index of the epoch of the last step; when the run has ended, Lightning counts that epoch as done."""
+        return max(trainer.current_epoch - self._ended, 0)
+
     def _count_time(self, step: int, now: float) -> None:
         own = self.cadence.measuring_s - self._resumed_measuring_s
         self.cadence.training_s = self._resumed_s + max(now - self._started - own, 0.0)
@@ -340,7 +355,7 @@ class MeasuringCallback(Callback, ABC):
         """Outside the moments at which Lightning logs by itself; it numbers the first step 0."""
         values = {key: self.history[-1][key] for key in self.keys}
         for logger in trainer.loggers:
-            logger.log_metrics(values | {"epoch": trainer.current_epoch}, step=trainer.global_step - 1)
+            logger.log_metrics(values | {"epoch": self._epoch(trainer)}, step=trainer.global_step - 1)
 
     def _measure_outside(self, trainer: Trainer, module: LightningModule) -> None:
         """In ``Trainer.validate`` and ``Trainer.test``: logged, not kept in the history of the run."""
@@ -359,6 +374,7 @@ class MeasuringCallback(Callback, ABC):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure the closing state and print the table."""
+        self._ended = True
         self._close(trainer, pl_module, stopping_reason(trainer))
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -428,12 +444,12 @@ class MeasuringCallback(Callback, ABC):
             "kept": kept if sum(tensor.numel() for tensor in kept.values()) <= KEPT else {},
         }
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where the checkpoint stood."""
-        self.history = [dict(row) for row in state_dict["history"]]
-        self.cadence.load_state_dict(state_dict["cadence"])
-        self._turn, self._whole = state_dict["turn"], state_dict["whole"]
-        self.restore(state_dict["kept"])
+    def go_on(self, state: dict[str, Any]) -> None:
+        """History, cadence and what is tracked, of the run that is resumed."""
+        self.history = [dict(row) for row in state["history"]]
+        self.cadence.load_state_dict(state["cadence"])
+        self._turn, self._whole = state["turn"], state["whole"]
+        self.restore(state["kept"])
 
 
 def like_parameters(points: Tensor, module: nn.Module) -> Tensor:

@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import EarlyStopping, Timer
 def ends_here(trainer: Trainer) -> bool:
     """The run is known to end with this epoch, so its closing state can still be logged and monitored."""
     epochs = trainer.max_epochs is not None and 0 <= trainer.max_epochs <= trainer.current_epoch + 1
-    return epochs or _all_steps(trainer) or trainer.should_stop
+    return epochs or _all_steps(trainer) or (trainer.should_stop and _may_stop(trainer))
 
 
 def stopping_reason(trainer: Trainer, exception: BaseException | None = None) -> str:
@@ -32,6 +32,12 @@ def stopping_reason(trainer: Trainer, exception: BaseException | None = None) ->
     if trainer.max_epochs is not None and 0 <= trainer.max_epochs <= trainer.current_epoch:
         return f"max_epochs={trainer.max_epochs} reached"
     return "trainer.should_stop was set" if trainer.should_stop else "the data ended"
+
+
+def _may_stop(trainer: Trainer) -> bool:
+    """The epochs and steps are there that the Trainer was told to make at least."""
+    epochs = (trainer.min_epochs or 0) <= trainer.current_epoch + 1
+    return epochs and (trainer.min_steps or 0) <= trainer.global_step
 
 
 def _all_steps(trainer: Trainer) -> bool:

@@ -6,11 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from memzoo._checks import apply_map
+from memzoo._types import Map
 from memzoo.dynamics.precision import in_dtype
 from memzoo.errors import NotASelfMapError
 
 Adapter = Callable[[nn.Module, Tensor], Tensor]
 """``self_map(module, x)``: the reconstruction of a batch."""
+REPEATS = 1e-3  # relative
 
 
 class Adapted(nn.Module):
@@ -50,6 +52,8 @@ def find_self_map(module: nn.Module, adapter: Adapter | None, examples: Tensor) 
         f = Widened(f)
     try:
         apply_map(f, examples[:1])
+    except torch.OutOfMemoryError:  # says nothing of the map
+        raise
     except Exception as error:
         if examples.ndim > 2:
             try:
@@ -65,3 +69,17 @@ def find_self_map(module: nn.Module, adapter: Adapter | None, examples: Tensor) 
             "of x, or examples= in the space that forward takes."
         ) from error
     return f, examples
+
+
+def check_repeats(f: Map, points: Tensor) -> None:
+    """A map has one value at a point.
+
+    Raises:
+        NotASelfMapError: Two evaluations at the first point differ by more than the order of sums on a GPU explains.
+    """
+    once, again = f(points[:1]), f(points[:1])
+    if (once - again).norm() > REPEATS * once.norm():
+        raise NotASelfMapError(
+            "the module gives two answers to one image, although it is in eval mode: it draws at random, as a "
+            "variational autoencoder does. Pass self_map=lambda module, x: ... that decodes the mean of its code."
+        )

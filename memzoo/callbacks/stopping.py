@@ -3,16 +3,18 @@
 import math
 from typing import Any, final
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from memzoo.callbacks.attractor import AttractorCallback
+from memzoo.callbacks.fit_callback import FitCallback
+from memzoo.callbacks.weights import stand_behind_averaging
 
 MEASURES = ("fraction", "recovered")
 
 
-class _Rule(Callback):
+class _Rule(FitCallback):
     """A rule on the measurements of an :class:`AttractorCallback` in the same Trainer, wherever that stands."""
 
     stopped_because: str | None = None
@@ -21,17 +23,21 @@ class _Rule(Callback):
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse a run in which nobody measures."""
-        if stage != "fit":
-            return
+    def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse a run in which nobody measures, or never all at once."""
         self.stopped_because = None
         callbacks = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
-        if not any(isinstance(callback, AttractorCallback) and callback.name == self.name for callback in callbacks):
+        source = next((callback for callback in callbacks if self._is_mine(callback)), None)
+        if source is None:
             raise ValueError(
                 f"{type(self).__name__} needs measurements named {self.name!r}: add "
                 f"{'AttractorCallback()' if self.name == 'attractor' else f'AttractorCallback(name={self.name!r})'} to "
                 "the Trainer's callbacks."
+            )
+        if source.rotate > 1:
+            raise ValueError(
+                f"{type(self).__name__} judges all tracked examples, but AttractorCallback(rotate={source.rotate}) "
+                "measures subsets in turn; use rotate=1 and the max_examples that you can afford."
             )
 
     def _is_mine(self, source: Any) -> bool:
@@ -74,11 +80,10 @@ class StopWhenMemorized(_Rule):
         self.share, self.measure, self.measurements = share, measure, measurements
         self.in_a_row = 0
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A new fit counts anew."""
-        super().setup(trainer, pl_module, stage)
-        if stage == "fit":
-            self.in_a_row = 0
+        super().begin(trainer, pl_module)
+        self.in_a_row = 0
 
     def on_measurement(self, trainer: Trainer, pl_module: LightningModule, source: Any) -> None:
         """Count this measurement."""
@@ -97,9 +102,9 @@ class StopWhenMemorized(_Rule):
         """The count."""
         return {"in_a_row": self.in_a_row}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def go_on(self, state: dict[str, Any]) -> None:
         """Go on counting."""
-        self.in_a_row = state_dict["in_a_row"]
+        self.in_a_row = state["in_a_row"]
 
 
 @final
@@ -113,13 +118,15 @@ class StopBeforeMemorized(_Rule):
     Args:
         share: Largest share that is let pass, of certified attractors and of recovered examples; 0 stops at the first.
         restore: At the end of a run that was stopped, put back the weights of the last measurement at which no more
-            than ``share`` was memorized. They are kept on the CPU, and in the checkpoints of the run. A
-            ModelCheckpoint has written its last checkpoint before that.
+            than ``share`` was memorized, before the closing measurement. They are kept on the CPU, and in the
+            checkpoints of the run. What a ModelCheckpoint wrote before that holds the weights of its own moment.
         name: Of the :class:`memzoo.callbacks.AttractorCallback` in the same Trainer.
 
     Example:
         >>> rules = [AttractorCallback(every_n_epochs=1), StopBeforeMemorized()]
     """
+
+    puts_weights_back = True
 
     def __init__(self, share: float = 0.0, *, restore: bool = True, name: str = "attractor") -> None:
         if not 0 <= share < 1:
@@ -130,11 +137,11 @@ class StopBeforeMemorized(_Rule):
         self.clean_step = -1
         """Optimizer step of the last measurement at which no more than ``share`` was memorized, -1 before one."""
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """A new fit begins anew."""
-        super().setup(trainer, pl_module, stage)
-        if stage == "fit":
-            self.clean, self.clean_step = None, -1
+    def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A new fit begins anew; weights are put back before anybody measures or saves them."""
+        super().begin(trainer, pl_module)
+        self.clean, self.clean_step = None, -1
+        stand_behind_averaging(trainer, self)
 
     def on_measurement(self, trainer: Trainer, pl_module: LightningModule, source: Any) -> None:
         """Keep the weights as measured, or stop."""
@@ -142,8 +149,8 @@ class StopBeforeMemorized(_Rule):
             return
         row = source.history[-1]
         values = {measure: row[f"{self.name}/{measure}"] for measure in MEASURES}
-        if any(math.isnan(value) for value in values.values()):
-            return  # a measurement that failed says nothing
+        if any(math.isnan(value) for value in (*values.values(), row[f"{self.name}/residual"])):
+            return  # a measurement that failed, or one of a network that is not finite, says nothing
         worst = max(values, key=lambda measure: values[measure])
         if values[worst] <= self.share + 1e-6:
             self.clean_step = trainer.global_step
@@ -156,7 +163,7 @@ class StopBeforeMemorized(_Rule):
             f"{trainer.global_step}"
         )
 
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the last clean weights back."""
         if self.stopped_because is None or not self.restore:
             return
@@ -173,6 +180,6 @@ class StopBeforeMemorized(_Rule):
         """The last clean weights."""
         return {"clean": self.clean, "clean_step": self.clean_step}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def go_on(self, state: dict[str, Any]) -> None:
         """Take them back."""
-        self.clean, self.clean_step = state_dict["clean"], state_dict["clean_step"]
+        self.clean, self.clean_step = state["clean"], state["clean_step"]

@@ -34,25 +34,35 @@ def averager(trainer: Trainer) -> WeightAveraging | None:
 
 
 def stand_behind_averaging(trainer: Trainer, observer: Callback) -> None:
-    """Have the callbacks that average act first at each moment: the average then holds the step that is measured."""
+    """Have the callbacks that put other weights in place act first at each moment.
+
+    An average then holds the step that is measured; weights that a rule puts back at the end are those that are
+    measured and saved.
+    """
     others = [callback for callback in _callbacks(trainer) if callback is not observer]
-    kinds = (WeightAveraging, StochasticWeightAveraging)
-    place = max((i + 1 for i, callback in enumerate(others) if isinstance(callback, kinds)), default=0)
+    place = max((i + 1 for i, callback in enumerate(others) if _goes_before(callback, observer)), default=0)
     if _callbacks(trainer).index(observer) < place:
         reordered = [*others[:place], observer, *others[place:]]
         trainer.callbacks = reordered  # pyright: ignore[reportAttributeAccessIssue]
 
 
+def _goes_before(callback: Callback, observer: Callback) -> bool:
+    if isinstance(callback, (WeightAveraging, StochasticWeightAveraging)):
+        return True
+    return getattr(callback, "puts_weights_back", False) and not getattr(observer, "puts_weights_back", False)
+
+
 @contextmanager
-def delivered_weights(trainer: Trainer, module: LightningModule) -> Iterator[None]:
+def delivered_weights(trainer: Trainer, module: LightningModule, *, ended: bool = False) -> Iterator[None]:
     """Put the averaged weights in place, those that the run validates and ends with; then put back what was there.
 
     Args:
         trainer: Its callbacks are searched for a ``WeightAveraging``; without one nothing is done.
         module: The module in training.
+        ended: What is in place is what the run ends with; nothing is done either.
     """
     averaging = averager(trainer)
-    if averaging is None:
+    if averaging is None or ended:
         yield
         return
     own = module.state_dict()

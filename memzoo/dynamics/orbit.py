@@ -81,7 +81,7 @@ def iterate(
         raise ValueError(f"keep holds {sorted(wanted)}, but only t = 0..{steps} are computed; raise steps.")
     fast = None if latent is False else rearranged_map(f, x0, steps)
     march, kept = _marched(f if fast is None else fast, f, x0, steps, wanted, tol, block, latent)
-    if fast is not None and not agree(fast, f, march.points[~march.diverged], block):
+    if fast is not None and not agree(fast, f, march.points, block):
         march, kept = _marched(f, f, x0, steps, wanted, tol, block, latent)
     for t in sorted(wanted - kept.keys()):  # every row had settled
         kept[t] = march.points.clone()

@@ -120,7 +120,7 @@ def recovery_curve(
 
     fast = None if latent is False else rearranged_map(f, starts, steps)
     found = _followed(f if fast is None else fast, f, starts, examples, steps, eps, tol, block, latent)
-    if fast is not None and not agree(fast, f, found.march.points[~found.march.diverged], block):
+    if fast is not None and not agree(fast, f, found.march.points, block):
         found = _followed(f, f, starts, examples, steps, eps, tol, block, latent)
     return RecoveryCurve(
         rate=torch.stack(found.rate),

@@ -2,21 +2,23 @@
 
 from typing import Any, final
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
+
+from memzoo.callbacks.fit_callback import FitCallback
 
 RATIO = 1.1  # of the steps of two entries
 
 
 @final
-class LossCourse(Callback):
+class LossCourse(FitCallback):
     """(step, loss before it) at geometrically spaced optimizer steps, going on where a resumed run stood."""
 
     def __init__(self) -> None:
         self.course: list[tuple[int, float]] = []
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """A new run; a checkpoint is read after this."""
+    def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A new run."""
         self.course = []
 
     def on_train_batch_end(
@@ -36,6 +38,6 @@ class LossCourse(Callback):
         """Plain numbers."""
         return {"course": [list(entry) for entry in self.course]}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def go_on(self, state: dict[str, Any]) -> None:
         """Go on from there."""
-        self.course = [(int(step), float(loss)) for step, loss in state_dict["course"]]
+        self.course = [(int(step), float(loss)) for step, loss in state["course"]]

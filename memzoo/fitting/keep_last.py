@@ -3,8 +3,11 @@
 from pathlib import Path
 from typing import Any, final
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
+
+from memzoo.callbacks.reason import stopping_reason
 
 LAST = "last.ckpt"
 
@@ -23,6 +26,8 @@ class KeepLast(Checkpoint):
     def __init__(self, folder: Path, every_n_epochs: int = 1, every_n_steps: int | None = None) -> None:
         self.folder, self.every_n_epochs, self.every_n_steps = folder, every_n_epochs, every_n_steps
         self._saved = -1
+        self.stopped: str | None = None
+        """Why a callback ended the run: it is over, and not only as far as it was to go."""
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -39,9 +44,10 @@ class KeepLast(Checkpoint):
             self._save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """What the run ends with."""
-        if self._saved != trainer.global_step:
-            self._save(trainer)
+        """What the run ends with: closing measurements, weights that were put back."""
+        reason = stopping_reason(trainer)
+        self.stopped = reason if trainer.should_stop and not reason.startswith("max_") else None
+        self._save(trainer)
 
     def _save(self, trainer: Trainer) -> None:
         if trainer.fast_dev_run:  # pyright: ignore[reportAttributeAccessIssue]
@@ -54,9 +60,15 @@ class KeepLast(Checkpoint):
         trainer.strategy.barrier("memzoo.KeepLast")
 
     def state_dict(self) -> dict[str, Any]:
-        """When it was written last."""
-        return {"saved": self._saved}
+        """When it was written last, and whether the run is over."""
+        return {"saved": self._saved, "stopped": self.stopped}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from there."""
         self._saved = state_dict["saved"]
+
+
+def over(path: Path) -> str | None:
+    """Why the run that wrote this checkpoint is over, None where it can go on."""
+    state = torch.load(path, map_location="cpu", weights_only=True)["callbacks"].get(KeepLast.__name__, {})
+    return state.get("stopped")

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from memzoo.callbacks import AttractorCallback, KeepGenerators
+from memzoo.callbacks.starting import StartingCallback
 from memzoo.callbacks.tracked import matching_noise
 from memzoo.data import ImageData
 from memzoo.errors import MemzooError
@@ -23,7 +24,6 @@ from memzoo.fitting.usage import UsageError, explain, explain_fields
 from memzoo.models import Autoencoder, Ensemble
 
 DESCRIPTION = "Train an architecture on a few images from a configuration file, and watch what it memorizes."
-STARTS = 200
 
 
 class FitCLI(LightningCLI):
@@ -111,7 +111,7 @@ class FitCLI(LightningCLI):
             raise UsageError("trainer.callbacks save checkpoints, and trainer.enable_checkpointing is off.")
         if isinstance(self.datamodule, ImageData):
             for callback in callbacks:
-                _start_from_held_out(callback, self.datamodule)
+                _start_from_held_out(callback, self.datamodule, self.model)
         return Trainer(**{**given, "callbacks": callbacks})
 
     @property
@@ -149,13 +149,14 @@ def _built(class_type: type, *_: Any, **fields: Any) -> Any:
         raise UsageError(explain_fields(class_type.__name__, error)) from error
 
 
-def _start_from_held_out(callback: Any, data: ImageData) -> None:
+def _start_from_held_out(callback: Any, data: ImageData, model: Any) -> None:
     """Iterate from the held-out images where the configuration names no starts: these networks do not validate."""
-    if not isinstance(callback, AttractorCallback) or callback.given_starts not in (None, "validation"):
+    if not isinstance(callback, StartingCallback) or callback.given_starts not in (None, "validation"):
         return
-    asked, most, seed = callback.given_starts, callback.max_starts or STARTS, callback.seed
+    asked, seed = callback.given_starts, callback.seed
 
     def starts(examples: Tensor) -> Tensor:
+        most = callback.most_starts(model, examples)
         if data.probes is not None and data.probes.shape[1:] == examples.shape[1:]:
             return data.probes[:most]
         if asked == "validation":

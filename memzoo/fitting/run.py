@@ -1,6 +1,8 @@
 """Train as a configuration says, leave a folder that can be resumed and audited."""
 
+import inspect
 import math
+import traceback
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from safetensors.torch import save_file
 from memzoo.data import ImageData
 from memzoo.errors import CheckpointMissingError, MemzooError
 from memzoo.fitting.course import LossCourse
-from memzoo.fitting.keep_last import LAST
+from memzoo.fitting.keep_last import LAST, over
 from memzoo.fitting.parsing import FitCLI
 from memzoo.zoo.history import history_of, write_history
 
@@ -39,6 +41,12 @@ def fit(argv: list[str]) -> str:
     first = getattr(rank_zero_only, "rank", 0) == 0
     if cli.config.ckpt_path not in (None, "last") and not Path(cli.config.ckpt_path).is_file():
         raise CheckpointMissingError(f"no checkpoint at {cli.config.ckpt_path}; give a .ckpt file to go on from.")
+    resumed = cli.checkpoint if cli.config.ckpt_path is None else None
+    if resumed is not None and (stopped := over(resumed)) is not None:
+        return (
+            f"the run in {cli.folder} is over, and nothing was trained: {stopped}\n"
+            f"--ckpt_path {resumed} goes on from it all the same."
+        )
     if first:
         _make_room(cli)
         cli.write_config()
@@ -50,8 +58,17 @@ def fit(argv: list[str]) -> str:
         except MemzooError:
             raise
         except (ValueError, IndexError, MisconfigurationException) as error:
+            if _is_theirs(cli.model, error):
+                raise
             raise MemzooError(str(error)) from error
     return _report(cli) if cli.trainer.is_global_zero else ""
+
+
+def _is_theirs(model: Any, error: BaseException) -> bool:
+    """It came through code of the user's own module, who needs to see where."""
+    if type(model).__module__.startswith("memzoo."):
+        return False
+    return inspect.getfile(type(model)) in {frame.filename for frame in traceback.extract_tb(error.__traceback__)}
 
 
 def _make_room(cli: FitCLI) -> None:

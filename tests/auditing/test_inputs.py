@@ -49,6 +49,11 @@ class Images(LightningDataModule):
         return DataLoader(self.val, batch_size=5)
 
 
+class Streamed(Images):
+    def val_dataloader(self):
+        return []
+
+
 def reconstruction(module, x):
     return module(x)[0]
 
@@ -111,6 +116,7 @@ def test_of_a_data_module_members_controls_and_starts_are_disjoint(project):
         ("nowhere", r"no data at .*nowhere; give a .safetensors or .npz file"),
         ("theirs.py", r"neither .safetensors nor .npz"),
         ("theirs.Net", r"no LightningDataModule class"),
+        ("theirs.Streamed", r"its loaders must have datasets with a length"),
         ("theirs.Absent", r"has no 'Absent'"),
         ("not_there.Images", r"No module named 'not_there'"),
         ("empty", r"has none of the subfolders members/"),

@@ -9,7 +9,7 @@ from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from memzoo.callbacks import AttractorCallback
+from memzoo.callbacks import AttractorCallback, ContractionCallback, TrajectoryLogger
 from memzoo.data import full_batches, white_squares
 from memzoo.dynamics import certify, default_eps, recovery_curve, spectrum
 from memzoo.errors import NotASelfMapError
@@ -193,6 +193,7 @@ def test_a_run_stopped_by_another_callback_is_measured(tmp_path):
     stop = EarlyStopping("their_loss", mode="max", patience=2)
     trainer = fit(TheirAutoencoder(lr=0.0), callback, stop, logger=CSVLogger(tmp_path, name="second"), max_epochs=9)
     assert [row["step"] for row in callback.history] == [2, trainer.global_step]
+    assert [row["epoch"] for row in callback.history] == [0, trainer.global_step // 2 - 1]
     assert trainer.global_step < 18
     lines = next((tmp_path / "second").rglob("metrics.csv")).read_text().splitlines()
     residual = lines[0].split(",").index("attractor/residual")
@@ -438,6 +439,60 @@ def test_of_a_stream_the_first_rows_that_come_by_are_tracked():
     short = AttractorCallback(verbose=False)  # asks for 32
     fit(TheirAutoencoder(), short, data=DataLoader(Stream(), batch_size=2), max_epochs=1)
     assert torch.equal(short.examples, IMAGES)
+
+
+def test_a_stream_is_not_measured_before_its_examples_are_there():
+    callback = AttractorCallback(steps=2, every_n_steps=2, max_examples=10, verbose=False)
+    fit(TheirAutoencoder(), callback, data=DataLoader(Stream(torch.rand(40, 1, 4, 4)), batch_size=2), max_epochs=1)
+    assert [row["step"] for row in callback.history] == [5, 6, 8, 10, 12, 14, 16, 18, 20]  # due since step 2
+
+
+class Random(TheirAutoencoder):
+    """Draws in eval mode too, as a variational autoencoder does."""
+
+    def forward(self, x):
+        return super().forward(x) + 0.1 * torch.randn_like(x)
+
+
+@pytest.mark.parametrize("kind", [AttractorCallback, ContractionCallback, TrajectoryLogger])
+def test_a_map_of_two_answers_is_refused(kind, tmp_path):
+    callback = kind(folder=tmp_path) if kind is TrajectoryLogger else kind()
+    with pytest.raises(NotASelfMapError, match=r"two answers to one image.* Pass self_map="):
+        fit(Random(), callback)
+
+
+def test_starts_drawn_from_the_global_generator_do_not_change_the_training():
+    def weights(*callbacks):
+        seed_everything(3, verbose=False)
+        module = TheirAutoencoder()
+        fit(module, *callbacks, data=loader(shuffle=True), max_epochs=2)
+        return {**module.state_dict(), "generator": torch.get_rng_state()}
+
+    plain = weights()
+    watched = weights(AttractorCallback(starts=torch.rand_like, steps=2, verbose=False))
+    assert all(torch.equal(plain[name], watched[name]) for name in plain)
+
+
+def test_out_of_memory_says_nothing_of_the_map():
+    class Large(TheirAutoencoder):
+        def forward(self, x):
+            raise torch.OutOfMemoryError("no room")
+
+    with pytest.raises(torch.OutOfMemoryError, match=r"no room"):
+        fit(Large(), AttractorCallback())
+
+
+def test_several_validations_an_epoch_are_one_measurement():
+    data = loader(IMAGES.repeat(4, 1, 1, 1) + torch.rand(24, 1, 4, 4))  # 8 batches
+    callback = AttractorCallback(every_n_epochs=2, steps=2, verbose=False)
+    fit(TheirAutoencoder(), callback, data=data, validation=loader(), val_check_interval=0.25, max_epochs=4)
+    assert [row["step"] for row in callback.history] == [2, 16, 32]  # the first for the monitors
+
+
+def test_a_measurement_outside_of_a_run_has_its_table():
+    callback = AttractorCallback(IMAGES, IMAGES + 1)
+    callback.measure(TheirAutoencoder())
+    assert len(callback.examples_table().splitlines()) == 3 + len(IMAGES)
 
 
 def test_a_stream_of_something_else_asks_for_examples():

@@ -7,7 +7,7 @@ from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, Model
 from torch import nn
 
 import memzoo
-from memzoo.callbacks import AttractorCallback, KeepSteps, StopBeforeMemorized, StopWhenMemorized
+from memzoo.callbacks import AttractorCallback, KeepGenerators, KeepSteps, StopBeforeMemorized, StopWhenMemorized
 from memzoo.data import full_batches
 from memzoo.errors import CorruptCheckpointError, UnknownCheckpointError
 from memzoo.models import FullyConnected
@@ -108,9 +108,11 @@ def test_a_run_is_stopped_before_it_memorizes_and_goes_back(first, tmp_path):
     watch, rule, keeper = watching(), StopBeforeMemorized(), KeepSteps(epochs=range(1, 61))
     trainer, module = fit(*((rule, watch) if first else (watch, rule)), keeper)
     assert 0 < trainer.current_epoch < 60
-    assert max(watch.history[-1]["attractor/fraction"], watch.history[-1]["attractor/recovered"]) > 0
-    clean = watch.history[-2]
+    clean, memorized, closing = watch.history[-3:]
+    assert max(memorized["attractor/fraction"], memorized["attractor/recovered"]) > 0
     assert clean["attractor/fraction"] == clean["attractor/recovered"] == 0
+    assert closing["step"] == memorized["step"] == trainer.global_step
+    assert closing["attractor/residual"] == clean["attractor/residual"]  # the weights that are put back are measured
     assert rule.clean_step == clean["step"]
     assert all(torch.equal(value, keeper.kept[rule.clean_step][name]) for name, value in module.state_dict().items())
     assert watch.measure(module)["attractor/fraction"] == 0
@@ -135,7 +137,54 @@ def test_averaged_weights_are_those_that_are_put_back():
     _, module = fit(rule, ema, watch)
     values = watch.measure(module)
     clean = next(row for row in watch.history if row["step"] == rule.clean_step)
-    assert values["attractor/residual"] == clean["attractor/residual"]
+    assert values["attractor/residual"] == clean["attractor/residual"] == watch.history[-1]["attractor/residual"]
+
+
+@pytest.mark.parametrize("rule", [StopWhenMemorized, StopBeforeMemorized])
+def test_rules_refuse_subsets(rule):
+    with pytest.raises(ValueError, match=rf"{rule.__name__} judges all tracked examples, .*rotate=2"):
+        fit(watching(rotate=2), rule())
+
+
+@pytest.mark.filterwarnings("ignore:nothing is measured on a network that is not finite")
+def test_weights_that_are_not_finite_are_not_clean():
+    class Diverging(Plane):
+        def on_train_batch_end(self, *args):
+            self.net[0].weight.data.fill_(torch.nan)
+
+    rule = StopBeforeMemorized()
+    fit(watching(), rule, module=Diverging(), epochs=8)
+    assert rule.clean is None
+
+
+def test_steps_of_an_averaged_run_are_averaged():
+    ema, keeper = EMAWeightAveraging(decay=0.5), KeepSteps(epochs=(2,))
+    _, module = fit(keeper, ema, watching(), epochs=2)
+    assert all(torch.equal(value, keeper.kept[8][name]) for name, value in module.state_dict().items())
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+def test_looking_at_a_checkpoint_keeps_what_the_fit_left(tmp_path):
+    watch, keeper = watching(), KeepSteps(epochs=(1, 4))
+    saver = ModelCheckpoint(tmp_path, save_top_k=-1, filename="{epoch}")
+    trainer, module = fit(watch, keeper, KeepGenerators(), saver, epochs=4, enable_checkpointing=True)
+    module.test_step = lambda batch, batch_idx: None
+    rows, steps = list(watch.history), sorted(keeper.kept)
+    torch.manual_seed(7)
+    trainer.test(module, full_batches(POINTS), ckpt_path=tmp_path / "epoch=0.ckpt", verbose=False, weights_only=True)
+    assert watch.history == rows
+    assert sorted(keeper.kept) == steps == [4, 16]
+    assert torch.equal(torch.rand(3), torch.rand(3, generator=torch.Generator().manual_seed(7)))
+
+
+def test_epochs_that_must_be_made_are_no_closing_ones():
+    class Stopping(Plane):
+        def on_train_epoch_end(self):
+            self.trainer.should_stop = True
+
+    watch = watching(every_n_epochs=100)
+    fit(watch, module=Stopping(), min_epochs=10)
+    assert [(row["step"], row["epoch"]) for row in watch.history] == [(4, 0), (40, 9)]
 
 
 def test_reasons():

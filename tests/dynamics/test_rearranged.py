@@ -63,6 +63,22 @@ def test_an_arrangement_that_does_not_hold_where_the_orbit_ends_is_dropped(monke
     assert torch.equal(again.rate, curve.rate)
 
 
+def test_orbits_that_all_diverge_are_compared_too():
+    class Exploding(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = convolutional()
+
+        def forward(self, x):
+            y = self.net(x)
+            return y + 100 * x.view(x.size(0), -1).reshape(y.shape)  # refuses an empty batch
+
+    x = torch.randn(3, 2, 16, 16)
+    orbit = iterate(Exploding().eval(), x, 2000)
+    assert orbit.diverged.all()
+    assert not recovery_curve(Exploding().eval(), x, torch.zeros(1, 2, 16, 16), 2000, eps=0.1).rate[-1]
+
+
 def test_maps_that_differ_do_not_agree():
     x = torch.randn(3, 2, 8, 8)
     assert agree(lambda x: x / 2, lambda x: 0.5 * x, x)

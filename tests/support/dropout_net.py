@@ -48,3 +48,25 @@ class KillAt(Callback):
     def on_train_epoch_end(self, trainer, pl_module):
         if trainer.global_step == self.step and self.epoch_end:
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+class TwoPoints(LightningModule):
+    """Two points of the plane become attractors within some dozens of steps."""
+
+    def __init__(self, broken: bool = False):
+        super().__init__()
+        self.save_hyperparameters()
+        self.broken = broken
+        self.net = nn.Sequential(nn.Linear(2, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 2))
+
+    def forward(self, x):
+        return self.net(x)
+
+    def training_step(self, batch, batch_idx):
+        if self.broken:
+            raise IndexError("theirs")
+        x = batch[0] if isinstance(batch, (list, tuple)) else batch
+        return nn.functional.mse_loss(self(x), x)
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), lr=1e-3)
