@@ -1,7 +1,6 @@
 """Attractors and recovery, measured while training."""
 
 import math
-import warnings
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, final
 
@@ -11,14 +10,14 @@ from torch import Tensor, nn
 
 from memzoo._checks import check_eps, check_steps
 from memzoo.callbacks.advice import advice
-from memzoo.callbacks.cost import affordable_starts
+from memzoo.callbacks.cost import affordable_starts, leading, quick_method
 from memzoo.callbacks.evaluation import evaluation_mode
 from memzoo.callbacks.history import examples_table
 from memzoo.callbacks.measuring import like_parameters
 from memzoo.callbacks.self_map import Adapter, find_self_map
 from memzoo.callbacks.shards import Part
 from memzoo.callbacks.starting import StartingCallback, Starts
-from memzoo.dynamics import Certificates, certify, default_eps, recovery_curve, spectrum
+from memzoo.dynamics import Certificates, certify, default_eps, recovery_curve
 
 SETTLING = 200  # iterations from an example towards its limit, at least; Newton's method goes on from there
 
@@ -179,19 +178,26 @@ class AttractorCallback(StartingCallback):
         mine = examples[part.rows(len(examples)).to(examples.device)]
         starts = self.own_starts(f, examples, part)
         reached, arrived = torch.zeros(len(examples), dtype=torch.bool), 0
-        with warnings.catch_warnings():  # while training, fixed points far from their examples are no surprise
-            warnings.filterwarnings("ignore", message="eps = .* the distance of the fixed points", category=UserWarning)
-            if len(starts):
-                curve = recovery_curve(f, starts, examples, self.steps, eps=self.eps, tol=None)
-                reached, arrived = curve.reached.cpu(), int((curve.ended_at >= 0).sum())
+        if len(starts):  # while training, fixed points far from their examples are no surprise: no offset
+            curve = recovery_curve(f, starts, examples, self.steps, eps=self.eps, tol=None, offset=math.nan)
+            reached, arrived = curve.reached.cpu(), int((curve.ended_at >= 0).sum())
         if not len(mine):
             return Measured(None, torch.empty(0), torch.empty(0), reached, arrived)
         norm = mine.flatten(1).norm(dim=1).clamp(min=1e-12)
         residual = (f(mine) - mine).flatten(1).norm(dim=1) / norm
-        certificates = certify(f, mine, eps=self.eps, steps=max(self.steps, SETTLING))
+        certificates = self._certificates(f, mine)
         here = {name: value.cpu() for name, value in vars(certificates).items() if isinstance(value, Tensor)}
-        radius = spectrum(f, mine, top=1).radius
+        radius = leading(f, mine).radius
         return Measured(replace(certificates, **here), radius.cpu(), residual.cpu(), reached, arrived)
+
+    def _certificates(self, f: nn.Module, examples: Tensor) -> Certificates:
+        """By the quickest way; in full where that leaves an example near its limit undecided."""
+        method, steps = quick_method(f, examples), max(self.steps, SETTLING)
+        found = certify(f, examples, eps=self.eps, steps=steps, method=method)
+        decided = found.fixed & ((found.radius - 1).abs() > found.radius_error)
+        if method is not None and bool(((found.offset < 1.1 * self.eps) & ~decided).any()):  # Newton may move so far
+            return certify(f, examples, eps=self.eps, steps=steps)
+        return found
 
     def put_together(self, parts: list[Any], examples: Tensor) -> dict[str, float]:
         """Which limits are shared is decided over the examples of all processes."""

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from memzoo.dynamics.factors import Factors
 from memzoo.dynamics.jacobian import Method
+from memzoo.dynamics.lu import inverse as invert
 from memzoo.dynamics.radius import bracket
 from memzoo.dynamics.spectra import Spectrum
 
@@ -31,10 +32,10 @@ def full_spectrum(factors: Factors, method: Method, top: int | None, *, vectors:
     values = values.gather(-1, order)
     right = right.gather(-1, order.unsqueeze(-2).expand_as(right))
     # condition of an eigenvalue: |left vector| |right vector| / |their product|; the rows of V^-1 are the left ones
-    inverse, info = torch.linalg.inv_ex(right)
+    inverse, exists = invert(right)
     length = torch.linalg.vector_norm(right, dim=-2)
     condition = torch.linalg.vector_norm(inverse, dim=-1) * length
-    condition = torch.where((info != 0).unsqueeze(-1) | ~condition.isfinite(), torch.inf, condition)
+    condition = torch.where(~exists.unsqueeze(-1) | ~condition.isfinite(), torch.inf, condition)
 
     # the factors carry relative rounding errors, so the matrix is known to within delta
     rounding = factors.eps * factors.left.shape[-2] ** 0.5

@@ -48,6 +48,7 @@ class Jacobians:
         if differentiable and points.dtype == torch.float64:
             self.wide = in_dtype(f, torch.float64, detach=False)
         self.dtype, self.shape, self.dim = points.dtype, points.shape[1:], points[0].numel()
+        self.device = points.device
         self.declared = declared_cut(f)
         self.anatomy = self._traced(points[:1])
         self.eps = torch.finfo(self.dtype).eps
@@ -88,6 +89,12 @@ class Jacobians:
         if width is not None and narrow_enough(width, self.dim):
             return "cut"
         return "dense" if self.dim <= TINY else "arnoldi"
+
+    @property
+    def width(self) -> int:
+        """Numbers that cross the narrowest cut; the dimension where there is none."""
+        row = torch.zeros(1, *self.shape, dtype=self.dtype, device=self.device)
+        return self._width(row) or self.dim
 
     @property
     def affine(self) -> bool:

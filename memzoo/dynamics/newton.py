@@ -6,6 +6,7 @@ from torch import Tensor
 from memzoo._types import Map
 from memzoo.dynamics.arnoldi import solve_shifted
 from memzoo.dynamics.jacobian import ROWS, Jacobians
+from memzoo.dynamics.lu import solve
 from memzoo.dynamics.orbit import SETTLED
 
 POLISH = 4  # Newton steps; on a piecewise-linear map one lands on the fixed point
@@ -34,11 +35,9 @@ def newton_step(jacobians: Jacobians, x: Tensor) -> Tensor:
             factors = jacobians.factors(x[rows])
             core = factors.core()
             identity = torch.eye(core.shape[-1], dtype=gap.dtype, device=gap.device)
-            inner, info = torch.linalg.solve_ex(identity - core, factors.inward(gap))
+            inner, solved = solve(identity - core, factors.inward(gap))
             step = (gap + factors.outward(inner)).squeeze(-1)
-            step[((info != 0) | ~factors.finite).expand(len(step))] = (
-                torch.inf
-            )  # an affine map has one Jacobian for all
+            step[~(solved & factors.finite.to(solved.device))] = torch.inf  # an affine map has one Jacobian for all
         step[~step.isfinite().all(1)] = torch.inf
         steps.append(step)
     return torch.cat(steps)

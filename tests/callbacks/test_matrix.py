@@ -113,7 +113,7 @@ ROWS = {
     "manual": Row([3, 6], module=Manual),
     "two optimizers": Row([6, 12], module=TwoOptimizers),
     "two optimizers by steps": Row([4, 8, 12], module=TwoOptimizers, settings={"every_n_steps": 4}),
-    "validation in the epoch": Row([1, 2, 3, 4, 5, 6], {"val_check_interval": 1}, data=validated),
+    "validation in the epoch": Row([1, 3, 6], {"val_check_interval": 1}, data=validated),
     "late validation": Row([3, 6, 9], {"check_val_every_n_epoch": 2, "max_epochs": 3}, data=validated),
     "only first and last": Row([3, 9], {"max_epochs": 3}, data=validated, settings=MANY),
     "by steps": Row([2, 4, 6], settings={"every_n_steps": 2}),

@@ -1,0 +1,46 @@
+"""Linear systems in a batch, on several threads as on one."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from memzoo.dynamics.lu import inverse, solve
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Torch's own batched factorisation goes wrong on two."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def matrices(batch: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    random = torch.randn(batch, 300, 300, generator=generator, dtype=torch.float64)
+    return torch.eye(300, dtype=torch.float64) + random / 40
+
+
+@pytest.mark.parametrize("batch", [1, 8])
+def test_solutions_solve(threads: int, batch: int) -> None:
+    a, b = matrices(batch), torch.ones(8, 300, 2, dtype=torch.float64)
+    x, solved = solve(a, b)
+    assert solved.shape == (8,)
+    assert solved.all()
+    torch.testing.assert_close(a @ x, b)
+
+
+def test_inverses_invert(threads: int) -> None:
+    a = matrices(8)
+    found, exists = inverse(a)
+    assert exists.all()
+    torch.testing.assert_close(a @ found, torch.eye(300, dtype=torch.float64).expand(8, -1, -1))
+
+
+def test_singular_ones_are_told() -> None:
+    a = torch.stack([torch.eye(3, dtype=torch.float64), torch.zeros(3, 3, dtype=torch.float64)])
+    assert inverse(a)[1].tolist() == [True, False]
+    assert solve(a, torch.ones(2, 3, 1, dtype=torch.float64))[1].tolist() == [True, False]
+    assert solve(a[1:], torch.ones(2, 3, 1, dtype=torch.float64))[1].tolist() == [False, False]
