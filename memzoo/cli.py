@@ -15,10 +15,13 @@ from memzoo.errors import AuditInputError, MemzooError, NotASelfMapError
 def main(argv: list[str] | None = None) -> int:
     """Run one command."""
     parser = _parser()
-    arguments, rest = parser.parse_known_args(argv)
+    ours, theirs = _without_trainer(sys.argv[1:] if argv is None else argv)
+    arguments, rest = parser.parse_known_args(ours)
     if rest and arguments.run is not _fit:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    arguments.rest = rest
+    if theirs and arguments.run is not _train:
+        parser.error(f"unrecognized arguments: {' '.join(theirs)}")
+    arguments.rest = rest or theirs
     try:
         for path in arguments.registry:
             memzoo.register(path)
@@ -26,6 +29,19 @@ def main(argv: list[str] | None = None) -> int:
     except (MemzooError, OSError) as error:
         print(f"memzoo: {error}", file=sys.stderr)
         return 1
+
+
+def _without_trainer(argv: list[str]) -> tuple[list[str], list[str]]:
+    """The options of ``train`` that are Lightning's, each with its value, apart from ours."""
+    ours, theirs = [], []
+    fitting = argv[:1] == ["fit"]  # has a parser of its own
+    values = iter(argv)
+    for word in values:
+        if fitting or not word.startswith("--trainer."):
+            ours.append(word)
+        else:
+            theirs += [word] if "=" in word else [word, *([] if (value := next(values, None)) is None else [value])]
+    return ours, theirs
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -58,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     training.add_argument("--data", type=Path, help="where the dataset lies (default: the checkpoint's own images)")
     training.add_argument("--overwrite", action="store_true", help="replace an existing folder")
     training.add_argument("--record", type=Path, metavar="ROOT", help="then put it into the source tree at ROOT")
+    training.add_argument("--trainer.NAME", metavar="VALUE", help="an option of Lightning's Trainer, e.g. devices")
 
     checking = command("verify", _verify, "Recompute every fact of a checkpoint from its files.")
     checking.add_argument("id", nargs="?")
@@ -65,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     checking.add_argument(
         "--hub", action="store_true", help="compare registry and Hub instead: missing, extra, changed"
     )
+    checking.add_argument("--data", type=Path, help="where the datasets lie, for facts of whole training sets")
     checking.add_argument("--json", action="store_true", help="as JSON")
 
     publishing = command("publish", _publish, "Publish a checkpoint to the Hugging Face Hub, in one commit.")
@@ -137,15 +155,22 @@ def _info(arguments: argparse.Namespace) -> int:
 
 def _train(arguments: argparse.Namespace) -> int:
     from memzoo.zoo import checkpoints_of, record, train
+    from memzoo.zoo.trainer_options import TrainerOptionError, trainer_options
 
+    try:
+        options = trainer_options(arguments.rest)
+    except TrainerOptionError as error:
+        return _usage(str(error))
     ids, status = checkpoints_of(arguments.id), 0
     for id in ids:
         if len(ids) > 1 and (arguments.out / id).exists() and not arguments.overwrite:
             print(f"{arguments.out / id} is there already, and is kept; --overwrite trains it again.")
             continue
         folder, rows = train(
-            id, arguments.out, seed=arguments.seed, data_root=arguments.data, overwrite=arguments.overwrite
+            id, arguments.out, seed=arguments.seed, data_root=arguments.data, overwrite=arguments.overwrite, **options
         )
+        if not rows:
+            continue  # another process of a distributed run writes
         print(f"wrote {folder}; load it with memzoo.load('local-dir:{folder}')")
         for row in rows:
             print(f"  {row}", flush=True)
@@ -172,7 +197,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     results, broken = [], False
     for name in _chosen(arguments.id, arguments.all, memzoo.list_models()):
         try:
-            results.append(memzoo.verify(name))
+            results.append(memzoo.verify(name, data_root=arguments.data))
         except MemzooError as error:  # one damaged checkpoint does not hide the others
             if not arguments.all:
                 raise
@@ -189,7 +214,14 @@ def _verify(arguments: argparse.Namespace) -> int:
                 "ok": result.ok,
                 "recorded_with": result.recorded,
                 "versions": result.versions,
-                "facts": [{**row.fact.model_dump(), "measured": row.measured, "ok": row.ok} for row in result.rows],
+                "facts": [
+                    {
+                        **row.fact.model_dump(),
+                        "measured": row.measured if row.recomputed else None,
+                        "ok": row.ok,
+                    }
+                    for row in result.rows
+                ],
             }
             for result in results
         ]

@@ -6,12 +6,14 @@ from memzoo.data.demo import mnist20
 from memzoo.data.drawn import DISTRIBUTIONS, drawn
 from memzoo.data.mnist import mnist
 from memzoo.data.modules import CIFAR10, MNIST, MNIST20, Drawn, ImageData, Images
+from memzoo.data.points import FORMULAS, points
 from memzoo.data.selection import Selection, image_sha256, pixels, select
 from memzoo.data.starts import gaussian_noise, white_squares
 
 __all__ = [
     "CIFAR10",
     "DISTRIBUTIONS",
+    "FORMULAS",
     "MNIST",
     "MNIST20",
     "Drawn",
@@ -28,6 +30,7 @@ __all__ = [
     "mnist",
     "mnist20",
     "pixels",
+    "points",
     "read_binary_batch",
     "select",
     "white_squares",

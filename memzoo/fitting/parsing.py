@@ -13,12 +13,12 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from memzoo.callbacks import AttractorCallback, KeepGenerators
+from memzoo.callbacks.keep_last import LAST, KeepLast
 from memzoo.callbacks.starting import StartingCallback
 from memzoo.callbacks.tracked import matching_noise
 from memzoo.data import ImageData
 from memzoo.errors import MemzooError
 from memzoo.fitting.course import LossCourse
-from memzoo.fitting.keep_last import LAST, KeepLast
 from memzoo.fitting.models import Model, build
 from memzoo.fitting.usage import UsageError, explain, explain_fields
 from memzoo.models import Autoencoder, Ensemble

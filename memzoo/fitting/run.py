@@ -11,10 +11,10 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from safetensors.torch import save_file
 
+from memzoo.callbacks.keep_last import LAST, over
 from memzoo.data import ImageData
 from memzoo.errors import CheckpointMissingError, MemzooError
 from memzoo.fitting.course import LossCourse
-from memzoo.fitting.keep_last import LAST, over
 from memzoo.fitting.parsing import FitCLI
 from memzoo.zoo.history import history_of, write_history
 

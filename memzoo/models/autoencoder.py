@@ -44,6 +44,7 @@ class Autoencoder(LightningModule, ABC, Generic[C]):
     """(step, loss before it) of the last fit at geometrically spaced steps; of an ensemble, the largest loss of the
     members still in training."""
     _watch: Watch | None = None
+    _resumed: tuple[tuple[int, float], ...] = ()
     entry: Any = None
     """Registry entry of a model that came from the zoo: recipe, facts, hashes, rights."""
 
@@ -102,14 +103,24 @@ class Autoencoder(LightningModule, ABC, Generic[C]):
         return loss, loss
 
     def on_fit_start(self) -> None:
-        """A new run, watched from its first step."""
+        """A run, watched from its first step, or from where it is resumed."""
         self._watch = Watch(self)
+        self._watch.course, self._resumed = list(self._resumed), ()
 
     def on_fit_end(self) -> None:
         """Nothing left to watch; the course of the loss is kept."""
         if self._watch is not None:
             self.course = self._watch.course
         self._watch = None
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The course of the loss so far travels with the state of a run."""
+        course = self.course if self._watch is None else self._watch.course
+        checkpoint["memzoo_course"] = [list(entry) for entry in course]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """A resumed run goes on with it."""
+        self._resumed = tuple((int(step), float(loss)) for step, loss in checkpoint.get("memzoo_course", []))
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Loss of one batch of images, alone or first in a tuple; all of its steps, if it has more than one."""

@@ -30,7 +30,6 @@ class Watch:
         self.warned = False
         self.step, self.value = 0, math.nan
         self.course: list[tuple[int, float]] = []
-        self._next = 0.0
 
     def loss(self, step: int, value: float) -> None:
         """Look at the loss before step ``step``.
@@ -41,9 +40,9 @@ class Watch:
         self.step, self.value = step, value
         if not math.isfinite(value):
             self._diverged(f"the loss is {value} at optimizer step {step}")
-        if step >= self._next:
+        last = self.course[-1][0] if self.course else -1
+        if step >= max(last + 1, last * RATIO):
             self.course.append((step, value))
-            self._next = max(step + 1, step * RATIO)
         if step - self.kept_step >= EVERY:
             self.kept = {name: tensor.detach().clone() for name, tensor in self.module.state_dict().items()}
             self.kept_step, self.kept_loss = step, value

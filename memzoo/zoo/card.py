@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-from memzoo.data import DISTRIBUTIONS
 from memzoo.zoo.entry import HISTORY, Entry
 from memzoo.zoo.files import CURVE, TRAJECTORIES
 from memzoo.zoo.history import read_history
@@ -17,6 +16,10 @@ DATASETS = {  # as in the registry: in words, on the Hub
     "normal": ("normally distributed pixels", None),
     "sphere": ("normally distributed pixels, scaled to norm 1", None),
     "uniform": ("uniformly distributed pixels", None),
+    "line": ("points on a line", None),
+    "swissroll": ("the Swiss roll", None),
+    "pixels": ("black images with one white pixel", None),
+    "squares": ("black images with a white square", None),
 }
 SEAL = "<!-- Written by memzoo; as long as this line is true, publishing may renew it: {} -->"
 
@@ -86,7 +89,7 @@ Recompute them with `memzoo verify {name}`.
 
 ## Recipe
 
-{entry.architecture} with {settings(entry.config)}. Full-batch training on the squared error:
+{entry.architecture} with {settings(entry.config)}. {_batches(entry)} on the squared error:
 {settings(training.model_dump())}; seed {entry.recipe.seed}; {_made(entry)}. Retrain with `memzoo train {entry.id}`.
 
 ## Rights
@@ -95,6 +98,13 @@ Weights: {entry.rights.weights}. Training images: {entry.rights.data}.
 
 From *Memorization in Overparameterized Autoencoders*, Radhakrishnan, Yang, Belkin, Uhler, arXiv:{PAPER}.
 """)
+
+
+def _batches(entry: Entry) -> str:
+    size, whole = entry.recipe.batch_size, entry.training_set
+    count = len((whole or entry.examples).positions())
+    how = "Full-batch training" if size is None else f"Training in shuffled batches of {size}"
+    return how if whole is None else f"{how} of all {count} images, of which only those travel that iteration reaches,"
 
 
 def settings(values: dict[str, Any]) -> str:
@@ -159,7 +169,7 @@ def _metadata(entry: Entry) -> str:
         model_name=entry.id,
         library_name="memzoo",
         license=entry.rights.weights.lower(),
-        datasets=None if entry.examples.dataset in DISTRIBUTIONS else [on_hub or words],
+        datasets=None if on_hub is None else [on_hub],
         tags=["memorization", "autoencoder", "reproduces-training-data", f"arxiv:{PAPER}"],
         pipeline_tag="image-to-image",
         eval_results=results or None,

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_validator
 from torch import Tensor
 
-from memzoo.data import DISTRIBUTIONS
 from memzoo.models import ARCHITECTURES, ArchitectureConfig, Config, Training
 from memzoo.zoo.facts import MEASURES
 
@@ -61,8 +60,9 @@ class Preprocessing(Config):
 class Images(Config):
     """Images of a dataset by index, or drawn by seed, with their hashes."""
 
-    dataset: Literal["mnist", "cifar10", "normal", "sphere", "uniform"]
-    """The last three are drawn by :func:`memzoo.data.drawn`."""
+    dataset: Literal["mnist", "cifar10", "normal", "sphere", "uniform", "line", "swissroll", "pixels", "squares"]
+    """``normal``, ``sphere`` and ``uniform`` are drawn by :func:`memzoo.data.drawn`, the last four are those of
+    :func:`memzoo.data.points`."""
     split: Literal["train", "test"]
     indices: list[Annotated[int, Field(ge=0)]] | Annotated[str, Field(pattern=r"^\d{1,8}:\d{1,8}$")]
     """Positions in the official order, or ``"start:stop"``; of drawn images the seeds, one a member."""
@@ -77,7 +77,7 @@ class Images(Config):
     @classmethod
     def _preprocessing_of_the_dataset(cls, data: Any) -> Any:
         if isinstance(data, dict) and data.get("preprocessing") is None:
-            return {**data, "preprocessing": {"scale": 1.0 if data.get("dataset") in DISTRIBUTIONS else 255.0}}
+            return {**data, "preprocessing": {"scale": 255.0 if data.get("dataset") in ("mnist", "cifar10") else 1.0}}
         return data
 
     @model_validator(mode="after")
@@ -108,9 +108,12 @@ class Recipe(Config):
 
     training: Training
     seed: int
-    """Seed of the initial values; full-batch training draws nothing else."""
+    """Seed of the initial values, and of the order in which mini-batches come."""
+    batch_size: PositiveInt | None = None
+    """Images a batch, shuffled anew in every epoch; all of them in one batch when left out."""
     steps_per_epoch: PositiveInt = 100
-    """Batches an epoch, each with the ``steps_per_batch`` of the training."""
+    """Batches an epoch, each with the ``steps_per_batch`` of the training; of mini-batches, as many as make whole
+    passes through the images."""
     keep: list[PositiveInt] = []
     """Optimizer steps after which the weights are kept beside those of the end."""
     precision: Literal["32-true", "64-true"] = "32-true"
@@ -205,6 +208,8 @@ class Entry(Config):
     config: dict[str, Any]
     examples: Images
     """Training images."""
+    training_set: Images | None = None
+    """All training images, where only some of them travel with the checkpoint: those near which iteration ends."""
     probes: Images
     """Held-out starts."""
     recipe: Recipe

@@ -1,31 +1,77 @@
 """The measures that facts are made of: each a number computed from a loaded checkpoint."""
 
+import math
+import warnings
 from collections.abc import Callable
 from functools import cached_property, lru_cache
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
 
-from memzoo.dynamics import Certificates, RecoveryCurve, Spectrum, certify, recovery_curve, spectrum
+from memzoo.data import gaussian_noise, white_squares
+from memzoo.dynamics import (
+    Certificates,
+    RecoveryCurve,
+    Spectrum,
+    certify,
+    iterate,
+    nearest,
+    recovery_curve,
+    spectrum,
+)
 from memzoo.metrics import span_residual
 from memzoo.models import Autoencoder, Ensemble
+
+Kind = Literal["probes", "noise", "squares"]
+STEPS = 200  # iterations of a curve
+DRAWS = 10  # networks over whose initial values a median is taken
 
 
 class Measurements:
     """What has been measured on one model, each thing once."""
 
-    def __init__(self, model: Autoencoder) -> None:
+    def __init__(self, model: Autoencoder, whole: Tensor | None = None) -> None:
         assert model.examples is not None
         assert model.probes is not None
         self.model, self.examples, self.probes = model, model.examples, model.probes
-        self.curve = lru_cache(self._curve)
+        self.whole = self.examples if whole is None else whole
+        """All training images, also where only some of them travel with the checkpoint."""
+        self._curves = lru_cache(self._curve)
         self.certificates = lru_cache(self._certificates)
+        self.distances = lru_cache(self._distances)
+
+    def curve(self, t: int, eps: float) -> RecoveryCurve:
+        """Over at least ``t`` iterations: one run serves all t up to 200."""
+        return self._curves(max(t, STEPS), eps)
 
     def _curve(self, steps: int, eps: float) -> RecoveryCurve:
-        return recovery_curve(self.model, self.probes, self.examples, steps, eps=eps)
+        with warnings.catch_warnings():  # facts name their eps
+            warnings.filterwarnings("ignore", message="eps = .* times the distance", category=UserWarning)
+            return recovery_curve(self.model, self.probes, self.examples, steps, eps=eps)
 
     def _certificates(self, eps: float) -> Certificates:
-        return certify(self.model, self.examples, eps=eps)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="eps = .* times the distance", category=UserWarning)
+            return certify(self.model, self.examples, eps=eps)
+
+    def _distances(self, kind: Kind, t: int, count: int, seed: int) -> Tensor:
+        """Relative distance ||f^t(z) - x|| / ||x|| of each start z to the training example x nearest to where it is.
+
+        Of an ensemble, (count, members), each member's to its own examples.
+        """
+        shape = self.model.config.shape
+        if kind == "noise":
+            starts = gaussian_noise(count, shape, seed=seed)
+        elif kind == "squares":
+            starts = white_squares(count, cast(tuple[int, int, int], tuple(shape)), seed=seed)
+        else:
+            starts = self.probes[:count]
+        points = iterate(self.model, starts, t, tol=0.0).points
+        if not isinstance(self.model, Ensemble):
+            return _relative(points, self.examples)
+        members = zip(points.unbind(1), self.examples.unbind(1), strict=True)
+        return torch.stack([_relative(own, examples) for own, examples in members], 1)
 
     @cached_property
     def spectrum(self) -> Spectrum:
@@ -79,12 +125,12 @@ def radius_max(m: Measurements) -> float:
 
 def recovery(m: Measurements, *, eps: float, t: int) -> float:
     """R_t from the held-out starts."""
-    return m.curve(200, eps).rate[t].item()
+    return m.curve(t, eps).rate[t].item()
 
 
 def arrived(m: Measurements, *, eps: float, t: int) -> float:
     """Share of the held-out starts within eps of a training example after t iterations."""
-    return m.curve(200, eps).arrived[t].item()
+    return m.curve(t, eps).arrived[t].item()
 
 
 def eigenvalue(m: Measurements, *, rank: int) -> float:
@@ -125,21 +171,143 @@ def members_converged(m: Measurements) -> float:
     return (m.ensemble.stopped_at >= 0).sum().item()
 
 
+def _relative(points: Tensor, examples: Tensor) -> Tensor:
+    found = nearest(points, examples)
+    return found.distance / examples[found.index].flatten(1).norm(dim=1).double()
+
+
+def _share(distances: Tensor, relative: float) -> float:
+    return (distances <= relative).double().mean().item()
+
+
+def probes_at_an_image(m: Measurements, *, relative: float, t: int, count: int) -> float:
+    """Share of held-out images within ``relative`` times its norm of a training image after t iterations."""
+    return _share(m.distances("probes", t, count, 0), relative)
+
+
+def noise_at_an_image(m: Measurements, *, relative: float, t: int, count: int, seed: int) -> float:
+    """The same share of Gaussian inputs."""
+    return _share(m.distances("noise", t, count, seed), relative)
+
+
+def squares_at_an_image(m: Measurements, *, relative: float, t: int, count: int, seed: int) -> float:
+    """The same share of white squares of random side and place."""
+    return _share(m.distances("squares", t, count, seed), relative)
+
+
+def probe_distance(m: Measurements, *, t: int, count: int) -> float:
+    """Median over held-out images of the relative distance to the nearest training image after t iterations."""
+    return m.distances("probes", t, count, 0).median().item()
+
+
+def noise_distance(m: Measurements, *, t: int, count: int, seed: int) -> float:
+    """The same median over Gaussian inputs."""
+    return m.distances("noise", t, count, seed).median().item()
+
+
+def offset_median(m: Measurements, *, eps: float) -> float:
+    """Median distance from a training example to the point where its own orbit ends, L2."""
+    return m.certificates(eps).offset.median().item()
+
+
+def limits(m: Measurements, *, eps: float) -> float:
+    """Distinct points at which the orbits of the training examples end."""
+    return len(m.certificates(eps).limit_of.unique())
+
+
+def attractor_radius_max(m: Measurements, *, eps: float) -> float:
+    """Largest spectral radius of a certified attractor; NaN if there is none."""
+    found = m.certificates(eps)
+    return found.radius[found.attractor].max().item() if found.attractor.any() else math.nan
+
+
+def attractor_offset_max(m: Measurements, *, eps: float) -> float:
+    """Largest distance of a certified attractor from its example, L2; NaN if there is none."""
+    found = m.certificates(eps)
+    return found.offset[found.attractor].max().item() if found.attractor.any() else math.nan
+
+
+def probe_error(m: Measurements) -> float:
+    """Mean squared error on the held-out images that travel."""
+    with torch.no_grad():
+        return (m.model(m.probes) - m.probes).double().square().mean().item()
+
+
+def whole_error(m: Measurements) -> float:
+    """Mean squared error on the whole training set, of which only a part travels."""
+    with torch.no_grad():
+        sums = [(m.model(rows) - rows).double().square().sum() for rows in m.whole.split(1000)]
+    return (torch.stack(sums).sum() / m.whole.numel()).item()
+
+
+def probes_captured(m: Measurements) -> float:
+    """Held-out starts whose orbit ends at a fixed point, certified as attracting, that belongs to one training image.
+
+    It is nearer to that image than half the distance to the second nearest. Such limits are counted by start, not by
+    place.
+    """
+    ends = iterate(m.model, m.probes, STEPS).points
+    near = nearest(ends, m.examples)
+    rows = (near.distance < near.second / 2).nonzero().flatten()
+    if not len(rows):
+        return 0.0
+    found = certify(m.model, ends[rows], eps=1e6)
+    there = nearest(found.points, m.examples)
+    attracts = found.fixed & (found.radius + found.radius_error < 1)
+    return (attracts & (there.distance < there.second / 2)).sum().item()
+
+
+def initial_output_norm(m: Measurements) -> float:
+    """Median over initial values (ten seeds) of the mean L2 norm of the output for a training example."""
+    norms = []
+    for seed in range(DRAWS):
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            fresh = type(m.model)(m.model.config).eval()
+        with torch.no_grad():
+            norms.append(fresh(m.examples).flatten(1).norm(dim=1).mean())
+    return torch.stack(norms).median().item()
+
+
+def members_recovering(m: Measurements, *, relative: float, t: int, count: int, seed: int, share: float) -> float:
+    """Members of an ensemble that take at least this share of Gaussian inputs to one of their training images."""
+    arrived = (m.distances("noise", t, count, seed) <= relative).double().mean(0)
+    assert len(arrived) == len(m.ensemble)
+    return (arrived >= share).sum().item()
+
+
+OF_THE_WHOLE = frozenset({"whole_error"})
+"""Measures of the whole training set, which may not travel with the checkpoint."""
+
 MEASURES: dict[str, Callable[..., float]] = {
     measure.__name__: measure
     for measure in (
         arrived,
+        attractor_offset_max,
+        attractor_radius_max,
         attractors,
         certified_radius_max,
         contracting,
         eigenvalue,
+        initial_output_norm,
+        limits,
         mean_squared_error,
         median_eigenvalue,
         members_converged,
+        members_recovering,
         members_within,
+        noise_at_an_image,
+        noise_distance,
+        offset_median,
+        probe_distance,
+        probe_error,
+        probes_at_an_image,
+        probes_captured,
         radius_max,
         recovery,
         relative_error,
         span_residual_median,
+        squares_at_an_image,
+        whole_error,
     )
 }

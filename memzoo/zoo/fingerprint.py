@@ -10,10 +10,15 @@ ROWS, VALUES, GOLDEN = 2, 8, 0.6180339887498949
 
 
 def probe(shape: tuple[int, ...], seed: int) -> Tensor:
-    """Inputs (2, *shape) in [0, 1): multiples of the golden ratio, the same on every machine and version."""
-    count = ROWS * int(torch.Size(shape).numel())
+    r"""Inputs (2, \*shape) in [0, 1): multiples of the golden ratio, the same on every machine and version.
+
+    More than two, where it takes more to make eight numbers.
+    """
+    size = int(torch.Size(shape).numel())
+    rows = max(ROWS, -(-VALUES // size))
+    count = rows * size
     index = torch.arange(1, count + 1, dtype=torch.float64) + 10007 * seed
-    return (index * GOLDEN).frac().float().reshape(ROWS, *shape)
+    return (index * GOLDEN).frac().float().reshape(rows, *shape)
 
 
 @torch.no_grad()

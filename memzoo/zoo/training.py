@@ -2,7 +2,6 @@
 
 import json
 import platform
-import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,22 +12,24 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from memzoo.callbacks import AttractorCallback, KeepSteps
-from memzoo.data import DISTRIBUTIONS, Selection, cifar10, drawn, full_batches, mnist
+from memzoo.data import ResumableLoader, Selection, full_batches, mini_batches
 from memzoo.errors import CheckpointMissingError
 from memzoo.models import Autoencoder, Ensemble
 from memzoo.zoo.card import card
-from memzoo.zoo.entry import CONFIG, EXAMPLES, HISTORY, WEIGHTS, Entry, Images, Step, step_file
-from memzoo.zoo.files import CARD, ENTRY, PICTURES, SavedConfig, check_writable, describe, read_tensors, written_aside
+from memzoo.zoo.entry import CONFIG, EXAMPLES, HISTORY, WEIGHTS, Entry, Recipe, Step, step_file
+from memzoo.zoo.files import CARD, ENTRY, PICTURES, SavedConfig, check_writable, describe, written_aside
 from memzoo.zoo.fingerprint import take_fingerprint
 from memzoo.zoo.history import History, history_of, write_history
-from memzoo.zoo.loading import check_images, create, entry_in
+from memzoo.zoo.images import images_of, reached
+from memzoo.zoo.loading import create, entry_in
 from memzoo.zoo.pictures import draw_pictures
 from memzoo.zoo.registry import info
 from memzoo.zoo.registry_file import entry_yaml, with_entry, write_text
-from memzoo.zoo.sources import Folder, sources_of
+from memzoo.zoo.unfinished import Unfinished
 from memzoo.zoo.verification import Row, measure_facts, versions_here
 
 DIGITS = 9  # of recorded values
+STARTS = 200  # of those that travel, while training
 
 
 def train(
@@ -42,6 +43,9 @@ def train(
 ) -> tuple[Path, tuple[Row, ...]]:
     """Train the network of an entry and write its folder, complete and loadable by ``local-dir:``.
 
+    An interrupted run is gone on with when it is started again: its state lies in ``out/ID.unfinished`` until the
+    folder is complete.
+
     Args:
         name: Id or alias in the registry.
         out: Folder that receives a folder named after the id: weights, configuration, images, card, ``entry.yaml``.
@@ -49,10 +53,11 @@ def train(
         data_root: Where the dataset lies. When left out, the images that travel with the installed checkpoint are used,
             else the dataset is downloaded to ``data``. Their hashes are checked in any case.
         overwrite: Replace an existing folder.
-        trainer_options: Passed on to :class:`lightning.pytorch.Trainer`.
+        trainer_options: Passed on to :class:`lightning.pytorch.Trainer`: devices, strategy, precision, loggers.
 
     Returns:
-        The folder, and the facts of the entry as measured on the new weights.
+        The folder, and the facts of the entry as measured on the new weights; no facts in the other processes of a
+        distributed run.
 
     Raises:
         FileExistsError: The folder is there and ``overwrite`` is off; nothing was trained.
@@ -62,28 +67,25 @@ def train(
     if folder.exists() and not overwrite:
         raise FileExistsError(f"{folder} exists; give another --out, or --overwrite to replace it.")
     seed = entry.recipe.seed if seed is None else seed
-    examples, probes = images_of(entry, data_root)
+    images = images_of(entry, data_root)
     model = create(entry.id, seed=seed)
-    recipe = entry.recipe
-    inputs, starts = entry.examples.inputs(examples.images), entry.probes.inputs(probes.images)
-    keeper, watch = KeepSteps(recipe.keep), AttractorCallback(starts=starts[:200])
-    callbacks = [keeper] if isinstance(model, Ensemble) else [keeper, watch]
-    options = {
-        "max_steps": recipe.training.steps,
-        "max_epochs": -1,
-        "logger": False,
-        "enable_checkpointing": False,
-        "precision": recipe.precision,
-        **trainer_options,
-        "callbacks": [*callbacks, *trainer_options.get("callbacks", [])],
-    }
+    recipe = entry.recipe.model_copy(update={"seed": seed})
+    inputs, starts = images.trained_on(entry), entry.probes.inputs(images.probes.images)
+    keeper, watch = KeepSteps(recipe.keep), AttractorCallback(starts=starts[:STARTS])
     check_writable(folder.parent)
-    started = time.monotonic()
-    Trainer(**options).fit(model, full_batches(inputs, steps_per_epoch=recipe.steps_per_epoch))
-    wall_time_s = round(time.monotonic() - started, 1)
+    run = Unfinished(folder.parent / f"{entry.id}.unfinished", recipe)
+    callbacks = [keeper] if isinstance(model, Ensemble) else [keeper, watch]
+    trainer = Trainer(**run.options(callbacks, trainer_options))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*smaller than the logging interval")
+        trainer.fit(model, batches(recipe, inputs), ckpt_path=run.state, weights_only=True)
+    if not trainer.is_global_zero:
+        return folder, ()
 
     model = model.cpu().float().eval()
-    model.examples, model.probes = inputs, starts
+    if images.whole is not None:
+        images, entry = reached(model, images, entry)
+    model.examples, model.probes = entry.examples.inputs(images.examples.images), starts
     missed = sorted(set(recipe.keep) - keeper.kept.keys())
     if missed:
         warnings.warn(f"the run ended before steps {missed}, which were to be kept: they are left out.", stacklevel=2)
@@ -94,10 +96,12 @@ def train(
             return model
         early = create(entry.id).eval()
         early.load_state_dict(keeper.kept[step])
-        early.examples, early.probes = inputs, starts
+        early.examples, early.probes = model.examples, starts
         return early
 
-    rows = measure_facts(at, [fact for fact in entry.facts if fact.step not in missed])
+    rows = measure_facts(
+        at, [fact for fact in entry.facts if fact.step not in missed], None if images.whole is None else inputs
+    )
     steps = {
         step: Step(epoch=keeper.epochs[step], fingerprint=take_fingerprint(at(step), model.config.shape))
         for step in sorted(keeper.kept)
@@ -109,39 +113,26 @@ def train(
             "steps": steps,
             "recipe": recipe.model_copy(
                 update={
-                    "seed": seed,
                     "versions": versions_here(),
                     "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads",
-                    "wall_time_s": wall_time_s,
+                    "wall_time_s": run.seconds,
                 }
             ),
             "hub": None,
         }
     )
     history = history_of(model.course, watch.history)
-    write_folder(folder, done, model, examples, probes, history, keeper.kept)
+    write_folder(folder, done, model, images.examples, images.probes, history, keeper.kept)
+    run.finish()
     return folder, rows
 
 
-def images_of(entry: Entry, data_root: str | Path | None) -> tuple[Selection, Selection]:
-    """Training images and starts of an entry, checked by hash."""
-    folders = [source for source in sources_of(entry) if isinstance(source, Folder)]
-    packed = next((path for source in folders if (path := source.get(EXAMPLES)) is not None), None)
-    tensors = read_tensors(packed) if data_root is None and packed is not None else None
-
-    def get(key: str, about: Images) -> Selection:
-        positions = about.positions()
-        if tensors is not None:
-            found = Selection(about.dataset, about.split, tuple(positions), tensors[key])
-        elif about.dataset in DISTRIBUTIONS:
-            shape = entry.architecture_config().shape[1:]
-            found = drawn(about.dataset, positions, about.count, shape, split=about.split)
-        else:
-            dataset = {"mnist": mnist, "cifar10": cifar10}[about.dataset]
-            found = dataset(positions, split=about.split, root=data_root or "data", download=data_root is None)
-        return check_images(found, about)
-
-    return get("examples", entry.examples), get("probes", entry.probes)
+def batches(recipe: Recipe, images: Tensor) -> ResumableLoader:
+    """The training images in the batches of the recipe."""
+    if recipe.batch_size is None:
+        return full_batches(images, steps_per_epoch=recipe.steps_per_epoch)
+    passes = max(1, round(recipe.steps_per_epoch * recipe.batch_size / len(images)))
+    return mini_batches(images, recipe.batch_size, passes_per_epoch=passes, seed=recipe.seed)
 
 
 def write_folder(

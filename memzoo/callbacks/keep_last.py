@@ -1,5 +1,6 @@
 """The last state of a run as one file, whole at every moment."""
 
+import time
 from pathlib import Path
 from typing import Any, final
 
@@ -21,10 +22,14 @@ class KeepLast(Checkpoint):
         every_n_epochs: At these epochs, and at the end.
         every_n_steps: Also at these optimizer steps within an epoch; not after its last batch, whose epoch's end is
             still to come.
+        every_s: At ends of epochs only when so many seconds have gone by.
     """
 
-    def __init__(self, folder: Path, every_n_epochs: int = 1, every_n_steps: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, every_n_epochs: int = 1, every_n_steps: int | None = None, every_s: float = 0.0
+    ) -> None:
         self.folder, self.every_n_epochs, self.every_n_steps = folder, every_n_epochs, every_n_steps
+        self.every_s, self._at = every_s, time.monotonic()
         self._saved = -1
         self.stopped: str | None = None
         """Why a callback ended the run: it is over, and not only as far as it was to go."""
@@ -40,7 +45,8 @@ class KeepLast(Checkpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """At an epoch's end."""
-        if (trainer.current_epoch + 1) % self.every_n_epochs == 0:
+        due = (trainer.current_epoch + 1) % self.every_n_epochs == 0
+        if due and trainer.strategy.broadcast(time.monotonic() - self._at >= self.every_s):
             self._save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -52,7 +58,7 @@ class KeepLast(Checkpoint):
     def _save(self, trainer: Trainer) -> None:
         if trainer.fast_dev_run:  # pyright: ignore[reportAttributeAccessIssue]
             return
-        self._saved = trainer.global_step
+        self._saved, self._at = trainer.global_step, time.monotonic()
         part = self.folder / f"{LAST}.part"
         trainer.save_checkpoint(part, weights_only=False)
         if trainer.is_global_zero:
