@@ -191,11 +191,26 @@ def _chosen(one: str | None, everything: bool, names: list[str]) -> list[str]:
     return names if everything else [one or ""]
 
 
+def _here(one: str | None, everything: bool) -> list[str]:
+    """The names to work on; of all, those whose files are in this installation or on the Hub."""
+    from memzoo.zoo import is_available
+
+    names = _chosen(one, everything, memzoo.list_models())
+    absent = [name for name in names if everything and not is_available(name)]
+    if absent:
+        print(
+            f"memzoo: {len(absent)} checkpoints of the registry are neither in this installation nor on the Hub, and "
+            f"are left out: {', '.join(absent)}.",
+            file=sys.stderr,
+        )
+    return [name for name in names if name not in absent]
+
+
 def _verify(arguments: argparse.Namespace) -> int:
     if arguments.hub:
         return _compare(arguments)
     results, broken = [], False
-    for name in _chosen(arguments.id, arguments.all, memzoo.list_models()):
+    for name in _here(arguments.id, arguments.all):
         try:
             results.append(memzoo.verify(name, data_root=arguments.data))
         except MemzooError as error:  # one damaged checkpoint does not hide the others
@@ -258,7 +273,7 @@ def _publish(arguments: argparse.Namespace) -> int:
     if arguments.all:
         if arguments.id is not None or arguments.namespace is None:
             return _usage("publish --all takes --namespace NAME, and no id.")
-        pairs = [(id, f"{arguments.namespace}/{id}") for id in memzoo.list_models()]
+        pairs = [(id, f"{arguments.namespace}/{id}") for id in _here(None, True)]
     elif arguments.id is None or arguments.repository is None or arguments.namespace is not None:
         return _usage("publish takes an id and a repository such as someone/cifar10-d1, or --all --namespace NAME.")
     else:
@@ -282,7 +297,7 @@ def _publish(arguments: argparse.Namespace) -> int:
 
 
 def _download(arguments: argparse.Namespace) -> int:
-    names = _chosen(arguments.id, arguments.all, memzoo.list_models())
+    names = _here(arguments.id, arguments.all)
     failed = 0
     for count, name in enumerate(names, 1):
         try:

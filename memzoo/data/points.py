@@ -65,7 +65,8 @@ def _roll(split: str) -> Tensor:
     drawn = torch.rand(ROLL, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     angle = 1.5 * math.pi * (1 + 2 * drawn[:, 0])
     roll = torch.stack([angle * angle.cos(), 21 * drawn[:, 1], angle * angle.sin()], 1)
-    roll = (roll - roll.mean(0)) / roll.std()
+    roll = roll - roll.mean(0)
+    roll = roll / roll.std()
     if split == "train":
         return roll.float()
     low, high = roll.min(0).values, roll.max(0).values

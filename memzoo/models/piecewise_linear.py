@@ -87,6 +87,22 @@ class PiecewiseLinear(Autoencoder[PiecewiseLinearConfig]):
         model.ramps.slopes.data.copy_(weights.slopes)
         return model
 
+    @torch.no_grad()
+    def fit_closed_form(self, examples: Float[Tensor, "n *shape"], eps: float = 0.01) -> Self:
+        """Set the weights to those of :meth:`from_examples`, on [-1, 2] for pixels in [0, 1].
+
+        Raises:
+            ValueError: The configuration has another number of units than these examples need.
+        """
+        built = type(self).from_examples(examples, eps, low=-1.0, high=2.0)
+        if built.config != self.config:
+            raise ValueError(
+                f"these examples need units={built.config.units} and shape {built.config.shape}, the network has "
+                f"{self.config.units} and {self.config.shape}."
+            )
+        self.load_state_dict(built.state_dict())
+        return self
+
     def build(self, config: PiecewiseLinearConfig) -> nn.Sequential:
         """Flatten, the ramps, unflatten."""
         return nn.Sequential(nn.Flatten(), Ramps(prod(config.shape), config.units), nn.Unflatten(1, config.shape))

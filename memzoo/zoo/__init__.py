@@ -4,7 +4,7 @@ from memzoo.zoo.comparison import Difference, compare_with_hub, extra_repositori
 from memzoo.zoo.downloading import download
 from memzoo.zoo.entry import Entry, Fact
 from memzoo.zoo.history import History, read_history
-from memzoo.zoo.loading import create, load
+from memzoo.zoo.loading import create, is_available, load
 from memzoo.zoo.pictures import draw_training
 from memzoo.zoo.publishing import Publication, publish
 from memzoo.zoo.registry import checkpoints_of, info, list_models, register
@@ -28,6 +28,7 @@ __all__ = [
     "entry_yaml",
     "extra_repositories",
     "info",
+    "is_available",
     "json_schema",
     "list_models",
     "load",

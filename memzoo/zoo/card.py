@@ -101,6 +101,8 @@ From *Memorization in Overparameterized Autoencoders*, Radhakrishnan, Yang, Belk
 
 
 def _batches(entry: Entry) -> str:
+    if entry.recipe.closed_form:
+        return "Weights in closed form, where this training would end"
     size, whole = entry.recipe.batch_size, entry.training_set
     count = len((whole or entry.examples).positions())
     how = "Full-batch training" if size is None else f"Training in shuffled batches of {size}"

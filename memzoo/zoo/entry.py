@@ -116,6 +116,9 @@ class Recipe(Config):
     passes through the images."""
     keep: list[PositiveInt] = []
     """Optimizer steps after which the weights are kept beside those of the end."""
+    closed_form: bool = False
+    """The weights are computed from the training images, as the theory gives them, and not trained: the training is
+    that which would end there."""
     precision: Literal["32-true", "64-true"] = "32-true"
     """Of the arithmetic in training; weights are stored in float32."""
     versions: dict[str, str] = {}
@@ -125,6 +128,8 @@ class Recipe(Config):
     @model_validator(mode="after")
     def _keeps_what_is_reached(self) -> "Recipe":
         steps, batch = self.training.steps, self.training.steps_per_batch
+        if self.closed_form and self.keep:
+            raise ValueError(f"weights in closed form have no steps to keep, got {self.keep}")
         missed = [step for step in self.keep if step > steps or step % batch]
         if missed:
             raise ValueError(f"steps {missed} cannot be kept: the run has {steps}, and a batch ends every {batch}")

@@ -48,7 +48,7 @@ class Measurements:
     def _curve(self, steps: int, eps: float) -> RecoveryCurve:
         with warnings.catch_warnings():  # facts name their eps
             warnings.filterwarnings("ignore", message="eps = .* times the distance", category=UserWarning)
-            return recovery_curve(self.model, self.probes, self.examples, steps, eps=eps)
+            return recovery_curve(self.model, self.probes, self.examples, steps, eps=eps, tol=None)
 
     def _certificates(self, eps: float) -> Certificates:
         with warnings.catch_warnings():
@@ -67,7 +67,7 @@ class Measurements:
             starts = white_squares(count, cast(tuple[int, int, int], tuple(shape)), seed=seed)
         else:
             starts = self.probes[:count]
-        points = iterate(self.model, starts, t, tol=0.0).points
+        points = iterate(self.model, starts, t).points
         if not isinstance(self.model, Ensemble):
             return _relative(points, self.examples)
         members = zip(points.unbind(1), self.examples.unbind(1), strict=True)

@@ -146,6 +146,15 @@ def _has_no_entry(repository: str, commit: str) -> bool:
     return False
 
 
+def is_available(name: str) -> bool:
+    """Whether there is a place to load a checkpoint from; a Hub that cannot be reached counts as one."""
+    try:
+        locate(name)
+    except CheckpointMissingError:
+        return False
+    return True
+
+
 def entry_in(path: Path) -> Entry:
     """The one entry of an ``entry.yaml``."""
     entries = list(parse_registry(path.read_text(encoding="utf-8", errors="replace"), path, aliases=False).values())

@@ -15,13 +15,13 @@ def trainer_options(arguments: list[str]) -> dict[str, Any]:
 
     Example:
         >>> trainer_options(["--trainer.devices", "2", "--trainer.strategy=ddp"])
-        {'devices': 2, 'strategy': 'ddp'}
+        {'devices': '2', 'strategy': 'ddp'}
     """
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Trainer, "trainer", instantiate=False, sub_configs=True)
     try:
         given = parser.parse_args(arguments, defaults=False)
-        made = parser.instantiate_classes(given)
+        made = parser.instantiate(given)
     except (ArgumentError, ValueError, TypeError) as error:
         raise TrainerOptionError(f"not an option of the Trainer: {error}") from error
     return dict(made["trainer"]) if "trainer" in made else {}

@@ -3,18 +3,19 @@
 import json
 import platform
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from safetensors.torch import save_file
 from torch import Tensor
 
 from memzoo.callbacks import AttractorCallback, KeepSteps
 from memzoo.data import ResumableLoader, Selection, full_batches, mini_batches
 from memzoo.errors import CheckpointMissingError
-from memzoo.models import Autoencoder, Ensemble
+from memzoo.models import Autoencoder, Ensemble, PiecewiseLinear, WideReLU
 from memzoo.zoo.card import card
 from memzoo.zoo.entry import CONFIG, EXAMPLES, HISTORY, WEIGHTS, Entry, Recipe, Step, step_file
 from memzoo.zoo.files import CARD, ENTRY, PICTURES, SavedConfig, check_writable, describe, written_aside
@@ -75,11 +76,9 @@ def train(
     check_writable(folder.parent)
     run = Unfinished(folder.parent / f"{entry.id}.unfinished", recipe)
     callbacks = [keeper] if isinstance(model, Ensemble) else [keeper, watch]
-    trainer = Trainer(**run.options(callbacks, trainer_options))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*smaller than the logging interval")
-        trainer.fit(model, batches(recipe, inputs), ckpt_path=run.state, weights_only=True)
-    if not trainer.is_global_zero:
+    if recipe.closed_form:
+        solve(model, inputs)
+    elif not _fit(model, run, callbacks, trainer_options, inputs):
         return folder, ()
 
     model = model.cpu().float().eval()
@@ -125,6 +124,28 @@ def train(
     write_folder(folder, done, model, images.examples, images.probes, history, keeper.kept)
     run.finish()
     return folder, rows
+
+
+def _fit(
+    model: Autoencoder, run: Unfinished, callbacks: Sequence[Callback], options: dict[str, Any], inputs: Tensor
+) -> bool:
+    """Train from the start, or from where the run was interrupted; true in the process that writes the result."""
+    trainer = Trainer(**run.options(callbacks, options))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*smaller than the logging interval")
+        trainer.fit(model, batches(run.recipe, inputs), ckpt_path=run.state, weights_only=True)
+    return trainer.is_global_zero
+
+
+def solve(model: Autoencoder, inputs: Tensor) -> None:
+    """Set the weights to those that the theory gives for these training images.
+
+    Raises:
+        TypeError: The theory gives none for this architecture.
+    """
+    if not isinstance(model, (WideReLU, PiecewiseLinear)):
+        raise TypeError(f"the weights of a {type(model).__name__} have no closed form here; train it.")
+    model.fit_closed_form(inputs)
 
 
 def batches(recipe: Recipe, images: Tensor) -> ResumableLoader:

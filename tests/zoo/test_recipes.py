@@ -152,7 +152,7 @@ def test_of_a_large_set_only_what_is_reached_travels(tmp_path, monkeypatch):
 
 def test_trainer_options_come_from_the_command_line():
     options = trainer_options(["--trainer.devices", "2", "--trainer.precision=bf16-mixed", "--trainer.logger", "false"])
-    assert options == {"devices": 2, "precision": "bf16-mixed", "logger": False}
+    assert options == {"devices": "2", "precision": "bf16-mixed", "logger": False}
     assert trainer_options([]) == {}
     with pytest.raises(TrainerOptionError, match=r"not an option of the Trainer"):
         trainer_options(["--trainer.wings", "2"])
