@@ -21,6 +21,11 @@ DATASETS = {  # as in the registry: in words, on the Hub
     "pixels": ("black images with one white pixel", None),
     "squares": ("black images with a white square", None),
 }
+IMAGES_SHOWN = (
+    "Each row iterates the network from a held-out start; the last column is the training image nearest to where it "
+    "ended."
+)
+POINTS_SHOWN = "Training points, held-out starts, and where iteration takes these."
 SEAL = "<!-- Written by memzoo; as long as this line is true, publishing may renew it: {} -->"
 
 SINGLE = """import memzoo
@@ -78,7 +83,7 @@ def card(entry: Entry, folder: Path | None = None, *, repository: str | None = N
 ```python
 {snippet.format(name=name)}{kept}
 ```
-{also}{_pictures(folder)}
+{also}{_pictures(folder, entry.architecture_config().shape)}
 ## Facts
 
 Recompute them with `memzoo verify {name}`.
@@ -127,16 +132,13 @@ def _made(entry: Entry) -> str:
     )
 
 
-def _pictures(folder: Path | None) -> str:
+def _pictures(folder: Path | None, shape: tuple[int, ...]) -> str:
     """Those that lie in the folder."""
     if folder is None:
         return ""
     text = ""
     if (folder / TRAJECTORIES).is_file():
-        text += (
-            "\n![Each row iterates the network from a held-out start; the last column is the training image nearest to "
-        )
-        text += f"where it ended.]({TRAJECTORIES})\n"
+        text += f"\n![{IMAGES_SHOWN if len(shape) > 1 else POINTS_SHOWN}]({TRAJECTORIES})\n"
     if (folder / CURVE).is_file():
         text += f"\n![The course of the training against optimizer steps.]({CURVE})\n"
     if (folder / HISTORY).is_file():

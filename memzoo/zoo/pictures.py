@@ -11,6 +11,7 @@ from memzoo.dynamics import iterate, nearest
 from memzoo.models import Autoencoder, Ensemble
 from memzoo.zoo.files import CURVE, TRAJECTORIES
 from memzoo.zoo.history import History
+from memzoo.zoo.point_pictures import draw_line, draw_plane
 
 TIMES = (1, 2, 5, 10, 20, 200)
 SHOWN = 6
@@ -22,7 +23,7 @@ def draw_pictures(model: Autoencoder, history: History | None, folder: Path) -> 
     """Write both into ``folder``; the same model and history give the same bytes on one machine."""
     import matplotlib.pyplot as plt
 
-    drawn = {TRAJECTORIES: draw_trajectories(model)}
+    drawn = {TRAJECTORIES: draw_orbits(model)}
     if history is not None and history.loss:
         drawn[CURVE] = draw_training(history, several=isinstance(model, Ensemble))
     for name, figure in drawn.items():
@@ -59,6 +60,13 @@ def draw_training(history: History, *, several: bool) -> Any:
         panel.tick_params(which="both", labelsize=7)
         panel.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def draw_orbits(model: Autoencoder) -> Any:
+    """Images where there are some, else a plot of the points."""
+    if len(model.shape) > 1:
+        return draw_trajectories(model)
+    return draw_line(model) if model.shape == (1,) else draw_plane(model)
 
 
 def draw_trajectories(model: Autoencoder) -> Any:
