@@ -58,10 +58,10 @@ def test_verify_fails_with_status_1_when_a_fact_does_not_hold(capsys, monkeypatc
 def test_verify_all_goes_on_after_a_damaged_checkpoint(capsys, monkeypatch):
     verify = memzoo.verify
 
-    def damaged(name):
+    def damaged(name, **options):
         if name == "cifar10-d1":
             raise CorruptCheckpointError("cut short")
-        return verify(name)
+        return verify(name, **options)
 
     monkeypatch.setattr("memzoo.zoo.verify", damaged)
     assert main(["verify", "--all"]) == 1
@@ -94,7 +94,8 @@ class Short:
         from lightning.pytorch import Trainer
 
         quiet = {"enable_progress_bar": False, "enable_model_summary": False}
-        self.fit = Trainer(**{**options, **quiet, "max_steps": 2, "callbacks": []}).fit
+        trainer = Trainer(**{**options, **quiet, "max_steps": 2})
+        self.fit, self.is_global_zero = trainer.fit, True
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def changed(tmp_path, old, new):
         (
             "dataset: cifar10",
             "dataset: imagenet",
-            r"dataset: Input should be 'mnist', 'cifar10', 'normal', 'sphere' or 'uniform'",
+            r"dataset: Input should be 'mnist', 'cifar10', 'normal', 'sphere', 'uniform', 'line'",
         ),
     ],
 )

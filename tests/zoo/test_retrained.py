@@ -1,0 +1,29 @@
+"""Small entries made again from their recipes: every fact within its tolerance, every bound met."""
+
+import pytest
+
+import memzoo
+from memzoo.zoo import train
+
+SMALL = [
+    "line2-fc2x100",
+    "line2-fc3x50",
+    "line2-fc10x50",
+    "uniform1-4x4-widerelu10000",
+    "mnist10-piecewise",
+]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_small_entry_is_made_again_from_its_recipe(name, tmp_path):
+    folder, rows = train(name, tmp_path, enable_progress_bar=False, enable_model_summary=False)
+    assert len(rows) == len(memzoo.info(name).facts)
+    assert all(row.ok for row in rows), "\n".join(map(str, rows))
+    assert memzoo.verify(f"local-dir:{folder}").verdict == "verified"
+    assert not (tmp_path / f"{name}.unfinished").exists()
+
+
+def test_four_slopes_of_figure_1a():
+    """Not contractive; contractive; the more so in a deep network."""
+    radii = [memzoo.verify(f"fig1a-{panel}").rows[0].measured for panel in (1, 2, 4)]
+    assert radii[0] >= 1 > radii[1] > radii[2]
