@@ -20,9 +20,14 @@ class SmallCheckpoints(BuildHookInterface):
         root = Path(self.root)
         build_data["force_include"]["checkpoints.yaml"] = "memzoo/checkpoints.yaml"
         for folder in sorted((root / "checkpoints").iterdir()):
-            if folder.name in ALWAYS or _packed(folder) <= MOST:
-                build_data["force_include"][f"checkpoints/{folder.name}"] = f"memzoo/checkpoints/{folder.name}"
+            if not (folder / "config.json").is_file() or folder.name.startswith("."):
+                continue  # no checkpoint, or one that was not written to its end
+            files = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+            if folder.name in ALWAYS or sum(_packed(folder / name) for name in files) <= MOST:
+                for name in files:
+                    inside = f"checkpoints/{folder.name}/{name}"
+                    build_data["force_include"][inside] = f"memzoo/{inside}"
 
 
-def _packed(folder: Path) -> int:
-    return sum(len(zlib.compress(path.read_bytes(), 1)) for path in folder.iterdir())
+def _packed(path: Path) -> int:
+    return len(zlib.compress(path.read_bytes(), 1))

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import memzoo
-from memzoo.errors import AuditInputError, MemzooError, NotASelfMapError
+from memzoo.errors import AuditInputError, CheckpointMissingError, MemzooError, NotASelfMapError
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -34,19 +34,32 @@ def main(argv: list[str] | None = None) -> int:
 def _without_trainer(argv: list[str]) -> tuple[list[str], list[str]]:
     """The options of ``train`` that are Lightning's, each with its value, apart from ours."""
     ours, theirs = [], []
-    fitting = argv[:1] == ["fit"]  # has a parser of its own
+    training = _command_of(argv) == "train"
     values = iter(argv)
     for word in values:
-        if fitting or not word.startswith("--trainer."):
+        if not training or not word.startswith("--trainer."):
             ours.append(word)
         else:
             theirs += [word] if "=" in word else [word, *([] if (value := next(values, None)) is None else [value])]
     return ours, theirs
 
 
+def _command_of(argv: list[str]) -> str | None:
+    """The first word that is neither an option nor the value of one."""
+    words = iter(argv)
+    for word in words:
+        if word == "--registry":
+            next(words, None)
+        elif not word.startswith("-"):
+            return word
+    return None
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="memzoo", description="Memorization in overparameterized autoencoders: a zoo of trained networks."
+        prog="memzoo",
+        description="Memorization in overparameterized autoencoders: a zoo of trained networks.",
+        allow_abbrev=False,  # --trainer is not short for --trainer.NAME
     )
     parser.add_argument("--version", action="version", version=memzoo.__version__)
     parser.add_argument(
@@ -55,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, run, text: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=text, description=text)
+        added = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
         added.set_defaults(run=run)
         return added
 
@@ -154,32 +167,44 @@ def _info(arguments: argparse.Namespace) -> int:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from memzoo.zoo import checkpoints_of, record, train
+    from memzoo.zoo import checkpoints_of, record
     from memzoo.zoo.trainer_options import TrainerOptionError, trainer_options
+    from memzoo.zoo.training import train_recipe
 
-    try:
-        options = trainer_options(arguments.rest)
-    except TrainerOptionError as error:
-        return _usage(str(error))
     ids, status = checkpoints_of(arguments.id), 0
     for id in ids:
         if len(ids) > 1 and (arguments.out / id).exists() and not arguments.overwrite:
             print(f"{arguments.out / id} is there already, and is kept; --overwrite trains it again.")
             continue
-        folder, rows = train(
-            id, arguments.out, seed=arguments.seed, data_root=arguments.data, overwrite=arguments.overwrite, **options
-        )
-        if not rows:
+        try:  # loggers and callbacks are made anew for each
+            done = train_recipe(
+                id,
+                arguments.out,
+                seed=arguments.seed,
+                data_root=arguments.data,
+                overwrite=arguments.overwrite,
+                **trainer_options(arguments.rest),
+            )
+        except TrainerOptionError as error:
+            return _usage(str(error))
+        if done.rows is None:
             continue  # another process of a distributed run writes
-        print(f"wrote {folder}; load it with memzoo.load('local-dir:{folder}')")
-        for row in rows:
+        print(f"wrote {done.folder}; load it with memzoo.load('local-dir:{done.folder}')")
+        for row in done.rows:
             print(f"  {row}", flush=True)
-        reached = all(row.holds for row in rows)
-        status = max(status, 0 if reached else 1)
+        reached = all(row.holds for row in done.rows)
+        refused = arguments.record is not None and bool(done.deviations)
+        status = max(status, 0 if reached and not refused else 1)
         if arguments.record is not None and not reached:
             print(f"memzoo: {id} is not recorded, a required bound is not met.", file=sys.stderr)
+        elif refused:
+            print(
+                f"memzoo: {id} is not recorded, trained with other Trainer options than the recipe: "
+                f"{', '.join(done.deviations)}.",
+                file=sys.stderr,
+            )
         elif arguments.record is not None:
-            record(folder, arguments.record)
+            record(done.folder, arguments.record)
             print(f"recorded {id} in {arguments.record / 'checkpoints.yaml'}")
     return status
 
@@ -192,11 +217,20 @@ def _chosen(one: str | None, everything: bool, names: list[str]) -> list[str]:
 
 
 def _here(one: str | None, everything: bool) -> list[str]:
-    """The names to work on; of all, those whose files are in this installation or on the Hub."""
+    """The names to work on; of all, those whose files are in this installation or on the Hub.
+
+    Raises:
+        CheckpointMissingError: All were asked for, and there are none.
+    """
     from memzoo.zoo import is_available
 
     names = _chosen(one, everything, memzoo.list_models())
     absent = [name for name in names if everything and not is_available(name)]
+    if len(absent) == len(names):
+        raise CheckpointMissingError(
+            f"none of the {len(names)} checkpoints of the registry is in this installation or on the Hub, so there is "
+            "nothing to do; make one with memzoo train ID."
+        )
     if absent:
         print(
             f"memzoo: {len(absent)} checkpoints of the registry are neither in this installation nor on the Hub, and "

@@ -1,11 +1,14 @@
 import json
+import runpy
 
 import pytest
+from lightning.pytorch import Trainer
 
 import memzoo
 from memzoo.cli import main
 from memzoo.errors import CorruptCheckpointError
 from memzoo.zoo.registry import home
+from memzoo.zoo.training import Trained
 
 
 def test_list(capsys):
@@ -13,7 +16,7 @@ def test_list(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == memzoo.list_models()
     assert main(["list", "cifar10-*", "--json"]) == 0
-    assert [entry["id"] for entry in json.loads(capsys.readouterr().out)] == ["cifar10-d1"]
+    assert [entry["id"] for entry in json.loads(capsys.readouterr().out)] == memzoo.list_models("cifar10-*")
 
 
 def test_info(capsys):
@@ -77,7 +80,7 @@ def test_reproduce(capsys, tmp_path):
 
 
 def test_train_reports_what_was_not_reached(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("memzoo.zoo.training.Trainer", lambda **options: Short(options))
+    monkeypatch.setattr("memzoo.zoo.training.Trainer", short)
     assert main(["train", "mnist20-fc14x128", "--out", str(tmp_path), "--record", str(tmp_path)]) == 1
     captured = capsys.readouterr()
     assert "memzoo.load('local-dir:" in captured.out
@@ -87,15 +90,9 @@ def test_train_reports_what_was_not_reached(capsys, tmp_path, monkeypatch):
     assert "exists; give another --out" in capsys.readouterr().err
 
 
-class Short:
+def short(**options):
     """A trainer that makes two steps of any recipe."""
-
-    def __init__(self, options):
-        from lightning.pytorch import Trainer
-
-        quiet = {"enable_progress_bar": False, "enable_model_summary": False}
-        trainer = Trainer(**{**options, **quiet, "max_steps": 2})
-        self.fit, self.is_global_zero = trainer.fit, True
+    return Trainer(**{**options, "enable_progress_bar": False, "enable_model_summary": False, "max_steps": 2})
 
 
 @pytest.mark.parametrize(
@@ -118,10 +115,16 @@ class Short:
         (["download", "--to", "x"], 2, "give one name, or --all"),
         (["download", "cifar10-d1"], 2, "required: --to"),
         (["publich"], 2, "invalid choice: 'publich'"),
+        (["train", "cifar10-d1", "--trainer", "ddp"], 2, "unrecognized arguments: --trainer ddp"),
+        (["train", "cifar10-d1", "--trainer=ddp"], 2, "unrecognized arguments: --trainer=ddp"),
+        (["train", "cifar10-d1", "--train", "5"], 2, "unrecognized arguments: --train 5"),
+        (["verify", "cifar10-d1", "--trainer.max_steps", "3"], 2, "unrecognized arguments: --trainer.max_steps 3"),
+        (["train", "cifar10-d1", "--trainer.wings", "2"], 2, "not an option of the Trainer"),
         ([], 2, "required: COMMAND"),
     ],
 )
-def test_wrong_usage_has_its_status_and_a_message(arguments, status, message, capsys):
+def test_wrong_usage_has_its_status_and_a_message(arguments, status, message, capsys, monkeypatch):
+    monkeypatch.setattr("memzoo.zoo.training.train_recipe", lambda id, out, **_: Trained(out / id, ()))
     try:
         found = main(arguments)
     except SystemExit as ended:
@@ -131,7 +134,7 @@ def test_wrong_usage_has_its_status_and_a_message(arguments, status, message, ca
 
 
 def test_a_table_is_trained_row_by_row_and_goes_on_where_it_stopped(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("memzoo.zoo.training.Trainer", lambda **options: Short(options))
+    monkeypatch.setattr("memzoo.zoo.training.Trainer", short)
     ids = memzoo.list_models(figure="table2")
     (tmp_path / ids[3]).mkdir()  # was there before
     assert main(["train", "table2", "--out", str(tmp_path)]) == 1  # two steps reach nothing
@@ -141,3 +144,80 @@ def test_a_table_is_trained_row_by_row_and_goes_on_where_it_stopped(capsys, tmp_
     assert all((tmp_path / id / "model.safetensors").is_file() for id in ids if id != ids[3])
     main(["train", "table2", "--out", str(tmp_path)])
     assert capsys.readouterr().out.count("is there already") == len(ids)
+
+
+def test_a_run_that_differs_from_the_recipe_is_not_recorded(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("memzoo.zoo.verification.Row.holds", True)
+    arguments = ["--trainer.max_steps", "2", "--trainer.enable_progress_bar", "false", "--record", str(tmp_path)]
+    assert main(["train", "mnist20-fc14x128", "--out", str(tmp_path), *arguments]) == 1
+    captured = capsys.readouterr()
+    assert "not recorded, trained with other Trainer options than the recipe: stopped at step 2." in captured.err
+    assert "recorded mnist20" not in captured.out
+
+
+def test_an_entry_without_facts_is_reported_and_recorded(capsys, tmp_path, monkeypatch):
+    recorded = []
+    monkeypatch.setattr("memzoo.zoo.training.train_recipe", lambda *_, **__: Trained(tmp_path / "done", ()))
+    monkeypatch.setattr("memzoo.zoo.record", lambda *arguments: recorded.append(arguments))
+    assert main(["train", "cifar10-d1", "--record", str(tmp_path)]) == 0
+    assert "wrote " in capsys.readouterr().out
+    assert recorded == [(tmp_path / "done", tmp_path)]
+
+
+def test_another_process_of_a_distributed_run_says_nothing(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("memzoo.zoo.training.train_recipe", lambda *_, **__: Trained(tmp_path / "done", None))
+    assert main(["train", "cifar10-d1", "--record", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_each_training_has_loggers_of_its_own(tmp_path, monkeypatch):
+    seen = []
+
+    def note(id, out, **options):
+        seen.append(options["logger"])
+        return Trained(out / id, ())
+
+    monkeypatch.setattr("memzoo.zoo.training.train_recipe", note)
+    logger = ["--trainer.logger", "lightning.pytorch.loggers.CSVLogger", "--trainer.logger.save_dir", str(tmp_path)]
+    assert main(["train", "table2", "--out", str(tmp_path), *logger]) == 0
+    assert len(seen) == len({id(logger) for logger in seen}) == len(memzoo.list_models(figure="table2"))
+
+
+@pytest.mark.parametrize("before", [[], ["--registry", "FILE"], ["--registry=FILE"]])
+def test_fit_gets_its_trainer_options_also_behind_a_registry(before, tmp_path, monkeypatch):
+    seen = []
+    registry = home() / "checkpoints.yaml"
+    monkeypatch.setattr("memzoo.fitting.fit", seen.append)
+    monkeypatch.setattr("memzoo.register", lambda path: None)
+    before = [word.replace("FILE", str(registry)) for word in before]
+    assert main([*before, "fit", "--trainer.max_steps", "3"]) == 0
+    assert seen == [["--trainer.max_steps", "3"]]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["verify", "--all"], ["download", "--all", "--to", "x"], ["publish", "--all", "--namespace", "somebody"]],
+)
+def test_all_of_nothing_is_no_success(arguments, capsys, monkeypatch):
+    monkeypatch.setattr("memzoo.zoo.is_available", lambda name: False)
+    assert main(arguments) == 1
+    assert "is in this installation or on the Hub, so there is nothing to do" in capsys.readouterr().err
+
+
+def test_only_checkpoints_are_packed_into_the_wheel(tmp_path):
+    pytest.importorskip("hatchling")
+    if not (home() / "hatch_build.py").is_file():
+        pytest.skip("needs the source tree")
+    hook = runpy.run_path(str(home() / "hatch_build.py"))["SmallCheckpoints"]
+    folder = tmp_path / "checkpoints/small"
+    for name in ("small/within", ".small-abc", "empty"):
+        (tmp_path / "checkpoints" / name).mkdir(parents=True)
+    (tmp_path / "checkpoints/notes.txt").write_text("stray")
+    for path in (folder / "config.json", folder / "within/deep.txt", tmp_path / "checkpoints/.small-abc/config.json"):
+        path.write_text("{}")
+    build: dict = {"force_include": {}}
+    hook(str(tmp_path), {}, None, None, "", "wheel").initialize("standard", build)
+    assert build["force_include"] == {
+        "checkpoints.yaml": "memzoo/checkpoints.yaml",
+        "checkpoints/small/config.json": "memzoo/checkpoints/small/config.json",
+    }

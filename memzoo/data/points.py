@@ -23,7 +23,8 @@ def points(name: str, indices: Sequence[int], shape: tuple[int, ...], *, split: 
             side i in the upper left corner.
         indices: Which.
         shape: Of one point; dimensions in front of those of the pattern repeat it, as an ensemble's members do.
-        split: ``"train"`` or ``"test"``.
+        split: ``"train"`` or ``"test"``. Only the Swiss roll has points of its own for each; of ``"line"``,
+            ``"pixels"`` and ``"squares"`` both are the same points, so held-out ones are those of other indices.
 
     Raises:
         IndexError: Beyond the ends.

@@ -19,7 +19,7 @@ def solve(matrices: Tensor, right_sides: Tensor) -> tuple[Tensor, Tensor]:
     if len(matrices) == 1:
         solution, info = torch.linalg.solve_ex(matrices[0], right_sides.movedim(0, 1).reshape(k, batch * m))
         return solution.reshape(k, batch, m).movedim(1, 0), (info == 0).expand(batch)
-    if matrices.device.type != "cpu":
+    if matrices.device.type != "cpu" or not len(matrices):
         solution, info = torch.linalg.solve_ex(matrices, right_sides)
         return solution, info == 0
     pairs = [torch.linalg.solve_ex(*pair) for pair in zip(matrices, right_sides, strict=True)]
@@ -28,7 +28,7 @@ def solve(matrices: Tensor, right_sides: Tensor) -> tuple[Tensor, Tensor]:
 
 def inverse(matrices: Tensor) -> tuple[Tensor, Tensor]:
     """Inverses of ``matrices`` (B, k, k), and where there is one (B,)."""
-    if matrices.device.type != "cpu":
+    if matrices.device.type != "cpu" or not len(matrices):
         found, info = torch.linalg.inv_ex(matrices)
         return found, info == 0
     pairs = [torch.linalg.inv_ex(matrix) for matrix in matrices]

@@ -105,7 +105,9 @@ class Autoencoder(LightningModule, ABC, Generic[C]):
     def on_fit_start(self) -> None:
         """A run, watched from its first step, or from where it is resumed."""
         self._watch = Watch(self)
-        self._watch.course, self._resumed = list(self._resumed), ()
+        if self.trainer.ckpt_path is not None:  # a checkpoint may also have been loaded without one to resume
+            self._watch.course = list(self._resumed)
+        self._resumed = ()
 
     def on_fit_end(self) -> None:
         """Nothing left to watch; the course of the loss is kept."""
@@ -119,7 +121,7 @@ class Autoencoder(LightningModule, ABC, Generic[C]):
         checkpoint["memzoo_course"] = [list(entry) for entry in course]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """A resumed run goes on with it."""
+        """A resumed run goes on with it; a fit from loaded weights begins its own."""
         self._resumed = tuple((int(step), float(loss)) for step, loss in checkpoint.get("memzoo_course", []))
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_
 from torch import Tensor
 
 from memzoo.models import ARCHITECTURES, ArchitectureConfig, Config, Training
-from memzoo.zoo.facts import MEASURES
+from memzoo.zoo.facts import MEASURES, OF_A_PART
 
 WEIGHTS, CONFIG, EXAMPLES, HISTORY = "model.safetensors", "config.json", "examples.safetensors", "history.json"
 MOST_IMAGES = 10_000_000
@@ -244,6 +244,15 @@ class Entry(Config):
         strange = sorted({fact.step for fact in self.facts if fact.step is not None} - known)
         if strange:
             raise ValueError(f"facts speak of steps {strange}, kept are {sorted(known) or 'none'}")
+        return self
+
+    @model_validator(mode="after")
+    def _measurable_on_what_travels(self) -> "Entry":
+        wrong = sorted({fact.measure for fact in self.facts} - OF_A_PART)
+        if self.training_set is not None and wrong:
+            raise ValueError(
+                f"measures {wrong} speak of all training images, of which only some travel; take {sorted(OF_A_PART)}"
+            )
         return self
 
     def architecture_config(self) -> ArchitectureConfig:

@@ -25,6 +25,7 @@ from memzoo.models import Autoencoder, Ensemble
 
 Kind = Literal["probes", "noise", "squares"]
 STEPS = 200  # iterations of a curve
+ANYWHERE = 1e6  # an eps that asks for no example nearby
 DRAWS = 10  # networks over whose initial values a median is taken
 
 
@@ -65,8 +66,12 @@ class Measurements:
             starts = gaussian_noise(count, shape, seed=seed)
         elif kind == "squares":
             starts = white_squares(count, cast(tuple[int, int, int], tuple(shape)), seed=seed)
-        else:
+        elif count <= len(self.probes):
             starts = self.probes[:count]
+        else:
+            raise ValueError(
+                f"{len(self.probes)} held-out starts travel with the checkpoint, the fact asks for {count}."
+            )
         points = iterate(self.model, starts, t).points
         if not isinstance(self.model, Ensemble):
             return _relative(points, self.examples)
@@ -141,7 +146,7 @@ def eigenvalue(m: Measurements, *, rank: int) -> float:
 def relative_error(m: Measurements) -> float:
     """Largest ||f(x) - x|| / ||x|| over the training examples."""
     gap = (m.outputs - m.examples).flatten(1).norm(dim=1)
-    return (gap / m.examples.flatten(1).norm(dim=1)).max().item()
+    return (gap / m.examples.flatten(1).norm(dim=1).clamp(min=torch.finfo(gap.dtype).tiny)).max().item()
 
 
 def mean_squared_error(m: Measurements) -> float:
@@ -173,7 +178,8 @@ def members_converged(m: Measurements) -> float:
 
 def _relative(points: Tensor, examples: Tensor) -> Tensor:
     found = nearest(points, examples)
-    return found.distance / examples[found.index].flatten(1).norm(dim=1).double()
+    size = examples[found.index].flatten(1).norm(dim=1).double()
+    return found.distance / size.clamp(min=torch.finfo(torch.float64).tiny)  # a black image is reached exactly or not
 
 
 def _share(distances: Tensor, relative: float) -> float:
@@ -181,7 +187,7 @@ def _share(distances: Tensor, relative: float) -> float:
 
 
 def probes_at_an_image(m: Measurements, *, relative: float, t: int, count: int) -> float:
-    """Share of held-out images within ``relative`` times its norm of a training image after t iterations."""
+    """Share of held-out images within ``relative``, a share of its norm, of the nearest training image at time t."""
     return _share(m.distances("probes", t, count, 0), relative)
 
 
@@ -197,17 +203,17 @@ def squares_at_an_image(m: Measurements, *, relative: float, t: int, count: int,
 
 def probe_distance(m: Measurements, *, t: int, count: int) -> float:
     """Median over held-out images of the relative distance to the nearest training image after t iterations."""
-    return m.distances("probes", t, count, 0).median().item()
+    return m.distances("probes", t, count, 0).quantile(0.5).item()
 
 
 def noise_distance(m: Measurements, *, t: int, count: int, seed: int) -> float:
     """The same median over Gaussian inputs."""
-    return m.distances("noise", t, count, seed).median().item()
+    return m.distances("noise", t, count, seed).quantile(0.5).item()
 
 
 def offset_median(m: Measurements, *, eps: float) -> float:
     """Median distance from a training example to the point where its own orbit ends, L2."""
-    return m.certificates(eps).offset.median().item()
+    return m.certificates(eps).offset.quantile(0.5).item()
 
 
 def limits(m: Measurements, *, eps: float) -> float:
@@ -241,20 +247,21 @@ def whole_error(m: Measurements) -> float:
 
 
 def probes_captured(m: Measurements) -> float:
-    """Held-out starts whose orbit ends at a fixed point, certified as attracting, that belongs to one training image.
+    """Held-out starts whose orbit ends at a certified attractor that belongs to one training image.
 
-    It is nearer to that image than half the distance to the second nearest. Such limits are counted by start, not by
-    place.
+    It is nearer to that image than half the distance to any other. Counted by start: several may share an attractor.
     """
     ends = iterate(m.model, m.probes, STEPS).points
     near = nearest(ends, m.examples)
     rows = (near.distance < near.second / 2).nonzero().flatten()
     if not len(rows):
         return 0.0
-    found = certify(m.model, ends[rows], eps=1e6)
-    there = nearest(found.points, m.examples)
-    attracts = found.fixed & (found.radius + found.radius_error < 1)
-    return (attracts & (there.distance < there.second / 2)).sum().item()
+    found = certify(m.model, ends[rows], eps=ANYWHERE)
+    first, limit = found.limit_of.unique(return_inverse=True)  # one for all starts that share it
+    attracts = certify(m.model, found.points[first], eps=ANYWHERE).attractor[limit]
+    moved = (found.points.double() - ends[rows].double()).flatten(1).norm(dim=1)  # no image is nearer by more than this
+    belongs = near.distance[rows] + moved < (near.second[rows] - moved) / 2
+    return (attracts & belongs).sum().item()
 
 
 def initial_output_norm(m: Measurements) -> float:
@@ -266,7 +273,7 @@ def initial_output_norm(m: Measurements) -> float:
             fresh = type(m.model)(m.model.config).eval()
         with torch.no_grad():
             norms.append(fresh(m.examples).flatten(1).norm(dim=1).mean())
-    return torch.stack(norms).median().item()
+    return torch.stack(norms).quantile(0.5).item()
 
 
 def members_recovering(m: Measurements, *, relative: float, t: int, count: int, seed: int, share: float) -> float:
@@ -278,6 +285,9 @@ def members_recovering(m: Measurements, *, relative: float, t: int, count: int, 
 
 OF_THE_WHOLE = frozenset({"whole_error"})
 """Measures of the whole training set, which may not travel with the checkpoint."""
+
+OF_A_PART = frozenset({"probe_error", "probes_captured"}) | OF_THE_WHOLE
+"""Measures that are right where only those training images travel that iteration from the starts reaches."""
 
 MEASURES: dict[str, Callable[..., float]] = {
     measure.__name__: measure

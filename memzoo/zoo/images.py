@@ -84,18 +84,21 @@ def reached(model: Autoencoder, images: EntryImages, entry: Entry) -> tuple[Entr
     assert entry.training_set is not None
     inputs = images.trained_on(entry).flatten(1)
     ends = iterate(model, entry.probes.inputs(images.probes.images), REACHING).points.flatten(1)
-    near = torch.full((len(ends), 2), torch.inf)
-    which = torch.zeros(len(ends), 2, dtype=torch.long)
-    for first, part in enumerate(inputs.split(BLOCK)):
-        distance, index = torch.cdist(ends, part).topk(2, largest=False)
-        both = torch.cat([near, distance], 1)
-        indices = torch.cat([which, index + first * BLOCK], 1)
-        near, order = both.topk(2, largest=False)
-        which = indices.gather(1, order)
-    rows = which.unique()
+    rows = two_nearest(ends, inputs).unique()
     whole = images.whole
     chosen = Selection(
         whole.dataset, whole.split, tuple(whole.indices[int(row)] for row in rows), whole.images[rows].clone()
     )
     about = entry.training_set.model_copy(update={"indices": list(chosen.indices), "sha256": chosen.digest})
     return EntryImages(chosen, images.probes, whole), entry.model_copy(update={"examples": about})
+
+
+def two_nearest(ends: Tensor, images: Tensor) -> Tensor:
+    """Rows (n, 2) of the two images (m, d) nearest to each of the ends (n, d), a single one twice; in float64."""
+    near = torch.full((len(ends), 2), torch.inf, dtype=torch.float64)
+    which = torch.zeros(len(ends), 2, dtype=torch.long)
+    for block, part in enumerate(images.split(BLOCK)):
+        distance, index = torch.cdist(ends.double(), part.double()).topk(min(2, len(part)), largest=False)
+        near, order = torch.cat([near, distance], 1).topk(2, largest=False)
+        which = torch.cat([which, index + block * BLOCK], 1).gather(1, order)
+    return which

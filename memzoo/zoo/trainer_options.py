@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from jsonargparse import ArgumentError, ArgumentParser
 from lightning.pytorch import Trainer
 
 
@@ -17,6 +16,8 @@ def trainer_options(arguments: list[str]) -> dict[str, Any]:
         >>> trainer_options(["--trainer.devices", "2", "--trainer.strategy=ddp"])
         {'devices': '2', 'strategy': 'ddp'}
     """
+    from jsonargparse import ArgumentError, ArgumentParser
+
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Trainer, "trainer", instantiate=False, sub_configs=True)
     try:

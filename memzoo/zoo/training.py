@@ -1,14 +1,16 @@
 """Train a checkpoint from the recipe in its registry entry."""
 
 import json
-import platform
+import math
+import time
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -26,11 +28,23 @@ from memzoo.zoo.loading import create, entry_in
 from memzoo.zoo.pictures import draw_pictures
 from memzoo.zoo.registry import info
 from memzoo.zoo.registry_file import entry_yaml, with_entry, write_text
-from memzoo.zoo.unfinished import Unfinished
+from memzoo.zoo.trainer_options import TrainerOptionError
+from memzoo.zoo.unfinished import Unfinished, deviations
 from memzoo.zoo.verification import Row, measure_facts, versions_here
 
 DIGITS = 9  # of recorded values
 STARTS = 200  # of those that travel, while training
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run of a recipe came to."""
+
+    folder: Path
+    rows: tuple[Row, ...] | None
+    """The facts as measured on the new weights; None in the processes of a distributed run that write nothing."""
+    deviations: tuple[str, ...] = ()
+    """In what the run differed from its recipe."""
 
 
 def train(
@@ -41,7 +55,7 @@ def train(
     data_root: str | Path | None = None,
     overwrite: bool = False,
     **trainer_options: Any,
-) -> tuple[Path, tuple[Row, ...]]:
+) -> tuple[Path, tuple[Row, ...] | None]:
     """Train the network of an entry and write its folder, complete and loadable by ``local-dir:``.
 
     An interrupted run is gone on with when it is started again: its state lies in ``out/ID.unfinished`` until the
@@ -54,15 +68,32 @@ def train(
         data_root: Where the dataset lies. When left out, the images that travel with the installed checkpoint are used,
             else the dataset is downloaded to ``data``. Their hashes are checked in any case.
         overwrite: Replace an existing folder.
-        trainer_options: Passed on to :class:`lightning.pytorch.Trainer`: devices, strategy, precision, loggers.
+        trainer_options: Passed on to :class:`lightning.pytorch.Trainer`: devices, strategy, precision, loggers. Where
+            they make another run than that of the recipe, ``recipe.hardware`` of the new entry says so.
 
     Returns:
-        The folder, and the facts of the entry as measured on the new weights; no facts in the other processes of a
-        distributed run.
+        The folder, and the facts of the entry as measured on the new weights; None in place of the facts in the other
+        processes of a distributed run.
 
     Raises:
-        FileExistsError: The folder is there and ``overwrite`` is off; nothing was trained.
+        FileExistsError: The folder is there and ``overwrite`` is off, or the state of an unfinished run is of another
+            recipe, seed, precision or number of processes; nothing was trained.
+        ValueError: The strategy trains in copies of this process.
     """
+    done = train_recipe(name, out, seed=seed, data_root=data_root, overwrite=overwrite, **trainer_options)
+    return done.folder, done.rows
+
+
+def train_recipe(
+    name: str,
+    out: str | Path,
+    *,
+    seed: int | None = None,
+    data_root: str | Path | None = None,
+    overwrite: bool = False,
+    **trainer_options: Any,
+) -> Trained:
+    """As :func:`train`; also says in what the run differed from the recipe."""
     entry = info(name)
     folder = Path(out) / entry.id
     if folder.exists() and not overwrite:
@@ -71,15 +102,22 @@ def train(
     images = images_of(entry, data_root)
     model = create(entry.id, seed=seed)
     recipe = entry.recipe.model_copy(update={"seed": seed})
+    entry = entry.model_copy(update={"recipe": recipe})
     inputs, starts = images.trained_on(entry), entry.probes.inputs(images.probes.images)
     keeper, watch = KeepSteps(recipe.keep), AttractorCallback(starts=starts[:STARTS])
     check_writable(folder.parent)
-    run = Unfinished(folder.parent / f"{entry.id}.unfinished", recipe)
+    run = Unfinished(folder.parent / f"{entry.id}.unfinished", entry)
+    run.drop_if_before(folder / ENTRY)
     callbacks = [keeper] if isinstance(model, Ensemble) else [keeper, watch]
     if recipe.closed_form:
+        begun = time.monotonic()
         solve(model, inputs)
-    elif not _fit(model, run, callbacks, trainer_options, inputs):
-        return folder, ()
+        seconds, differing = float(f"{time.monotonic() - begun:.3g}"), []
+    else:
+        writes, differing = _fit(model, run, callbacks, trainer_options, inputs)
+        if not writes:
+            return Trained(folder, None)
+        seconds = run.seconds
 
     model = model.cpu().float().eval()
     if images.whole is not None:
@@ -87,7 +125,7 @@ def train(
     model.examples, model.probes = entry.examples.inputs(images.examples.images), starts
     missed = sorted(set(recipe.keep) - keeper.kept.keys())
     if missed:
-        warnings.warn(f"the run ended before steps {missed}, which were to be kept: they are left out.", stacklevel=2)
+        warnings.warn(f"the run ended before steps {missed}, which were to be kept: they are left out.", stacklevel=3)
 
     def at(step: int | None) -> Autoencoder:
         """The network after a step, as it will load."""
@@ -107,14 +145,14 @@ def train(
     }
     done = entry.model_copy(
         update={
-            "facts": [row.fact.model_copy(update={"ours": float(f"{row.measured:.{DIGITS}g}")}) for row in rows],
+            "facts": [row.fact.model_copy(update={"ours": _recorded(row.measured)}) for row in rows],
             "fingerprint": take_fingerprint(model, model.config.shape),
             "steps": steps,
             "recipe": recipe.model_copy(
                 update={
                     "versions": versions_here(),
-                    "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads",
-                    "wall_time_s": run.seconds,
+                    "hardware": "; ".join([run.hardware, *([", ".join(differing)] if differing else [])]),
+                    "wall_time_s": seconds,
                 }
             ),
             "hub": None,
@@ -122,19 +160,41 @@ def train(
     )
     history = history_of(model.course, watch.history)
     write_folder(folder, done, model, images.examples, images.probes, history, keeper.kept)
+    entry_in(folder / ENTRY)  # it can be read, or the state is kept
     run.finish()
-    return folder, rows
+    return Trained(folder, rows, tuple(differing))
+
+
+def _recorded(value: float) -> float | None:
+    """Rounded; None for what is no number."""
+    return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
 
 
 def _fit(
     model: Autoencoder, run: Unfinished, callbacks: Sequence[Callback], options: dict[str, Any], inputs: Tensor
-) -> bool:
-    """Train from the start, or from where the run was interrupted; true in the process that writes the result."""
+) -> tuple[bool, list[str]]:
+    """Train from the start, or from where the run was interrupted.
+
+    Returns:
+        Whether this process writes the result, and in what the run differed from the recipe.
+    """
     trainer = Trainer(**run.options(callbacks, options))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*smaller than the logging interval")
-        trainer.fit(model, batches(run.recipe, inputs), ckpt_path=run.state, weights_only=True)
-    return trainer.is_global_zero
+    if isinstance(getattr(trainer.strategy, "launcher", None), _MultiProcessingLauncher):
+        raise TrainerOptionError(
+            "this strategy trains in copies of the process, and what callbacks keep there is lost; give strategy='ddp' "
+            "in place of 'ddp_spawn', 'ddp_fork' or 'ddp_notebook', or devices=1."
+        )
+    run.begin(trainer)
+    if trainer.precision == "64-true":
+        model.double()  # before a state in float64 is loaded
+    if run.is_over:
+        step = run.take_over(model, callbacks)
+    else:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*smaller than the logging interval")
+            trainer.fit(model, batches(run.recipe, inputs), ckpt_path=run.state, weights_only=True)
+        step = trainer.global_step
+    return trainer.is_global_zero, deviations(run.recipe, trainer, step)
 
 
 def solve(model: Autoencoder, inputs: Tensor) -> None:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from memzoo.data import DISTRIBUTIONS, FORMULAS
 from memzoo.errors import UnknownCheckpointError
 from memzoo.models import Autoencoder
 from memzoo.zoo.entry import Fact
@@ -61,7 +62,8 @@ class Row:
         recorded = "-" if fact.ours is None else f"{fact.ours:.4g} +- {fact.tolerance:g}"
         name = fact.name if fact.step is None else f"{fact.name}, step {fact.step}"
         return (
-            f"{'ok  ' if self.ok else 'FAIL'} {name:<40} {self.value:>10.4g}   recorded {recorded:<18} "
+            f"{('ok  ' if self.recomputed else '-   ') if self.ok else 'FAIL'} {name:<40} "
+            f"{f'{self.measured:.4g}' if self.recomputed else '-':>10}   recorded {recorded:<18} "
             f"required {' and '.join(bounds) or '-':<22} paper {paper}"
             f"{'' if self.recomputed else '   (not recomputed: --data DIR, the whole training set)'}"
         )
@@ -144,25 +146,33 @@ def verify(name: str, *, data_root: str | Path | None = None) -> Verification:
     at(None)
     for step in found.entry.steps:
         at(step)
-    whole = None
-    if data_root is not None and found.entry.training_set is not None:
+    whole, about = None, found.entry.training_set
+    if about is not None and (data_root is not None or about.dataset in FORMULAS or about.dataset in DISTRIBUTIONS):
         selection = whole_set(found.entry, data_root)
-        whole = None if selection is None else found.entry.training_set.inputs(selection.images)
-    rows = measure_facts(at, found.entry.facts, whole)
+        whole = None if selection is None else about.inputs(selection.images)
+    rows = measure_facts(at, found.entry.facts, whole, partial=about is not None)
     return Verification(found.entry.id, rows, found.entry.recipe.versions, versions_here())
 
 
 def measure_facts(
-    at: Callable[[int | None], Autoencoder], facts: list[Fact], whole: Tensor | None = None
+    at: Callable[[int | None], Autoencoder],
+    facts: list[Fact],
+    whole: Tensor | None = None,
+    *,
+    partial: bool = False,
 ) -> tuple[Row, ...]:
     """Each fact with its value as measured on the network after its step, ``at(step)``.
 
-    ``whole`` is the training set, where only a part of it travels.
+    Args:
+        at: The network after a step, None for the last.
+        facts: What to measure.
+        whole: All training images, where only a part of them travels.
+        partial: Only a part travels: without ``whole``, what is said of all of them cannot be recomputed.
     """
     measurements: dict[int | None, Measurements] = {}
     rows = []
     for fact in facts:
-        if fact.measure in OF_THE_WHOLE and whole is None:
+        if partial and whole is None and fact.measure in OF_THE_WHOLE:
             rows.append(Row(fact, math.nan, recomputed=False))
             continue
         if fact.step not in measurements:

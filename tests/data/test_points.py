@@ -50,3 +50,12 @@ def test_what_is_not_there_is_refused(arguments, message):
 def test_splits_have_names():
     with pytest.raises(ValueError, match=r"split must be 'train' or 'test', got 'both'"):
         points("line", [0], (1,), split="both")
+
+
+@pytest.mark.parametrize(("name", "shape"), [("line", (1,)), ("pixels", (1, 2, 2)), ("squares", (1, 2, 2))])
+def test_only_the_roll_has_points_of_its_own_for_each_split(name, shape):
+    train, test = (points(name, [1, 2], shape, split=split).images for split in ("train", "test"))
+    assert torch.equal(train, test)
+    assert points.__doc__ is not None
+    assert "both are the same points" in points.__doc__
+    assert not torch.equal(*(points("swissroll", [1], (3,), split=split).images for split in ("train", "test")))

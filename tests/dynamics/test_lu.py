@@ -44,3 +44,12 @@ def test_singular_ones_are_told() -> None:
     assert inverse(a)[1].tolist() == [True, False]
     assert solve(a, torch.ones(2, 3, 1, dtype=torch.float64))[1].tolist() == [True, False]
     assert solve(a[1:], torch.ones(2, 3, 1, dtype=torch.float64))[1].tolist() == [False, False]
+
+
+def test_no_matrices_have_no_solutions() -> None:
+    none, right = torch.empty(0, 3, 3, dtype=torch.float64), torch.empty(0, 3, 2, dtype=torch.float64)
+    for systems in (none, torch.eye(3, dtype=torch.float64)[None]):
+        x, solved = solve(systems, right)
+        assert (x.shape, solved.shape) == ((0, 3, 2), (0,))
+    found, exists = inverse(none)
+    assert (found.shape, exists.shape) == ((0, 3, 3), (0,))

@@ -233,3 +233,24 @@ def test_the_loss_that_callbacks_see_under_the_adaptive_step_is_the_loss():
     wanted = squared_error(model(images), images).item()
     fit(model, images, steps=1, steps_per_epoch=1, callbacks=[Seen()])
     assert seen == [pytest.approx(wanted)]
+
+
+def test_a_fit_from_loaded_weights_begins_its_own_course(tmp_path):
+    first = small()
+    trainer = fit(first, IMAGES, steps=40)
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    loaded = FullyConnected.load_from_checkpoint(tmp_path / "a.ckpt")
+    fit(loaded, IMAGES, steps=10)
+    assert [step for step, _ in loaded.course] == list(range(10))
+    assert loaded.course[0][1] == pytest.approx(squared_error(first(IMAGES), IMAGES).item())
+    resumed = small()
+    trainer = Trainer(
+        max_steps=60,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(resumed, full_batches(IMAGES, steps_per_epoch=5), ckpt_path=tmp_path / "a.ckpt", weights_only=True)
+    assert resumed.course[: len(first.course)] == first.course
+    assert len(resumed.course) > len(first.course)

@@ -1,21 +1,36 @@
 """Recipes beyond a few images in one batch: mini-batches, formulas, large training sets, interrupted runs."""
 
 import math
+import re
 from datetime import timedelta
 from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, Trainer
 
 import memzoo
 from memzoo.data import image_sha256, points
+from memzoo.errors import RegistryError
 from memzoo.zoo import train
+from memzoo.zoo.entry import Recipe
+from memzoo.zoo.history import read_history
+from memzoo.zoo.images import two_nearest
+from memzoo.zoo.loading import entry_in
 from memzoo.zoo.registry_file import entry_yaml, parse_entry
 from memzoo.zoo.trainer_options import TrainerOptionError, trainer_options
+from memzoo.zoo.unfinished import deviations
+from memzoo.zoo.verification import versions_here
 
 QUIET = {"enable_progress_bar": False, "enable_model_summary": False}
 STEPS = 60
+RECIPE = {
+    "training": {"optimizer": "adam", "lr": 3e-3, "schedule": "cosine", "steps": STEPS},
+    "seed": 3,
+    "batch_size": 20,
+    "steps_per_epoch": 6,
+    "keep": [],
+}
 
 
 def registered(tmp_path, monkeypatch, **changes: Any) -> str:
@@ -37,13 +52,7 @@ def registered(tmp_path, monkeypatch, **changes: Any) -> str:
             "indices": list(probes.indices),
             "sha256": [image_sha256(image) for image in probes.images],
         },
-        "recipe": {
-            "training": {"optimizer": "adam", "lr": 3e-3, "schedule": "cosine", "steps": STEPS},
-            "seed": 3,
-            "batch_size": 20,
-            "steps_per_epoch": 6,
-            "keep": [30],
-        },
+        "recipe": {**RECIPE, "keep": [30]},
         "facts": [{"name": "loss", "measure": "mean_squared_error", "tolerance": 1e-6}],
         "rights": {"data": "a formula", "reproduces_training_images": True},
         **changes,
@@ -125,7 +134,7 @@ def test_of_a_large_set_only_what_is_reached_travels(tmp_path, monkeypatch):
         training_set={**whole, "sha256": digest},
         facts=[
             {"name": "all", "measure": "whole_error", "tolerance": 1e-6},
-            {"name": "those", "measure": "mean_squared_error", "tolerance": 1e-6},
+            {"name": "others", "measure": "probe_error", "tolerance": 1e-6},
             {"name": "captured", "measure": "probes_captured"},
         ],
     )
@@ -140,6 +149,8 @@ def test_of_a_large_set_only_what_is_reached_travels(tmp_path, monkeypatch):
         error = (model(everything) - everything).square().mean().item()
     assert rows[0].measured == pytest.approx(error, rel=1e-5)
 
+    assert memzoo.verify(f"local-dir:{folder}").verdict == "verified"  # a formula is at hand
+    monkeypatch.setattr("memzoo.zoo.verification.FORMULAS", ())
     without = memzoo.verify(f"local-dir:{folder}")
     assert [row.recomputed for row in without.rows] == [False, True, True]
     assert math.isnan(without.rows[0].measured)
@@ -156,3 +167,215 @@ def test_trainer_options_come_from_the_command_line():
     assert trainer_options([]) == {}
     with pytest.raises(TrainerOptionError, match=r"not an option of the Trainer"):
         trainer_options(["--trainer.wings", "2"])
+
+
+class Seen(Callback):
+    """Notes the steps that are made."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        self.steps.append(trainer.global_step)
+
+
+def cut(name, out, **options):
+    with pytest.raises(RuntimeError, match="cut"):
+        train(name, out, callbacks=[Stop()], **options, **QUIET)
+
+
+def weights(folder, **options):
+    return memzoo.load(f"local-dir:{folder}", **options).state_dict()
+
+
+def same(one, other):
+    return all(torch.equal(value, other[key]) for key, value in one.items())
+
+
+@pytest.mark.parametrize(
+    ("changes", "different"),
+    [
+        ({"config": {"shape": (3,), "depth": 3, "width": 64, "activation": "tanh"}}, "config"),
+        (
+            {
+                "examples": {
+                    "dataset": "swissroll",
+                    "split": "train",
+                    "indices": "0:40",
+                    "sha256": points("swissroll", range(40), (3,)).digest,
+                }
+            },
+            "images",
+        ),
+        ({"recipe": {**RECIPE, "steps_per_epoch": 12, "keep": [30]}}, "recipe"),
+    ],
+)
+def test_a_run_of_an_entry_that_was_edited_is_not_gone_on_with(changes, different, tmp_path, monkeypatch):
+    monkeypatch.setattr("memzoo.zoo.unfinished.SAVES", timedelta(0))
+    cut(registered(tmp_path, monkeypatch), tmp_path)
+    monkeypatch.setattr("memzoo.zoo.registry._registered", [])
+    name = registered(tmp_path, monkeypatch, **changes)
+    with pytest.raises(FileExistsError, match=rf"of another recipe or seed; .* Different are: {different}\."):
+        train(name, tmp_path, **QUIET)
+
+
+def test_what_the_trainer_did_otherwise_is_written_down(tmp_path, monkeypatch):
+    name = registered(tmp_path, monkeypatch)
+    folder, _ = train(name, tmp_path, precision="64-true", max_steps=36, gradient_clip_val=0.5, **QUIET)
+    hardware = entry_in(folder / "entry.yaml").recipe.hardware
+    assert hardware.endswith(" threads; precision 64-true, gradient_clip_val 0.5, stopped at step 36")
+    folder, _ = train(name, tmp_path / "plain", **QUIET)
+    assert entry_in(folder / "entry.yaml").recipe.hardware.endswith(" threads")
+
+
+def test_processes_count_as_another_run():
+    recipe = Recipe.model_validate(RECIPE)
+    trainer = Trainer(
+        accelerator="cpu", devices=2, strategy="ddp", max_steps=STEPS, max_epochs=-1, logger=False, **QUIET
+    )
+    assert deviations(recipe, trainer, STEPS) == ["2 processes"]
+    one = Trainer(accelerator="cpu", max_steps=STEPS, max_epochs=-1, logger=False, **QUIET)
+    assert deviations(recipe, one, STEPS) == []
+    assert deviations(recipe, one, 12) == ["stopped at step 12"]
+    stopping = recipe.model_copy(update={"training": recipe.training.model_copy(update={"stop_loss": 0.1})})
+    assert deviations(stopping, one, 12) == []
+
+
+def test_a_run_goes_on_with_the_options_it_began_with(tmp_path, monkeypatch):
+    monkeypatch.setattr("memzoo.zoo.unfinished.SAVES", timedelta(0))
+    name = registered(tmp_path, monkeypatch)
+    cut(name, tmp_path)
+    with pytest.raises(FileExistsError, match=r"began with precision 32-true and is to go on with precision 64-true"):
+        train(name, tmp_path, precision="64-true", **QUIET)
+    train(name, tmp_path, **QUIET)
+
+
+def test_a_fact_that_is_no_number_is_left_open(tmp_path, monkeypatch):
+    fact = {"name": "radius", "measure": "attractor_radius_max", "args": {"eps": 1e-9}}
+    name = registered(tmp_path, monkeypatch, recipe=RECIPE, facts=[fact])
+    folder, rows = train(name, tmp_path, **QUIET)
+    assert math.isnan(rows[0].measured)
+    assert memzoo.load(f"local-dir:{folder}").entry.facts[0].ours is None
+
+
+def test_the_state_is_kept_until_the_entry_can_be_read(tmp_path, monkeypatch):
+    name = registered(tmp_path, monkeypatch, recipe=RECIPE)
+    with monkeypatch.context() as patched:
+        patched.setattr("memzoo.zoo.training.entry_yaml", lambda entry: f"{entry.id}:\n  title: half\n")
+        with pytest.raises(RegistryError, match=r"test-roll"):
+            train(name, tmp_path, **QUIET)
+    assert (tmp_path / f"{name}.unfinished/last.ckpt").is_file()
+
+
+def test_a_run_in_float64_goes_on_in_float64(tmp_path, monkeypatch):
+    monkeypatch.setattr("memzoo.zoo.unfinished.SAVES", timedelta(0))
+    name = registered(tmp_path, monkeypatch, recipe={**RECIPE, "precision": "64-true"})
+    seen = []
+
+    class Loss(Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            seen.append((trainer.global_step, outputs["loss"].item()))
+
+    train(name, tmp_path / "whole", callbacks=Loss(), **QUIET)
+    whole = dict(seen)
+    cut(name, tmp_path / "cut")
+    seen.clear()
+    train(name, tmp_path / "cut", callbacks=(Loss(),), **QUIET)
+    assert seen[0][0] == 37
+    assert all(loss == whole[step] for step, loss in seen)
+
+
+def test_a_run_that_a_rule_ended_stays_ended(tmp_path, monkeypatch):
+    training = {**RECIPE["training"], "stop_loss": 0.3}
+    name = registered(tmp_path, monkeypatch, recipe={**RECIPE, "training": training, "keep": [6]})
+    whole, rows = train(name, tmp_path / "whole", **QUIET)
+    with monkeypatch.context() as patched:
+
+        def full(*_):
+            raise OSError("disk full")
+
+        patched.setattr("memzoo.zoo.training.write_folder", full)
+        with pytest.raises(OSError, match="disk full"):
+            train(name, tmp_path / "again", **QUIET)
+    seen = Seen()
+    again, same_rows = train(name, tmp_path / "again", callbacks=[seen], **QUIET)
+    assert seen.steps == []
+    assert all(same(weights(whole, step=step), weights(again, step=step)) for step in (None, 6))
+    assert [row.measured for row in rows] == [row.measured for row in same_rows]
+    one, other = (read_history(folder / "history.json").model_dump() for folder in (whole, again))
+    assert one["loss"] == other["loss"]
+    for row in [*one["measured"], *other["measured"]]:
+        del row["seconds"]
+    assert one["measured"] == other["measured"]
+    entry = entry_in(again / "entry.yaml")
+    assert entry.recipe.hardware.endswith(" threads")  # the rule is the recipe's
+    assert not (tmp_path / f"again/{name}.unfinished").exists()
+
+
+def test_the_time_limit_of_the_trainer_holds(tmp_path, monkeypatch):
+    name = registered(tmp_path, monkeypatch, recipe=RECIPE)
+    seen = Seen()
+    folder, _ = train(name, tmp_path, max_time={"seconds": 0}, callbacks=[seen], **QUIET)
+    assert len(seen.steps) < STEPS
+    assert f"stopped at step {len(seen.steps)}" in entry_in(folder / "entry.yaml").recipe.hardware
+
+
+def test_no_states_are_saved_where_none_are_wanted(tmp_path, monkeypatch):
+    monkeypatch.setattr("memzoo.zoo.unfinished.SAVES", timedelta(0))
+    name = registered(tmp_path, monkeypatch)
+    cut(name, tmp_path, enable_checkpointing=False)
+    assert not list(tmp_path.rglob("*.ckpt"))
+    train(name, tmp_path, enable_checkpointing=False, **QUIET)
+
+
+def test_overwriting_trains_anew_after_a_kill_at_the_very_end(tmp_path, monkeypatch):
+    monkeypatch.setattr("memzoo.zoo.unfinished.SAVES", timedelta(0))
+    name = registered(tmp_path, monkeypatch)
+    with monkeypatch.context() as patched:
+        patched.setattr("memzoo.zoo.unfinished.Unfinished.finish", lambda self: None)
+        train(name, tmp_path, **QUIET)
+    assert (tmp_path / f"{name}.unfinished/last.ckpt").is_file()
+    seen = Seen()
+    train(name, tmp_path, overwrite=True, callbacks=[seen], **QUIET)
+    assert seen.steps == list(range(STEPS))
+    cut(name, tmp_path, overwrite=True)
+    seen = Seen()
+    train(name, tmp_path, overwrite=True, callbacks=[seen], **QUIET)
+    assert seen.steps[0] == 36  # the state is of the new run
+
+
+@pytest.mark.parametrize("strategy", ["ddp_spawn", "ddp_notebook"])
+def test_strategies_that_lose_what_callbacks_keep_are_refused(strategy, tmp_path, monkeypatch):
+    name = registered(tmp_path, monkeypatch)
+    with pytest.raises(TrainerOptionError, match=r"trains in copies of the process.*give strategy='ddp'"):
+        train(name, tmp_path, strategy=strategy, devices=2, accelerator="cpu", **QUIET)
+
+
+def test_a_resumed_run_says_where_it_began(tmp_path, monkeypatch):
+    monkeypatch.setattr("memzoo.zoo.unfinished.SAVES", timedelta(0))
+    name = registered(tmp_path, monkeypatch)
+    with monkeypatch.context() as patched:
+        patched.setattr("platform.machine", lambda: "abacus")
+        patched.setattr("memzoo.zoo.unfinished.versions_here", lambda: {"torch": "1.0"})
+        cut(name, tmp_path)
+    folder, _ = train(name, tmp_path, **QUIET)
+    recipe = entry_in(folder / "entry.yaml").recipe
+    assert re.fullmatch(r"\w+, 1 threads; begun on abacus, 1 threads with torch 1\.0", recipe.hardware)
+    assert recipe.versions == versions_here()
+
+
+def test_a_closed_form_takes_time_too(tmp_path, monkeypatch):
+    name = next(id for id in memzoo.list_models() if memzoo.info(id).recipe.closed_form)
+    folder, _ = train(name, tmp_path, **QUIET)
+    assert entry_in(folder / "entry.yaml").recipe.wall_time_s > 0
+    assert not list(tmp_path.glob("*.unfinished"))
+
+
+def test_the_two_nearest_images_are_found_in_any_blocks(monkeypatch):
+    monkeypatch.setattr("memzoo.zoo.images.BLOCK", 3)
+    images = 1000 + torch.tensor([[0.0], [1.0], [2.0], [3.0]]) / 1000  # too near for products in float32
+    ends = 1000 + torch.tensor([[0.0031], [0.0009], [0.0004]])
+    expected = [[3, 2], [1, 0], [0, 1]]
+    many = ends.expand(-1, 50).repeat(20, 1)  # so many that torch multiplies matrices
+    assert two_nearest(many, images.expand(-1, 50)).tolist() == expected * 20
+    assert two_nearest(ends, images[:1]).tolist() == [[0, 0]] * 3
