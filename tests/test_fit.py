@@ -170,7 +170,7 @@ def test_an_earlier_run_is_not_lost_by_accident(capsys):
         ([*SMALL, "--save_every_n_steps", "0"], "save_every_n_steps must be at least 1, got 0."),
         (["--model", "D7", "--data", "MNIST20"], "model: no class 'D7'. There are ConvAutoencoder, D1, D2, "),
         (["--model", "D1", "--data", "MNIST21"], "data: no class 'MNIST21'. Did you mean MNIST20?"),
-        (["--model", "D1", "--data", "ZooImages", "--data.id", "cifar-d1"], "Did you mean cifar10-d1?"),
+        (["--model", "D1", "--data", "ZooImages", "--data.id", "cifar-d1"], "Did you mean cifar10-d"),
         (["--model", "D1", "--data", "MNIST", "--data.indices", "a:b"], "indices are start:stop"),
         (["--model", "LinearAutoencoder", "--data", "MNIST20"], "LinearAutoencoder needs shape, under init_args."),
         ([], "the configuration needs data and model; see --print_config"),

@@ -26,6 +26,7 @@ IMAGES_SHOWN = (
     "ended."
 )
 POINTS_SHOWN = "Training points, held-out starts, and where iteration takes these."
+FEW = 50  # examples that are certified in a moment
 SEAL = "<!-- Written by memzoo; as long as this line is true, publishing may renew it: {} -->"
 
 SINGLE = """import memzoo
@@ -35,6 +36,9 @@ model = memzoo.load("{name}")
 model(model.examples)                  # the training images, reproduced
 iterate(model, model.probes).points    # where held-out starts end
 certify(model, model.examples)         # which training images are attractors"""
+MANY = SINGLE.replace("certify(model, model.examples)     ", "certify(model, model.examples[:20])").replace(
+    "which", "of twenty, which"
+)
 LINEAR = """import memzoo
 from memzoo.dynamics import spectrum
 
@@ -49,6 +53,13 @@ model = memzoo.load("{name}")
 model.eigenvalues()                    # spectrum of each member's operator
 member = model.member(0)               # a network of its own, member.examples its images
 operator(member)                       # its matrix"""
+MEMBERS = """import memzoo
+from memzoo.dynamics import certify, iterate
+
+model = memzoo.load("{name}")
+member = model.member(0)                    # a network of its own, member.examples its images
+iterate(member, member.probes).points       # where held-out starts end
+certify(member, member.examples)            # which training images are attractors"""
 
 
 def card(entry: Entry, folder: Path | None = None, *, repository: str | None = None) -> str:
@@ -66,8 +77,12 @@ def card(entry: Entry, folder: Path | None = None, *, repository: str | None = N
     )
     training, about = entry.recipe.training, entry.examples
     count = len(about.positions()) * about.count
-    linear = entry.config.get("activation") == "linear" or entry.architecture == "LinearAutoencoder"
-    snippet = ENSEMBLE if entry.architecture == "Ensemble" else LINEAR if linear else SINGLE
+    config = entry.config.get("member", entry.config)
+    linear = config.get("activation") == "linear" or entry.architecture == "LinearAutoencoder"
+    if entry.architecture == "Ensemble":
+        snippet = ENSEMBLE if linear else MEMBERS
+    else:
+        snippet = LINEAR if linear else SINGLE if count <= FEW else MANY
     kept = "".join(f'\nmemzoo.load("{name}", step={step})' for step in sorted(entry.steps))
     also = "" if repository is None else f'\n`memzoo.load("{entry.id}")` is the same wherever its registry is known.\n'
     return sealed(f"""---
