@@ -50,8 +50,7 @@ def images_of(entry: Entry, data_root: str | Path | None) -> EntryImages:
             return check_images(Selection(about.dataset, about.split, tuple(about.positions()), tensors[key]), about)
         return fetch(about, entry.architecture_config().shape, data_root)
 
-    whole = None if entry.training_set is None else whole_set(entry, data_root)
-    return EntryImages(get("examples", entry.examples), get("probes", entry.probes), whole)
+    return EntryImages(get("examples", entry.examples), get("probes", entry.probes), whole_set(entry, data_root))
 
 
 def whole_set(entry: Entry, data_root: str | Path | None) -> Selection | None:

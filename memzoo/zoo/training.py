@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -179,7 +178,7 @@ def _fit(
         Whether this process writes the result, and in what the run differed from the recipe.
     """
     trainer = Trainer(**run.options(callbacks, options))
-    if isinstance(getattr(trainer.strategy, "launcher", None), _MultiProcessingLauncher):
+    if "MultiProcessing" in type(trainer.strategy.launcher).__name__:
         raise TrainerOptionError(
             "this strategy trains in copies of the process, and what callbacks keep there is lost; give strategy='ddp' "
             "in place of 'ddp_spawn', 'ddp_fork' or 'ddp_notebook', or devices=1."
