@@ -8,6 +8,8 @@ import json
 import sys
 from pathlib import Path
 
+from tqdm import tqdm
+
 import memzoo
 from memzoo.errors import AuditInputError, CheckpointMissingError, MemzooError, NotASelfMapError
 
@@ -121,9 +123,10 @@ def _parser() -> argparse.ArgumentParser:
     fitting.set_defaults(run=_fit)  # its own parser has its own --help
 
     figure = command("reproduce", _reproduce, "Reproduce a figure or table of the paper from its checkpoints.")
-    figure.add_argument("figure", nargs="?", help="fig3b, fig7, table1 or table2")
-    figure.add_argument("--all", action="store_true", help="every figure")
-    figure.add_argument("--out", type=Path, default=Path("reproduced"), help="folder for PNG and JSON")
+    figure.add_argument("figure", nargs="?", help="fig1a to fig12, table1, table2, and others beyond the paper: --list")
+    figure.add_argument("--all", action="store_true", help="every figure, and a page that shows them")
+    figure.add_argument("--list", action="store_true", help="name them all, and make none")
+    figure.add_argument("--out", type=Path, default=Path("reproduced"), help="folder for PNG, PDF, JSON and the page")
     figure.add_argument(
         "--checkpoint", help="another checkpoint of the same kind, e.g. local-dir:runs/mnist20-fc14x128"
     )
@@ -362,10 +365,34 @@ def _usage(message: str) -> int:
 def _reproduce(arguments: argparse.Namespace) -> int:
     from memzoo.figures import FIGURES, reproduce
 
-    for name in _chosen(arguments.figure, arguments.all, list(FIGURES)):
-        result = reproduce(name, arguments.out, checkpoint=arguments.checkpoint)
-        print(f"{result}\n  -> {arguments.out / name}.png, {arguments.out / name}.json", flush=True)
+    if arguments.list:
+        for name, figure in FIGURES.items():
+            print(f"{name:<14} {figure.title}")
+        return 0
+    names = _chosen(arguments.figure, arguments.all, list(FIGURES))
+    if arguments.all:
+        if arguments.checkpoint is not None:
+            return _usage("--checkpoint goes with the name of one figure, not with --all.")
+        return _reproduce_all(arguments.out, names)
+    result = reproduce(names[0], arguments.out, checkpoint=arguments.checkpoint)
+    print(f"{result}\n  -> {arguments.out / names[0]}.png, .pdf and .json", flush=True)
     return 0  # a claim that falls short is an answer, in the table and in the JSON
+
+
+def _reproduce_all(out: Path, names: list[str]) -> int:
+    from memzoo.figures import reproduce_all, write_report
+
+    results = []
+    with tqdm(total=len(names), unit="figure", file=sys.stderr, disable=None) as bar:
+        for result in reproduce_all(out, names, begins=bar.set_description):
+            results.append(result)
+            bar.update()
+            bar.write(str(result), file=sys.stdout)
+    print(f"-> {write_report(results, out)}", flush=True)
+    failed = [result.figure for result in results if result.failed]
+    if failed:
+        print(f"memzoo: {', '.join(failed)} could not be made; the page says why.", file=sys.stderr)
+    return 1 if failed else 0  # a claim that falls short is an answer
 
 
 def _fit(arguments: argparse.Namespace) -> int:

@@ -67,6 +67,7 @@ def test_verify_all_goes_on_after_a_damaged_checkpoint(capsys, monkeypatch):
         return verify(name, **options)
 
     monkeypatch.setattr("memzoo.zoo.verify", damaged)
+    monkeypatch.setattr("memzoo.zoo.list_models", lambda: ["cifar10-d1", "mnist20-fc14x128"])
     assert main(["verify", "--all"]) == 1
     captured = capsys.readouterr()
     assert "cifar10-d1: FAILED\n  cut short" in captured.err
@@ -76,7 +77,40 @@ def test_verify_all_goes_on_after_a_damaged_checkpoint(capsys, monkeypatch):
 def test_reproduce(capsys, tmp_path):
     assert main(["reproduce", "fig7", "--out", str(tmp_path)]) == 0
     assert "1, 1, [< 2e-3]" in capsys.readouterr().out
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["fig7.json", "fig7.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fig7.json", "fig7.pdf", "fig7.png"]
+
+
+def test_reproduce_all_ends_with_a_page(capsys, monkeypatch, tmp_path):
+    from memzoo.figures import FIGURES
+
+    few = {name: FIGURES[name] for name in ("fig7", "table1")}
+    monkeypatch.setattr("memzoo.figures.FIGURES", few)
+    assert main(["reproduce", "--all", "--out", str(tmp_path)]) == 0
+    output = capsys.readouterr().out
+    assert output.index("Figure 7:") < output.index("Table 1:") < output.index("index.html")
+    page = (tmp_path / "index.html").read_text()
+    assert page.count("data:image/png;base64,") == 2
+    assert 'href="#checkpoint-cifar10-d1"' in page
+
+
+def test_reproduce_lists_what_there_is(capsys):
+    from memzoo.figures import FIGURES
+
+    assert main(["reproduce", "--list"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(FIGURES)
+
+
+def test_reproduce_all_fails_where_a_figure_could_not_be_made(capsys, monkeypatch, tmp_path):
+    from memzoo.figures import FIGURES, Figure
+
+    broken = Figure("fig7", "Figure 7: broken", FIGURES["fig7"].arrays, FIGURES["fig7"].draw, lambda: ["nothing"])
+    monkeypatch.setattr("memzoo.figures.FIGURES", {"fig7": broken})
+    monkeypatch.setattr("memzoo.figures.catalogue.FIGURES", {"fig7": broken})
+    assert main(["reproduce", "--all", "--out", str(tmp_path)]) == 1
+    captured = capsys.readouterr()
+    assert "NOT MADE: no checkpoint 'nothing'" in captured.out
+    assert "fig7 could not be made; the page says why" in captured.err
+    assert "no checkpoint" in (tmp_path / "index.html").read_text()
 
 
 def test_train_reports_what_was_not_reached(capsys, tmp_path, monkeypatch):
@@ -100,7 +134,8 @@ def short(**options):
     [
         (["info", "cifar-d1"], 1, "Did you mean cifar10-d1"),
         (["verify", "nothing"], 1, "no checkpoint 'nothing'"),
-        (["reproduce", "fig8", "--out", "x"], 1, "no figure 'fig8'. Did you mean fig"),
+        (["reproduce", "fig13", "--out", "x"], 1, "no figure 'fig13'. Did you mean fig"),
+        (["reproduce", "--all", "--checkpoint", "cifar10-d1"], 2, "--checkpoint goes with the name of one figure"),
         (["verify", f"local-dir:{home() / 'checkpoints/cifar10-d1'}"], 1, "has no registry entry, so there is nothing"),
         (["verify"], 2, "give one name, or --all"),
         (["verify", "cifar10-d1", "--all"], 2, "give one name, or --all"),

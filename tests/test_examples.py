@@ -9,6 +9,7 @@ import pytest
 import timm
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from script_as_notebook import cells, notebook
 from torch import nn
 
 from memzoo.callbacks import AttractorCallback, ContractionCallback
@@ -32,6 +33,22 @@ def test_the_demo_runs_in_reduced_form(tmp_path, capsys):
     assert last["attractor/fraction"] > 0.5
     assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == ["history.png", "trajectories.png"]
     assert "training images are certified attractors" in capsys.readouterr().out
+
+
+def test_the_tutorial_runs_and_the_notebook_has_the_same_cells(tmp_path, monkeypatch, capsys):
+    source = (EXAMPLES / "tutorial.py").read_text()
+    stored = json.loads((EXAMPLES / "tutorial.ipynb").read_text())
+    assert stored == notebook(source), "run: python tests/support/script_as_notebook.py examples/tutorial.py"
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for kind, text in cells(source):  # as a notebook runs them: one after another, in one namespace
+        if kind == "code":
+            exec(text.replace("3000", "300"), names)
+    output = capsys.readouterr().out
+    assert output.count("from training image") == 6
+    assert "20 of 20 examples are attractors" in output
+    assert "t = 200: 100% of the training images recovered" in output
+    assert sorted(path.name for path in (tmp_path / "tutorial").iterdir()) == ["from_noise.png", "mine.png"]
 
 
 def test_their_own_autoencoder(tmp_path):

@@ -1,6 +1,6 @@
 """The small training sets, each image known by dataset, index and hash."""
 
-from memzoo.data.batches import ResumableLoader, full_batches, mini_batches
+from memzoo.data.batches import Pair, ResumableLoader, full_batches, mini_batches
 from memzoo.data.cifar10 import cifar10, read_binary_batch
 from memzoo.data.demo import mnist20
 from memzoo.data.drawn import DISTRIBUTIONS, drawn
@@ -19,6 +19,7 @@ __all__ = [
     "Drawn",
     "ImageData",
     "Images",
+    "Pair",
     "ResumableLoader",
     "Selection",
     "cifar10",

@@ -1,12 +1,38 @@
 """Training sets as DataLoaders that a resumed run goes on with where it stood, and that several processes share."""
 
 from collections.abc import Iterator
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler, TensorDataset
+
+
+class Pair(NamedTuple):
+    """A batch, or one sample, whose target is not the input itself: what a network is to make of each image."""
+
+    input: Tensor
+    target: Tensor
+
+
+@final
+class Pairs(Dataset[Pair]):
+    """Images with a target each."""
+
+    def __init__(self, images: Float[Tensor, "n *shape"], targets: Float[Tensor, "n *shape"]) -> None:
+        if images.shape != targets.shape:
+            raise ValueError(
+                f"images of shape {tuple(images.shape)} need a target each, of their own shape; got "
+                f"{tuple(targets.shape)}."
+            )
+        self.images, self.targets = images, targets
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Pair:
+        return Pair(self.images[index], self.targets[index])
 
 
 class InOrder(SequentialSampler):
@@ -82,19 +108,35 @@ class ResumableLoader(DataLoader):
         self._epoch, self._to_skip = state_dict["epoch"], state_dict["given"]
 
 
-def full_batches(images: Float[Tensor, "n *shape"], *, steps_per_epoch: int = 1) -> ResumableLoader:
+def full_batches(
+    images: Float[Tensor, "n *shape"], *, steps_per_epoch: int = 1, targets: Float[Tensor, "n *shape"] | None = None
+) -> ResumableLoader:
     """All images as one batch, ``steps_per_epoch`` times an epoch; each process of a distributed run has its share.
 
     Interpolating a few images takes thousands of full-batch steps; an epoch of many of them keeps the framework's work
     at the end of each epoch (validation, callbacks, checkpoints) from outweighing the training.
+
+    With ``targets``, batches are :class:`Pair`: each image is trained on its own target in the place of itself.
     """
-    data = TensorDataset(images)
+    data = _dataset(images, targets)
     return ResumableLoader(data, steps_per_epoch, batch_size=len(images), sampler=InOrder(data))
 
 
 def mini_batches(
-    images: Float[Tensor, "n *shape"], batch_size: int, *, passes_per_epoch: int = 1, seed: int = 0
+    images: Float[Tensor, "n *shape"],
+    batch_size: int,
+    *,
+    passes_per_epoch: int = 1,
+    seed: int = 0,
+    targets: Float[Tensor, "n *shape"] | None = None,
 ) -> ResumableLoader:
-    """The images in batches, shuffled anew in every epoch by the seed and the number of the epoch alone."""
-    data = TensorDataset(images)
+    """The images in batches, shuffled anew in every epoch by the seed and the number of the epoch alone.
+
+    With ``targets``, batches are :class:`Pair`.
+    """
+    data = _dataset(images, targets)
     return ResumableLoader(data, passes_per_epoch, seed, batch_size=batch_size, sampler=Shuffled(data, seed))
+
+
+def _dataset(images: Tensor, targets: Tensor | None) -> TensorDataset | Pairs:
+    return TensorDataset(images) if targets is None else Pairs(images, targets)

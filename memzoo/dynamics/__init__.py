@@ -8,6 +8,7 @@ from memzoo.dynamics.cut import HasCut
 from memzoo.dynamics.distance import Nearest, close_pairs, default_eps, nearest
 from memzoo.dynamics.eigenvalues import spectrum
 from memzoo.dynamics.fates import Census, census
+from memzoo.dynamics.hopfield import dense_associative_memory, hopfield, polynomial_memory
 from memzoo.dynamics.latent import LatentMap, OutputRange, latent_map, output_range
 from memzoo.dynamics.limit_sets import LimitSet
 from memzoo.dynamics.linear_operator import HasShape, Operator, operator
@@ -47,13 +48,16 @@ __all__ = [
     "certify",
     "close_pairs",
     "default_eps",
+    "dense_associative_memory",
     "find_attractors",
+    "hopfield",
     "iterate",
     "latent_map",
     "nearest",
     "nearest_margin",
     "operator",
     "output_range",
+    "polynomial_memory",
     "radius_bracket",
     "recall_against_mask",
     "recall_against_noise",

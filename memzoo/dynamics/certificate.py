@@ -23,9 +23,12 @@ PUSHED_STEPS = 50  # time for a transient to pass
 CURVATURE = 1e3  # most that the radius is taken to change, per relative distance from the point where it is computed
 
 
+SHOWN = 20  # rows of a table that is printed
+
+
 @dataclass(frozen=True)
 class Certificates:
-    """What :func:`certify` found, one row an example."""
+    """What :func:`certify` found, one row an example; prints as a table."""
 
     points: Float[Tensor, "n *shape"]
     """Limit of the orbit that starts at the example, polished in float64."""
@@ -85,6 +88,31 @@ class Certificates:
     def fraction(self) -> float:
         """Share of the examples that are attractors."""
         return self.attractor.float().mean().item()
+
+    def __str__(self) -> str:
+        count, found = len(self.attractor), int(self.attractor.sum())
+        lines = [
+            f"{found} of {count} examples are attractors (eps = {self.eps:.3g})",
+            f"{'example':>7}{'offset':>11}{'radius':>10}{'+-':>10}  verdict",
+        ]
+        lines += [
+            f"{row:>7}{self.offset[row]:>11.2e}{self.radius[row]:>10.4f}{self.radius_error[row]:>10.1e}  "
+            f"{self._verdict(row)}"
+            for row in range(min(count, SHOWN))
+        ]
+        return "\n".join([*lines, *([f"{'...':>7} and {count - SHOWN} more"] if count > SHOWN else [])])
+
+    def _verdict(self, row: int) -> str:
+        """The first condition of an attractor that is not met."""
+        if self.attractor[row]:
+            return "attractor"
+        if not self.fixed[row]:
+            return "no fixed point found"
+        if not self.distinct[row]:
+            return f"shares the limit of {int(self.limit_of[row])}"
+        if self.offset[row] + self.location_error[row] >= self.eps:
+            return "farther than eps"
+        return "left when pushed" if self.radius[row] + self.radius_error[row] < 1 else "radius not below 1"
 
 
 @torch.no_grad()

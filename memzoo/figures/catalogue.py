@@ -1,75 +1,147 @@
 """Every figure and table that can be reproduced, by name."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
-from memzoo.errors import UnknownCheckpointError
-from memzoo.figures import fig3b, fig7, tables
+from memzoo.errors import MemzooError, UnknownCheckpointError
+from memzoo.figures import (
+    # activations,
+    along_training,
+    basins,
+    capacity,
+    cycles,
+    fig1a,
+    fig1b,
+    fig2,
+    fig3a,
+    fig3b,
+    fig4,
+    # fig5a,
+    fig5b,
+    fig6,
+    fig7,
+    fig8,
+    fig9,
+    fig10,
+    fig11,
+    fig12,
+    memories,
+    recall,
+    tables,
+    timm_backbones,
+)
+from memzoo.figures.figure import Figure
+from memzoo.figures.material import Material
 from memzoo.figures.reproduction import Reproduction
-from memzoo.models import Autoencoder
-from memzoo.zoo import info, list_models, load
 from memzoo.zoo.registry import did_you_mean
 
-
-class Figure(NamedTuple):
-    """How one is made."""
-
-    checkpoints: Callable[[], list[str]]
-    """Ids, in the order of the figure's rows."""
-    make: Callable[[list[Autoencoder], list[str]], Reproduction]
-
-
-def _of_one(checkpoint: str, make: Callable[[Autoencoder, str], Reproduction]) -> Figure:
-    return Figure(lambda: [checkpoint], lambda models, names: make(models[0], names[0]))
-
-
-def _of_table(table: str) -> Figure:
-    return Figure(partial(_rows_of, table), partial(tables.reproduce, table))
-
-
-def _rows_of(table: str) -> list[str]:
-    """Ids of a table's rows, in the order of their aliases ``table2-1``, ``table2-2``, ..."""
-    prefix = f"{table}-"
-    rows = {alias: id for id in list_models(figure=table) for alias in info(id).aliases if alias.startswith(prefix)}
-    return [rows[alias] for alias in sorted(rows, key=lambda alias: int(alias.removeprefix(prefix)))]
-
-
 FIGURES: dict[str, Figure] = {
-    "fig3b": _of_one(fig3b.CHECKPOINT, fig3b.reproduce),
-    "fig7": _of_one(fig7.CHECKPOINT, fig7.reproduce),
-    "table1": _of_table("table1"),
-    "table2": _of_table("table2"),
+    figure.name: figure
+    for figure in (
+        fig1a.FIGURE,
+        fig1b.FIGURE,
+        fig2.FIGURE,
+        fig3a.FIGURE,
+        fig3b.FIGURE,
+        fig4.FIG4A,
+        fig4.FIG4B,
+        # fig5a.FIGURE,
+        fig5b.FIGURE,
+        fig6.FIGURE,
+        fig7.FIGURE,
+        fig8.FIGURE,
+        fig9.FIGURE,
+        fig10.FIGURE,
+        fig11.FIGURE,
+        fig12.FIGURE,
+        tables.TABLE1,
+        tables.TABLE2,
+        along_training.FIGURE,
+        basins.FIGURE,
+        recall.FIGURE,
+        capacity.FIGURE,
+        memories.FIGURE,
+        cycles.FIGURE,
+        # activations.FIGURE,
+        timm_backbones.FIGURE,
+    )
 }
+"""Those of the paper in its order, then those beyond it."""
 
 
 def reproduce(figure: str, out: str | Path = "reproduced", *, checkpoint: str | None = None) -> Reproduction:
-    """Reproduce a figure or table of the paper from its checkpoints: ``FIGURE.png`` and ``FIGURE.json`` in ``out``.
+    """Reproduce a figure or table of the paper from its checkpoints: picture and numbers in ``out``.
 
     Args:
-        figure: ``"fig3b"``, ``"fig7"``, ``"table1"`` or ``"table2"``.
-        out: Folder that receives both files.
-        checkpoint: Another checkpoint of the same kind, e.g. ``"local-dir:runs/mnist20-fc14x128"``; for figures that
-            are made from a single one.
+        figure: A name in :data:`memzoo.figures.FIGURES`, such as ``"fig3b"`` or ``"table2"``.
+        out: Folder that receives ``FIGURE.png``, ``FIGURE.pdf`` and ``FIGURE.json``.
+        checkpoint: Another checkpoint of the same architecture, e.g. ``"local-dir:runs/mnist20-fc14x128"``; for figures
+            that are made from a single one.
 
     Raises:
-        UnknownCheckpointError: No such figure; the message names the nearest.
+        UnknownCheckpointError: No such figure, the message names the nearest; or the checkpoint cannot take that place.
+        CheckpointMissingError: The files of a checkpoint are not in this installation, and not on the Hub.
+        CorruptCheckpointError: They are not those of its entry.
     """
     if figure not in FIGURES:
         raise UnknownCheckpointError(f"no figure {figure!r}. {did_you_mean(figure, FIGURES)}")
-    standard = FIGURES[figure].checkpoints()
-    if checkpoint is not None and len(standard) > 1:
-        raise UnknownCheckpointError(
-            f"{figure} is made from {len(standard)} checkpoints, so that {checkpoint} cannot take their place; measure "
-            "it with memzoo.dynamics.spectrum or, an ensemble, with its eigenvalues()."
-        )
-    names = standard if checkpoint is None else [checkpoint]
-    models = [load(name) for name in names]
-    wanted = info(standard[0]).architecture
-    for name, model in zip(names, models, strict=True):
-        if type(model).__name__ != wanted:
-            raise UnknownCheckpointError(f"{figure} is drawn from a {wanted}, and {name} is a {type(model).__name__}.")
-    result = FIGURES[figure].make(models, names)
+    result = _made(FIGURES[figure], checkpoint)
     result.save(out)
     return result
+
+
+def reproduce_all(
+    out: str | Path = "reproduced", figures: Iterable[str] | None = None, *, begins: Callable[[str], None] | None = None
+) -> Iterator[Reproduction]:
+    """Reproduce one figure after the other, all when none are named.
+
+    One whose checkpoint is missing or was altered says so in ``failed``, and the others go on.
+
+    Args:
+        out: Folder that receives the files of each, as of :func:`reproduce`.
+        figures: Names.
+        begins: Is told each name before it is made.
+
+    Yields:
+        Each, when it is made.
+    """
+    for name in FIGURES if figures is None else figures:
+        if begins is not None:
+            begins(name)
+        try:
+            yield reproduce(name, out)
+        except MemzooError as error:
+            if name not in FIGURES:
+                raise
+            figure = FIGURES[name]
+            result = Reproduction(name, figure.title, tuple(figure.ids()), notes=figure.notes, failed=str(error))
+            result.save(out)
+            yield result
+
+
+def _made(figure: Figure, checkpoint: str | None) -> Reproduction:
+    begun = time.monotonic()
+    standard = figure.ids()
+    if not standard:
+        raise UnknownCheckpointError(f"no checkpoint of the registry is one of {figure.name}.")
+    if checkpoint is not None and len(standard) > 1:
+        raise UnknownCheckpointError(
+            f"{figure.name} is made from {len(standard)} checkpoints, so that {checkpoint} cannot take their place; "
+            "measure it with memzoo.dynamics or, an ensemble, with its eigenvalues()."
+        )
+    material = Material(standard, standard if checkpoint is None else [checkpoint], figure.claims)
+    arrays = figure.arrays(material)
+    rows = figure.rows(material, arrays)
+    return Reproduction(
+        figure.name,
+        figure.title,
+        tuple(material.names),
+        tuple(rows),
+        arrays,
+        partial(figure.draw, arrays),
+        figure.notes,
+        figure.caption,
+        seconds=time.monotonic() - begun,
+    )

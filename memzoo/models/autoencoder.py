@@ -9,6 +9,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from memzoo.data.batches import Pair
 from memzoo.errors import NotASelfMapError
 from memzoo.models.config import ArchitectureConfig, Training
 from memzoo.models.denormals import FlushDenormals
@@ -92,14 +93,17 @@ class Autoencoder(LightningModule, ABC, Generic[C]):
 
     # Training ---------------------------------------------------------------------------------------------------------
 
-    def objective(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss of a batch, and the scalar whose gradient the optimizer follows: the loss itself."""
+    def objective(self, x: Tensor, target: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The loss of a batch, and the scalar whose gradient the optimizer follows: the loss itself.
+
+        ``target`` is what the network is to make of ``x``: ``x`` itself when left out.
+        """
         if self.training_config.optimizer == "adaptive":
             raise ValueError(
                 f"the adaptive step of Theorem 1 is that of a one-layer network, and {type(self).__name__} is none; "
                 "train a OneLayerAutoencoder, or with optimizer 'sgd', 'adam' or 'adamw'."
             )
-        loss = squared_error(self(x), x, self.training_config.loss)
+        loss = squared_error(self(x), x if target is None else target, self.training_config.loss)
         return loss, loss
 
     def on_fit_start(self) -> None:
@@ -125,13 +129,17 @@ class Autoencoder(LightningModule, ABC, Generic[C]):
         self._resumed = tuple((int(step), float(loss)) for step, loss in checkpoint.get("memzoo_course", []))
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Loss of one batch of images, alone or first in a tuple; all of its steps, if it has more than one."""
+        """Loss of one batch of images, alone or first in a tuple; all of its steps, if it has more than one.
+
+        What else a tuple holds, labels say, is left alone; a :class:`memzoo.data.Pair` holds what they are trained on.
+        """
         x = batch[0] if isinstance(batch, (tuple, list)) else batch
+        given = tuple(batch) if isinstance(batch, Pair) else (x,)
         if self.automatic_optimization:
-            loss, followed = self.objective(x)
+            loss, followed = self.objective(*given)
             self._look(loss)
         else:
-            loss = followed = self._descend(x)
+            loss = followed = self._descend(*given)
             # loggers would count batches, were they not told
             self.log("step", float(self.global_step), on_step=False, on_epoch=True, reduce_fx="max", batch_size=len(x))
         self.log("train/loss", loss.detach(), on_step=False, on_epoch=True, prog_bar=True, batch_size=len(x))
@@ -152,13 +160,13 @@ class Autoencoder(LightningModule, ABC, Generic[C]):
             self.trainer.should_stop = True
         return finished
 
-    def _descend(self, x: Tensor) -> Tensor:
+    def _descend(self, *given: Tensor) -> Tensor:
         """Many optimizer steps on one batch, none beyond the ``max_steps`` of the Trainer; returns the last loss."""
         optimizer, schedule = cast(Any, self.optimizers()), cast(LambdaLR, self.lr_schedulers())
         most, left = self.training_config.steps_per_batch, self.trainer.max_steps - self.global_step
-        loss = x.new_tensor(torch.nan)
+        loss = given[0].new_tensor(torch.nan)
         for _ in range(most if self.trainer.max_steps < 0 else min(most, left)):
-            loss, followed = self.objective(x)
+            loss, followed = self.objective(*given)
             if self._look(loss):
                 break
             optimizer.zero_grad()

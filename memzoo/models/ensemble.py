@@ -185,11 +185,12 @@ class Ensemble(Autoencoder[EnsembleConfig]):
 
     # Training ---------------------------------------------------------------------------------------------------------
 
-    def objective(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def objective(self, x: Tensor, target: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Largest loss of a running member, and the sum of theirs, whose gradient is each one's own."""
         if self.training_config.optimizer == "adaptive":
             raise ValueError("the adaptive step of Theorem 1 is not for ensembles; train OneLayerAutoencoders alone.")
-        losses = squared_error(self._train_forward(x), x, self.training_config.loss, each=1)
+        wanted = x if target is None else target
+        losses = squared_error(self._train_forward(x), wanted, self.training_config.loss, each=1)
         self._losses = losses.detach()
         running = self.stopped_at == RUNNING
         return torch.where(running, self._losses, 0).max(), torch.where(running, losses, 0).sum()

@@ -82,14 +82,19 @@ class OneLayerAutoencoder(Autoencoder[OneLayerAutoencoderConfig]):
         self.matrix.copy_(minimum_norm_preimage(flat, self.config.phi))
         return self
 
-    def objective(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def objective(self, x: Tensor, target: Tensor | None = None) -> tuple[Tensor, Tensor]:
         r"""Loss, and for the adaptive optimizer a scalar whose gradient in A is minus its step over :math:`\gamma`.
 
         That is :math:`-\sum_{ij} \big[(\phi(z_{ij}) - x_{ij}) / s_{ij}\big]\, z_{ij}` with z = A x and the bracket held
         constant.
         """
         if self.training_config.optimizer != "adaptive":
-            return super().objective(x)
+            return super().objective(x, target)
+        if target is not None:
+            raise ValueError(
+                "the adaptive step of Theorem 1 is for images that are reproduced, and this batch has targets of its "
+                "own; train with optimizer 'sgd', 'adam' or 'adamw'."
+            )
         flat, phi = x.flatten(1), phi_named(self.config.phi)
         z = flat @ self.matrix.T
         y = phi.value(z).detach()

@@ -10,6 +10,7 @@ from memzoo.zoo.files import CURVE, TRAJECTORIES
 from memzoo.zoo.history import read_history
 
 PAPER = "1810.10333"
+SEQUENCES = "1909.12362"
 DATASETS = {  # as in the registry: in words, on the Hub
     "mnist": ("MNIST", "ylecun/mnist"),
     "cifar10": ("CIFAR-10", "uoft-cs/cifar10"),
@@ -25,6 +26,11 @@ IMAGES_SHOWN = (
     "Each row iterates the network from a held-out start; the last column is the training image nearest to where it "
     "ended."
 )
+CYCLE_SHOWN = (
+    "Each row iterates the network from a held-out start, which comes to run through the {count} training images in "
+    "their order: the same one comes back every {count} steps. The last column is the training image nearest to where "
+    "it ended."
+)
 POINTS_SHOWN = "Training points, held-out starts, and where iteration takes these."
 FEW = 50  # examples that are certified in a moment
 SEAL = "<!-- Written by memzoo; as long as this line is true, publishing may renew it: {} -->"
@@ -39,6 +45,13 @@ certify(model, model.examples)         # which training images are attractors"""
 MANY = SINGLE.replace("certify(model, model.examples)     ", "certify(model, model.examples[:20])").replace(
     "which", "of twenty, which"
 )
+CYCLE = """import memzoo
+from memzoo.dynamics import census, iterate
+
+model = memzoo.load("{name}")
+model(model.examples)                  # each training image becomes the next one, the last the first
+iterate(model, model.probes).points    # where held-out starts are after 200 steps
+census(model, model.examples, model.examples).limits    # the cycle: its period and its spectral radius"""
 LINEAR = """import memzoo
 from memzoo.dynamics import spectrum
 
@@ -79,7 +92,9 @@ def card(entry: Entry, folder: Path | None = None, *, repository: str | None = N
     count = len(about.positions()) * about.count
     config = entry.config.get("member", entry.config)
     linear = config.get("activation") == "linear" or entry.architecture == "LinearAutoencoder"
-    if entry.architecture == "Ensemble":
+    if entry.recipe.targets == "next":
+        snippet = CYCLE
+    elif entry.architecture == "Ensemble":
         snippet = ENSEMBLE if linear else MEMBERS
     else:
         snippet = LINEAR if linear else SINGLE if count <= FEW else MANY
@@ -98,7 +113,7 @@ def card(entry: Entry, folder: Path | None = None, *, repository: str | None = N
 ```python
 {snippet.format(name=name)}{kept}
 ```
-{also}{_pictures(folder, entry.architecture_config().shape)}
+{also}{_pictures(folder, _shown(entry, count))}
 ## Facts
 
 Recompute them with `memzoo verify {name}`.
@@ -116,8 +131,19 @@ Recompute them with `memzoo verify {name}`.
 
 Weights: {entry.rights.weights}. Training images: {entry.rights.data}.
 
-From *Memorization in Overparameterized Autoencoders*, Radhakrishnan, Yang, Belkin, Uhler, arXiv:{PAPER}.
+{_sources(entry)}
 """)
+
+
+def _sources(entry: Entry) -> str:
+    """The papers that it follows."""
+    paper = f"From *Memorization in Overparameterized Autoencoders*, Radhakrishnan, Yang, Belkin, Uhler, arXiv:{PAPER}."
+    if entry.recipe.targets == "same":
+        return paper
+    return (
+        f"{paper} Sequences:\n*Overparameterized Neural Networks Implement Associative Memory*, Radhakrishnan, Belkin, "
+        f"Uhler, arXiv:{SEQUENCES}."
+    )
 
 
 def _batches(entry: Entry) -> str:
@@ -126,6 +152,8 @@ def _batches(entry: Entry) -> str:
     size, whole = entry.recipe.batch_size, entry.training_set
     count = len((whole or entry.examples).positions())
     how = "Full-batch training" if size is None else f"Training in shuffled batches of {size}"
+    if entry.recipe.targets == "next":
+        return f"{how}, from each image to the next and from the last to the first,"
     return how if whole is None else f"{how} of all {count} images, of which only those travel that iteration reaches,"
 
 
@@ -147,13 +175,20 @@ def _made(entry: Entry) -> str:
     )
 
 
-def _pictures(folder: Path | None, shape: tuple[int, ...]) -> str:
+def _shown(entry: Entry, count: int) -> str:
+    """What the picture of orbits is of."""
+    if len(entry.architecture_config().shape) == 1:
+        return POINTS_SHOWN
+    return CYCLE_SHOWN.format(count=count) if entry.recipe.targets == "next" else IMAGES_SHOWN
+
+
+def _pictures(folder: Path | None, shown: str) -> str:
     """Those that lie in the folder."""
     if folder is None:
         return ""
     text = ""
     if (folder / TRAJECTORIES).is_file():
-        text += f"\n![{IMAGES_SHOWN if len(shape) > 1 else POINTS_SHOWN}]({TRAJECTORIES})\n"
+        text += f"\n![{shown}]({TRAJECTORIES})\n"
     if (folder / CURVE).is_file():
         text += f"\n![The course of the training against optimizer steps.]({CURVE})\n"
     if (folder / HISTORY).is_file():

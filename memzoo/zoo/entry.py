@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_validator
 from torch import Tensor
 
+from memzoo.data import DISTRIBUTIONS
 from memzoo.models import ARCHITECTURES, ArchitectureConfig, Config, Training
 from memzoo.zoo.facts import MEASURES, OF_A_PART
 
@@ -119,6 +120,8 @@ class Recipe(Config):
     closed_form: bool = False
     """The weights are computed from the training images, as the theory gives them, and not trained: the training is
     that which would end there."""
+    targets: Literal["same", "next"] = "same"
+    """What each training image is trained on: itself, or the next one, and the last on the first."""
     precision: Literal["32-true", "64-true"] = "32-true"
     """Of the arithmetic in training; weights are stored in float32."""
     versions: dict[str, str] = {}
@@ -130,10 +133,20 @@ class Recipe(Config):
         steps, batch = self.training.steps, self.training.steps_per_batch
         if self.closed_form and self.keep:
             raise ValueError(f"weights in closed form have no steps to keep, got {self.keep}")
+        if self.targets == "next":
+            self._could_store_a_sequence()
         missed = [step for step in self.keep if step > steps or step % batch]
         if missed:
             raise ValueError(f"steps {missed} cannot be kept: the run has {steps}, and a batch ends every {batch}")
         return self
+
+    def _could_store_a_sequence(self) -> None:
+        if self.closed_form:
+            raise ValueError("weights in closed form reproduce each image: they cannot have the next as its target")
+        if self.training.optimizer == "adaptive":
+            raise ValueError("the adaptive step of Theorem 1 is for images that are reproduced, not for the next")
+        if self.training.stop_recovered is not None:
+            raise ValueError("with the next image as target no image is recovered, so the run would never stop")
 
 
 class Fact(Config):
@@ -253,6 +266,16 @@ class Entry(Config):
             raise ValueError(
                 f"measures {wrong} speak of all training images, of which only some travel; take {sorted(OF_A_PART)}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _a_sequence_has_a_next(self) -> "Entry":
+        if self.recipe.targets == "next" and self.training_set is not None:
+            raise ValueError("with the next image as target all of them must travel: name no training_set")
+        drawn = self.examples.dataset in DISTRIBUTIONS  # where a position is the seed of a member
+        count = self.examples.count if drawn else len(self.examples.positions())
+        if self.recipe.targets == "next" and count < 2:
+            raise ValueError("the next of a single image is itself: targets 'next' needs at least two")
         return self
 
     def architecture_config(self) -> ArchitectureConfig:

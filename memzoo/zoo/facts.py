@@ -12,8 +12,10 @@ from torch import Tensor
 from memzoo.data import gaussian_noise, white_squares
 from memzoo.dynamics import (
     Certificates,
+    LimitSet,
     RecoveryCurve,
     Spectrum,
+    census,
     certify,
     iterate,
     nearest,
@@ -39,8 +41,11 @@ class Measurements:
         self.whole = self.examples if whole is None else whole
         """All training images, also where only some of them travel with the checkpoint."""
         self._curves = lru_cache(self._curve)
+        self.member_attractors = lru_cache(self._member_attractors)
         self.certificates = lru_cache(self._certificates)
         self.distances = lru_cache(self._distances)
+        self.cycle = lru_cache(self._cycle)
+        self.in_order = lru_cache(self._in_order)
 
     def curve(self, t: int, eps: float) -> RecoveryCurve:
         """Over at least ``t`` iterations: one run serves all t up to 200."""
@@ -61,27 +66,61 @@ class Measurements:
 
         Of an ensemble, (count, members), each member's to its own examples.
         """
+        starts = self.starts(kind, count, seed)
+        if not isinstance(self.model, Ensemble):
+            return _relative(iterate(self.model, starts, t).points, self.examples)
+        apart = []  # each on its own: a member that diverges stops no other
+        for index, (own, examples) in enumerate(zip(starts.unbind(1), self.examples.unbind(1), strict=True)):
+            apart.append(_relative(iterate(self.model.member(index), own, t).points, examples))
+        return torch.stack(apart, 1)
+
+    def starts(self, kind: Kind, count: int, seed: int) -> Tensor:
+        """The first held-out starts, or as many points drawn by the seed."""
         shape = self.model.config.shape
         if kind == "noise":
-            starts = gaussian_noise(count, shape, seed=seed)
-        elif kind == "squares":
-            starts = white_squares(count, cast(tuple[int, int, int], tuple(shape)), seed=seed)
-        elif count <= len(self.probes):
-            starts = self.probes[:count]
-        else:
-            raise ValueError(
-                f"{len(self.probes)} held-out starts travel with the checkpoint, the fact asks for {count}."
-            )
-        points = iterate(self.model, starts, t).points
-        if not isinstance(self.model, Ensemble):
-            return _relative(points, self.examples)
-        members = zip(points.unbind(1), self.examples.unbind(1), strict=True)
-        return torch.stack([_relative(own, examples) for own, examples in members], 1)
+            return gaussian_noise(count, shape, seed=seed)
+        if kind == "squares":
+            return white_squares(count, cast(tuple[int, int, int], tuple(shape)), seed=seed)
+        if count <= len(self.probes):
+            return self.probes[:count]
+        raise ValueError(f"{len(self.probes)} held-out starts travel with the checkpoint, the fact asks for {count}.")
+
+    def _cycle(self, eps: float) -> LimitSet | None:
+        """The certified limit cycle through all training examples in their order, each within eps of its point."""
+        count = len(self.examples)
+        for limit in census(self.model, self.examples, self.examples, eps=eps, max_period=count).limits:
+            near = nearest(limit.points, self.examples)
+            first = int(near.index[0])
+            order = torch.arange(first, first + count, device=near.index.device) % count
+            if limit.attracting and torch.equal(near.index, order) and bool((near.distance < eps).all()):
+                return limit
+        return None
+
+    def _in_order(self, kind: Kind, relative: float, t: int, count: int, seed: int) -> Tensor:
+        """Of each start, whether the n + 1 points from time t on run through all n training examples in their order.
+
+        Each of them within ``relative``, a share of its norm, of its example.
+        """
+        length = len(self.examples)
+        times = range(t, t + length + 1)
+        kept = iterate(self.model, self.starts(kind, count, seed), times[-1], keep=times).kept
+        places = torch.stack([nearest(kept[time], self.examples).index for time in times])
+        close = torch.stack([_relative(kept[time], self.examples) <= relative for time in times])
+        return close.all(0) & (places[1:] == (places[:-1] + 1) % length).all(0)
 
     @cached_property
     def spectrum(self) -> Spectrum:
         """At the training examples."""
         return spectrum(self.model, self.examples)
+
+    def _member_attractors(self, eps: float) -> Tensor:
+        """Certified attractors of each member of an ensemble, (members,)."""
+        counts = []
+        for index in range(len(self.ensemble)):
+            member = self.ensemble.member(index)
+            assert member.examples is not None
+            counts.append(certify(member, member.examples, eps=eps).attractor.sum())
+        return torch.stack(counts)
 
     @property
     def ensemble(self) -> Ensemble:
@@ -283,6 +322,45 @@ def members_recovering(m: Measurements, *, relative: float, t: int, count: int, 
     return (arrived >= share).sum().item()
 
 
+def median_attractors(m: Measurements, *, eps: float) -> float:
+    """Median over the members of an ensemble of how many of their training examples are certified attractors."""
+    return m.member_attractors(eps).double().median().item()
+
+
+def median_loss(m: Measurements) -> float:
+    """Median over the members of an ensemble of their training losses."""
+    return (m.outputs - m.examples).double().square().flatten(2).mean((0, 2)).median().item()
+
+
+def cycle_error(m: Measurements) -> float:
+    """Largest ||f(x) - y|| / ||y|| over the training examples x, y the next one, and of the last the first."""
+    wanted = m.examples.roll(-1, 0)
+    gap = (m.outputs - wanted).flatten(1).norm(dim=1)
+    return (gap / wanted.flatten(1).norm(dim=1).clamp(min=torch.finfo(gap.dtype).tiny)).max().item()
+
+
+def cycle_length(m: Measurements, *, eps: float) -> float:
+    """Period of the certified attracting cycle that runs through the training examples in their order; 0 if none."""
+    found = m.cycle(eps)
+    return 0 if found is None else found.period
+
+
+def cycle_radius(m: Measurements, *, eps: float) -> float:
+    """Spectral radius of the n-fold composition on that cycle of n images; NaN if there is none."""
+    found = m.cycle(eps)
+    return math.nan if found is None else found.radius
+
+
+def noise_on_cycle(m: Measurements, *, relative: float, t: int, count: int, seed: int) -> float:
+    """Share of Gaussian inputs that from time t on run through the training examples in their order, once around."""
+    return m.in_order("noise", relative, t, count, seed).double().mean().item()
+
+
+def probes_on_cycle(m: Measurements, *, relative: float, t: int, count: int) -> float:
+    """The same share of held-out images."""
+    return m.in_order("probes", relative, t, count, 0).double().mean().item()
+
+
 OF_THE_WHOLE = frozenset({"whole_error"})
 """Measures of the whole training set, which may not travel with the checkpoint."""
 
@@ -298,21 +376,28 @@ MEASURES: dict[str, Callable[..., float]] = {
         attractors,
         certified_radius_max,
         contracting,
+        cycle_error,
+        cycle_length,
+        cycle_radius,
         eigenvalue,
         initial_output_norm,
         limits,
         mean_squared_error,
+        median_attractors,
         median_eigenvalue,
+        median_loss,
         members_converged,
         members_recovering,
         members_within,
         noise_at_an_image,
         noise_distance,
+        noise_on_cycle,
         offset_median,
         probe_distance,
         probe_error,
         probes_at_an_image,
         probes_captured,
+        probes_on_cycle,
         radius_max,
         recovery,
         relative_error,

@@ -1,6 +1,6 @@
 """The images of an entry: from the installed checkpoint, from the dataset, or from a formula, checked by hash."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -70,7 +70,16 @@ def fetch(about: Images, shape: tuple[int, ...], data_root: str | Path | None) -
     else:
         dataset = {"mnist": mnist, "cifar10": cifar10}[about.dataset]
         found = dataset(positions, split=about.split, root=data_root or "data", download=data_root is None)
+        found = to_every_member(found, shape)
     return check_images(found, about)
+
+
+def to_every_member(selection: Selection, shape: tuple[int, ...]) -> Selection:
+    """For an ensemble, whose ``shape`` begins with the number of its members: every member gets the same images."""
+    images = selection.images
+    if len(shape) != images.dim():
+        return selection
+    return replace(selection, images=images[:, None].repeat(1, shape[0], *[1] * (images.dim() - 1)))
 
 
 def reached(model: Autoencoder, images: EntryImages, entry: Entry) -> tuple[EntryImages, Entry]:

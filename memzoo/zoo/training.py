@@ -107,7 +107,8 @@ def train_recipe(
     check_writable(folder.parent)
     run = Unfinished(folder.parent / f"{entry.id}.unfinished", entry)
     run.drop_if_before(folder / ENTRY)
-    callbacks = [keeper] if isinstance(model, Ensemble) else [keeper, watch]
+    fixed_points = recipe.targets == "same" and not isinstance(model, Ensemble)
+    callbacks = [keeper, watch] if fixed_points else [keeper]
     if recipe.closed_form:
         begun = time.monotonic()
         solve(model, inputs)
@@ -208,11 +209,12 @@ def solve(model: Autoencoder, inputs: Tensor) -> None:
 
 
 def batches(recipe: Recipe, images: Tensor) -> ResumableLoader:
-    """The training images in the batches of the recipe."""
+    """The training images in the batches of the recipe, with the next one as each one's target where it says so."""
+    targets = images.roll(-1, 0) if recipe.targets == "next" else None
     if recipe.batch_size is None:
-        return full_batches(images, steps_per_epoch=recipe.steps_per_epoch)
+        return full_batches(images, steps_per_epoch=recipe.steps_per_epoch, targets=targets)
     passes = max(1, round(recipe.steps_per_epoch * recipe.batch_size / len(images)))
-    return mini_batches(images, recipe.batch_size, passes_per_epoch=passes, seed=recipe.seed)
+    return mini_batches(images, recipe.batch_size, passes_per_epoch=passes, seed=recipe.seed, targets=targets)
 
 
 def write_folder(

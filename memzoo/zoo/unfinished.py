@@ -37,11 +37,14 @@ class Unfinished:
         self.folder, self.recipe = folder, entry.recipe
         self.clock = Timer()
         self.began = {"versions": versions_here(), "hardware": _machine()}
+        recipe = entry.recipe.model_dump(mode="json", include=DECIDES)
+        if entry.recipe.targets != "same":  # so that a state of an earlier version can be gone on with
+            recipe["targets"] = entry.recipe.targets
         self._decides = {
             "architecture": entry.architecture,
             "config": entry.architecture_config().model_dump(mode="json"),
             "images": (entry.training_set or entry.examples).model_dump(mode="json"),
-            "recipe": entry.recipe.model_dump(mode="json", include=DECIDES),
+            "recipe": recipe,
         }
 
     @property

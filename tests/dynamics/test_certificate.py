@@ -211,3 +211,27 @@ def test_nan_weights():
     model.bias.data[1] = torch.inf
     with pytest.raises(NonFiniteError, match=r"parameter 'bias' holds NaN or infinity in 1 of 3"):
         certify(model, torch.rand(2, 3))
+
+
+def test_certificates_print_as_a_table_with_the_reason_of_each_row():
+    corners = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
+
+    def bistable(x):
+        """Attracts to the first two corners; the origin is fixed and repels."""
+        y = x + 0.2 * x * (1 - x) * (2 * x.sum(1, keepdim=True) + 0.1 - x.flip(1))
+        return torch.stack([y[:, 0], y[:, 1]], 1)
+
+    text = str(certify(bistable, corners, eps=0.3)).splitlines()
+    assert text[0].endswith("(eps = 0.3)")
+    assert len(text) == 2 + 3
+    constant = str(certify(lambda x: 0 * x, corners, eps=2.0)).splitlines()
+    assert constant[0].startswith("0 of 3 examples are attractors")
+    assert constant[2].endswith("shares the limit of 0")
+    grown = str(certify(lambda x: x.sign(), torch.arange(1.0, 26.0)[:, None] * 0 + 1, eps=0.1)).splitlines()
+    assert grown[-1].strip() == "... and 5 more"
+    drifting = str(certify(lambda x: x + 1, corners, eps=0.3)).splitlines()
+    assert drifting[2].endswith("no fixed point found")
+    repelling = str(certify(lambda x: 2 * x, corners[2:], eps=0.3)).splitlines()
+    assert repelling[2].endswith("radius not below 1")
+    far = str(certify(lambda x: 0 * x + 5, corners[:1], eps=0.3)).splitlines()
+    assert far[2].endswith("farther than eps")

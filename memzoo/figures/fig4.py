@@ -1,0 +1,193 @@
+"""Figure 4: recovery against the number of iterations, of fully connected networks of several widths and depths."""
+
+from functools import partial
+from itertools import groupby, pairwise
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from memzoo.figures.figure import Arrays, Figure
+from memzoo.figures.material import Material
+from memzoo.figures.reproduction import Row
+from memzoo.figures.style import BLUE, GREY, MARKS, SERIES, VERMILION, WIDTH, key, tidy
+from memzoo.zoo import info, list_models
+
+STEPS, EPS = 200, 0.5
+TICKS = (0, 1, 2, 5, 10, 20, 50, 100, 200)
+
+
+def loss_floor(examples: Float[Tensor, "n *shape"], width: int) -> float:
+    r"""Least training loss of any network whose last layer is affine with ``width`` inputs.
+
+    Its outputs lie in an affine subspace of at most that dimension, so that the mean squared error over n examples of d
+    pixels is at least :math:`\sum_{i > w} \sigma_i^2 / (n d)`, with the singular values of the centred examples
+    (Eckart and Young); 0 for a width of n - 1 and more.
+
+    Example:
+        >>> corners = torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 3.0]])
+        >>> round(loss_floor(corners, width=1), 6), loss_floor(corners, width=2)
+        (0.5, 0.0)
+    """
+    rows = examples.flatten(1).double()
+    if width >= len(rows) - 1:
+        return 0.0
+    values = torch.linalg.svdvals(rows - rows.mean(0))
+    return (values[width:].square().sum() / rows.numel()).item()
+
+
+def checkpoints(figure: str, varied: str) -> list[str]:
+    """Ids by number of training images, then by what is varied, ``"width"`` or ``"depth"``."""
+
+    def place(id: str) -> tuple[int, int, int]:
+        entry = info(id)
+        other = "depth" if varied == "width" else "width"
+        return len(entry.examples.positions()), entry.config[varied], entry.config[other]
+
+    return sorted(list_models(figure=figure), key=place)
+
+
+def arrays(material: Material) -> Arrays:
+    """Of each network: R_t for t = 0..200, its size, training loss, the least possible one, images out of reach."""
+    measured = [material.measured(index) for index in range(len(material))]
+    configs = [material.entry(index).config for index in range(len(material))]
+    curves = [m.curve(STEPS, EPS) for m in measured]
+    losses = [(m.outputs - m.examples).double().square().mean() for m in measured]
+    floors = [loss_floor(m.examples, config["width"]) for m, config in zip(measured, configs, strict=True)]
+    return {
+        "recovery": torch.stack([curve.rate for curve in curves]),
+        "images": torch.tensor([len(m.examples) for m in measured]),
+        "width": torch.tensor([config["width"] for config in configs]),
+        "depth": torch.tensor([config["depth"] for config in configs]),
+        "loss": torch.stack(losses),
+        "floor": torch.tensor(floors, dtype=torch.float64),
+        "out_of_reach": torch.stack([curve.unrecoverable.sum() for curve in curves]),
+    }
+
+
+def groups(arrays: Arrays) -> list[list[int]]:
+    """Positions of the networks, those of one number of training images together."""
+    images = arrays["images"].tolist()
+    return [list(group) for _, group in groupby(range(len(images)), key=images.__getitem__)]
+
+
+def labels(arrays: Arrays, group: list[int], varied: str) -> list[str]:
+    """What tells the networks of a group apart: width, or depth, or both where both differ."""
+    other = "depth" if varied == "width" else "width"
+    both = len(arrays[other][group].unique()) > 1
+    return [
+        f"{varied} {int(arrays[varied][index])}" + (f", {other} {int(arrays[other][index])}" if both else "")
+        for index in group
+    ]
+
+
+def rows(varied: str, material: Material, arrays: Arrays) -> list[Row]:
+    """Whether recovery rises, then the facts of each network, and what its last layer leaves out of its reach."""
+    found = []
+    for group in groups(arrays):
+        count = int(arrays["images"][group[0]])
+        found += rising(arrays, group, varied)
+        for index, label in zip(group, labels(arrays, group, varied), strict=True):
+            name, prefix = material.names[index], f"{count} images, {label}: "
+            found += material.rows(index, prefix=prefix)
+            floor, lost = arrays["floor"][index].item(), float(arrays["out_of_reach"][index])
+            if floor > 0:
+                found += [
+                    Row(f"{prefix}training loss, least possible at this width", "", floor, None, name),
+                    Row(f"{prefix}images farther than {EPS:g} from all outputs", "", lost, None, name),
+                ]
+    return found
+
+
+def rising(arrays: Arrays, group: list[int], varied: str) -> list[Row]:
+    """R_200 in order, a row a value of the other size: it rises if it never falls and ends higher than it begins."""
+    other, found = "depth" if varied == "width" else "width", []
+    several = len(arrays[other][group].unique()) > 1
+    for value in arrays[other][group].unique().tolist():
+        line = [index for index in group if arrays[other][index] == value]
+        rates = arrays["recovery"][line, STEPS].tolist()
+        holds = None if len(line) < 2 else all(a <= b for a, b in pairwise(rates)) and rates[-1] > rates[0]
+        sizes = f"{varied}s {', '.join(str(int(size)) for size in arrays[varied][line])}"
+        where = f"{int(arrays['images'][group[0]])} images{f', {other} {value}' if several else ''}"
+        ours = ", ".join(f"{rate:.3g}" for rate in rates)
+        found.append(Row(f"{where}: R_200 rises with {varied} ({sizes})", "rises", ours, holds, needed="never falls"))
+    return found
+
+
+def draw(varied: str, arrays: Arrays) -> Any:
+    """A line of panels for each number of training images: recovery against time, and the training loss."""
+    import matplotlib.pyplot as plt
+
+    parts = groups(arrays)
+    figure, panels = plt.subplots(
+        len(parts), 2, figsize=(WIDTH, 2.5 * len(parts)), width_ratios=(1.9, 1), squeeze=False, layout="constrained"
+    )
+    for (left, right), group in zip(panels, parts, strict=True):
+        _draw_recovery(left, arrays, group, varied)
+        _draw_losses(right, arrays, group, varied)
+        left.set_title(f"{int(arrays['images'][group[0]])} training images")
+        tidy(left)
+        tidy(right)
+    return figure
+
+
+def _draw_recovery(axes: Any, arrays: Arrays, group: list[int], varied: str) -> None:
+    for place, (index, label) in enumerate(zip(group, labels(arrays, group, varied), strict=True)):
+        style = {"color": SERIES[place % len(SERIES)], "marker": MARKS[place % len(MARKS)], "lw": 1.2}
+        # marks of equal curves lie within each other, so that none hides another
+        style |= {"ms": 3 + 4 * (len(group) - 1 - place) / max(1, len(group) - 1), "mfc": "none", "clip_on": False}
+        axes.plot(range(STEPS + 1), arrays["recovery"][index], markevery=list(TICKS), label=label, **style)
+    axes.set_xscale("symlog", linthresh=1, linscale=0.5)
+    axes.set_xticks(TICKS, [str(t) for t in TICKS])
+    axes.minorticks_off()
+    axes.set(xlim=(0, STEPS), ylim=(-0.03, 1), xlabel="iterations t", ylabel=r"recovery probability $R_t$")
+    key(axes, loc="upper left", ncols=2 if len(group) > 5 else 1)
+
+
+def _draw_losses(axes: Any, arrays: Arrays, group: list[int], varied: str) -> None:
+    size, loss, floor = (arrays[name][group] for name in (varied, "loss", "floor"))
+    axes.plot(size, loss, "o", ms=4, color=BLUE, label="training loss", zorder=3)
+    bounded = floor > 0
+    if bounded.any():
+        style = {"color": VERMILION, "marker": "_", "ms": 10, "mew": 1.5, "ls": "none"}
+        axes.plot(size[bounded], floor[bounded], label="least possible", zorder=2, **style)
+        for x, low, high in zip(size[bounded], floor[bounded], loss[bounded], strict=True):
+            axes.plot([x, x], [low, high], color=GREY, lw=0.8, zorder=1)
+    axes.set(yscale="log", xlabel=f"{varied} of the network", ylabel="training loss", xticks=size.unique())
+    margin = 0.15 * max(1, int(size.max() - size.min()))
+    axes.set_xlim(size.min() - margin, size.max() + margin)
+    if bounded.any():
+        key(axes, loc="best")
+
+
+NOTES = (
+    "The paper trains on 1000 images and gives neither widths, depths nor eps; the number of images is over each "
+    "panel. R_200 counts the images that the orbits of the held-out test images reach, and not the attractors.",
+    "The last layer is affine with as many inputs as the network is wide, so that outputs lie in an affine subspace of "
+    "that dimension. A network narrower than the number of images less one has therefore a training loss that no "
+    "training can go below (row 'least possible at this width', from the singular values of the centred images), and "
+    "images farther than eps from all of its outputs are recovered by no orbit.",
+)
+CAPTION = (
+    "Left: share of the training images that at least one test image is within 0.5 of (L2) after t iterations; the "
+    "axis is linear up to 1 and logarithmic beyond. Right: training loss of the same networks, and the least possible "
+    "one at their width where that is not 0."
+)
+
+
+def _figure(name: str, varied: str) -> Figure:
+    return Figure(
+        name,
+        f"Figure {name.removeprefix('fig')}: recovery of training images by networks of several {varied}s",
+        arrays,
+        partial(draw, varied),
+        partial(checkpoints, name, varied),
+        partial(rows, varied),
+        caption=CAPTION,
+        notes=NOTES,
+    )
+
+
+FIG4A = _figure("fig4a", "width")
+FIG4B = _figure("fig4b", "depth")
