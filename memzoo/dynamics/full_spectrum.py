@@ -12,6 +12,7 @@ from memzoo.dynamics.radius import bracket
 from memzoo.dynamics.spectra import Spectrum
 
 POWERS = 300
+NOTHING = 2.0**-160  # of the largest entry: far below its rounding
 PAYS = 0.75  # of the width: a rank below is worth the factorisation that shows it
 LOOSE = 1e-4  # relative; squaring leaves a gap of the order of 1e-3
 
@@ -27,7 +28,7 @@ def full_spectrum(factors: Factors, method: Method, top: int | None, *, vectors:
             inner = inner if factor is None else inner @ factor
     core = inner if basis is None else inner @ basis
 
-    values, right = (part.to(core.device) for part in torch.linalg.eig(core.cpu()))  # small ones are slow on a GPU
+    values, right = (part.to(core.device) for part in _eig(core.cpu()))  # small ones are slow on a GPU
     order = values.abs().argsort(-1, descending=True)
     values = values.gather(-1, order)
     right = right.gather(-1, order.unsqueeze(-2).expand_as(right))
@@ -73,6 +74,19 @@ def _lifted(factors: Factors, basis: Tensor | None, vectors: Tensor) -> Tensor:
     for factor in (basis, factors.outer_left):
         vectors = vectors if factor is None else factor.to(vectors.dtype) @ vectors
     return vectors / torch.linalg.vector_norm(vectors, dim=-2, keepdim=True)
+
+
+def _eig(core: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues and right vectors.
+
+    Where a program flushes denormals, products that underflow keep LAPACK from converging: the largest entry is brought
+    to 1, and entries that are nothing beside its rounding are dropped.
+    """
+    size = core.abs().amax((-2, -1), keepdim=True)
+    scale = torch.where(size > 0, 2.0 ** size.clamp(min=torch.finfo(size.dtype).tiny).log2().floor(), 1.0)  # exact
+    scaled = core / scale
+    values, right = torch.linalg.eig(torch.where(scaled.abs() < NOTHING, 0.0, scaled))
+    return values * scale.squeeze(-1), right
 
 
 def _range(factors: Factors) -> tuple[Tensor | None, Tensor, Tensor]:

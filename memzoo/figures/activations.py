@@ -50,10 +50,13 @@ def rows(material: Material, arrays: Arrays) -> list[Row]:
         found += material.rows(index, prefix=f"{activation}, {other.replace(chr(10), ', ')}: ")
     columns = [name.removeprefix("column/") for name in arrays if name.startswith("column/")]
     median = arrays["count"].median(2).values
+    mean = {}
     for init in dict.fromkeys(name.partition("\n")[0] for name in columns):
         chosen = [i for i, name in enumerate(columns) if name.partition("\n")[0] == init]
-        mean = median[:, chosen].mean().item()
-        found.append(Row(f"mean over activations and optimizers, {init} initial values", "", mean, None))
+        mean[init] = median[:, chosen].mean().item()
+        found.append(Row(f"mean over activations and optimizers, {init} initial values", "", mean[init], None))
+    more = mean["Xavier"] > mean["PyTorch's own"]
+    found.append(Row("Xavier initial values give more attractors than PyTorch's own", "", str(more), more))
     return found
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from memzoo.errors import MemzooError, UnknownCheckpointError
 from memzoo.figures import (
-    # activations,
+    activations,
     along_training,
     basins,
     capacity,
@@ -64,7 +64,7 @@ FIGURES: dict[str, Figure] = {
         capacity.FIGURE,
         memories.FIGURE,
         cycles.FIGURE,
-        # activations.FIGURE,
+        activations.FIGURE,
         timm_backbones.FIGURE,
     )
 }

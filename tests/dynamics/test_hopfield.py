@@ -231,3 +231,18 @@ def test_gain_and_beta_are_positive(value):
 def test_degrees_are_refused(degree):
     with pytest.raises(ValueError, match=r"degree must be a whole number >= 2, got .*; 2 is Hopfield's network"):
         polynomial_memory(signs(1, 3), degree)
+
+
+def test_certificates_where_a_program_flushes_denormals():
+    """Jacobians of a sharp memory have entries whose products underflow: LAPACK alone did not converge there."""
+    patterns = torch.rand(12, 60, generator=torch.Generator().manual_seed(0))
+    memory = dense_associative_memory(patterns, 60.0)
+    plain = certify(memory, patterns)
+    torch.set_flush_denormal(True)
+    try:
+        flushed = certify(memory, patterns)
+    finally:
+        torch.set_flush_denormal(False)
+    assert plain.attractor.all()
+    assert flushed.attractor.all()
+    torch.testing.assert_close(flushed.radius, plain.radius, rtol=1e-9, atol=1e-100)

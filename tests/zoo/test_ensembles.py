@@ -4,10 +4,12 @@ import pytest
 import torch
 
 import memzoo
-from memzoo.dynamics import operator
+from memzoo.data import Selection
+from memzoo.dynamics import certify, operator
 from memzoo.errors import UnknownCheckpointError
 from memzoo.zoo import checkpoints_of, train
 from memzoo.zoo.facts import MEASURES, Measurements
+from memzoo.zoo.images import to_every_member
 
 QUIET = {"enable_progress_bar": False, "enable_model_summary": False}
 
@@ -60,3 +62,26 @@ def test_a_name_stands_for_a_checkpoint_or_for_all_of_a_figure():
     assert checkpoints_of("table2-1") == [memzoo.info("table2-1").id]
     with pytest.raises(UnknownCheckpointError, match=r"no checkpoint or figure 'table3'\. Did you mean table"):
         checkpoints_of("table3")
+
+
+def test_members_get_the_same_images_of_a_dataset():
+    images = torch.arange(2 * 3 * 3, dtype=torch.uint8).reshape(2, 1, 3, 3)
+    selection = Selection("mnist", "train", (0, 1), images)
+    assert to_every_member(selection, (1, 3, 3)) is selection
+    found = to_every_member(selection, (5, 1, 3, 3))
+    assert found.images.shape == (2, 5, 1, 3, 3)
+    assert all(torch.equal(found.images[:, member], images) for member in range(5))
+    assert found.indices == selection.indices
+
+
+def test_medians_over_the_members_are_those_of_each_alone():
+    model = memzoo.load("mnist10-fc5x12-relu-xavier-sgd")
+    m = Measurements(model)
+    members = [model.member(index) for index in range(3)]
+    counts = sorted(int(certify(member, member.examples, eps=0.5).attractor.sum()) for member in members)
+    assert MEASURES["median_attractors"](m, eps=0.5) == counts[1]
+    with torch.no_grad():
+        losses = sorted(
+            (member(member.examples) - member.examples).double().square().mean().item() for member in members
+        )
+    assert MEASURES["median_loss"](m) == pytest.approx(losses[1], rel=1e-3)
