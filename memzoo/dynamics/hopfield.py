@@ -87,8 +87,11 @@ def polynomial_memory(patterns: Float[Tensor, "n *shape"], degree: int) -> Map:
         state, memory = x.flatten(1), stored.flatten(1).to(x)
         own = memory * state[:, None]
         others = (state @ memory.T)[:, :, None] - own
-        scale = 2.0 ** -memory.shape[1].bit_length()  # high powers stay in the number range, and ties are exact
-        gain = ((scale * (others + memory)) ** degree - (scale * (others - memory)) ** degree).sum(1)
+        raised, lowered = others + memory, others - memory
+        largest = torch.maximum(raised.abs(), lowered.abs()).amax((1, 2), keepdim=True)
+        _, exponent = torch.frexp(largest)  # a power of two: ties stay exact, and the largest power is within range
+        scale = torch.ldexp(torch.ones_like(largest), -exponent)
+        gain = ((scale * raised) ** degree - (scale * lowered) ** degree).sum(1)
         return _signs(gain, state).reshape(x.shape)
 
     return update

@@ -69,7 +69,9 @@ def draw(arrays: Arrays) -> Any:
     count, loss = arrays["count"], arrays["loss"].median(2).values
     median = count.median(2).values
     figure, axes = plt.subplots(figsize=(WIDTH * 0.75, 0.55 * len(activations) + 0.9), layout="constrained")
-    axes.imshow(median, cmap="Blues", vmin=0, vmax=14, aspect="auto")  # ends at a blue on which black is legible
+    axes.imshow(
+        median.numpy(force=True), cmap="Blues", vmin=0, vmax=14, aspect="auto"
+    )  # ends at a blue on which black is legible
     for row in range(len(activations)):
         for column in range(len(columns)):
             low, high = count[row, column].min(), count[row, column].max()
@@ -93,7 +95,7 @@ FIGURE = Figure(
     arrays,
     draw,
     rows=rows,
-    caption="Median over three networks of 5 layers of 16 (and their range) of how many of ten MNIST images are "
+    caption="Median over three networks of 5 layers of 12 (and their range) of how many of ten MNIST images are "
     "certified attractors, and the median training loss; grey where the images were not learned.",
     notes=(
         "A question of the follow-up paper. Three networks a cell show a tendency, no more; one rate and one number "

@@ -19,7 +19,8 @@ DIRECTIONS = 32
 
 def arrays(material: Material) -> Arrays:
     """Rows are steps, columns training images: offset and radius of their limits, attractor or not, basin radius."""
-    steps = [*sorted(material.model().entry.steps if material.model().entry else {}), None]
+    entry = material.model().entry or material.entry()
+    steps = [*sorted(entry.steps), None]
     found: dict[str, list[Tensor]] = {"offset": [], "radius": [], "attractor": [], "basin": []}
     for step in steps:
         m = material.measured(0, step)
@@ -28,13 +29,13 @@ def arrays(material: Material) -> Arrays:
         found["radius"].append(certificates.radius)
         found["attractor"].append(certificates.attractor)
         found["basin"].append(_basins(m.model, certificates.points.float(), certificates.attractor))
-    last = material.entry().recipe.training.steps
+    last = entry.recipe.training.steps
     at = torch.tensor([last if step is None else step for step in steps])
     return {"step": at, **{name: torch.stack(rows) for name, rows in found.items()}}
 
 
 def _basins(model: torch.nn.Module, points: Tensor, attracts: Tensor) -> Tensor:
-    """Radius of a ball that leads back to each attractor, L2; NaN for what is none."""
+    """Radius of a ball of which random points all lead back to each attractor, L2; NaN for what is none."""
     radius = torch.full((len(points),), math.nan, dtype=torch.float64)
     if attracts.any():
         radius[attracts] = basin_radius(model, points[attracts], EPS, directions=DIRECTIONS).radius.double()
@@ -49,7 +50,13 @@ def rows(material: Material, arrays: Arrays) -> list[Row]:
     return [
         *material.rows(),
         Row("steps at which the number of attractors fell", "", float((count.diff() < 0).sum()), None, name),
-        Row("median basin radius of the attractors at the end, L2", "", basin, None, name),
+        Row(
+            f"median radius of a ball of which {DIRECTIONS} random points lead back, at the end, L2",
+            "",
+            basin,
+            None,
+            name,
+        ),
     ]
 
 
@@ -88,10 +95,12 @@ FIGURE = Figure(
     draw,
     checkpoints=lambda: [CHECKPOINT],
     rows=rows,
-    caption="A line is one of ten training images, matched over the steps by the image whose orbit it is. Blue: a "
-    "certified attractor. Open: none yet (a limit farther than eps, shared with another image, or not contractive). "
-    "Middle: no mark where the orbit of the image does not settle. Right: radius of a ball that leads back, of "
-    "attractors only.",
+    caption="A line is one of the training images, matched over the steps by the image whose orbit it is. Blue: a "
+    "certified attractor. Open: none yet (its orbit does not settle, or its limit is farther than eps, shared with "
+    "another image, or not contractive). Middle: no mark where the orbit does not settle. Right, of attractors only: "
+    "radius of the largest "
+    f"ball that was found of which {DIRECTIONS} random points all lead back; most of its volume then does, not every "
+    f"point.",
     notes=("Beyond the paper, which shows two epochs of one network (Figure 6).",),
     steps=True,
 )

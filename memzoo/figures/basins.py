@@ -98,7 +98,7 @@ def _kinds(arrays: Arrays) -> Tensor:
 
 
 def discs(arrays: Arrays) -> Tensor:
-    """Around each of the three, the distance to the first point of the grid that does not end at it.
+    """Around each of the three, the distance to the first point of the grid that does not end at it; 0 if it does not.
 
     At most the distance to the edge of the picture.
     """
@@ -107,7 +107,8 @@ def discs(arrays: Arrays) -> Tensor:
     for place, (u, v) in enumerate(arrays["positions"].tolist()):
         apart = torch.hypot(x[None] - u, y[:, None] - v)
         edge = min(u - x[0].item(), x[-1].item() - u, v - y[0].item(), y[-1].item() - v)
-        found.append(min([edge, *apart[kinds != place].tolist()]))
+        own = arrays["own"][place] == arrays["chosen"][place]
+        found.append(min([edge, *apart[kinds != place].tolist()]) if own else 0.0)
     return torch.tensor(found, dtype=torch.float64)
 
 

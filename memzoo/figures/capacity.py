@@ -69,7 +69,7 @@ FIGURE = Figure(
     draw,
     checkpoints=checkpoints,
     rows=rows,
-    caption="Networks of one size, trained alike on the first n MNIST images.",
+    caption="Networks of one size on the first n MNIST images, as many steps each; in batches of 5, for n = 10 of 2.",
     notes=(
         "The last layer is linear: outputs lie in an affine space of as many dimensions as it has inputs, the width. "
         "More than width + 1 images in general position cannot all be fixed points, however long the training.",

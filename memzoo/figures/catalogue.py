@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -112,13 +113,25 @@ def reproduce_all(
             begins(name)
         try:
             yield reproduce(name, out)
-        except MemzooError as error:
+        except OSError as error:
+            if not isinstance(error, MemzooError):  # the folder cannot be written: so it will be for the others
+                raise
+            yield _failed(name, error, out)
+        except Exception as error:  # whatever is wrong with this one, the others go on
             if name not in FIGURES:
                 raise
-            figure = FIGURES[name]
-            result = Reproduction(name, figure.title, tuple(figure.ids()), notes=figure.notes, failed=str(error))
-            result.save(out)
-            yield result
+            yield _failed(name, error, out)
+
+
+def _failed(name: str, error: Exception, out: str | Path) -> Reproduction:
+    """The reason in place of the figure."""
+    figure = FIGURES[name]
+    reason = str(error) if isinstance(error, MemzooError) else f"{type(error).__name__}: {error}"
+    with suppress(MemzooError, LookupError):
+        result = Reproduction(name, figure.title, tuple(figure.ids()), notes=figure.notes, failed=reason)
+        result.save(out)
+        return result
+    return Reproduction(name, figure.title, (), notes=figure.notes, failed=reason)
 
 
 def _made(figure: Figure, checkpoint: str | None) -> Reproduction:
@@ -132,8 +145,13 @@ def _made(figure: Figure, checkpoint: str | None) -> Reproduction:
             "measure it with memzoo.dynamics or, an ensemble, with its eigenvalues()."
         )
     material = Material(standard, standard if checkpoint is None else [checkpoint], figure.claims)
-    arrays = figure.arrays(material)
-    rows = figure.rows(material, arrays)
+    try:
+        arrays = figure.arrays(material)
+        rows = figure.rows(material, arrays)
+    except (ValueError, LookupError, AttributeError) as error:
+        if checkpoint is None or isinstance(error, MemzooError):
+            raise
+        raise UnknownCheckpointError(f"{checkpoint} cannot take the place of {standard[0]}: {error}") from error
     return Reproduction(
         figure.name,
         figure.title,
@@ -141,7 +159,7 @@ def _made(figure: Figure, checkpoint: str | None) -> Reproduction:
         tuple(rows),
         arrays,
         partial(figure.draw, arrays),
-        figure.notes,
+        figure.notes if checkpoint is None else (),  # they are about ours
         figure.caption,
         seconds=time.monotonic() - begun,
     )

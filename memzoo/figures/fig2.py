@@ -69,10 +69,11 @@ def draw(arrays: Arrays) -> Any:
         plane = figure.add_subplot(grid[1, column])
         flat = [0, 2]
         _scatter(plane, points[:, flat], examples[:, flat], arrays["attractor"], away)
-        room = 0.06 * (limits[:, 1] - limits[:, 0])
+        room = 0.06 * (limits[:, 1:] - limits[:, :1])
+        wide = (limits + torch.cat([-room, room], 1)).tolist()
         plane.set(
-            xlim=(limits[0, 0] - room[0], limits[0, 1] + room[0]),
-            ylim=(limits[2, 0] - room[2], limits[2, 1] + room[2]),
+            xlim=wide[0],
+            ylim=wide[2],
             aspect="equal",
             xlabel="x",
             xticks=[-1, 0, 1],

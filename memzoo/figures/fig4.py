@@ -152,11 +152,12 @@ def _draw_losses(axes: Any, arrays: Arrays, group: list[int], varied: str) -> No
     if bounded.any():
         style = {"color": VERMILION, "marker": "_", "ms": 10, "mew": 1.5, "ls": "none"}
         axes.plot(size[bounded], floor[bounded], label="least possible", zorder=2, **style)
-        for x, low, high in zip(size[bounded], floor[bounded], loss[bounded], strict=True):
+        lines = (part[bounded].tolist() for part in (size, floor, loss))
+        for x, low, high in zip(*lines, strict=True):
             axes.plot([x, x], [low, high], color=GREY, lw=0.8, zorder=1)
-    axes.set(yscale="log", xlabel=f"{varied} of the network", ylabel="training loss", xticks=size.unique())
+    axes.set(yscale="log", xlabel=f"{varied} of the network", ylabel="training loss", xticks=size.unique().tolist())
     margin = 0.15 * max(1, int(size.max() - size.min()))
-    axes.set_xlim(size.min() - margin, size.max() + margin)
+    axes.set_xlim(int(size.min()) - margin, int(size.max()) + margin)
     if bounded.any():
         key(axes, loc="best")
 

@@ -1,6 +1,6 @@
 """Figure 5a: network D1 with leaky ReLU on a hundred CIFAR-10 images; iteration yields single training images."""
 
-from memzoo.figures.fig5b import CAPTION, arrays, draw
+from memzoo.figures.fig5b import CAPTION, arrays, draw, rows
 from memzoo.figures.figure import Figure
 from memzoo.figures.material import Claim
 
@@ -10,6 +10,7 @@ FIGURE = Figure(
     arrays,
     draw,
     checkpoints=lambda: ["cifar10n100-d1-leaky"],
+    rows=rows,
     claims={
         "share of test images within .01 of a training image at t = 100": Claim(
             least=0.5, paper="single training images"

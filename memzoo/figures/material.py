@@ -64,14 +64,27 @@ class Material:
         key = index, step
         if key not in self._models:
             model = load(self.names[index], step=step)
-            wanted = self.entry(index).architecture
-            if type(model).__name__ != wanted:
-                raise UnknownCheckpointError(
-                    f"{self.standard[index]} is a {wanted}, and {self.names[index]} is a {type(model).__name__}: it "
-                    "cannot take its place."
-                )
+            if self.names[index] != self.standard[index]:
+                self._check_kind(index, model)
             self._models[key] = model
         return self._models[key]
+
+    def _check_kind(self, index: int, model: Autoencoder) -> None:
+        """Same architecture, linear or not, and as many axes of its images."""
+
+        def kind(name: str, config: dict) -> tuple[str, ...]:
+            inner = config.get("member", config)
+            linear = "linear" if inner.get("activation") == "linear" else "nonlinear"
+            return name, linear, f"of images with {len(config['shape'])} axes"
+
+        entry = self.entry(index)
+        wanted = kind(entry.architecture, entry.architecture_config().model_dump(mode="json"))
+        found = kind(type(model).__name__, model.config.model_dump(mode="json"))
+        if found != wanted:
+            raise UnknownCheckpointError(
+                f"{self.standard[index]} is a {', '.join(wanted)}, and {self.names[index]} is a {', '.join(found)}: it "
+                "cannot take its place."
+            )
 
     def measured(self, index: int = 0, step: int | None = None) -> Measurements:
         """Everything measured on it, each thing once."""
@@ -90,7 +103,10 @@ class Material:
         """The facts of one checkpoint, or of all, measured now: a row each."""
         if index is None:
             return [row for one in range(len(self)) for row in self.rows(one, choose, prefix)]
-        return [self._row(index, fact, prefix) for fact in self.entry(index).facts if choose(fact)]
+        facts = [fact for fact in self.entry(index).facts if choose(fact)]
+        if self.names[index] != self.standard[index]:  # what was recorded is about the zoo's checkpoint
+            facts = [fact for fact in facts if not self._as_recorded(index, fact)]
+        return [self._row(index, fact, prefix) for fact in facts]
 
     def value(self, index: int, fact: Fact) -> float:
         """A fact of that checkpoint, measured now; as recorded where the whole training set does not travel."""

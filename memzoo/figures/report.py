@@ -85,12 +85,13 @@ def _summary(results: Sequence[Reproduction]) -> str:
     count = Counter(row.holds for one in results for row in one.rows)
     failed = [one.figure for one in results if one.failed]
     made = f" {len(failed)} could not be made: {', '.join(failed)}." if failed else ""
-    claims = count[True] + count[False]
+    asked = count[True] + count[False]
     return (
-        f'<p class="summary">{len(results)} figures and tables. Of {claims} claims {count[True]} hold and '
-        f"{count[False]} fall short; {count[None]} further numbers are reported without a claim.{made}</p>"
-        '<p class="quiet">Numbers were measured for this page, from the weights, unless a row says otherwise. The '
-        'paper: Radhakrishnan, Yang, Belkin, Uhler, <a href="https://arxiv.org/abs/1810.10333">arXiv:1810.10333</a>. '
+        f'<p class="summary">{len(results)} figures and tables. Of {asked} requirements {count[True]} hold and '
+        f"{count[False]} fall short; {count[None]} further numbers are reported, nothing is asked of them.{made}</p>"
+        '<p class="quiet">Required is what the paper claims, else what the checkpoint states of itself. Numbers were '
+        "measured for this page, from the weights, unless a row says otherwise. The paper: Radhakrishnan, Yang, "
+        'Belkin, Uhler, <a href="https://arxiv.org/abs/1810.10333">arXiv:1810.10333</a>. '
         f"memzoo {__version__}, torch {version('torch')}.</p>"
     )
 

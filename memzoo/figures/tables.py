@@ -36,16 +36,17 @@ def arrays(table: str, material: Material) -> Arrays:
 def rows(table: str, material: Material, arrays: Arrays) -> list[Row]:
     """Medians over the draws, and their range.
 
-    A row of Table 1 holds where the median of the third eigenvalue is within .1 of the paper's, a row of Table 2 where
-    the spectra of four draws in five are within the paper's bracket.
+    A row of Table 1 holds where the medians of the first three eigenvalues are within .1 of the paper's, one of Table 2
+    where the spectra of four draws in five are within the paper's bracket.
     """
     found = []
     for index, (network, moduli) in enumerate(_by_network(arrays)):
         fact = claim(material, index)
         measured = material.value(index, fact)
         if table == "table1":
-            holds = abs(measured - cast(float, fact.paper)) <= 0.1
-            paper, needed = f"1, 1, {fact.paper:.2f}, ...", "third eigenvalue within .1"
+            leading = (moduli.median(0).values[:2] - 1).abs().max().item()
+            holds = abs(measured - cast(float, fact.paper)) <= 0.1 and leading <= 0.1
+            paper, needed = f"1, 1, {fact.paper:.2f}, ...", "each of the three within .1"
         else:
             holds = measured >= 0.8 * len(moduli)
             paper, needed = str(fact.paper), "four draws in five within the bracket"
@@ -139,6 +140,8 @@ TABLE1 = _table(
     "Every draw of the two images: the two eigenvalues that belong to them (vermilion) and all others. Black: the "
     "paper's third eigenvalue.",
     "The rows printed as two layers have the parameter counts of three; both are here, beside the paper's value.",
+    "Networks of two and three layers hardly interpolate: few of them reach the loss at which training ends, and their "
+    "leading eigenvalues are above 1. The third eigenvalue, which is the point of the table, is that of the paper.",
 )
 TABLE2 = _table(
     "table2",

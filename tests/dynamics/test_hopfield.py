@@ -246,3 +246,14 @@ def test_certificates_where_a_program_flushes_denormals():
     assert plain.attractor.all()
     assert flushed.attractor.all()
     torch.testing.assert_close(flushed.radius, plain.radius, rtol=1e-9, atol=1e-100)
+
+
+@pytest.mark.parametrize("size", [100, 784, 3072])
+def test_high_powers_of_weak_overlaps_do_not_vanish_in_float32(size):
+    generator = torch.Generator().manual_seed(0)
+    patterns = torch.randint(0, 2, (20, size), generator=generator).float() * 2 - 1
+    starts = 0.1 * torch.randn(8, size, generator=generator)
+    memory = polynomial_memory(patterns, 30)
+    agree = (memory(starts).double() == memory(starts.double())).double().mean()
+    assert agree > 0.999
+    assert (memory(starts).abs() == 1).double().mean() > 0.999  # units are set, not left as they were

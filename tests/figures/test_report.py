@@ -69,7 +69,7 @@ def test_the_page_shows_every_row_and_picture_and_needs_nothing_else(results):
     assert path == folder / "index.html"
     assert not list(folder.glob("*.part*"))
     words = " ".join(" ".join(shown.words).split())
-    assert "Of 2 claims 1 hold and 1 fall short; 1 further numbers are reported" in words
+    assert "Of 2 requirements 1 hold and 1 fall short; 1 further numbers are reported" in words
     assert "1 could not be made: recall." in words
     assert "largest <eigenvalue>" in words  # shown, not taken for a tag
     assert "weights have another SHA-256" in words
