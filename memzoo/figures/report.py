@@ -100,10 +100,11 @@ def _overview(results: Sequence[Reproduction]) -> str:
     rows = []
     for one in results:
         count = Counter(row.holds for row in one.rows)
+        asked = count[True] + count[False]
         if one.failed:
             verdict = '<span class="short">not made</span>'
         elif count[False]:
-            verdict = f'<span class="short">falls short in {count[False]} of {count[True] + count[False]} claims</span>'
+            verdict = f'<span class="short">falls short in {count[False]} of {asked}</span>'
         elif count[True]:
             verdict = f'<span class="holds">holds ({count[True]})</span>'
         else:
