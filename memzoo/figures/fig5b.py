@@ -16,6 +16,7 @@ TIMES = (1, 2, 5, 10, 100)
 FINE = (1, 2, 3, 4, 5, 10, 100)  # times at which distances are measured
 IMAGES, NOISE = 4, 2  # rows of the picture
 COUNT = 30  # starts of each kind whose distances are measured
+FAR = 10.0  # most that is drawn of a relative distance
 CLOSE = 0.01  # of the norm of a training image
 KINDS: tuple[tuple[Kind, str, str, str], ...] = (
     ("probes", "test images", BLUE, "-"),
@@ -69,6 +70,8 @@ def draw_distances(top: Any, bottom: Any, arrays: Arrays) -> None:
         bottom.plot(times, (arrays[kind] <= CLOSE).double().mean(1), **style)
     top.axhline(CLOSE, color="0.5", lw=0.8, ls=":")
     top.set(yscale="log", ylabel="relative distance to the\nnearest training image")
+    if top.get_ylim()[1] > FAR:  # orbits that diverge leave the picture
+        top.set_ylim(top=FAR)
     bottom.set(ylim=(-0.03, 1.03), xlabel="iterations t", ylabel="share of starts within\n1 % of a training image")
     bottom.set_xscale("symlog", linthresh=1, linscale=0.4)
     bottom.set_xticks([0, *TIMES], [str(t) for t in (0, *TIMES)])
@@ -83,7 +86,7 @@ CAPTION = (
     "Left, a row a start: the first test images, then the first Gaussian inputs (shown as x / 4 + 1/2), their "
     "iterates, and the training image nearest to the last of these. Right: distance from the nearest training image, "
     "relative to its norm, over 30 starts of each kind (median, band from 10 % to 90 %), and the share within 1 %, the "
-    "dotted line."
+    "dotted line; orbits that diverge leave the picture."
 )
 
 FIGURE = Figure(
