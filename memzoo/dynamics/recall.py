@@ -62,10 +62,7 @@ class Recall:
 
         One of the levels that were measured, not interpolated; the last one if recall never falls below.
         """
-        if not 0 < rate <= 1:
-            raise ValueError(f"rate must lie in (0, 1], got {rate!r}; 0.5 asks where half are still recalled.")
-        held = int((self.rate >= rate).int().cumprod(0).sum())
-        return self.levels[held - 1].item() if held else math.nan
+        return level_at(self.levels, self.rate, rate)
 
     def __str__(self) -> str:
         n = self.per_example.shape[1]
@@ -79,6 +76,19 @@ class Recall:
             between = f"[{interval[0]:.1f}, {interval[1]:.1f}]"
             lines.append(f"{level:>10.4g}{rate:>10.1f}  {between:<16}{near:>9.1f}{confused:>10.1f}{looked_up:>15.1f}")
         return "\n".join(lines)
+
+
+def level_at(levels: Float[Tensor, " levels"], rates: Float[Tensor, " levels"], rate: float = 0.5) -> float:
+    """The largest level up to which ``rates`` stay at or above ``rate``; NaN if they are below at the first.
+
+    Example:
+        >>> level_at(torch.tensor([0.0, 0.5, 1.0, 2.0]), torch.tensor([1.0, 0.9, 0.4, 0.6]))
+        0.5
+    """
+    if not 0 < rate <= 1:
+        raise ValueError(f"rate must lie in (0, 1], got {rate!r}; 0.5 asks where half are still recalled.")
+    held = int((rates >= rate).int().cumprod(0).sum())
+    return levels[held - 1].item() if held else math.nan
 
 
 def check_levels(levels: Sequence[float] | Tensor, name: str) -> list[float]:

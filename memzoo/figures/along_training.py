@@ -102,5 +102,4 @@ FIGURE = Figure(
     f"ball that was found of which {DIRECTIONS} random points all lead back; most of its volume then does, not every "
     f"point.",
     notes=("Beyond the paper, which shows two epochs of one network (Figure 6).",),
-    steps=True,
 )

@@ -11,6 +11,7 @@ from memzoo.dynamics import iterate, nearest
 from memzoo.figures.figure import Arrays, Figure
 from memzoo.figures.material import Material
 from memzoo.figures.style import BLUE, MARKS, VERMILION, WIDTH, key, tidy
+from memzoo.figures.trajectories import grey
 
 EARLY = (1, 2, 5, 10, 20, 50)
 ONCE_AROUND = 100  # from here on every point is shown
@@ -125,7 +126,7 @@ def draw_rows(figure: Any, arrays: Arrays) -> None:
     for place, (kind, row) in enumerate(rows):
         for column, image in enumerate(as_images(row)):
             noise = kind == "noise" and column == 0
-            show_image(grid[place, column], image / 4 + 0.5 if noise else image)
+            show_image(grid[place, column], grey(image) if noise else image)
 
 
 FIGURE = Figure(

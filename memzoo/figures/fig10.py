@@ -11,7 +11,7 @@ from memzoo.figures.figure import Arrays, Figure
 from memzoo.figures.material import Claim, Material
 from memzoo.figures.reproduction import Row
 from memzoo.figures.style import BLUE, GREY, ORANGE, SERIES, VERMILION, WIDTH, tidy
-from memzoo.figures.trajectories import fill_with_orbits, orbits
+from memzoo.figures.trajectories import fill_with_orbits, grey, orbits
 
 FACT = "networks that take 95 % of Gaussian inputs to an image by t = 200"
 TIMES = (1, 5, 10, 20, 200)
@@ -63,7 +63,7 @@ def draw(arrays: Arrays) -> Any:
     import matplotlib.pyplot as plt
 
     shown = arrays["orbits"].clone()
-    shown[:, 0] = shown[:, 0] / 4 + 0.5  # of either sign: two standard deviations reach from black to white
+    shown[:, 0] = grey(shown[:, 0])
     figure = plt.figure(figsize=(WIDTH, 2.8), layout="constrained")
     panels: Any = figure.subfigures(1, 2, width_ratios=(3.5, 3.7))
     left, right = panels

@@ -9,8 +9,8 @@ from memzoo.figures.figure import Arrays, Figure
 from memzoo.figures.material import Claim, Material
 from memzoo.figures.reproduction import Row
 from memzoo.figures.style import COLUMN
-from memzoo.figures.trajectories import fill_with_orbits, orbits
-from memzoo.zoo.facts import Kind
+from memzoo.figures.trajectories import fill_with_orbits, grey, orbits
+from memzoo.zoo.measurements import Kind
 
 TIMES = (1, 2, 5, 10)
 SHOWN = 2  # starts of each kind
@@ -54,7 +54,7 @@ def draw(arrays: Arrays) -> Any:
 
     shown = arrays["orbits"].clone()
     noise = slice(SHOWN, 2 * SHOWN)
-    shown[noise, 0] = shown[noise, 0] / 4 + 0.5  # of either sign: two standard deviations reach from black to white
+    shown[noise, 0] = grey(shown[noise, 0])
     columns = shown.shape[1]
     figure = plt.figure(figsize=(COLUMN, COLUMN * len(shown) / columns + 0.1), layout="constrained")
     layout: Any = figure.get_layout_engine()

@@ -5,36 +5,16 @@ from itertools import groupby, pairwise
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from memzoo.figures.figure import Arrays, Figure
 from memzoo.figures.material import Material
 from memzoo.figures.reproduction import Row
 from memzoo.figures.style import BLUE, GREY, MARKS, SERIES, VERMILION, WIDTH, key, tidy
+from memzoo.theory import loss_floor
 from memzoo.zoo import info, list_models
 
 STEPS, EPS = 200, 0.5
 TICKS = (0, 1, 2, 5, 10, 20, 50, 100, 200)
-
-
-def loss_floor(examples: Float[Tensor, "n *shape"], width: int) -> float:
-    r"""Least training loss of any network whose last layer is affine with ``width`` inputs.
-
-    Its outputs lie in an affine subspace of at most that dimension, so that the mean squared error over n examples of d
-    pixels is at least :math:`\sum_{i > w} \sigma_i^2 / (n d)`, with the singular values of the centred examples
-    (Eckart and Young); 0 for a width of n - 1 and more.
-
-    Example:
-        >>> corners = torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 3.0]])
-        >>> round(loss_floor(corners, width=1), 6), loss_floor(corners, width=2)
-        (0.5, 0.0)
-    """
-    rows = examples.flatten(1).double()
-    if width >= len(rows) - 1:
-        return 0.0
-    values = torch.linalg.svdvals(rows - rows.mean(0))
-    return (values[width:].square().sum() / rows.numel()).item()
 
 
 def checkpoints(figure: str, varied: str) -> list[str]:

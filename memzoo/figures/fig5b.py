@@ -1,6 +1,5 @@
 """Figure 5b: network D1 with leaky ReLU on ten CIFAR-10 images maps test images and noise to training images."""
 
-import math
 from typing import Any
 
 import torch
@@ -9,8 +8,8 @@ from memzoo.figures.figure import Arrays, Figure
 from memzoo.figures.material import Claim, Material
 from memzoo.figures.reproduction import Row
 from memzoo.figures.style import BLUE, MARKS, ORANGE, WIDTH, key, tidy
-from memzoo.figures.trajectories import fill_with_orbits, orbits
-from memzoo.zoo.facts import Kind
+from memzoo.figures.trajectories import fill_with_orbits, grey, orbits
+from memzoo.zoo.measurements import Kind
 
 TIMES = (1, 2, 5, 10, 100)
 FINE = (1, 2, 3, 4, 5, 10, 100)  # times at which distances are measured
@@ -36,7 +35,7 @@ def arrays(material: Material) -> Arrays:
 def rows(material: Material, arrays: Arrays) -> list[Row]:
     """The facts of the final weights, and when most starts have arrived."""
     within = arrays["times"][arrays["probes"].quantile(0.5, dim=1) <= CLOSE]
-    first = float(within[0]) if len(within) else math.nan
+    first = float(within[0]) if len(within) else "none"
     return [
         *material.rows(choose=lambda fact: fact.step is None),
         Row(
@@ -52,7 +51,7 @@ def draw(arrays: Arrays) -> Any:
     figure = plt.figure(figsize=(WIDTH, 4.1), layout="constrained")
     panels: Any = figure.subfigures(1, 2, width_ratios=(4.7, 2.5))
     rows = arrays["orbits"].clone()
-    rows[IMAGES:, 0] = rows[IMAGES:, 0] / 4 + 0.5  # most of a standard Gaussian is outside [0, 1]
+    rows[IMAGES:, 0] = grey(rows[IMAGES:, 0])
     fill_with_orbits(panels[0], rows, TIMES)
     top, bottom = panels[1].subplots(2, 1, sharex=True)
     draw_distances(top, bottom, arrays)
@@ -71,7 +70,7 @@ def draw_distances(top: Any, bottom: Any, arrays: Arrays) -> None:
     top.axhline(CLOSE, color="0.5", lw=0.8, ls=":")
     top.set(yscale="log", ylabel="relative distance to the\nnearest training image")
     if top.get_ylim()[1] > FAR:  # orbits that diverge leave the picture
-        top.set_ylim(top=FAR)
+        top.set_ylim(CLOSE / 2, FAR)
     bottom.set(ylim=(-0.03, 1.03), xlabel="iterations t", ylabel="share of starts within\n1 % of a training image")
     bottom.set_xscale("symlog", linthresh=1, linscale=0.4)
     bottom.set_xticks([0, *TIMES], [str(t) for t in (0, *TIMES)])

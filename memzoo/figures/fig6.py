@@ -116,5 +116,4 @@ FIGURE = Figure(
         "After 100 epochs the ten images end at fewer points than ten, all attracting and all far from the images: "
         "what is learned so far is an attractor, but no image yet. After 1000 epochs each image has one of its own.",
     ),
-    steps=True,
 )

@@ -11,6 +11,7 @@ from memzoo.figures.figure import Arrays, Figure
 from memzoo.figures.material import Material
 from memzoo.figures.reproduction import Row
 from memzoo.figures.style import BLUE, WIDTH, tidy
+from memzoo.figures.trajectories import grey
 
 SHOWN = 2
 BOUND = 2e-2
@@ -50,7 +51,7 @@ def draw(arrays: Arrays) -> Any:
     # a combination of the images has any sign and scale: shown stretched to the full range
     image_grid(
         middle,
-        [("Gaussian\ninput", arrays["noise"] / 4 + 0.5), ("output\n(rescaled)", stretched(arrays["noise_outputs"]))],
+        [("Gaussian\ninput", grey(arrays["noise"])), ("output\n(rescaled)", stretched(arrays["noise_outputs"]))],
     )
     draw_spectrum(right.subplots(), arrays["eigenvalues"], BOUND)
     return figure

@@ -12,6 +12,7 @@ from memzoo.figures.figure import Arrays, Figure
 from memzoo.figures.material import Claim, Material
 from memzoo.figures.reproduction import Row
 from memzoo.figures.style import WIDTH
+from memzoo.figures.trajectories import grey
 
 SHOWN = 3
 BOUND = 7e-6
@@ -64,7 +65,7 @@ def draw(arrays: Arrays) -> Any:
         axes.set_title(heading, fontsize=8)
     grid = panels[1].subplots(2, SHOWN)
     # each is stretched to the full range, and a negative multiple is a negative
-    images = zip(arrays["noise"] / 4 + 0.5, stretched(arrays["noise_outputs"]), arrays["multiple"], strict=True)
+    images = zip(grey(arrays["noise"]), stretched(arrays["noise_outputs"]), arrays["multiple"], strict=True)
     for column, (noise, output, multiple) in enumerate(images):
         show_image(grid[0, column], noise)
         show_image(grid[1, column], output)

@@ -10,7 +10,7 @@ from memzoo.figures.figure import Arrays, Figure
 from memzoo.figures.material import Claim, Material
 from memzoo.figures.reproduction import Row
 from memzoo.figures.style import BLUE, GREY, VERMILION, WIDTH, key, tidy
-from memzoo.figures.trajectories import fill_with_orbits, orbits
+from memzoo.figures.trajectories import fill_with_orbits, grey, orbits
 
 TIMES = (1, 2, 5, 10, 100)
 SHOWN = 5
@@ -47,7 +47,7 @@ def draw(arrays: Arrays) -> Any:
     import matplotlib.pyplot as plt
 
     shown = arrays["orbits"].clone()
-    shown[:, 0] = shown[:, 0] / 4 + 0.5  # of either sign: two standard deviations reach from black to white
+    shown[:, 0] = grey(shown[:, 0])
     figure = plt.figure(figsize=(WIDTH, 2.8), layout="constrained")
     panels: Any = figure.subfigures(1, 2, width_ratios=(4.1, 3.1))
     left, right = panels

@@ -34,8 +34,6 @@ class Figure:
     """Where the paper's text is ambiguous, and where we fall short and why."""
     caption: str = ""
     """How to read the picture."""
-    steps: bool = False
-    """Drawn from weights on the way through the training, too."""
 
     @property
     def beyond(self) -> bool:

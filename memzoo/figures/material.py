@@ -9,7 +9,8 @@ from memzoo.figures.reproduction import Row
 from memzoo.models import Autoencoder
 from memzoo.zoo import info, load
 from memzoo.zoo.entry import Entry, Fact
-from memzoo.zoo.facts import MEASURES, OF_THE_WHOLE, Measurements
+from memzoo.zoo.facts import MEASURES, OF_THE_WHOLE
+from memzoo.zoo.measurements import Measurements
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,10 @@ from memzoo.dynamics import (
     recall_against_noise,
     recovery_curve,
 )
+from memzoo.dynamics.recall import level_at
 from memzoo.figures.figure import Arrays, Figure
 from memzoo.figures.material import Material
-from memzoo.figures.recall import AREAS, DRAWS, FILL, NOISE, curves, draw_curve, level_at
+from memzoo.figures.recall import AREAS, DRAWS, FILL, NOISE, curves, draw_curve
 from memzoo.figures.reproduction import Row
 from memzoo.figures.style import BLACK, GREY, SERIES, WIDTH, tidy
 

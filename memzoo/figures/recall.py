@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from memzoo.dynamics import Recall, recall_against_mask, recall_against_noise
+from memzoo.dynamics.recall import level_at
 from memzoo.figures.figure import Arrays, Figure
 from memzoo.figures.material import Material
 from memzoo.figures.reproduction import Row
@@ -48,12 +49,6 @@ def curves(recall: Recall) -> dict[str, Tensor]:
         "confused": recall.confused,
         "looked_up": recall.input_nearest,
     }
-
-
-def level_at(levels: Tensor, rate: Tensor, least: float = 0.5) -> float:
-    """The largest level up to which a curve stays at or above ``least``; NaN if it is below at the first."""
-    held = int((rate >= least).int().cumprod(0).sum())
-    return levels[held - 1].item() if held else torch.nan
 
 
 def rows(material: Material, arrays: Arrays) -> list[Row]:

@@ -58,5 +58,5 @@ FIGURE = Figure(
     rows=rows,
     caption="Of each backbone a test image and a Gaussian input, their iterates, and the training image nearest to "
     "the last.",
-    notes=("The smallest models of timm, from random weights, with a light decoder; four training images.",),
+    notes=("Two of timm's small test models, from random weights, with a light decoder; four training images.",),
 )

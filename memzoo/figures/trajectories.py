@@ -47,6 +47,11 @@ def fill_with_orbits(
     image_grid(figure, columns, low, high)
 
 
+def grey(noise: Tensor) -> Tensor:
+    """Gaussian pixels of either sign as they are shown: two standard deviations reach from black to white."""
+    return noise / 4 + 0.5
+
+
 def draw_trajectories(model: torch.nn.Module, starts: Tensor, examples: Tensor) -> Any:
     """Picture with a row a start: the start, its iterates, and the training image nearest to the last one."""
     return draw_orbits(orbits(model, starts, examples))

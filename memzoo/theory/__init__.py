@@ -10,6 +10,7 @@ from memzoo.theory.forced_zeros import (
 )
 from memzoo.theory.heuristic_depth import heuristic_depth, parameter_count
 from memzoo.theory.layer_matrices import convolution_matrix, upsampling_matrix
+from memzoo.theory.loss_floor import loss_floor
 from memzoo.theory.minimum_norm import (
     gradient_descent_solution,
     minimum_norm_solution,
@@ -70,6 +71,7 @@ __all__ = [
     "heuristic_depth",
     "is_solvable",
     "limit_radius",
+    "loss_floor",
     "memorization_gap",
     "minimum_norm_preimage",
     "minimum_norm_solution",

@@ -28,8 +28,7 @@ IMAGES_SHOWN = (
 )
 CYCLE_SHOWN = (
     "Each row iterates the network from a held-out start, which comes to run through the {count} training images in "
-    "their order: the same one comes back every {count} steps. The last column is the training image nearest to where "
-    "it ended."
+    "their order, one after the other from t = 100 on. The last column is the training image nearest to where it ended."
 )
 POINTS_SHOWN = "Training points, held-out starts, and where iteration takes these."
 FEW = 50  # examples that are certified in a moment

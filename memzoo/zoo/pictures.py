@@ -14,16 +14,17 @@ from memzoo.zoo.history import History
 from memzoo.zoo.point_pictures import draw_line, draw_plane
 
 TIMES = (1, 2, 5, 10, 20, 200)
+ALONG_A_CYCLE = (1, 2, 5, 10, 100, 101, 102, 103)  # whole turns alone would look like fixed points
 SHOWN = 6
 BLUE, ORANGE = "#0072B2", "#E69F00"  # distinct to every eye
 DPI = 110
 
 
-def draw_pictures(model: Autoencoder, history: History | None, folder: Path) -> None:
-    """Write both into ``folder``; the same model and history give the same bytes on one machine."""
+def draw_pictures(model: Autoencoder, history: History | None, folder: Path, times: tuple[int, ...] = TIMES) -> None:
+    """Write both into ``folder``, the orbits at these times; the same model and history give the same bytes here."""
     import matplotlib.pyplot as plt
 
-    drawn = {TRAJECTORIES: draw_orbits(model)}
+    drawn = {TRAJECTORIES: draw_orbits(model, times)}
     if history is not None and history.loss:
         drawn[CURVE] = draw_training(history, several=isinstance(model, Ensemble))
     for name, figure in drawn.items():
@@ -62,43 +63,43 @@ def draw_training(history: History, *, several: bool) -> Any:
     return figure
 
 
-def draw_orbits(model: Autoencoder) -> Any:
+def draw_orbits(model: Autoencoder, times: tuple[int, ...] = TIMES) -> Any:
     """Images where there are some, else a plot of the points."""
     if len(model.shape) > 1:
-        return draw_trajectories(model)
+        return draw_trajectories(model, times)
     return draw_line(model) if model.shape == (1,) else draw_plane(model)
 
 
-def draw_trajectories(model: Autoencoder) -> Any:
+def draw_trajectories(model: Autoencoder, times: tuple[int, ...] = TIMES) -> Any:
     """A row a start: the first held-out ones, their iterates, and the training image nearest to the last of these.
 
     Of an ensemble, a row a member: its first start and its own training images.
     """
     import matplotlib.pyplot as plt
 
-    columns, low, high = _orbits(model)
+    columns, low, high = _orbits(model, times)
     count = len(columns[0][1])
     figure = plt.figure(figsize=(0.7 * len(columns), 0.7 * count + 0.3), layout="constrained")
     image_grid(figure, columns, low, high)
     return figure
 
 
-def _orbits(model: Autoencoder) -> tuple[list[tuple[str, Tensor]], float, float]:
+def _orbits(model: Autoencoder, times: tuple[int, ...]) -> tuple[list[tuple[str, Tensor]], float, float]:
     """Columns of images, and the range of values that is shown."""
     examples, starts = model.examples, model.probes
     assert examples is not None
     assert starts is not None
     if isinstance(model, Ensemble):
-        orbit = iterate(model, starts[:1], max(TIMES), keep=TIMES)
+        orbit = iterate(model, starts[:1], max(times), keep=times)
         kept = {t: x[0, :SHOWN] for t, x in orbit.kept.items()}
         first = starts[0, :SHOWN]
         own = examples.transpose(0, 1)[:SHOWN]  # (members, images of each, *shape)
         found = torch.stack([o[nearest(x[None], o).index[0]] for o, x in zip(own, orbit.points[0], strict=False)])
     else:
-        orbit = iterate(model, starts[:SHOWN], max(TIMES), keep=TIMES)
+        orbit = iterate(model, starts[:SHOWN], max(times), keep=times)
         kept, first = orbit.kept, starts[:SHOWN]
         found = examples[nearest(orbit.points, examples).index]
-    columns = [("start", first), *((f"t = {t}", kept[t]) for t in TIMES), ("nearest\nimage", found)]
+    columns = [("start", first), *((f"t = {t}", kept[t]) for t in times), ("nearest\nimage", found)]
     wide = float(examples.abs().amax()) if examples.amin() < 0 else 0.0  # drawn pixels of either sign
     images = [(heading, as_images(x)) for heading, x in columns]
     return (images, -wide, wide) if wide else (images, 0.0, 1.0)

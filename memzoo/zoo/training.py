@@ -24,7 +24,7 @@ from memzoo.zoo.fingerprint import take_fingerprint
 from memzoo.zoo.history import History, history_of, write_history
 from memzoo.zoo.images import images_of, reached
 from memzoo.zoo.loading import create, entry_in
-from memzoo.zoo.pictures import draw_pictures
+from memzoo.zoo.pictures import ALONG_A_CYCLE, TIMES, draw_pictures
 from memzoo.zoo.registry import info
 from memzoo.zoo.registry_file import entry_yaml, with_entry, write_text
 from memzoo.zoo.trainer_options import TrainerOptionError
@@ -247,7 +247,7 @@ def write_folder(
         hashed = [*weights, CONFIG, EXAMPLES, HISTORY]
         entry = entry.model_copy(update={"files": {name: describe(aside / name) for name in hashed}})
         try:
-            draw_pictures(model, history, aside)
+            draw_pictures(model, history, aside, ALONG_A_CYCLE if entry.recipe.targets == "next" else TIMES)
         except Exception as error:
             warnings.warn(f"the pictures of {entry.id} could not be drawn, the rest is complete: {error}", stacklevel=2)
         (aside / CARD).write_text(card(entry, aside), encoding="utf-8")

@@ -14,9 +14,10 @@ from memzoo.data import DISTRIBUTIONS, FORMULAS
 from memzoo.errors import UnknownCheckpointError
 from memzoo.models import Autoencoder
 from memzoo.zoo.entry import Fact
-from memzoo.zoo.facts import MEASURES, OF_THE_WHOLE, Measurements
+from memzoo.zoo.facts import MEASURES, OF_THE_WHOLE
 from memzoo.zoo.images import whole_set
 from memzoo.zoo.loading import assemble, locate
+from memzoo.zoo.measurements import Measurements
 
 Verdict = Literal["verified", "provisional", "failed"]
 

@@ -16,8 +16,9 @@ from memzoo.models import ArchitectureConfig, Autoencoder, Ensemble, FullyConnec
 from memzoo.zoo import train
 from memzoo.zoo.card import card
 from memzoo.zoo.entry import Recipe
-from memzoo.zoo.facts import MEASURES, Measurements
+from memzoo.zoo.facts import MEASURES
 from memzoo.zoo.loading import entry_in
+from memzoo.zoo.measurements import Measurements
 from memzoo.zoo.registry_file import entry_yaml, parse_entry
 
 QUIET = {"enable_progress_bar": False, "enable_model_summary": False}

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 import memzoo
-from memzoo.figures.fig4 import loss_floor
+from memzoo.theory import loss_floor
 
 
 @pytest.fixture
