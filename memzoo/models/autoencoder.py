@@ -13,13 +13,13 @@ from memzoo.data.batches import Pair
 from memzoo.errors import NotASelfMapError
 from memzoo.models.config import ArchitectureConfig, Training
 from memzoo.models.denormals import FlushDenormals
+from memzoo.models.optimizer import optimizer_of
 from memzoo.models.schedule import learning_rate_factor
 from memzoo.models.squared_error import squared_error
 from memzoo.models.stopping import StopWhenRecovered
 from memzoo.models.watch import Watch
 
 C = TypeVar("C", bound=ArchitectureConfig)
-OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD, "adaptive": torch.optim.SGD}
 
 
 class Autoencoder(LightningModule, ABC, Generic[C]):
@@ -188,7 +188,7 @@ class Autoencoder(LightningModule, ABC, Generic[C]):
         """Optimizer and schedule of the training configuration, stepped after every optimizer step."""
         training = self.training_config
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        optimizer = OPTIMIZERS[training.optimizer](trained, lr=training.lr, weight_decay=training.weight_decay)
+        optimizer = optimizer_of(training, trained)
         schedule = LambdaLR(optimizer, learning_rate_factor(training))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -189,6 +189,10 @@ class Ensemble(Autoencoder[EnsembleConfig]):
         """Largest loss of a running member, and the sum of theirs, whose gradient is each one's own."""
         if self.training_config.optimizer == "adaptive":
             raise ValueError("the adaptive step of Theorem 1 is not for ensembles; train OneLayerAutoencoders alone.")
+        if self.training_config.optimizer == "muon":
+            raise ValueError(
+                "muon would orthogonalise across the members of an ensemble; use adam, or train each alone."
+            )
         wanted = x if target is None else target
         losses = squared_error(self._train_forward(x), wanted, self.training_config.loss, each=1)
         self._losses = losses.detach()

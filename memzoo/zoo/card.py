@@ -124,7 +124,8 @@ Recompute them with `memzoo verify {name}`.
 ## Recipe
 
 {entry.architecture} with {settings(entry.config)}. {_batches(entry)} on the squared error:
-{settings(training.model_dump())}; seed {entry.recipe.seed}; {_made(entry)}. Retrain with `memzoo train {entry.id}`.
+{settings(training.model_dump(exclude=None if training.restarts else {"restarts"}))}; seed {entry.recipe.seed}; \
+{_stored(entry)}{_made(entry)}. Retrain with `memzoo train {entry.id}`.
 
 ## Rights
 
@@ -163,6 +164,11 @@ def settings(values: dict[str, Any]) -> str:
 
 def _cell(value: float | str | None) -> str:
     return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _stored(entry: Entry) -> str:
+    """How the weights are rounded, where they are."""
+    return "" if entry.recipe.stored == "float32" else f"weights stored in {entry.recipe.stored}; "
 
 
 def _made(entry: Entry) -> str:

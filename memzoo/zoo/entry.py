@@ -123,7 +123,10 @@ class Recipe(Config):
     targets: Literal["same", "next"] = "same"
     """What each training image is trained on: itself, or the next one, and the last on the first."""
     precision: Literal["32-true", "64-true"] = "32-true"
-    """Of the arithmetic in training; weights are stored in float32."""
+    """Of the arithmetic in training."""
+    stored: Literal["float32", "float16"] = "float32"
+    """Of the weights in the files. They are computed with in float32 either way; facts and fingerprint are those of the
+    stored ones."""
     versions: dict[str, str] = {}
     hardware: str = ""
     wall_time_s: float | None = None

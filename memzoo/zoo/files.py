@@ -125,7 +125,10 @@ def read_config(path: Path) -> SavedConfig:
 
 
 def check_tensors(model: torch.nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    """Raise unless ``tensors`` are the weights of ``model``: the same names, shapes and types, all finite."""
+    """Raise unless ``tensors`` are the weights of ``model``: the same names, shapes and types, all finite.
+
+    What the network holds in float32 may be stored in float16.
+    """
     wanted = model.state_dict()
     missing, extra = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
     if missing or extra:
@@ -134,7 +137,8 @@ def check_tensors(model: torch.nn.Module, tensors: dict[str, Tensor], path: Path
             f"unexpected {extra or 'nothing'}; the configuration is of another network, or the file is."
         )
     for name, tensor in tensors.items():
-        if tensor.shape != wanted[name].shape or tensor.dtype != wanted[name].dtype:
+        widened = tensor.dtype == torch.float16 and wanted[name].dtype == torch.float32
+        if tensor.shape != wanted[name].shape or not (widened or tensor.dtype == wanted[name].dtype):
             raise CorruptCheckpointError(
                 f"{path}: {name} is {tuple(tensor.shape)} {tensor.dtype}, the network needs "
                 f"{tuple(wanted[name].shape)} {wanted[name].dtype}; the configuration is of another network."

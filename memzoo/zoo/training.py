@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, Trainer
 from safetensors.torch import save_file
 from torch import Tensor
@@ -120,10 +121,12 @@ def train_recipe(
         seconds = run.seconds
 
     model = model.cpu().float().eval()
+    kept = {step: rounded(state, recipe) for step, state in keeper.kept.items()}
+    model.load_state_dict(rounded(model.state_dict(), recipe))  # what is measured is what is stored
     if images.whole is not None:
         images, entry = reached(model, images, entry)
     model.examples, model.probes = entry.examples.inputs(images.examples.images), starts
-    missed = sorted(set(recipe.keep) - keeper.kept.keys())
+    missed = sorted(set(recipe.keep) - kept.keys())
     if missed:
         warnings.warn(f"the run ended before steps {missed}, which were to be kept: they are left out.", stacklevel=3)
 
@@ -132,7 +135,7 @@ def train_recipe(
         if step is None:
             return model
         early = create(entry.id).eval()
-        early.load_state_dict(keeper.kept[step])
+        early.load_state_dict(kept[step])
         early.examples, early.probes = model.examples, starts
         return early
 
@@ -141,7 +144,7 @@ def train_recipe(
     )
     steps = {
         step: Step(epoch=keeper.epochs[step], fingerprint=take_fingerprint(at(step), model.config.shape))
-        for step in sorted(keeper.kept)
+        for step in sorted(kept)
     }
     done = entry.model_copy(
         update={
@@ -159,10 +162,16 @@ def train_recipe(
         }
     )
     history = history_of(model.course, watch.history)
-    write_folder(folder, done, model, images.examples, images.probes, history, keeper.kept)
+    write_folder(folder, done, model, images.examples, images.probes, history, kept)
     entry_in(folder / ENTRY)  # it can be read, or the state is kept
     run.finish()
     return Trained(folder, rows, tuple(differing))
+
+
+def rounded(state: dict[str, Tensor], recipe: Recipe) -> dict[str, Tensor]:
+    """Weights in the type that the recipe stores."""
+    stored = {"float32": torch.float32, "float16": torch.float16}[recipe.stored]
+    return {key: value.to(stored) if value.is_floating_point() else value for key, value in state.items()}
 
 
 def _recorded(value: float) -> float | None:
@@ -228,7 +237,10 @@ def write_folder(
 ) -> None:
     """All files of a checkpoint at once, or none."""
     assert entry.fingerprint is not None
-    weights = {WEIGHTS: model.state_dict(), **{step_file(step): kept[step] for step in sorted(kept)}}
+    weights = {
+        WEIGHTS: rounded(model.state_dict(), entry.recipe),
+        **{step_file(step): kept[step] for step in sorted(kept)},
+    }
     with written_aside(folder) as aside:
         for name, tensors in weights.items():
             save_file({key: value.contiguous() for key, value in tensors.items()}, aside / name)

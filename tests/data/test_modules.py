@@ -1,18 +1,19 @@
 import itertools
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import Trainer
 from safetensors.torch import save_file
 
 from memzoo.callbacks.tracked import rows
 from memzoo.data import CIFAR10, MNIST, MNIST20, Drawn, Images, cifar10, full_batches, mini_batches, mnist20
 from memzoo.data.modules import parse_indices
 from memzoo.errors import CorruptCheckpointError, DataMissingError
-from memzoo.models import FullyConnected
 
-QUICK = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+FULL_BATCHES = Path(__file__).parents[1] / "support" / "full_batches.py"
 
 
 def test_all_images_are_one_batch_by_default():
@@ -66,17 +67,16 @@ def test_loaders_leave_the_global_generator_alone():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.filterwarnings("ignore:It is recommended to use `self.log")
-def test_two_processes_share_the_images_of_a_full_batch():
-    def trained(**options):
-        torch.manual_seed(0)
-        model = FullyConnected(depth=2, width=4, training={"optimizer": "sgd", "lr": 1.0})
-        trainer = Trainer(**QUICK, **options, accelerator="cpu", max_epochs=2)
-        trainer.fit(model, train_dataloaders=full_batches(mnist20()[0].pixels(), steps_per_epoch=3))
-        return list(model.state_dict().values())
+def test_two_processes_share_the_images_of_a_full_batch(tmp_path):
+    def trained(processes):
+        found = tmp_path / f"{processes}.pt"
+        command = [sys.executable, "-W", "ignore", str(FULL_BATCHES), str(processes), str(found)]
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=240)
+        return torch.load(found)
 
-    for a, b in zip(trained(), trained(devices=2, strategy="ddp_spawn"), strict=True):
-        torch.testing.assert_close(a, b)
+    alone, together = trained(1), trained(2)
+    assert together["seen"] == alone["seen"] / 2  # by the first of them
+    torch.testing.assert_close(together["weights"], alone["weights"])
 
 
 def test_images_by_index(shared_data):

@@ -217,6 +217,8 @@ def test_fixed_parameters_stay_fixed():
 def test_the_adaptive_step_is_refused():
     with pytest.raises(ValueError, match="adaptive step of Theorem 1 is not for ensembles"):
         fit(ensemble("dense", optimizer="adaptive", steps=2), torch.rand(2, 4, 1, 3, 3))
+    with pytest.raises(ValueError, match="muon would orthogonalise across the members"):
+        fit(ensemble("dense", optimizer="muon", steps=2), torch.rand(2, 4, 1, 3, 3))
 
 
 def test_a_member_whose_gradient_overflows_is_given_up_and_the_others_go_on():

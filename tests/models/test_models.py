@@ -17,6 +17,7 @@ from memzoo.dynamics import spectrum
 from memzoo.errors import NotASelfMapError
 from memzoo.models import ARCHITECTURES, D1, Autoencoder, FullyConnected, Initialisation, Training, initialise
 from memzoo.models.denormals import flushes_denormals
+from memzoo.models.schedule import learning_rate_factor
 
 SMALL = {
     "ConvAutoencoder": {"shape": [3, 4, 4], "layers": 4, "filters": 3, "activation": "leaky_relu", "skip": 2},
@@ -209,6 +210,34 @@ def test_training_uses_the_configured_optimizer_and_schedule():
         scheduler.step()
     expected = [0.1] * 6 + [0.05 * (1 + math.cos(math.pi * k / 5)) for k in range(1, 6)]
     assert rates == pytest.approx(expected)
+
+
+def test_a_schedule_restarts():
+    factor = learning_rate_factor(Training(schedule="cosine", decay=0.5, steps=30, restarts=[10, 20]))
+    one = learning_rate_factor(Training(schedule="cosine", decay=0.5, steps=10))
+    assert [factor(step) for step in range(30)] == pytest.approx([one(step) for step in range(10)] * 3)
+    assert factor(30) == 0.0
+    with pytest.raises(ValidationError, match=r"constant learning rate has nothing to restart, got restarts \[5\]"):
+        Training(restarts=[5], steps=10)
+    for restarts in ([10], [5, 5], [7, 3]):
+        with pytest.raises(ValidationError, match=r"restarts must rise and lie before step 10, the last"):
+            Training(schedule="cosine", steps=10, restarts=restarts)
+
+
+def test_muon_steps_along_every_direction_of_the_gradient_alike():
+    torch.manual_seed(0)
+    model = FullyConnected(shape=(1, 4, 4), depth=2, width=32, training={"optimizer": "muon", "lr": 0.01})
+    layers = [layer for layer in model.net if isinstance(layer, nn.Linear)]
+    before = [layer.weight.detach().clone() for layer in layers]
+    optimizer = model.configure_optimizers()["optimizer"]
+    model.objective(torch.rand(64, 1, 4, 4))[1].backward()
+    gradients = [torch.linalg.svd(layer.weight.grad).S for layer in layers]
+    optimizer.step()
+    for layer, old, gradient in zip(layers, before, gradients, strict=True):
+        values = torch.linalg.svd(layer.weight.detach() - old).S / (0.2 * 0.01 * math.sqrt(32))  # Adam's scale
+        assert gradient[0] > 20 * gradient[10]
+        assert values[0] < 1.25  # five iterations of Newton and Schulz bring all but the smallest near 1
+        assert values[10] > 0.7
 
 
 @pytest.mark.parametrize("fails", [False, True])

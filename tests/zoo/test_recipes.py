@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
+from safetensors.torch import load_file
 
 import memzoo
 from memzoo.data import image_sha256, points
 from memzoo.errors import RegistryError
 from memzoo.zoo import train
 from memzoo.zoo.entry import Recipe
+from memzoo.zoo.files import CARD
 from memzoo.zoo.history import read_history
 from memzoo.zoo.images import two_nearest
 from memzoo.zoo.loading import entry_in
@@ -157,7 +159,7 @@ def test_of_a_large_set_only_what_is_reached_travels(tmp_path, monkeypatch):
     assert without.verdict == "provisional"
     assert "not recomputed: --data DIR" in str(without)
     assert memzoo.verify(f"local-dir:{folder}", data_root=tmp_path).verdict == "verified"
-    card = (folder / "README.md").read_text()
+    card = (folder / CARD).read_text()
     assert "shuffled batches of 20 of all 50 images, of which only those travel that iteration reaches" in card
 
 
@@ -226,6 +228,28 @@ def test_what_the_trainer_did_otherwise_is_written_down(tmp_path, monkeypatch):
     assert hardware.endswith(" threads; precision 64-true, gradient_clip_val 0.5, stopped at step 36")
     folder, _ = train(name, tmp_path / "plain", **QUIET)
     assert entry_in(folder / "entry.yaml").recipe.hardware.endswith(" threads")
+
+
+def test_weights_stored_in_float16_are_those_that_are_measured(tmp_path, monkeypatch):
+    name = registered(tmp_path, monkeypatch, recipe={**RECIPE, "keep": [30], "stored": "float16"})
+    folder, rows = train(name, tmp_path, **QUIET)
+    for file in ("model.safetensors", "step-30.safetensors"):
+        assert {tensor.dtype for tensor in load_file(folder / file).values()} == {torch.float16}
+    model, early = memzoo.load(f"local-dir:{folder}"), memzoo.load(f"local-dir:{folder}", step=30)
+    assert {value.dtype for net in (model, early) for value in net.state_dict().values()} == {torch.float32}
+    with torch.no_grad():
+        loss = float((model(model.examples) - model.examples).square().mean())
+    assert rows[0].measured == pytest.approx(loss, rel=1e-6)
+    assert "; weights stored in float16; " in (folder / CARD).read_text()
+
+    monkeypatch.setattr("memzoo.zoo.registry._registered", [])
+    (tmp_path / "full").mkdir()
+    exact, _ = train(registered(tmp_path / "full", monkeypatch), tmp_path / "full", **QUIET)
+    assert "stored in" not in (exact / CARD).read_text()
+    for key, value in weights(exact).items():
+        assert torch.equal(weights(folder)[key], value.half().float())
+    for key, value in weights(exact, step=30).items():
+        assert torch.equal(weights(folder, step=30)[key], value.half().float())
 
 
 def test_processes_count_as_another_run():

@@ -1,0 +1,20 @@
+"""Optimizers by name."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from memzoo.models.config import Training
+
+OF_TORCH = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD, "adaptive": torch.optim.SGD}
+
+
+def optimizer_of(training: Training, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+    """The optimizer that a training asks for, over these parameters."""
+    rates = {"lr": training.lr, "weight_decay": training.weight_decay}
+    if training.optimizer != "muon":
+        return OF_TORCH[training.optimizer](parameters, **rates)
+    from timm.optim.muon import Muon  # seconds, and only here
+
+    return Muon(parameters, betas=(0.9, 0.999), **rates)
