@@ -12,9 +12,8 @@ OF_TORCH = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.o
 
 def optimizer_of(training: Training, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
     """The optimizer that a training asks for, over these parameters."""
-    rates = {"lr": training.lr, "weight_decay": training.weight_decay}
     if training.optimizer != "muon":
-        return OF_TORCH[training.optimizer](parameters, **rates)
+        return OF_TORCH[training.optimizer](parameters, lr=training.lr, weight_decay=training.weight_decay)
     from timm.optim.muon import Muon  # seconds, and only here
 
-    return Muon(parameters, betas=(0.9, 0.999), **rates)
+    return Muon(parameters, lr=training.lr, weight_decay=training.weight_decay, betas=(0.9, 0.999))
