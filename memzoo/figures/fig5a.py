@@ -21,8 +21,7 @@ FIGURE = Figure(
     notes=(
         "The paper shows orbits of some test images, and neither says how many end at a training image nor names the "
         "architecture of this network; ours is D1 with leaky ReLU, as in Figure 5b. Asked for here: the larger part.",
-        "Test images end at single training images, but at the attractors of these, which lie farther than 1 % from "
-        "the images themselves: the training has not run to its end. Gaussian inputs, far outside of the training "
-        "data, diverge.",
+        "Test images end at the attractors of single training images, which lie about 1 % from the images themselves. "
+        "Gaussian inputs, far outside of the training data, diverge.",
     ),
 )

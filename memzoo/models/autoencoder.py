@@ -61,11 +61,11 @@ class Autoencoder(LightningModule, ABC, Generic[C]):
             raise TypeError(f"give a config or its fields, not both (got a config and {', '.join(fields)}).")
         kind = self.config_class
         self.config = cast(C, config if isinstance(config, kind) else kind.model_validate(config or fields))
-        self.training_config = training if isinstance(training, Training) else Training.model_validate(training or {})
-        self.automatic_optimization = self.training_config.steps_per_batch == 1
+        training = training if isinstance(training, Training) else Training.model_validate(training or {})
         self.save_hyperparameters(
-            {"config": self.config.model_dump(mode="json"), "training": self.training_config.model_dump(mode="json")}
+            {"config": self.config.model_dump(mode="json"), "training": training.model_dump(mode="json")}
         )
+        self.train_by(training)
         self.course = []
         self.net = self.build(self.config)
 
@@ -92,6 +92,12 @@ class Autoencoder(LightningModule, ABC, Generic[C]):
             )
 
     # Training ---------------------------------------------------------------------------------------------------------
+
+    def train_by(self, training: Training) -> None:
+        """Train as this says from the next fit on."""
+        self.training_config = training
+        self.automatic_optimization = training.steps_per_batch == 1
+        self.hparams["training"] = training.model_dump(mode="json")
 
     def objective(self, x: Tensor, target: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The loss of a batch, and the scalar whose gradient the optimizer follows: the loss itself.

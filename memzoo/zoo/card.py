@@ -5,7 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from memzoo.zoo.entry import HISTORY, Entry
+from memzoo.models import Training
+from memzoo.zoo.entry import HISTORY, Entry, Recipe
 from memzoo.zoo.files import CURVE, TRAJECTORIES
 from memzoo.zoo.history import read_history
 
@@ -87,7 +88,7 @@ def card(entry: Entry, folder: Path | None = None, *, repository: str | None = N
     facts = "\n".join(
         f"| {said} | {_cell(fact.paper)} | {_cell(fact.ours)} | {fact.tolerance:g} |" for said, fact in shown
     )
-    training, about = entry.recipe.training, entry.examples
+    about = entry.examples
     count = len(about.positions()) * about.count
     config = entry.config.get("member", entry.config)
     linear = config.get("activation") == "linear" or entry.architecture == "LinearAutoencoder"
@@ -124,8 +125,7 @@ Recompute them with `memzoo verify {name}`.
 ## Recipe
 
 {entry.architecture} with {settings(entry.config)}. {_batches(entry)} on the squared error:
-{settings(training.model_dump(exclude=None if training.restarts else {"restarts"}))}; seed {entry.recipe.seed}; \
-{_stored(entry)}{_made(entry)}. Retrain with `memzoo train {entry.id}`.
+{_parts(entry)}; seed {entry.recipe.seed}; {_stored(entry)}{_made(entry)}. Retrain with `memzoo train {entry.id}`.
 
 ## Rights
 
@@ -149,12 +149,28 @@ def _sources(entry: Entry) -> str:
 def _batches(entry: Entry) -> str:
     if entry.recipe.closed_form:
         return "Weights in closed form, where this training would end"
-    size, whole = entry.recipe.batch_size, entry.training_set
+    whole = entry.training_set
     count = len((whole or entry.examples).positions())
-    how = "Full-batch training" if size is None else f"Training in shuffled batches of {size}"
+    how = _how(entry.recipe.parts[0]).capitalize()
     if entry.recipe.targets == "next":
         return f"{how}, from each image to the next and from the last to the first,"
     return how if whole is None else f"{how} of all {count} images, of which only those travel that iteration reaches,"
+
+
+def _how(recipe: Recipe) -> str:
+    """In which batches."""
+    size = recipe.batch_size
+    return "full-batch training" if size is None else f"training in shuffled batches of {size}"
+
+
+def _parts(entry: Entry) -> str:
+    """Settings of the training; of several parts with their batches, in order."""
+
+    def said(training: Training) -> str:
+        return settings(training.model_dump(exclude=None if training.restarts else {"restarts"}))
+
+    first, *others = entry.recipe.parts
+    return "".join([said(first.training), *(f"; then {_how(part)}: {said(part.training)}" for part in others)])
 
 
 def settings(values: dict[str, Any]) -> str:

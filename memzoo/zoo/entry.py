@@ -104,6 +104,14 @@ class Images(Config):
         return (self.preprocessing or Preprocessing(scale=1.0))(images)
 
 
+class Part(Config):
+    """An earlier part of a training, with settings of its own."""
+
+    training: Training
+    batch_size: PositiveInt | None = None
+    """As in :class:`Recipe`."""
+
+
 class Recipe(Config):
     """How the weights came about."""
 
@@ -117,6 +125,9 @@ class Recipe(Config):
     passes through the images."""
     keep: list[PositiveInt] = []
     """Optimizer steps after which the weights are kept beside those of the end."""
+    before: list[Part] = []
+    """Parts of the training before this one, in order. Each begins with the weights that the last one ended with, and
+    with a new optimizer; what is measured on the way is measured in the last part, of which ``training`` speaks."""
     closed_form: bool = False
     """The weights are computed from the training images, as the theory gives them, and not trained: the training is
     that which would end there."""
@@ -136,12 +147,25 @@ class Recipe(Config):
         steps, batch = self.training.steps, self.training.steps_per_batch
         if self.closed_form and self.keep:
             raise ValueError(f"weights in closed form have no steps to keep, got {self.keep}")
+        if self.before and (self.closed_form or self.keep):
+            raise ValueError("a training of several parts is neither in closed form nor are steps kept of it")
         if self.targets == "next":
             self._could_store_a_sequence()
         missed = [step for step in self.keep if step > steps or step % batch]
         if missed:
             raise ValueError(f"steps {missed} cannot be kept: the run has {steps}, and a batch ends every {batch}")
         return self
+
+    @property
+    def parts(self) -> list["Recipe"]:
+        """The recipe of each part, the last one is this itself."""
+        earlier = [
+            self.model_copy(
+                update={"training": part.training, "batch_size": part.batch_size, "before": self.before[:place]}
+            )
+            for place, part in enumerate(self.before)
+        ]
+        return [*earlier, self]
 
     def _could_store_a_sequence(self) -> None:
         if self.closed_form:
@@ -279,6 +303,12 @@ class Entry(Config):
         count = self.examples.count if drawn else len(self.examples.positions())
         if self.recipe.targets == "next" and count < 2:
             raise ValueError("the next of a single image is itself: targets 'next' needs at least two")
+        return self
+
+    @model_validator(mode="after")
+    def _members_train_at_once(self) -> "Entry":
+        if self.recipe.before and self.architecture == "Ensemble":
+            raise ValueError("the members of an Ensemble are trained in one part, got parts before it")
         return self
 
     def architecture_config(self) -> ArchitectureConfig:

@@ -111,6 +111,8 @@ def entry_yaml(entry: Entry) -> str:
     """An entry as a block of a registry file."""
     content = entry.model_dump(mode="json", exclude_defaults=True, exclude={"id"})
     content["recipe"]["training"] = entry.recipe.training.model_dump(mode="json")  # a recipe is written out in full
+    if entry.recipe.before:
+        content["recipe"]["before"] = [part.model_dump(mode="json") for part in entry.recipe.before]
     content["steps"] = {int(step): about for step, about in content.get("steps", {}).items()}
     if not content["steps"]:
         del content["steps"]

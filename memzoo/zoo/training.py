@@ -106,19 +106,26 @@ def train_recipe(
     inputs, starts = images.trained_on(entry), entry.probes.inputs(images.probes.images)
     keeper, watch = KeepSteps(recipe.keep), AttractorCallback(starts=starts[:STARTS])
     check_writable(folder.parent)
-    run = Unfinished(folder.parent / f"{entry.id}.unfinished", entry)
-    run.drop_if_before(folder / ENTRY)
+    unfinished = folder.parent / f"{entry.id}.unfinished"
+    runs = [
+        Unfinished(
+            unfinished if part is recipe else unfinished / f"part-{number}", entry.model_copy(update={"recipe": part})
+        )
+        for number, part in enumerate(recipe.parts, 1)
+    ]
+    for run in runs:
+        run.drop_if_before(folder / ENTRY)
     fixed_points = recipe.targets == "same" and not isinstance(model, Ensemble)
     callbacks = [keeper, watch] if fixed_points else [keeper]
     if recipe.closed_form:
         begun = time.monotonic()
         solve(model, inputs)
-        seconds, differing = float(f"{time.monotonic() - begun:.3g}"), []
+        seconds, differing, course = float(f"{time.monotonic() - begun:.3g}"), [], model.course
     else:
-        writes, differing = _fit(model, run, callbacks, trainer_options, inputs)
+        writes, differing, course = _fit_parts(model, runs, callbacks, trainer_options, inputs)
         if not writes:
             return Trained(folder, None)
-        seconds = run.seconds
+        seconds = round(sum(run.seconds for run in runs), 1)
 
     model = model.cpu().float().eval()
     kept = {step: rounded(state, recipe) for step, state in keeper.kept.items()}
@@ -146,6 +153,7 @@ def train_recipe(
         step: Step(epoch=keeper.epochs[step], fingerprint=take_fingerprint(at(step), model.config.shape))
         for step in sorted(kept)
     }
+    machines = list(dict.fromkeys(run.hardware for run in runs))
     done = entry.model_copy(
         update={
             "facts": [row.fact.model_copy(update={"ours": _recorded(row.measured)}) for row in rows],
@@ -154,17 +162,18 @@ def train_recipe(
             "recipe": recipe.model_copy(
                 update={
                     "versions": versions_here(),
-                    "hardware": "; ".join([run.hardware, *([", ".join(differing)] if differing else [])]),
+                    "hardware": "; ".join([*machines, *([", ".join(differing)] if differing else [])]),
                     "wall_time_s": seconds,
                 }
             ),
             "hub": None,
         }
     )
-    history = history_of(model.course, watch.history)
+    measured = [{**row, "step": row["step"] + steps_before(recipe)} for row in watch.history]
+    history = history_of(course, measured)
     write_folder(folder, done, model, images.examples, images.probes, history, kept)
     entry_in(folder / ENTRY)  # it can be read, or the state is kept
-    run.finish()
+    runs[-1].finish()
     return Trained(folder, rows, tuple(differing))
 
 
@@ -179,15 +188,48 @@ def _recorded(value: float) -> float | None:
     return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
 
 
+def _fit_parts(
+    model: Autoencoder, runs: Sequence[Unfinished], callbacks: Sequence[Callback], options: dict[str, Any], x: Tensor
+) -> tuple[bool, list[str], list[tuple[int, float]]]:
+    """Train part after part, the callbacks in the last one alone.
+
+    Returns:
+        Whether this process writes the result, in what the run differed from the recipe, and the course of the loss
+        over all parts.
+    """
+    writes, differing, course = True, [], []
+    for number, run in enumerate(runs, 1):
+        model.train_by(run.recipe.training)
+        writes, found = _fit(model, run, callbacks if run is runs[-1] else [], options, x, alone=len(runs) > 1)
+        differing += found if run is runs[-1] else [f"part {number}: {difference}" for difference in found]
+        course += [(steps_before(runs[-1].recipe, number) + step, loss) for step, loss in model.course]
+    return writes, differing, course
+
+
+def steps_before(recipe: Recipe, number: int | None = None) -> int:
+    """Optimizer steps of the parts before this one, counted from 1; before the last when left out."""
+    return sum(part.training.steps for part in recipe.before[: None if number is None else number - 1])
+
+
 def _fit(
-    model: Autoencoder, run: Unfinished, callbacks: Sequence[Callback], options: dict[str, Any], inputs: Tensor
+    model: Autoencoder,
+    run: Unfinished,
+    callbacks: Sequence[Callback],
+    options: dict[str, Any],
+    inputs: Tensor,
+    *,
+    alone: bool,
 ) -> tuple[bool, list[str]]:
-    """Train from the start, or from where the run was interrupted.
+    """Train from the start, or from where the run was interrupted; in one process alone where that is asked for.
 
     Returns:
         Whether this process writes the result, and in what the run differed from the recipe.
     """
     trainer = Trainer(**run.options(callbacks, options))
+    if alone and trainer.world_size > 1:
+        raise TrainerOptionError(
+            f"a training of several parts runs in one process, got {trainer.world_size}; give devices=1, num_nodes=1."
+        )
     if "MultiProcessing" in type(trainer.strategy.launcher).__name__:
         raise TrainerOptionError(
             "this strategy trains in copies of the process, and what callbacks keep there is lost; give strategy='ddp' "

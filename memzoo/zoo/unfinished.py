@@ -40,6 +40,8 @@ class Unfinished:
         recipe = entry.recipe.model_dump(mode="json", include=DECIDES)
         if entry.recipe.targets != "same":  # so that a state of an earlier version can be gone on with
             recipe["targets"] = entry.recipe.targets
+        if entry.recipe.before:
+            recipe["before"] = [part.model_dump(mode="json") for part in entry.recipe.before]
         self._decides = {
             "architecture": entry.architecture,
             "config": entry.architecture_config().model_dump(mode="json"),

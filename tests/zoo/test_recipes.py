@@ -14,13 +14,14 @@ import memzoo
 from memzoo.data import image_sha256, points
 from memzoo.errors import RegistryError
 from memzoo.zoo import train
-from memzoo.zoo.entry import Recipe
+from memzoo.zoo.entry import Entry, Recipe
 from memzoo.zoo.files import CARD
 from memzoo.zoo.history import read_history
 from memzoo.zoo.images import two_nearest
 from memzoo.zoo.loading import entry_in
 from memzoo.zoo.registry_file import entry_yaml, parse_entry
 from memzoo.zoo.trainer_options import TrainerOptionError, trainer_options
+from memzoo.zoo.training import batches
 from memzoo.zoo.unfinished import deviations
 from memzoo.zoo.verification import versions_here
 
@@ -403,3 +404,83 @@ def test_the_two_nearest_images_are_found_in_any_blocks(monkeypatch):
     many = ends.expand(-1, 50).repeat(20, 1)  # so many that torch multiplies matrices
     assert two_nearest(many, images.expand(-1, 50)).tolist() == expected * 20
     assert two_nearest(ends, images[:1]).tolist() == [[0, 0]] * 3
+
+
+PARTS = {
+    **RECIPE,
+    "before": [{"training": {"optimizer": "adam", "lr": 3e-3, "steps": STEPS}, "batch_size": 10}],
+    "training": {"optimizer": "muon", "lr": 1e-3, "schedule": "cosine", "steps": 30},
+    "batch_size": None,
+}
+
+
+def by_hand(name: str) -> torch.Tensor:
+    """The weights that two plain fits come to, the second with a new optimizer on what the first ended with."""
+    recipe = memzoo.info(name).recipe
+    x = points("swissroll", range(50), (3,)).pixels()
+    model = memzoo.create(name, seed=3)
+    for part in recipe.parts:
+        model.train_by(part.training)
+        Trainer(max_steps=part.training.steps, logger=False, enable_checkpointing=False, **QUIET).fit(
+            model, batches(part, x)
+        )
+    return torch.cat([value.flatten() for value in model.state_dict().values()])
+
+
+def test_a_training_of_two_parts(tmp_path, monkeypatch):
+    name = registered(tmp_path, monkeypatch, recipe=PARTS)
+    folder, _ = train(name, tmp_path / "whole", **QUIET)
+    model, expected = memzoo.load(f"local-dir:{folder}"), by_hand(name)
+    assert torch.equal(torch.cat([value.flatten() for value in model.state_dict().values()]), expected)
+    assert model.training_config.optimizer == "muon"
+    history = read_history(folder / "history.json")
+    steps = [step for step, _ in history.loss]
+    assert steps == sorted(steps)
+    assert steps[-1] > STEPS  # counted over both
+    assert [row["step"] for row in history.measured][-1] == STEPS + 30
+    text = (folder / CARD).read_text()
+    assert "Training in shuffled batches of 10 on the squared error:" in text
+    assert "; then full-batch training: optimizer = muon, lr = 0.001" in text
+    recipe = entry_in(folder / "entry.yaml").recipe
+    assert recipe.before[0].training.steps == STEPS
+    assert recipe.wall_time_s > 0
+
+
+@pytest.mark.parametrize("at", [40, 12], ids=["first part", "second part"])
+def test_a_training_of_two_parts_is_gone_on_with_in_either(at, tmp_path, monkeypatch):
+    monkeypatch.setattr("memzoo.zoo.unfinished.SAVES", timedelta(0))
+    name = registered(tmp_path, monkeypatch, recipe=PARTS)
+
+    class Cut(Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            if trainer.global_step == at and (len(batch[0]) == 10) == (at == 40):
+                raise RuntimeError("cut")
+
+    seen = []
+
+    class Watch(Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            seen.append((len(batch[0]), trainer.global_step))
+
+    with pytest.raises(RuntimeError, match="cut"):
+        train(name, tmp_path, callbacks=[Cut()], **QUIET)
+    folder, _ = train(name, tmp_path, callbacks=[Watch()], **QUIET)
+    assert seen[0] == ((10, 40) if at == 40 else (50, 12))
+    model = memzoo.load(f"local-dir:{folder}")
+    assert torch.equal(torch.cat([value.flatten() for value in model.state_dict().values()]), by_hand(name))
+    steps = [step for step, _ in read_history(folder / "history.json").loss]
+    assert len(set(steps)) == len(steps)
+    assert not (tmp_path / f"{name}.unfinished").exists()
+
+
+def test_parts_are_those_of_one_process_and_of_a_trained_network(tmp_path, monkeypatch):
+    name = registered(tmp_path, monkeypatch, recipe=PARTS)
+    monkeypatch.setattr("lightning.pytorch.Trainer.world_size", 2)
+    with pytest.raises(TrainerOptionError, match=r"several parts runs in one process, got 2; give devices=1"):
+        train(name, tmp_path, **QUIET)
+    for other in ({"keep": [30]}, {"closed_form": True}):
+        with pytest.raises(ValueError, match=r"neither in closed form nor are steps kept of it"):
+            Recipe.model_validate({**PARTS, **other})
+    entry = memzoo.info(name).model_dump()
+    with pytest.raises(ValueError, match=r"members of an Ensemble are trained in one part"):
+        Entry.model_validate({**entry, "architecture": "Ensemble", "config": memzoo.info("pixels2-conv5x1").config})
