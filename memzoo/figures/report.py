@@ -12,7 +12,7 @@ from memzoo.errors import MemzooError
 from memzoo.figures.catalogue import FIGURES
 from memzoo.figures.reproduction import Reproduction, Row
 from memzoo.zoo import info
-from memzoo.zoo.card import settings
+from memzoo.zoo.card import settings, trained
 from memzoo.zoo.entry import Entry
 
 PAGE = "index.html"
@@ -169,7 +169,6 @@ def _checkpoint(name: str) -> str:
 
 def _recipe(entry: Entry) -> str:
     recipe = entry.recipe
-    how = "weights in closed form" if recipe.closed_form else settings(recipe.training.model_dump())
-    size = "all images in one batch" if recipe.batch_size is None else f"shuffled batches of {recipe.batch_size}"
     took = "" if recipe.wall_time_s is None else f", {recipe.wall_time_s:g} s"
-    return f"{entry.architecture} with {settings(entry.config)}. Recipe: {how}; {size}; seed {recipe.seed}{took}."
+    how = " ".join(trained(entry).split())
+    return f"{entry.architecture} with {settings(entry.config)}. {how}; seed {recipe.seed}{took}."

@@ -107,7 +107,7 @@ class Autoencoder(LightningModule, ABC, Generic[C]):
         if self.training_config.optimizer == "adaptive":
             raise ValueError(
                 f"the adaptive step of Theorem 1 is that of a one-layer network, and {type(self).__name__} is none; "
-                "train a OneLayerAutoencoder, or with optimizer 'sgd', 'adam' or 'adamw'."
+                "train a OneLayerAutoencoder, or with optimizer 'sgd', 'adam', 'adamw' or 'muon'."
             )
         loss = squared_error(self(x), x if target is None else target, self.training_config.loss)
         return loss, loss

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 
 class Config(BaseModel):
@@ -22,7 +22,8 @@ class Training(Config):
     """How the common base trains."""
 
     optimizer: Literal["adam", "adamw", "muon", "sgd", "adaptive"] = "adam"
-    """``muon`` is timm's: orthogonalised momentum for weights, AdamW for biases, the learning rate on Adam's scale.
+    """``muon`` is timm's: orthogonalised momentum for weights, AdamW for biases, the learning rate on Adam's scale; it
+    orthogonalises in bfloat16, whatever the precision of the training.
     ``sgd`` is gradient descent without momentum; ``adaptive`` the same with the step of Theorem 1 for each example
     and coordinate, which :class:`memzoo.models.OneLayerAutoencoder` has."""
     lr: Annotated[float, Field(gt=0)] = 1e-3
@@ -30,9 +31,7 @@ class Training(Config):
     schedule: Literal["constant", "cosine"] = "constant"
     """``cosine`` lowers the learning rate to 0 along half a cosine over the last part of the run."""
     decay: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """That part, as a share of ``steps``, or of each stretch between restarts."""
-    restarts: list[PositiveInt] = []
-    """Steps at which the schedule begins anew, from the full learning rate; the optimizer keeps its moments."""
+    """That part, as a share of ``steps``."""
     steps: PositiveInt = 1000
     """Optimizer steps of the whole run: the ``max_steps`` of the Trainer."""
     loss: Literal["mean", "sum", "half_sum"] = "mean"
@@ -46,11 +45,3 @@ class Training(Config):
     else after it."""
     stop_recovered: Annotated[float, Field(gt=0, le=1)] | None = None
     """Stop when this share of the tracked examples is recovered by iteration; needs an ``AttractorCallback``."""
-
-    @model_validator(mode="after")
-    def _restarts_in_the_run(self) -> "Training":
-        if self.restarts and self.schedule == "constant":
-            raise ValueError(f"a constant learning rate has nothing to restart, got restarts {self.restarts}")
-        if [*self.restarts, self.steps] != sorted({*self.restarts, self.steps}):
-            raise ValueError(f"restarts must rise and lie before step {self.steps}, the last, got {self.restarts}")
-        return self

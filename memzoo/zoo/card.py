@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-from memzoo.models import Training
 from memzoo.zoo.entry import HISTORY, Entry, Recipe
 from memzoo.zoo.files import CURVE, TRAJECTORIES
 from memzoo.zoo.history import read_history
@@ -124,8 +123,8 @@ Recompute them with `memzoo verify {name}`.
 
 ## Recipe
 
-{entry.architecture} with {settings(entry.config)}. {_batches(entry)} on the squared error:
-{_parts(entry)}; seed {entry.recipe.seed}; {_stored(entry)}{_made(entry)}. Retrain with `memzoo train {entry.id}`.
+{entry.architecture} with {settings(entry.config)}. {trained(entry)}; seed {entry.recipe.seed}; \
+{_stored(entry)}{_made(entry)}. Retrain with `memzoo train {entry.id}`.
 
 ## Rights
 
@@ -144,6 +143,11 @@ def _sources(entry: Entry) -> str:
         f"{paper} Sequences:\n*Overparameterized Neural Networks Implement Associative Memory*, Radhakrishnan, Belkin, "
         f"Uhler, arXiv:{SEQUENCES}."
     )
+
+
+def trained(entry: Entry) -> str:
+    """Batches and settings of the training, of all its parts in order."""
+    return f"{_batches(entry)} on the squared error:\n{_parts(entry)}"
 
 
 def _batches(entry: Entry) -> str:
@@ -165,12 +169,9 @@ def _how(recipe: Recipe) -> str:
 
 def _parts(entry: Entry) -> str:
     """Settings of the training; of several parts with their batches, in order."""
-
-    def said(training: Training) -> str:
-        return settings(training.model_dump(exclude=None if training.restarts else {"restarts"}))
-
     first, *others = entry.recipe.parts
-    return "".join([said(first.training), *(f"; then {_how(part)}: {said(part.training)}" for part in others)])
+    later = (f"; then {_how(part)}: {settings(part.training.model_dump())}" for part in others)
+    return "".join([settings(first.training.model_dump()), *later])
 
 
 def settings(values: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ import inspect
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, field_validator, model_validator
 from torch import Tensor
 
 from memzoo.data import DISTRIBUTIONS
@@ -110,6 +110,13 @@ class Part(Config):
     training: Training
     batch_size: PositiveInt | None = None
     """As in :class:`Recipe`."""
+
+    @field_validator("training")
+    @classmethod
+    def _ends_by_its_loss(cls, training: Training) -> Training:
+        if training.stop_recovered is not None:
+            raise ValueError("recovery is measured in the last part alone: stop_recovered belongs there")
+        return training
 
 
 class Recipe(Config):
@@ -307,7 +314,7 @@ class Entry(Config):
 
     @model_validator(mode="after")
     def _members_train_at_once(self) -> "Entry":
-        if self.recipe.before and self.architecture == "Ensemble":
+        if self.architecture == "Ensemble" and self.recipe.before:
             raise ValueError("the members of an Ensemble are trained in one part, got parts before it")
         return self
 

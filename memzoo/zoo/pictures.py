@@ -34,7 +34,7 @@ def draw_pictures(model: Autoencoder, history: History | None, folder: Path, tim
 
 
 def _save(figure: Any, path: Path) -> None:
-    """As a picture of few colours, half the size of one of all."""
+    """In few colours, which halves the file."""
     from PIL import Image
 
     buffer = BytesIO()

@@ -5,7 +5,8 @@ import math
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from memzoo.zoo.pictures import ALONG_A_CYCLE, TIMES, draw_pictures
 from memzoo.zoo.registry import info
 from memzoo.zoo.registry_file import entry_yaml, with_entry, write_text
 from memzoo.zoo.trainer_options import TrainerOptionError
-from memzoo.zoo.unfinished import Unfinished, deviations
+from memzoo.zoo.unfinished import Unfinished, deviations, finish, runs_of
 from memzoo.zoo.verification import Row, measure_facts, versions_here
 
 DIGITS = 9  # of recorded values
@@ -69,7 +70,8 @@ def train(
             else the dataset is downloaded to ``data``. Their hashes are checked in any case.
         overwrite: Replace an existing folder.
         trainer_options: Passed on to :class:`lightning.pytorch.Trainer`: devices, strategy, precision, loggers. Where
-            they make another run than that of the recipe, ``recipe.hardware`` of the new entry says so.
+            they make another run than that of the recipe, ``recipe.hardware`` of the new entry says so. Callbacks and
+            loggers take part in each part of a training that has several.
 
     Returns:
         The folder, and the facts of the entry as measured on the new weights; None in place of the facts in the other
@@ -106,24 +108,23 @@ def train_recipe(
     inputs, starts = images.trained_on(entry), entry.probes.inputs(images.probes.images)
     keeper, watch = KeepSteps(recipe.keep), AttractorCallback(starts=starts[:STARTS])
     check_writable(folder.parent)
-    unfinished = folder.parent / f"{entry.id}.unfinished"
-    runs = [
-        Unfinished(
-            unfinished if part is recipe else unfinished / f"part-{number}", entry.model_copy(update={"recipe": part})
+    cut = sorted({"max_epochs", "max_steps", "max_time"} & trainer_options.keys())
+    if recipe.before and cut:
+        raise TrainerOptionError(
+            f"{' and '.join(cut)} would hold for each of the {len(recipe.parts)} parts of this training; leave it out. "
+            "A run that is interrupted goes on when it is started again."
         )
-        for number, part in enumerate(recipe.parts, 1)
-    ]
-    for run in runs:
-        run.drop_if_before(folder / ENTRY)
+    unfinished = folder.parent / f"{entry.id}.unfinished"
+    runs = runs_of(entry, unfinished, folder / ENTRY)
     fixed_points = recipe.targets == "same" and not isinstance(model, Ensemble)
     callbacks = [keeper, watch] if fixed_points else [keeper]
     if recipe.closed_form:
         begun = time.monotonic()
         solve(model, inputs)
-        seconds, differing, course = float(f"{time.monotonic() - begun:.3g}"), [], model.course
+        seconds, fitted = float(f"{time.monotonic() - begun:.3g}"), Fitted()
     else:
-        writes, differing, course = _fit_parts(model, runs, callbacks, trainer_options, inputs)
-        if not writes:
+        fitted = _fit_parts(model, runs, callbacks, trainer_options, inputs)
+        if not fitted.writes:
             return Trained(folder, None)
         seconds = round(sum(run.seconds for run in runs), 1)
 
@@ -161,26 +162,40 @@ def train_recipe(
             "steps": steps,
             "recipe": recipe.model_copy(
                 update={
-                    "versions": versions_here(),
-                    "hardware": "; ".join([*machines, *([", ".join(differing)] if differing else [])]),
+                    "versions": versions_of(recipe),
+                    "hardware": "; ".join([*machines, *([", ".join(fitted.differing)] if fitted.differing else [])]),
                     "wall_time_s": seconds,
                 }
             ),
             "hub": None,
         }
     )
-    measured = [{**row, "step": row["step"] + steps_before(recipe)} for row in watch.history]
-    history = history_of(course, measured)
+    measured = [{**row, "step": row["step"] + fitted.before} for row in watch.history]
+    history = history_of(fitted.course, measured)
     write_folder(folder, done, model, images.examples, images.probes, history, kept)
     entry_in(folder / ENTRY)  # it can be read, or the state is kept
-    runs[-1].finish()
-    return Trained(folder, rows, tuple(differing))
+    finish(unfinished)
+    return Trained(folder, rows, tuple(fitted.differing))
+
+
+def versions_of(recipe: Recipe) -> dict[str, str]:
+    """What the numbers of a training depend on."""
+    timm = any(part.training.optimizer == "muon" for part in recipe.parts)
+    return versions_here() | ({"timm": version("timm")} if timm else {})
 
 
 def rounded(state: dict[str, Tensor], recipe: Recipe) -> dict[str, Tensor]:
-    """Weights in the type that the recipe stores."""
+    """Weights in the type that the recipe stores.
+
+    Raises:
+        OverflowError: They do not fit into it.
+    """
     stored = {"float32": torch.float32, "float16": torch.float16}[recipe.stored]
-    return {key: value.to(stored) if value.is_floating_point() else value for key, value in state.items()}
+    small = {key: value.to(stored) if value.is_floating_point() else value for key, value in state.items()}
+    lost = [key for key, value in state.items() if value.isfinite().all() and not small[key].isfinite().all()]
+    if lost:
+        raise OverflowError(f"{', '.join(lost)} hold values beyond those of {recipe.stored}; store them in more bits.")
+    return small
 
 
 def _recorded(value: float) -> float | None:
@@ -188,48 +203,45 @@ def _recorded(value: float) -> float | None:
     return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
 
 
+@dataclass
+class Fitted:
+    """What the parts of a training came to."""
+
+    course: list[tuple[int, float]] = field(default_factory=list)
+    """Of the loss, steps counted over all parts."""
+    differing: list[str] = field(default_factory=list)
+    """In what the run differed from the recipe."""
+    before: int = 0
+    """Optimizer steps of the parts before the last."""
+    writes: bool = True
+    """Whether this process writes the result."""
+
+
 def _fit_parts(
     model: Autoencoder, runs: Sequence[Unfinished], callbacks: Sequence[Callback], options: dict[str, Any], x: Tensor
-) -> tuple[bool, list[str], list[tuple[int, float]]]:
-    """Train part after part, the callbacks in the last one alone.
-
-    Returns:
-        Whether this process writes the result, in what the run differed from the recipe, and the course of the loss
-        over all parts.
-    """
-    writes, differing, course = True, [], []
+) -> Fitted:
+    """Train part after part, the callbacks in the last one alone."""
+    fitted, done = Fitted(), 0
     for number, run in enumerate(runs, 1):
+        last = run is runs[-1]
+        fitted.before = done
         model.train_by(run.recipe.training)
-        writes, found = _fit(model, run, callbacks if run is runs[-1] else [], options, x, alone=len(runs) > 1)
-        differing += found if run is runs[-1] else [f"part {number}: {difference}" for difference in found]
-        course += [(steps_before(runs[-1].recipe, number) + step, loss) for step, loss in model.course]
-    return writes, differing, course
-
-
-def steps_before(recipe: Recipe, number: int | None = None) -> int:
-    """Optimizer steps of the parts before this one, counted from 1; before the last when left out."""
-    return sum(part.training.steps for part in recipe.before[: None if number is None else number - 1])
+        fitted.writes, found, step = _fit(model, run, callbacks if last else [], options, x)
+        fitted.differing += found if last else [f"part {number}: {difference}" for difference in found]
+        fitted.course += [(done + at, loss) for at, loss in model.course]
+        done += step
+    return fitted
 
 
 def _fit(
-    model: Autoencoder,
-    run: Unfinished,
-    callbacks: Sequence[Callback],
-    options: dict[str, Any],
-    inputs: Tensor,
-    *,
-    alone: bool,
-) -> tuple[bool, list[str]]:
-    """Train from the start, or from where the run was interrupted; in one process alone where that is asked for.
+    model: Autoencoder, run: Unfinished, callbacks: Sequence[Callback], options: dict[str, Any], inputs: Tensor
+) -> tuple[bool, list[str], int]:
+    """Train from the start, or from where the run was interrupted.
 
     Returns:
-        Whether this process writes the result, and in what the run differed from the recipe.
+        Whether this process writes the result, in what the run differed from the recipe, and its optimizer steps.
     """
     trainer = Trainer(**run.options(callbacks, options))
-    if alone and trainer.world_size > 1:
-        raise TrainerOptionError(
-            f"a training of several parts runs in one process, got {trainer.world_size}; give devices=1, num_nodes=1."
-        )
     if "MultiProcessing" in type(trainer.strategy.launcher).__name__:
         raise TrainerOptionError(
             "this strategy trains in copies of the process, and what callbacks keep there is lost; give strategy='ddp' "
@@ -245,7 +257,7 @@ def _fit(
             warnings.filterwarnings("ignore", ".*smaller than the logging interval")
             trainer.fit(model, batches(run.recipe, inputs), ckpt_path=run.state, weights_only=True)
         step = trainer.global_step
-    return trainer.is_global_zero, deviations(run.recipe, trainer, step)
+    return trainer.is_global_zero, deviations(run.recipe, trainer, step), step
 
 
 def solve(model: Autoencoder, inputs: Tensor) -> None:

@@ -18,11 +18,16 @@ from memzoo.callbacks.keep_last import LAST, KeepLast, over
 from memzoo.callbacks.reason import stopping_reason
 from memzoo.models import Autoencoder
 from memzoo.zoo.entry import Entry, Recipe
+from memzoo.zoo.trainer_options import TrainerOptionError
 from memzoo.zoo.verification import versions_here
 
 RECIPE = "recipe.json"
 DECIDES = {"training", "seed", "batch_size", "steps_per_epoch", "precision", "keep"}  # of a recipe
 SAVES = timedelta(seconds=60)  # between two states
+OTHER = (
+    "{folder} holds an unfinished run of another recipe or seed; remove it to begin anew, or give another --out. "
+    "Different are: {different}."
+)
 
 
 class Unfinished:
@@ -31,10 +36,11 @@ class Unfinished:
     Args:
         folder: That holds its state.
         entry: That it follows, with the seed in use.
+        alone: In one process alone, as of a training of several parts.
     """
 
-    def __init__(self, folder: Path, entry: Entry) -> None:
-        self.folder, self.recipe = folder, entry.recipe
+    def __init__(self, folder: Path, entry: Entry, *, alone: bool = False) -> None:
+        self.folder, self.recipe, self.alone = folder, entry.recipe, alone
         self.clock = Timer()
         self.began = {"versions": versions_here(), "hardware": _machine()}
         recipe = entry.recipe.model_dump(mode="json", include=DECIDES)
@@ -60,13 +66,6 @@ class Unfinished:
         """A stopping rule has ended the run: nothing is left but to write the result."""
         return self.state is not None and over(self.state) is not None
 
-    def drop_if_before(self, complete: Path) -> None:
-        """Remove a state that is older than this file of a complete checkpoint: the run that left it is finished."""
-        if self.state is None or not complete.is_file() or getattr(rank_zero_only, "rank", 0) != 0:
-            return
-        if self.state.stat().st_mtime_ns <= complete.stat().st_mtime_ns:
-            self.finish()
-
     def options(self, callbacks: Sequence[Callback], given: dict[str, Any]) -> dict[str, Any]:
         """Arguments of the Trainer: those of the recipe, then the caller's own."""
         given = dict(given)
@@ -84,21 +83,34 @@ class Unfinished:
             "callbacks": [*callbacks, KeepGenerators(), self.clock, *theirs, *savers],
         }
 
+    def check(self) -> dict[str, Any] | None:
+        """What the run began with, None at the beginning.
+
+        Raises:
+            FileExistsError: The folder holds the state of another recipe or seed.
+        """
+        if self.state is None:
+            return None
+        known = self.folder / RECIPE
+        before = json.loads(known.read_text("utf-8")) if known.is_file() else {}
+        other = [name for name, value in self._decides.items() if before.get("decides", {}).get(name) != value]
+        if other:
+            raise FileExistsError(OTHER.format(folder=self.folder, different=", ".join(other)))
+        return before
+
     def begin(self, trainer: Trainer) -> None:
         """Note what the run begins with, or check that it goes on with the same.
 
         Raises:
             FileExistsError: The folder holds the state of another recipe or seed, or of other Trainer options.
+            TrainerOptionError: A training of several parts in several processes.
         """
-        known = self.folder / RECIPE
-        if self.state is not None:
-            before = json.loads(known.read_text("utf-8")) if known.is_file() else {}
-            other = [name for name, value in self._decides.items() if before.get("decides", {}).get(name) != value]
-            if other:
-                raise FileExistsError(
-                    f"{self.folder} holds an unfinished run of another recipe or seed; remove it to begin anew, or "
-                    f"give another --out. Different are: {', '.join(other)}."
-                )
+        if self.alone and trainer.world_size > 1:
+            raise TrainerOptionError(
+                f"a training of several parts runs in one process, got {trainer.world_size}; give --trainer.devices 1."
+            )
+        before = self.check()
+        if before is not None:
             then, now = before["trainer"], conditions(trainer)
             changed = [name for name, value in now.items() if then.get(name) != value]
             if changed:
@@ -112,7 +124,7 @@ class Unfinished:
         elif trainer.is_global_zero:
             self.folder.mkdir(parents=True, exist_ok=True)
             content = {"decides": self._decides, "trainer": conditions(trainer), "began": self.began}
-            known.write_text(json.dumps(content) + "\n", encoding="utf-8")
+            (self.folder / RECIPE).write_text(json.dumps(content) + "\n", encoding="utf-8")
 
     def take_over(self, model: Autoencoder, callbacks: Sequence[Callback]) -> int:
         """Give the network and its callbacks what a run that is over ended with; returns its optimizer steps."""
@@ -138,10 +150,37 @@ class Unfinished:
         versions = ", ".join(f"{name} {number}" for name, number in self.began["versions"].items())
         return f"{_machine()}; begun on {self.began['hardware']} with {versions}"
 
-    def finish(self) -> None:
-        """The checkpoint is complete: the state is no longer needed."""
-        if self.folder.is_dir():
-            shutil.rmtree(self.folder)
+
+def runs_of(entry: Entry, folder: Path, complete: Path) -> list[Unfinished]:
+    """The run of each part of a recipe, with its state in ``folder``; of several parts, in a folder each there.
+
+    A state that is older than the file ``complete`` of a complete checkpoint is removed: the run that left it is over.
+
+    Raises:
+        FileExistsError: There is the state of another recipe or seed.
+    """
+    parts = entry.recipe.parts
+    places = [folder] if len(parts) == 1 else [folder / f"part-{number}" for number in range(1, len(parts) + 1)]
+    states = [*folder.glob(f"part-*/{LAST}"), *folder.glob(LAST)]
+    if complete.is_file() and getattr(rank_zero_only, "rank", 0) == 0:
+        for state in states:
+            if state.is_file() and state.stat().st_mtime_ns <= complete.stat().st_mtime_ns:
+                shutil.rmtree(state.parent)
+    if any(state.is_file() and state.parent not in places for state in states):
+        raise FileExistsError(OTHER.format(folder=folder, different="parts"))
+    runs = [
+        Unfinished(place, entry.model_copy(update={"recipe": part}), alone=len(parts) > 1)
+        for place, part in zip(places, parts, strict=True)
+    ]
+    for run in runs:
+        run.check()
+    return runs
+
+
+def finish(folder: Path) -> None:
+    """The checkpoint is complete: the states of its parts are no longer needed."""
+    if folder.is_dir():
+        shutil.rmtree(folder)
 
 
 def conditions(trainer: Trainer) -> dict[str, Any]:

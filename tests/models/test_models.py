@@ -17,7 +17,6 @@ from memzoo.dynamics import spectrum
 from memzoo.errors import NotASelfMapError
 from memzoo.models import ARCHITECTURES, D1, Autoencoder, FullyConnected, Initialisation, Training, initialise
 from memzoo.models.denormals import flushes_denormals
-from memzoo.models.schedule import learning_rate_factor
 
 SMALL = {
     "ConvAutoencoder": {"shape": [3, 4, 4], "layers": 4, "filters": 3, "activation": "leaky_relu", "skip": 2},
@@ -210,18 +209,6 @@ def test_training_uses_the_configured_optimizer_and_schedule():
         scheduler.step()
     expected = [0.1] * 6 + [0.05 * (1 + math.cos(math.pi * k / 5)) for k in range(1, 6)]
     assert rates == pytest.approx(expected)
-
-
-def test_a_schedule_restarts():
-    factor = learning_rate_factor(Training(schedule="cosine", decay=0.5, steps=30, restarts=[10, 20]))
-    one = learning_rate_factor(Training(schedule="cosine", decay=0.5, steps=10))
-    assert [factor(step) for step in range(30)] == pytest.approx([one(step) for step in range(10)] * 3)
-    assert factor(30) == 0.0
-    with pytest.raises(ValidationError, match=r"constant learning rate has nothing to restart, got restarts \[5\]"):
-        Training(restarts=[5], steps=10)
-    for restarts in ([10], [5, 5], [7, 3]):
-        with pytest.raises(ValidationError, match=r"restarts must rise and lie before step 10, the last"):
-            Training(schedule="cosine", steps=10, restarts=restarts)
 
 
 def test_muon_steps_along_every_direction_of_the_gradient_alike():

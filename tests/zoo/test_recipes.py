@@ -21,7 +21,7 @@ from memzoo.zoo.images import two_nearest
 from memzoo.zoo.loading import entry_in
 from memzoo.zoo.registry_file import entry_yaml, parse_entry
 from memzoo.zoo.trainer_options import TrainerOptionError, trainer_options
-from memzoo.zoo.training import batches
+from memzoo.zoo.training import batches, rounded
 from memzoo.zoo.unfinished import deviations
 from memzoo.zoo.verification import versions_here
 
@@ -231,6 +231,12 @@ def test_what_the_trainer_did_otherwise_is_written_down(tmp_path, monkeypatch):
     assert entry_in(folder / "entry.yaml").recipe.hardware.endswith(" threads")
 
 
+def test_weights_too_large_for_float16_are_not_stored():
+    recipe = Recipe.model_validate({**RECIPE, "stored": "float16"})
+    with pytest.raises(OverflowError, match=r"^b hold values beyond those of float16; store them in more bits"):
+        rounded({"a": torch.tensor([6e4]), "b": torch.tensor([1.0, 7e4])}, recipe)
+
+
 def test_weights_stored_in_float16_are_those_that_are_measured(tmp_path, monkeypatch):
     name = registered(tmp_path, monkeypatch, recipe={**RECIPE, "keep": [30], "stored": "float16"})
     folder, rows = train(name, tmp_path, **QUIET)
@@ -357,7 +363,7 @@ def test_overwriting_trains_anew_after_a_kill_at_the_very_end(tmp_path, monkeypa
     monkeypatch.setattr("memzoo.zoo.unfinished.SAVES", timedelta(0))
     name = registered(tmp_path, monkeypatch)
     with monkeypatch.context() as patched:
-        patched.setattr("memzoo.zoo.unfinished.Unfinished.finish", lambda self: None)
+        patched.setattr("memzoo.zoo.training.finish", lambda folder: None)
         train(name, tmp_path, **QUIET)
     assert (tmp_path / f"{name}.unfinished/last.ckpt").is_file()
     seen = Seen()
@@ -473,11 +479,59 @@ def test_a_training_of_two_parts_is_gone_on_with_in_either(at, tmp_path, monkeyp
     assert not (tmp_path / f"{name}.unfinished").exists()
 
 
+def test_foreign_states_are_refused_before_anything_is_trained(tmp_path, monkeypatch):
+    monkeypatch.setattr("memzoo.zoo.unfinished.SAVES", timedelta(0))
+    name = registered(tmp_path, monkeypatch, recipe=PARTS)
+
+    class Cut(Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            if trainer.global_step == 12 and len(batch[0]) == 50:
+                raise RuntimeError("cut")
+
+    class Never(Callback):
+        def on_fit_start(self, trainer, pl_module):
+            raise AssertionError("trained")
+
+    def again(recipe):
+        monkeypatch.setattr("memzoo.zoo.registry._registered", [])
+        train(registered(tmp_path, monkeypatch, recipe=recipe), tmp_path, callbacks=[Never()], **QUIET)
+
+    with pytest.raises(RuntimeError, match="cut"):
+        train(name, tmp_path, callbacks=[Cut()], **QUIET)
+    with pytest.raises(FileExistsError, match=r"part-2 holds an unfinished run of another .* Different are: recipe\."):
+        again({**PARTS, "training": {**PARTS["training"], "lr": 2e-3}})
+    with pytest.raises(
+        FileExistsError, match=r"test-roll.unfinished holds an unfinished run .* Different are: parts\."
+    ):
+        again(RECIPE)
+    assert sorted(path.name for path in (tmp_path / f"{name}.unfinished").iterdir()) == ["part-1", "part-2"]
+    with pytest.raises(AssertionError, match="trained"):
+        again(PARTS)
+
+
+def test_three_parts_and_the_steps_that_they_made(tmp_path, monkeypatch):
+    first = {"training": {"steps": STEPS, "lr": 3e-3, "stop_loss": 1e-2}, "batch_size": 10}
+    second = {"training": {"steps": 20, "lr": 1e-3, "steps_per_batch": 10}}
+    name = registered(tmp_path, monkeypatch, recipe={**PARTS, "before": [first, second]})
+    folder, _ = train(name, tmp_path, precision="64-true", **QUIET)
+    history = read_history(folder / "history.json")
+    steps = [step for step, _ in history.loss]
+    assert steps == sorted(set(steps))
+    ended = history.measured[-1]["step"] - 20 - 30
+    assert 0 < ended < STEPS  # where the first one's loss was small enough
+    assert ended in steps
+    assert entry_in(folder / "entry.yaml").recipe.hardware.count("precision 64-true") == 3
+
+
 def test_parts_are_those_of_one_process_and_of_a_trained_network(tmp_path, monkeypatch):
     name = registered(tmp_path, monkeypatch, recipe=PARTS)
     monkeypatch.setattr("lightning.pytorch.Trainer.world_size", 2)
-    with pytest.raises(TrainerOptionError, match=r"several parts runs in one process, got 2; give devices=1"):
+    with pytest.raises(TrainerOptionError, match=r"several parts runs in one process, got 2; give --trainer.devices 1"):
         train(name, tmp_path, **QUIET)
+    with pytest.raises(TrainerOptionError, match=r"max_steps and max_time would hold for each of the 2 parts"):
+        train(name, tmp_path, max_steps=5, max_time="00:00:01:00", **QUIET)
+    with pytest.raises(ValueError, match=r"recovery is measured in the last part alone: stop_recovered belongs there"):
+        Recipe.model_validate({**PARTS, "before": [{"training": {"steps": 3, "stop_recovered": 0.5}}]})
     for other in ({"keep": [30]}, {"closed_form": True}):
         with pytest.raises(ValueError, match=r"neither in closed form nor are steps kept of it"):
             Recipe.model_validate({**PARTS, **other})
