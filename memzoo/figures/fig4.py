@@ -14,24 +14,24 @@ from memzoo.theory import loss_floor
 from memzoo.zoo import info, list_models
 from memzoo.zoo.entry import Entry
 
-STEPS = 200
+STEPS, EPS = 200, 0.5
 TICKS = (0, 1, 2, 5, 10, 20, 50, 100, 200)
 
 
 def checkpoints(figure: str, varied: str) -> list[str]:
-    """Ids by number of training images, then by what is varied, ``"width"`` or ``"depth"``."""
+    """Ids by number of training images and eps, then by what is varied, ``"width"`` or ``"depth"``."""
 
-    def place(id: str) -> tuple[int, int, int]:
+    def place(id: str) -> tuple[int, float, int, int]:
         entry = info(id)
         other = "depth" if varied == "width" else "width"
-        return len(entry.examples.positions()), entry.config[varied], entry.config[other]
+        return len(entry.examples.positions()), radius(entry), entry.config[varied], entry.config[other]
 
     return sorted(list_models(figure=figure), key=place)
 
 
 def radius(entry: Entry) -> float:
-    """The eps of its recovery probability, as its facts have it: images of more training images lie closer."""
-    return float(next(fact.args["eps"] for fact in entry.facts if fact.name == f"R_{STEPS}"))
+    """The eps of its recovery probability, as its facts have it, else 0.5."""
+    return float(next((fact.args["eps"] for fact in entry.facts if fact.name == f"R_{STEPS}"), EPS))
 
 
 def arrays(material: Material) -> Arrays:
@@ -56,9 +56,9 @@ def arrays(material: Material) -> Arrays:
 
 
 def groups(arrays: Arrays) -> list[list[int]]:
-    """Positions of the networks, those of one number of training images together."""
-    images = arrays["images"].tolist()
-    return [list(group) for _, group in groupby(range(len(images)), key=images.__getitem__)]
+    """Positions of the networks, those of one number of training images and one eps together."""
+    kinds = list(zip(arrays["images"].tolist(), arrays["eps"].tolist(), strict=True))
+    return [list(group) for _, group in groupby(range(len(kinds)), key=kinds.__getitem__)]
 
 
 def labels(arrays: Arrays, group: list[int], varied: str) -> list[str]:
