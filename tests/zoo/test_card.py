@@ -61,7 +61,8 @@ def test_the_same_pictures_every_time(tmp_path):
         draw_pictures(model, history, tmp_path / name)
     for picture in ("training.png", "trajectories.png"):
         assert (tmp_path / "a" / picture).read_bytes() == (tmp_path / "b" / picture).read_bytes()
-        assert Image.open(tmp_path / "a" / picture).mode == "P"  # few colours, half the bytes
+        with Image.open(tmp_path / "a" / picture) as opened:
+            assert opened.mode == "P"  # few colours, half the bytes
 
 
 def test_what_the_pictures_show():
