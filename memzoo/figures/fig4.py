@@ -81,16 +81,11 @@ def rows(varied: str, material: Material, arrays: Arrays) -> list[Row]:
             name, prefix = material.names[index], f"{count} images, {label}: "
             found += material.rows(index, prefix=prefix)
             floor, lost = arrays["floor"][index].item(), float(arrays["out_of_reach"][index])
+            eps = f"{arrays['eps'][index].item():g}"
             if floor > 0:
                 found += [
                     Row(f"{prefix}training loss, least possible at this width", "", floor, None, name),
-                    Row(
-                        f"{prefix}images farther than {arrays['eps'][index].item():g} from all outputs",
-                        "",
-                        lost,
-                        None,
-                        name,
-                    ),
+                    Row(f"{prefix}images farther than {eps} from all outputs", "", lost, None, name),
                 ]
     return found
 
@@ -176,8 +171,8 @@ NOTES = (
 )
 CAPTION = (
     "Left: share of the training images that at least one test image is within eps of (L2) after t iterations; the "
-    "axis is linear up to 1 and logarithmic beyond. 200 test images cannot reach more than about 200 training images. "
-    "Right: training loss of the same networks, and the least possible one at their width where that is not 0."
+    "axis is linear up to 1 and logarithmic beyond. Dashed: as many images as there are starts, of which each ends "
+    "at one. Right: training loss of the same networks, and the least possible one at their width where that is not 0."
 )
 
 

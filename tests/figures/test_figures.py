@@ -1,6 +1,7 @@
 import json
 import math
 
+import matplotlib.pyplot as plt
 import pytest
 import torch
 from matplotlib.image import imread
@@ -88,6 +89,20 @@ def test_numbers_are_the_facts_of_the_checkpoints(made, name):
                 assert row.ours == pytest.approx(fact.ours, abs=fact.tolerance + 1e-12), (id, shown)
             matched += len(rows)
     assert matched or name.startswith("table")  # of these the rows are medians and ranges: below
+
+
+def test_figure_4_draws_each_network_at_the_eps_of_its_facts(made):
+    result = made[0]["fig4a"]
+    facts = [{fact.name: fact for fact in memzoo.info(id).facts} for id in result.checkpoints]
+    recorded = torch.tensor([fact["R_200"].ours for fact in facts])
+    torch.testing.assert_close(result.arrays["recovery"][:, 200], recorded, atol=2e-3, rtol=0)
+    assert {fact["R_200"].args["eps"] for fact in facts} == {0.5, 1.0}
+    figure = result.draw()
+    titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
+    assert titles == ["200 training images, eps = 0.5", "1000 training images, eps = 1"]
+    bounded = [axes for axes in figure.axes if any("starts" in text.get_text() for text in axes.texts)]
+    assert [axes.get_title() for axes in bounded] == titles[1:]  # 200 starts for 200 images are no bound
+    plt.close(figure)
 
 
 def test_figure_7_shows_the_bracket_of_the_paper(made):

@@ -2,6 +2,7 @@
 
 import math
 import re
+import shutil
 from datetime import timedelta
 from typing import Any
 
@@ -507,6 +508,9 @@ def test_foreign_states_are_refused_before_anything_is_trained(tmp_path, monkeyp
     assert sorted(path.name for path in (tmp_path / f"{name}.unfinished").iterdir()) == ["part-1", "part-2"]
     with pytest.raises(AssertionError, match="trained"):
         again(PARTS)
+    shutil.rmtree(tmp_path / f"{name}.unfinished/part-1")
+    with pytest.raises(FileExistsError, match=r"part-2 holds an unfinished run of another .* Different are: recipe\."):
+        again({**PARTS, "before": [{**PARTS["before"][0], "batch_size": 25}]})
 
 
 def test_three_parts_and_the_steps_that_they_made(tmp_path, monkeypatch):
