@@ -11,7 +11,7 @@ export MPLBACKEND := Agg
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/installed ## Train a network on 20 images, watch them become attractors, get a picture (2 minutes)
+demo: $(VENV)/installed ## Train a network on 20 images, watch them become attractors, get a picture (a few minutes)
 	$(BIN)/python -W ignore::FutureWarning examples/demo.py # those are Lightning's own
 
 test: lint types unit docs ## Lint, types, tests with doctests and README examples, docs: what CI runs
