@@ -6,7 +6,11 @@ BIN := $(VENV)/bin
 export MPLBACKEND := Agg
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types unit docs bench format clean
+.PHONY: help demo check test lint types fast unit docs coverage durations bench format clean
+
+# Two processes of one thread each; conftest.py shares the tests out among them by their durations.
+JOBS ?= 2
+PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,7 +18,12 @@ help: ## Show this help
 demo: $(VENV)/installed ## Train a network on 20 images, watch them become attractors, get a picture (a few minutes)
 	$(BIN)/python -W ignore::FutureWarning examples/demo.py # those are Lightning's own
 
-test: lint types unit docs ## Lint, types, tests with doctests and README examples, docs: what CI runs
+check: $(VENV)/installed-test ## Lint, types and the fast tests: before each commit
+	@$(MAKE) --no-print-directory --jobs 2 lint types fast
+
+test: $(VENV)/installed-test ## Lint, types, tests with doctests and README examples, docs: what CI runs
+	@$(MAKE) --no-print-directory --jobs 2 lint types docs
+	@$(MAKE) --no-print-directory unit
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
@@ -23,8 +32,17 @@ lint: $(VENV)/installed-test
 types: $(VENV)/installed-test
 	$(BIN)/pyright
 
+fast: $(VENV)/installed-test
+	$(PYTEST) -m "not slow"
+
 unit: $(VENV)/installed-test
-	$(BIN)/python -m pytest -q
+	$(PYTEST)
+
+coverage: $(VENV)/installed-test ## Run all tests and report the branches of memzoo that none of them takes
+	$(PYTEST) --cov --cov-report term-missing:skip-covered
+
+durations: $(VENV)/installed-test ## Measure how long each test takes, for the order of the tests and for `make check`
+	$(PYTEST) --record-durations
 
 docs: $(VENV)/installed-test ## Build the documentation into docs/_build
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build

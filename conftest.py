@@ -9,6 +9,8 @@ os.environ.setdefault("MKL_NUM_THREADS", "1")
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser
 
+pytest_plugins = ["durations"]
+
 pytest_collect_file = Sybil(
     parsers=[PythonCodeBlockParser()],
     patterns=["README.md", "docs/*.md", "checkpoints/*/README.md"],

@@ -7,6 +7,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported
 
 import pytest
 import torch
+from shared_facts import sharing
 
 
 @pytest.fixture(autouse=True)
@@ -22,6 +23,22 @@ def no_figures_left():
     import matplotlib.pyplot as plt
 
     plt.close("all")
+
+
+@pytest.fixture(scope="session")
+def facts_folder(tmp_path_factory):
+    """Where the processes of one run keep the facts that they have measured."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "facts"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shared_facts(facts_folder):
+    """Each fact of each network is measured once in a run of the tests, by whoever needs it first."""
+    with sharing(facts_folder):
+        yield facts_folder
 
 
 @pytest.fixture

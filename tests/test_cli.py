@@ -26,7 +26,7 @@ def test_info(capsys):
     assert json.loads(capsys.readouterr().out)["recipe"]["training"]["steps"] == 10000
 
 
-def test_verify(capsys):
+def test_verify(capsys, shared_facts):
     assert main(["verify", "cifar10-d1", "--json"]) == 0
     (result,) = json.loads(capsys.readouterr().out)
     assert result["ok"]

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import shared_facts
 
 import memzoo
 from memzoo.zoo.registry import home
@@ -17,6 +18,15 @@ import socket
 def refuse(*arguments, **keywords):
     raise OSError("this test has no network")
 socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
+"""
+
+VERIFY_ALL = """
+import sys
+from pathlib import Path
+from shared_facts import install
+install(Path({facts!r}))  # the same files, by their hashes: each fact is measured once in a run of the tests
+from memzoo.cli import main
+sys.exit(main(["verify", "--all"]))
 """
 
 
@@ -77,14 +87,15 @@ def test_the_wheel_carries_the_registry_and_the_small_checkpoints(wheel):
     assert not [name for name in names if name.startswith(("tests", "docs", "examples"))]
 
 
-def test_verify_all_from_the_wheel_in_an_empty_directory_without_network(wheel, tmp_path):
+def test_verify_all_from_the_wheel_in_an_empty_directory_without_network(wheel, tmp_path, facts_folder):
     installed, empty = tmp_path / "site", tmp_path / "empty"
     empty.mkdir()
     zipfile.ZipFile(wheel).extractall(installed)
     (installed / "sitecustomize.py").write_text(NO_NETWORK)
     where = run(["-c", "import memzoo; print(memzoo.__file__)"], empty, PYTHONPATH=str(installed))
     assert Path(where.stdout.strip()).is_relative_to(installed)
-    result = run(["-W", "ignore", "-m", "memzoo.cli", "verify", "--all"], empty, PYTHONPATH=str(installed))
+    path = os.pathsep.join([str(installed), str(Path(shared_facts.__file__).parent)])
+    result = run(["-W", "ignore", "-c", VERIFY_ALL.format(facts=str(facts_folder))], empty, PYTHONPATH=path)
     assert result.returncode == 0, result.stdout + result.stderr
     assert [line for line in result.stdout.splitlines() if not line.startswith(" ")] == [
         f"{name}: verified" for name in carried(wheel)

@@ -30,11 +30,22 @@ SMALL = (
 """Figures whose checkpoints are measured in a moment; the facts of all others are recomputed with their checkpoints."""
 
 
+class Made(dict):
+    """Figures by name, each made when it is first asked for."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
+
+    def __missing__(self, name):
+        self[name] = reproduce(name, self.folder)
+        return self[name]
+
+
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """Each small figure, made once, and where."""
-    folder = tmp_path_factory.mktemp("figures")
-    return {name: reproduce(name, folder) for name in SMALL}, folder
+def made(tmp_path_factory, shared_facts):
+    """Each small figure, made once, in ``made.folder``."""
+    return Made(tmp_path_factory.mktemp("figures"))
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -63,13 +74,13 @@ def test_claims_are_about_facts_of_their_checkpoints(name):
 
 @pytest.mark.parametrize("name", SMALL)
 def test_a_figure_writes_pictures_and_numbers(made, name):
-    results, folder = made
+    result, folder = made[name], made.folder
     content = json.loads((folder / f"{name}.json").read_text())
     assert content["checkpoints"] == FIGURES[name].ids()
-    assert content["holds"] == results[name].holds
-    assert [row["quantity"] for row in content["rows"]] == [row.quantity for row in results[name].rows]
+    assert content["holds"] == result.holds
+    assert [row["quantity"] for row in content["rows"]] == [row.quantity for row in result.rows]
     assert all({"paper", "ours", "holds", "needed", "checkpoint"} <= row.keys() for row in content["rows"])
-    small = {key for key, x in results[name].arrays.items() if x.numel() <= 5000}
+    small = {key for key, x in result.arrays.items() if x.numel() <= 5000}
     assert set(content["arrays"]) == small
     picture = imread(folder / f"{name}.png")
     assert min(picture.shape[:2]) > 300
@@ -84,7 +95,7 @@ def test_numbers_are_the_facts_of_the_checkpoints(made, name):
     for id in FIGURES[name].ids():
         for fact in memzoo.info(id).facts:
             shown = fact.name + (f" (step {fact.step})" if fact.step else "")
-            rows = [row for row in made[0][name].rows if row.checkpoint == id and row.quantity.endswith(shown)]
+            rows = [row for row in made[name].rows if row.checkpoint == id and row.quantity.endswith(shown)]
             for row in rows:
                 assert row.ours == pytest.approx(fact.ours, abs=fact.tolerance + 1e-12), (id, shown)
             matched += len(rows)
@@ -92,7 +103,7 @@ def test_numbers_are_the_facts_of_the_checkpoints(made, name):
 
 
 def test_figure_4_draws_each_network_at_the_eps_of_its_facts(made):
-    result = made[0]["fig4a"]
+    result = made["fig4a"]
     facts = [{fact.name: fact for fact in memzoo.info(id).facts} for id in result.checkpoints]
     recorded = torch.tensor([fact["R_200"].ours for fact in facts])
     torch.testing.assert_close(result.arrays["recovery"][:, 200], recorded, atol=2e-3, rtol=0)
@@ -106,12 +117,12 @@ def test_figure_4_draws_each_network_at_the_eps_of_its_facts(made):
 
 
 def test_figure_7_shows_the_bracket_of_the_paper(made):
-    first = made[0]["fig7"].rows[0]
+    first = made["fig7"].rows[0]
     assert (first.paper, first.ours, first.holds) == ("1, 1, [< 2e-2]", "1, 1, [< 2e-3]", True)
 
 
 def test_figure_3b_says_where_it_falls_short(made):
-    result = made[0]["fig3b"]
+    result = made["fig3b"]
     assert not result.holds
     short = [row for row in result.rows if row.holds is False]
     assert [row.quantity for row in short] == ["starts at an example by t = 1"]
@@ -121,7 +132,7 @@ def test_figure_3b_says_where_it_falls_short(made):
 
 @pytest.mark.parametrize("table", ["table1", "table2"])
 def test_tables_show_the_facts_of_their_rows(made, table):
-    result = made[0][table]
+    result = made[table]
     ids = FIGURES[table].ids()
     assert len(ids) == {"table1": 12, "table2": 9}[table]
     assert list(result.checkpoints) == ids

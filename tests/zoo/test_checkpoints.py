@@ -63,7 +63,7 @@ def test_the_linear_network_has_the_spectrum_of_figure_7():
 
 
 @pytest.mark.parametrize("name", memzoo.list_models())
-def test_every_fact_holds(name):
+def test_every_fact_holds(name, shared_facts):
     entry = memzoo.info(name)
     result = memzoo.verify(name)
     assert result.ok, str(result)
@@ -74,7 +74,7 @@ def test_every_fact_holds(name):
     assert all(row.fact.ours is not None for row in result.rows)
 
 
-def test_what_is_said_of_a_whole_training_set_holds(shared_data, tmp_path):
+def test_what_is_said_of_a_whole_training_set_holds(shared_data, shared_facts, tmp_path):
     raw = tmp_path / "MNIST/raw"
     raw.mkdir(parents=True)
     for packed in (shared_data / "MNIST/raw").glob("*.gz"):

@@ -16,8 +16,14 @@ ID = "mnist20-fc14x128"
 FEW = {"max_steps": 20, "enable_progress_bar": False, "enable_model_summary": False}
 
 
-def test_a_trained_folder_is_complete_and_loads(tmp_path):
-    folder, rows = train(ID, tmp_path, **FEW)
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, shared_facts):
+    """The folder of a short training, not to be changed, and the facts measured of it."""
+    return train(ID, tmp_path_factory.mktemp("trained"), **FEW)
+
+
+def test_a_trained_folder_is_complete_and_loads(trained):
+    folder, rows = trained
     assert sorted(path.name for path in folder.iterdir()) == [
         "README.md",
         "config.json",
@@ -37,9 +43,9 @@ def test_a_trained_folder_is_complete_and_loads(tmp_path):
     assert f'memzoo.load("{ID}")' in card
 
 
-def test_the_same_seed_gives_the_same_weights(tmp_path):
-    folders = [train(ID, tmp_path / name, **FEW)[0] for name in ("a", "b")]
-    one, other = (memzoo.load(f"local-dir:{folder}").state_dict() for folder in folders)
+def test_the_same_seed_gives_the_same_weights(trained, tmp_path):
+    again = train(ID, tmp_path, **FEW)
+    one, other = (memzoo.load(f"local-dir:{folder}").state_dict() for folder, _ in (trained, again))
     assert all(torch.equal(value, other[name]) for name, value in one.items())
 
 
@@ -107,8 +113,8 @@ def test_recording_replaces_one_entry_and_nothing_else(tmp_path):
     assert not list(root.glob("*.partial"))
 
 
-def test_recording_needs_an_entry_of_that_name(tmp_path):
-    folder, _ = train(ID, tmp_path / "runs", **FEW)
+def test_recording_needs_an_entry_of_that_name(trained, tmp_path):
+    folder, _ = trained
     (tmp_path / "checkpoints.yaml").write_text("other:\n  title: x\n")
     with pytest.raises(RegistryError, match=r"0 blocks that begin with 'mnist20-fc14x128:', needs exactly one"):
         record(folder, tmp_path)
@@ -121,7 +127,7 @@ def test_a_folder_that_cannot_be_written_is_noticed_before_training(tmp_path):
         train(ID, tmp_path / "file", **FEW)
 
 
-def test_pictures_that_cannot_be_drawn_lose_nothing(tmp_path, monkeypatch):
+def test_pictures_that_cannot_be_drawn_lose_nothing(shared_facts, tmp_path, monkeypatch):
     def fail(*_):
         raise RuntimeError("no backend")
 
