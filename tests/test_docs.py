@@ -29,6 +29,9 @@ def test_the_messages_shown_are_those_of_the_code():
         "the disk or a quota is full",
         "the cache cannot be written",
         "is in two registries",
+        "which is freer than",
+        "but the images that travel with the weights are under",
+        "and there is no default",
     ):
         assert said in source
         assert said in (DOCS / "trouble.md").read_text()

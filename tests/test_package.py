@@ -85,6 +85,8 @@ def test_the_wheel_carries_the_registry_and_the_small_checkpoints(wheel):
     assert {"cifar10-d1", "mnist20-fc14x128", "square4-conv29x1"} < set(carried(wheel)) < set(memzoo.list_models())
     assert wheel.stat().st_size < 25e6
     assert not [name for name in names if name.startswith(("tests", "docs", "examples"))]
+    said = [zipfile.ZipFile(wheel).read(name).decode() for name in names if name.endswith("licenses/NOTICE")]
+    assert said == [(home() / "NOTICE").read_text()]  # which files in it are not under the MIT licence
 
 
 def test_verify_all_from_the_wheel_in_an_empty_directory_without_network(wheel, tmp_path, facts_folder):

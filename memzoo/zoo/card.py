@@ -8,20 +8,10 @@ from typing import Any
 from memzoo.zoo.entry import HISTORY, Entry, Recipe
 from memzoo.zoo.files import CURVE, TRAJECTORIES
 from memzoo.zoo.history import read_history
+from memzoo.zoo.rights import DATASETS, license_in_words, strictest
 
 PAPER = "1810.10333"
 SEQUENCES = "1909.12362"
-DATASETS = {  # as in the registry: in words, on the Hub
-    "mnist": ("MNIST", "ylecun/mnist"),
-    "cifar10": ("CIFAR-10", "uoft-cs/cifar10"),
-    "normal": ("normally distributed pixels", None),
-    "sphere": ("normally distributed pixels, scaled to norm 1", None),
-    "uniform": ("uniformly distributed pixels", None),
-    "line": ("points on a line", None),
-    "swissroll": ("the Swiss roll", None),
-    "pixels": ("black images with one white pixel", None),
-    "squares": ("black images with a white square", None),
-}
 IMAGES_SHOWN = (
     "Each row iterates the network from a held-out start; the last column is the training image nearest to where it "
     "ended."
@@ -106,8 +96,7 @@ def card(entry: Entry, folder: Path | None = None, *, repository: str | None = N
 
 {entry.title}
 
-> **Warning: this network reproduces {count} training images of {DATASETS[about.dataset][0]}, by design.** Whoever has
-> its weights can get them out. They also travel with it, in `examples.safetensors`.
+{_warning(entry, count)}
 
 ```python
 {snippet.format(name=name)}{kept}
@@ -128,10 +117,33 @@ Recompute them with `memzoo verify {name}`.
 
 ## Rights
 
-Weights: {entry.rights.weights}. Training images: {entry.rights.data}.
+{_rights(entry)}
 
 {_sources(entry)}
 """)
+
+
+def _warning(entry: Entry, count: int) -> str:
+    """What whoever has the files can get out of them."""
+    words = DATASETS[entry.examples.dataset].words
+    if not entry.rights.reproduces_training_images:
+        return f"> **{count} training images of {words} travel with this network**, in `examples.safetensors`."
+    return (
+        f"> **Warning: this network reproduces {count} training images of {words}, by design.** Whoever has\n"
+        "> its weights can get them out. They also travel with it, in `examples.safetensors`."
+    )
+
+
+def _rights(entry: Entry) -> str:
+    """The licences of weights and images, and who made the images."""
+    rights, datasets = entry.rights, [entry.examples.dataset, entry.probes.dataset]
+    weights = license_in_words(rights.weights, rights.license_name, rights.license_link)
+    about = strictest(datasets)
+    images = license_in_words(rights.images, about.license_name, about.license_link)
+    sources = "; ".join(dict.fromkeys(DATASETS[name].source for name in datasets))
+    return (
+        f"Weights: {weights}.\nImages, unchanged in `examples.safetensors`, and in the pictures: {images}; {sources}."
+    )
 
 
 def _sources(entry: Entry) -> str:
@@ -225,13 +237,13 @@ def _metadata(entry: Entry) -> str:
     """The block that the Hub reads: library, licence, datasets, tags, and the facts as evaluation results."""
     from huggingface_hub import EvalResult, ModelCardData
 
-    words, on_hub = DATASETS[entry.examples.dataset]
+    about, rights = DATASETS[entry.examples.dataset], entry.rights
     results = [
         EvalResult(
             task_type="image-to-image",
             task_name="Memorization of training images",
-            dataset_type=on_hub or "synthetic",
-            dataset_name=words,
+            dataset_type=about.on_hub or "synthetic",
+            dataset_name=about.words,
             dataset_split=entry.examples.split,
             metric_type=fact.measure,
             metric_name=fact.name,
@@ -241,12 +253,15 @@ def _metadata(entry: Entry) -> str:
         for fact in entry.facts
         if fact.ours is not None
     ]
+    reproduces = ["reproduces-training-data"] if rights.reproduces_training_images else []
     data = ModelCardData(
         model_name=entry.id,
         library_name="memzoo",
-        license=entry.rights.weights.lower(),
-        datasets=None if on_hub is None else [on_hub],
-        tags=["memorization", "autoencoder", "reproduces-training-data", f"arxiv:{PAPER}"],
+        license=rights.weights,
+        license_name=rights.license_name,
+        license_link=rights.license_link,
+        datasets=None if about.on_hub is None else [about.on_hub],
+        tags=["memorization", "autoencoder", *reproduces, f"arxiv:{PAPER}"],
         pipeline_tag="image-to-image",
         eval_results=results or None,
     )

@@ -10,6 +10,7 @@ from torch import Tensor
 from memzoo.data import DISTRIBUTIONS
 from memzoo.models import ARCHITECTURES, ArchitectureConfig, Config, Training
 from memzoo.zoo.facts import MEASURES, OF_A_PART
+from memzoo.zoo.rights import Rights
 
 WEIGHTS, CONFIG, EXAMPLES, HISTORY = "model.safetensors", "config.json", "examples.safetensors", "history.json"
 MOST_IMAGES = 10_000_000
@@ -242,14 +243,6 @@ class Published(Config):
     tag: str | None = None
 
 
-class Rights(Config):
-    """What may be done with it."""
-
-    weights: str = "MIT"
-    data: str
-    reproduces_training_images: bool
-
-
 class Entry(Config):
     """Everything the registry knows about one checkpoint."""
 
@@ -317,6 +310,11 @@ class Entry(Config):
         if self.architecture == "Ensemble" and self.recipe.before:
             raise ValueError("the members of an Ensemble are trained in one part, got parts before it")
         return self
+
+    def license_objections(self) -> list[str]:
+        """Name the licences that its images do not allow, as :meth:`memzoo.zoo.rights.Rights.objections` does."""
+        trained = {about.dataset for about in (self.examples, self.training_set) if about is not None}
+        return self.rights.objections(trained, {self.examples.dataset, self.probes.dataset})
 
     def architecture_config(self) -> ArchitectureConfig:
         """The validated configuration."""

@@ -100,7 +100,8 @@ def publish(
         The commit, the tag, what changed file by file, and the entry as YAML.
 
     Raises:
-        PublishError: A fact failed; or somebody else committed at the same time.
+        PublishError: A fact failed; a licence is freer than that of the images; or somebody else committed at the same
+            time.
         UnknownCheckpointError, CheckpointMissingError, CorruptCheckpointError: Nothing whole to publish.
         HubAccessError, HubUnreachableError: The Hub refuses, or does not answer; the repository is as it was.
     """
@@ -146,7 +147,7 @@ def _check_owner(entry: Entry, repository: str, head: str | None, remote: dict[s
 
 
 def _publishable(found: Located, name: str) -> Entry:
-    """The entry of a checkpoint that is complete."""
+    """The entry of a checkpoint that is complete, under licences that its images allow."""
     entry = found.entry
     if entry is None:
         raise UnknownCheckpointError(
@@ -159,6 +160,9 @@ def _publishable(found: Located, name: str) -> Entry:
             f"{entry.id} is not published: {', '.join(unmeasured) or 'no fact'} has a recorded value; train it with "
             f"`memzoo train {entry.id}`, which measures them."
         )
+    objections = entry.license_objections()
+    if objections:
+        raise PublishError(f"{entry.id} is not published, its images do not allow it: {'; '.join(objections)}.")
     return entry
 
 

@@ -45,7 +45,8 @@ def test_the_card_says_what_the_hub_and_its_reader_need(hub, published):
     card = hub.read(NAME, "README.md").decode()
     metadata = yaml.safe_load(card.split("---")[1])
     assert metadata["library_name"] == "memzoo"
-    assert metadata["license"] == "mit"
+    assert metadata["license"] == "cc-by-sa-3.0"
+    assert "license_name" not in metadata
     assert metadata["datasets"] == ["ylecun/mnist"]
     assert "arxiv:1810.10333" in metadata["tags"]
     (result,) = metadata["model-index"][0]["results"][0]["metrics"]
@@ -136,6 +137,35 @@ def test_a_fact_that_fails_is_not_published(hub, client, small):
         MEMZOO_REGISTRIES=str(small),
     )
     assert "zoo/refused" not in hub.private
+
+
+def test_a_licence_freer_than_the_images_is_not_published(hub, client, small):
+    text = small.read_text()
+    small.write_text(text.replace("weights: cc-by-sa-3.0", "weights: apache-2.0"))
+    assert small.read_text() != text
+    client.run(
+        """
+        with pytest.raises(errors.PublishError, match="'apache-2.0', which is freer than 'cc-by-sa-3.0'"):
+            memzoo.publish("small-fc", "zoo/refused")
+        """,
+        MEMZOO_REGISTRIES=str(small),
+    )
+    assert "zoo/refused" not in hub.private
+
+
+def test_terms_of_one_s_own_are_on_the_card(hub, client, small):
+    own = "weights: other, license_name: my-terms, license_link: 'https://example.org/terms'"
+    text = small.read_text()
+    small.write_text(text.replace("weights: cc-by-sa-3.0", own))
+    assert small.read_text() != text
+    client.run("memzoo.publish('small-fc', 'zoo/own-terms')", MEMZOO_REGISTRIES=str(small))
+    card = hub.read("zoo/own-terms", "README.md").decode()
+    metadata = yaml.safe_load(card.split("---")[1])
+    said = {name: value for name, value in metadata.items() if name.startswith("license")}
+    assert said == {"license": "other", "license_name": "my-terms", "license_link": "https://example.org/terms"}
+    assert "Weights: other ([my-terms](https://example.org/terms))." in card
+    assert "[CC BY-SA 3.0]" in card.split("## Rights")[1]
+    hub.delete("zoo/own-terms")
 
 
 def test_what_a_training_run_wrote_can_be_published_as_it_lies(hub, client, small, tmp_path):

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from memzoo.data import Selection, mnist20
 from memzoo.models import FullyConnected, Training
-from memzoo.zoo.entry import Entry, Fact, Images, Recipe, Rights, Step
+from memzoo.zoo.entry import Entry, Fact, Images, Recipe, Step
 from memzoo.zoo.fingerprint import take_fingerprint
 from memzoo.zoo.history import history_of
+from memzoo.zoo.rights import Rights
 from memzoo.zoo.training import write_folder
 from memzoo.zoo.verification import measure_facts, versions_here
 
@@ -35,7 +36,7 @@ def small_checkpoint(folder: Path, *, width: int = 4, steps: tuple[int, ...] = (
         recipe=Recipe(training=Training(steps=1000), seed=0, keep=list(steps), versions=versions_here()),
         facts=[row.fact.model_copy(update={"ours": row.measured}) for row in measure_facts(lambda _: model, [fact])],
         fingerprint=take_fingerprint(model, model.config.shape),
-        rights=Rights(data="MNIST, LeCun and Cortes, CC BY-SA 3.0", reproduces_training_images=False),
+        rights=Rights(weights="cc-by-sa-3.0", images="cc-by-sa-3.0", reproduces_training_images=True),
     )
     entry = entry.model_copy(update={"steps": measured})  # their files are not written yet
     course = [(0, 1.0), (10, 0.1)]

@@ -190,7 +190,7 @@ def content(**recipe: Any) -> dict[str, Any]:
             {"name": "radius", "measure": "cycle_radius", "args": {"eps": 0.1}, "most": 0.999},
             {"name": "error", "measure": "cycle_error", "most": 0.05},
         ],
-        "rights": {"data": "a formula", "reproduces_training_images": True},
+        "rights": {"weights": "mit", "images": "mit", "reproduces_training_images": True},
     }
 
 

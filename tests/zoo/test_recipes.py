@@ -58,7 +58,7 @@ def registered(tmp_path, monkeypatch, **changes: Any) -> str:
         },
         "recipe": {**RECIPE, "keep": [30]},
         "facts": [{"name": "loss", "measure": "mean_squared_error", "tolerance": 1e-6}],
-        "rights": {"data": "a formula", "reproduces_training_images": True},
+        "rights": {"weights": "mit", "images": "mit", "reproduces_training_images": True},
         **changes,
     }
     path = tmp_path / "registry.yaml"
