@@ -11,7 +11,7 @@ from memzoo.zoo.history import read_history
 
 PAPER = "1810.10333"
 SEQUENCES = "1909.12362"
-DATASETS = {  # as in the registry: in words, on the Hub
+DATASETS: dict[str, tuple[str, str | None]] = {  # as in the registry: in words, on the Hub
     "mnist": ("MNIST", "ylecun/mnist"),
     "cifar10": ("CIFAR-10", "uoft-cs/cifar10"),
     "normal": ("normally distributed pixels", None),

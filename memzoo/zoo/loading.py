@@ -314,7 +314,7 @@ def create(name: str, *, seed: int = 0) -> Autoencoder:
     return model
 
 
-def build(architecture: str, config: dict, training: dict) -> Autoencoder:
+def build(architecture: str, config: dict[str, Any], training: dict[str, Any]) -> Autoencoder:
     """A model of a named architecture."""
     if architecture not in ARCHITECTURES:
         raise UnknownCheckpointError(f"no architecture {architecture!r}. {did_you_mean(architecture, ARCHITECTURES)}")
