@@ -38,6 +38,8 @@ LINEAR_IN: dict[Any, tuple[int, ...]] = {
     aten.mul: (0, 1),
     aten.div: (0,),
     aten.convolution: (0,),
+    aten.index: (0,),
+    aten._unsafe_index: (0,),  # what older versions of torch make of enlarging by nearest neighbours
     aten._native_batch_norm_legit_no_training: (0,),
     aten.native_batch_norm: (0,),
     aten.cudnn_batch_norm: (0,),

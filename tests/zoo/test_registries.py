@@ -109,7 +109,9 @@ def test_a_known_checkpoint_without_files_names_the_three_places_and_what_to_do(
         memzoo.load("small-fc")
     monkeypatch.delenv("MEMZOO_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    with pytest.raises(memzoo.errors.CheckpointMissingError, match=r"in MEMZOO_DIR, which is not set \(no folder .*/cache"):
+    with pytest.raises(
+        memzoo.errors.CheckpointMissingError, match=r"in MEMZOO_DIR, which is not set \(no folder .*/cache"
+    ):
         memzoo.load("small-fc")
     with pytest.raises(memzoo.errors.CheckpointMissingError, match="is not on the Hub, so it has no revisions"):
         memzoo.load("small-fc@v1")
