@@ -4,16 +4,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Pictures are written to files, never shown in a window.
 export MPLBACKEND := Agg
+# The oldest Python that pyproject.toml allows.
+OLDEST_PYTHON ?= python3.11
+# By how much a ratio of `make bench-compare` may be worse than the stored one.
+SLOWER ?= 1.5
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test lint types fast unit docs coverage durations bench format clean
+.PHONY: help demo check test lint types verifytypes fast unit docs coverage durations bench bench-compare oldest lock dist smoke format clean
 
 # Two processes of one thread each; conftest.py shares the tests out among them by their durations.
 JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup
 
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/installed ## Train a network on 20 images, watch them become attractors, get a picture (a few minutes)
 	$(BIN)/python -W ignore::FutureWarning examples/demo.py # those are Lightning's own
@@ -22,7 +26,7 @@ check: $(VENV)/installed-test ## Lint, types and the fast tests: before each com
 	@$(MAKE) --no-print-directory --jobs 2 lint types fast
 
 test: $(VENV)/installed-test ## Lint, types, tests with doctests and README examples, docs: what CI runs
-	@$(MAKE) --no-print-directory --jobs 2 lint types docs
+	@$(MAKE) --no-print-directory --jobs 2 lint types verifytypes docs
 	@$(MAKE) --no-print-directory unit
 
 lint: $(VENV)/installed-test
@@ -31,6 +35,9 @@ lint: $(VENV)/installed-test
 
 types: $(VENV)/installed-test
 	$(BIN)/pyright
+
+verifytypes: $(VENV)/installed-test ## Check that every public name has a type, as a type checker of a user sees it
+	PATH="$(CURDIR)/$(BIN):$$PATH" pyright --verifytypes memzoo --ignoreexternal
 
 fast: $(VENV)/installed-test
 	$(PYTEST) -m "not slow"
@@ -53,20 +60,55 @@ bench: $(VENV)/installed ## Time the measurements as ratios against plain PyTorc
 	$(BIN)/python benchmarks/loading.py
 	$(BIN)/python benchmarks/overhead.py
 
+bench-compare: $(VENV)/installed ## Time the short ones again and compare their ratios with the stored ones
+	$(BIN)/python benchmarks/ratios.py --quick
+	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/compare.py --slower $(SLOWER)
+
+oldest: ## Install exactly the declared lower bounds into .venv-oldest, and run the fast tests there
+	@$(MAKE) --no-print-directory PYTHON=$(OLDEST_PYTHON) VENV=.venv-oldest EXTRAS=test CONSTRAINED=yes fast
+
+lock: $(VENV)/installed-test ## Write requirements-dev.lock again; LOCK=--upgrade takes the newest versions
+	$(BIN)/python -m pip install -q 'uv>=0.5'
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --extra dev --generate-hashes --no-emit-index-url \
+		--no-emit-find-links --custom-compile-command 'make lock' $(LOCK) -o requirements-dev.lock pyproject.toml
+
+dist: $(VENV)/installed-test ## Build the source distribution and the wheel into dist
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+
+smoke: dist ## Install what was built into a new environment and try it there; SMOKE=--all verifies all it carries
+	$(BIN)/python tools/smoke.py $(SMOKE) dist/*.whl
+	$(BIN)/python tools/smoke.py $(SMOKE) dist/*.tar.gz
+
 format: $(VENV)/installed-test ## Format and fix what can be fixed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean: ## Remove the environment and everything built
-	rm -rf $(VENV) docs/_build build dist demo reproduced
+clean: ## Remove the environments and everything built
+	rm -rf $(VENV) .venv-oldest docs/_build build dist demo reproduced
+
+# A set-up that was interrupted, or whose Python has gone, is made again from the beginning.
+SOUND := $(shell test ! -e $(VENV)/unfinished && $(BIN)/python -c '' 2> /dev/null && echo yes)
+ifneq ($(SOUND),yes)
+.PHONY: $(VENV)/installed
+endif
+EXTRAS := test,docs
+# With CONSTRAINED=yes the dependencies of memzoo are held at their lower bounds.
+PIP = $(BIN)/python -m pip install -q $(if $(CONSTRAINED),--constraint $(VENV)/constraints.txt)
 
 $(VENV)/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "memzoo needs Python 3.11 or newer: make PYTHON=python3.12")'
 	@echo "Setting up $(VENV): PyTorch and the rest, a few GB, one to a few minutes ..."
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q -e .
+	@test "$(SOUND)" = yes && $(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@touch $(VENV)/unfinished
+	@test -z "$(CONSTRAINED)" || $(BIN)/python tools/lower_bounds.py > $(VENV)/constraints.txt
+	$(PIP) -e .
+	@rm $(VENV)/unfinished
 	@touch $@
 
 $(VENV)/installed-test: $(VENV)/installed
-	$(BIN)/python -m pip install -q -e '.[test,docs]'
+	@touch $(VENV)/unfinished
+	$(PIP) -e '.[$(EXTRAS)]'
+	@rm $(VENV)/unfinished
 	@touch $@

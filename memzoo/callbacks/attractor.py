@@ -98,10 +98,12 @@ class AttractorCallback(StartingCallback):
             norm make the measured map another than the one that was trained.
     """
 
-    NAMES: ClassVar = ("fraction", "recovered", "converged", "radius_median", "radius_max", "residual")
-    BAR: ClassVar = ("fraction", "recovered")
-    NOTHING: ClassVar = {"fraction": 0.0, "recovered": 0.0, "converged": 0.0}
-    TITLE: ClassVar = "Attractors"
+    NAMES: ClassVar[tuple[str, ...]] = ("fraction", "recovered", "converged", "radius_median", "radius_max", "residual")
+    BAR: ClassVar[tuple[str, ...]] = ("fraction", "recovered")
+    NOTHING: ClassVar[dict[str, float]] = {"fraction": 0.0, "recovered": 0.0, "converged": 0.0}
+    TITLE: ClassVar[str] = "Attractors"
+    given_eps: float | None
+    steps: int
 
     def __init__(
         self,
@@ -125,7 +127,7 @@ class AttractorCallback(StartingCallback):
         if eps is not None:
             check_eps(eps)
         self.given_eps, self.steps = eps, steps
-        self.eps = math.nan
+        self.eps: float = math.nan
         self.certificates: Certificates | None = None
         """Of the last measurement, one row a tracked example."""
         super().__init__(

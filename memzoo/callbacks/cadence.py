@@ -19,6 +19,12 @@ class Cadence:
         budget: Share of the training time, where neither of the two is given.
     """
 
+    every_n_epochs: int | None
+    every_n_steps: int | None
+    budget: float
+    measuring_s: float
+    training_s: float
+
     def __init__(self, every_n_epochs: int | None, every_n_steps: int | None, budget: float) -> None:
         if not 0 < budget <= 1:
             raise ValueError(f"budget is a share of the training time in (0, 1], got {budget}.")

@@ -45,10 +45,10 @@ class ContractionCallback(MeasuringCallback):
         NotASelfMapError: At the start of training, when the module does not map the examples to their own shape.
     """
 
-    NAMES: ClassVar = ("contracting", "radius_median", "radius_max", "sigma_median", "residual")
-    BAR: ClassVar = ("radius_max",)
-    NOTHING: ClassVar = {"contracting": 0.0}
-    TITLE: ClassVar = "Contraction"
+    NAMES: ClassVar[tuple[str, ...]] = ("contracting", "radius_median", "radius_max", "sigma_median", "residual")
+    BAR: ClassVar[tuple[str, ...]] = ("radius_max",)
+    NOTHING: ClassVar[dict[str, float]] = {"contracting": 0.0}
+    TITLE: ClassVar[str] = "Contraction"
 
     def __init__(
         self,

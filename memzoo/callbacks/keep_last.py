@@ -25,6 +25,11 @@ class KeepLast(Checkpoint):
         every_s: At ends of epochs only when so many seconds have gone by.
     """
 
+    folder: Path
+    every_n_epochs: int
+    every_n_steps: int | None
+    every_s: float
+
     def __init__(
         self, folder: Path, every_n_epochs: int = 1, every_n_steps: int | None = None, every_s: float = 0.0
     ) -> None:

@@ -28,6 +28,9 @@ class KeepSteps(FitCallback):
         {}
     """
 
+    steps: list[int]
+    after_epochs: list[int]
+
     def __init__(self, steps: Sequence[int] = (), *, epochs: Sequence[int] = ()) -> None:
         if any(count < 1 for count in (*steps, *epochs)):
             raise ValueError(f"steps and epochs count from 1, got {list(steps)} and {list(epochs)}.")

@@ -49,6 +49,13 @@ class MeasuringCallback(FitCallback, ABC):
     NOTHING: ClassVar[dict[str, float]]
     """Their values for a network that is not finite; NaN for all others."""
     TITLE: ClassVar[str]
+    given_examples: Tensor | None
+    adapter: Adapter | None
+    max_examples: int | None
+    rotate: int
+    verbose: bool
+    name: str
+    measured_weights: str
 
     def __init__(
         self,
@@ -71,9 +78,9 @@ class MeasuringCallback(FitCallback, ABC):
             check_batch(examples, "examples")
         self.given_examples, self.adapter = examples, self_map
         self.max_examples, self.rotate = max_examples, rotate
-        self.cadence = Cadence(every_n_epochs, every_n_steps, budget)
+        self.cadence: Cadence = Cadence(every_n_epochs, every_n_steps, budget)
         self.verbose, self.name = verbose, name
-        self.keys = tuple(f"{name}/{quantity}" for quantity in self.NAMES)
+        self.keys: tuple[str, ...] = tuple(f"{name}/{quantity}" for quantity in self.NAMES)
         self.examples: Tensor | None = None
         self._forget()
 

@@ -18,6 +18,9 @@ REPEATS = 1e-3  # relative
 class Adapted(nn.Module):
     """A module seen through an adapter, so that its parameters stay visible to the float64 measurements."""
 
+    module: nn.Module
+    adapter: Adapter
+
     def __init__(self, module: nn.Module, adapter: Adapter) -> None:
         super().__init__()
         self.module, self.adapter = module, adapter

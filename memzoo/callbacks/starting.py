@@ -23,6 +23,9 @@ Starts = Tensor | Callable[[Tensor], Tensor] | Literal["validation", "noise"]
 class StartingCallback(MeasuringCallback, ABC):
     """A measuring callback that also iterates: from given starts, held-out images, or noise."""
 
+    max_starts: int | None
+    seed: int
+
     def __init__(
         self,
         examples: Tensor | None,

@@ -67,6 +67,10 @@ class StopWhenMemorized(_Rule):
         >>> rules = [AttractorCallback(), StopWhenMemorized(0.9, measurements=3)]
     """
 
+    share: float
+    measurements: int
+    stopped_because: str | None
+
     def __init__(
         self, share: float = 1.0, *, measure: str = "fraction", measurements: int = 2, name: str = "attractor"
     ) -> None:
@@ -78,7 +82,7 @@ class StopWhenMemorized(_Rule):
             raise ValueError(f"measurements must be at least 1, got {measurements}.")
         super().__init__(name)
         self.share, self.measure, self.measurements = share, measure, measurements
-        self.in_a_row = 0
+        self.in_a_row: int = 0
 
     def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A new fit counts anew."""
@@ -127,6 +131,9 @@ class StopBeforeMemorized(_Rule):
     """
 
     puts_weights_back = True
+    share: float
+    restore: bool
+    stopped_because: str | None
 
     def __init__(self, share: float = 0.0, *, restore: bool = True, name: str = "attractor") -> None:
         if not 0 <= share < 1:
@@ -134,7 +141,7 @@ class StopBeforeMemorized(_Rule):
         super().__init__(name)
         self.share, self.restore = share, restore
         self.clean: dict[str, Tensor] | None = None
-        self.clean_step = -1
+        self.clean_step: int = -1
         """Optimizer step of the last measurement at which no more than ``share`` was memorized, -1 before one."""
 
     def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -82,10 +82,13 @@ class TrajectoryLogger(StartingCallback):
         UserWarning: There is neither a logger nor a folder; a logger failed.
     """
 
-    NAMES: ClassVar = ()
-    BAR: ClassVar = ()
-    NOTHING: ClassVar = {}
-    TITLE: ClassVar = "Trajectories"
+    NAMES: ClassVar[tuple[str, ...]] = ()
+    BAR: ClassVar[tuple[str, ...]] = ()
+    NOTHING: ClassVar[dict[str, float]] = {}
+    TITLE: ClassVar[str] = "Trajectories"
+    times: tuple[int, ...]
+    top: int | None
+    folder: str | Path | None
 
     def __init__(
         self,

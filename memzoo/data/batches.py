@@ -20,6 +20,9 @@ class Pair(NamedTuple):
 class Pairs(Dataset[Pair]):
     """Images with a target each."""
 
+    images: Tensor
+    targets: Tensor
+
     def __init__(self, images: Float[Tensor, "n *shape"], targets: Float[Tensor, "n *shape"]) -> None:
         if images.shape != targets.shape:
             raise ValueError(
@@ -38,7 +41,7 @@ class Pairs(Dataset[Pair]):
 class InOrder(SequentialSampler):
     """Every image in order, in every epoch; knows which epoch it is."""
 
-    epoch = 0
+    epoch: int = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
@@ -48,7 +51,7 @@ class InOrder(SequentialSampler):
 class Shuffled(RandomSampler):
     """Every image once, in an order that follows from the seed and the epoch alone, so that it can be had again."""
 
-    epoch = 0
+    epoch: int = 0
 
     def __init__(self, data_source: Any, seed: int = 0) -> None:
         super().__init__(data_source)
@@ -64,7 +67,7 @@ class Shuffled(RandomSampler):
 
 
 @final
-class ResumableLoader(DataLoader):
+class ResumableLoader(DataLoader[Any]):
     """A DataLoader that goes on with the next batch of the epoch when a run is resumed, and draws no global numbers.
 
     Lightning keeps its state in the checkpoints of the run, and puts a distributed sampler into the place of its own
@@ -77,7 +80,11 @@ class ResumableLoader(DataLoader):
         options: As :class:`torch.utils.data.DataLoader` takes them; a ``sampler`` with an ``epoch``.
     """
 
-    def __init__(self, dataset: Dataset, repeats: int = 1, seed: int = 0, **options: Any) -> None:
+    repeats: int
+    seed: int
+    generator: torch.Generator | None
+
+    def __init__(self, dataset: Dataset[Any], repeats: int = 1, seed: int = 0, **options: Any) -> None:
         super().__init__(dataset, **options)
         self.repeats, self.seed = repeats, seed
         self._epoch, self._given = 0, 0

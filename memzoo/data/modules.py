@@ -4,7 +4,7 @@ import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import final
+from typing import Any, ClassVar, final
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -32,6 +32,10 @@ class ImageData(LightningDataModule, ABC):
         seed: Of the order of the batches.
     """
 
+    batch_size: int | None
+    steps_per_epoch: int
+    seed: int
+
     def __init__(self, batch_size: int | None = None, steps_per_epoch: int = 100, seed: int = 0) -> None:
         super().__init__()
         if batch_size is not None and batch_size < 1:
@@ -51,7 +55,7 @@ class ImageData(LightningDataModule, ABC):
         if self.examples is None:
             self.examples, self.probes = self.read()
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> DataLoader[Any]:
         """All images as one batch, ``steps_per_epoch`` times; or shuffled batches."""
         self.setup()
         assert self.examples is not None
@@ -59,7 +63,7 @@ class ImageData(LightningDataModule, ABC):
             return full_batches(self.examples, steps_per_epoch=self.steps_per_epoch)
         return mini_batches(self.examples, self.batch_size, seed=self.seed)
 
-    def val_dataloader(self) -> DataLoader | list[DataLoader]:
+    def val_dataloader(self) -> DataLoader[Any] | list[DataLoader[Any]]:
         """The held-out images."""
         self.setup()
         return [] if self.probes is None else DataLoader(TensorDataset(self.probes), batch_size=VALIDATION_BATCH)
@@ -94,7 +98,11 @@ class Indexed(ImageData):
         seed: Of the order of the batches.
     """
 
-    dataset: Callable[..., Selection]
+    dataset: ClassVar[Callable[..., Selection]]
+    indices: list[int]
+    held_out: list[int]
+    root: str
+    download: bool
 
     def __init__(
         self,
@@ -137,7 +145,7 @@ class MNIST(Indexed):
         seed: Of the order of the batches.
     """
 
-    dataset = staticmethod(mnist)
+    dataset: ClassVar[Callable[..., Selection]] = staticmethod(mnist)
 
 
 @final
@@ -154,7 +162,7 @@ class CIFAR10(Indexed):
         seed: Of the order of the batches.
     """
 
-    dataset = staticmethod(cifar10)
+    dataset: ClassVar[Callable[..., Selection]] = staticmethod(cifar10)
 
 
 @final
@@ -171,6 +179,11 @@ class Drawn(ImageData):
         steps_per_epoch: Steps in an epoch, where all images are one batch.
         seed: Of the order of the batches.
     """
+
+    count: int
+    shape: tuple[int, ...]
+    held_out: int
+    draw: int
 
     def __init__(
         self,
@@ -220,7 +233,7 @@ class Images(ImageData):
         super().__init__(batch_size, steps_per_epoch, seed)
         if Path(path).suffix not in (".safetensors", ".npz"):
             raise ValueError(f"images come from a .safetensors or .npz file, got {path!r}.")
-        self.path = Path(path)
+        self.path: Path = Path(path)
 
     def read(self) -> tuple[Tensor, Tensor | None]:
         """From the file."""

@@ -28,11 +28,11 @@ class Masks:
     """
 
     def __init__(self, examples: Float[Tensor, "n *shape"], draws: int, generator: torch.Generator) -> None:
-        self.plane = examples.shape[1:][-2:]
+        self.plane: torch.Size = examples.shape[1:][-2:]
         drawn = self.plane if len(self.plane) == 1 else (2,)
         place = torch.rand(len(examples), draws, *drawn, generator=generator, dtype=torch.float64)
-        self.place = place.to(examples.device)
-        self.channels = [1] * (examples.ndim - 1 - len(self.plane))
+        self.place: Tensor = place.to(examples.device)
+        self.channels: list[int] = [1] * (examples.ndim - 1 - len(self.plane))
 
     def sides(self, area: float) -> list[int]:
         """Sides of the block in whole pixels, or the number of coordinates."""

@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 from torch.func import jacfwd, jacrev, jvp, vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -38,6 +38,14 @@ class Jacobians:
         differentiable: Keep the graph to the parameters of ``f``.
     """
 
+    f: Map
+    memory_limit: int
+    differentiable: bool
+    wide: Map
+    dtype: torch.dtype
+    shape: torch.Size
+    dim: int
+
     def __init__(
         self, f: Map, x: Tensor, method: Method | None, memory_limit: int, *, differentiable: bool = False
     ) -> None:
@@ -48,10 +56,10 @@ class Jacobians:
         if differentiable and points.dtype == torch.float64:
             self.wide = in_dtype(f, torch.float64, detach=False)
         self.dtype, self.shape, self.dim = points.dtype, points.shape[1:], points[0].numel()
-        self.device = points.device
-        self.declared = declared_cut(f)
+        self.device: torch.device = points.device
+        self.declared: tuple[nn.Module, nn.Module] | None = declared_cut(f)
         self.anatomy = self._traced(points[:1])
-        self.eps = torch.finfo(self.dtype).eps
+        self.eps: float = torch.finfo(self.dtype).eps
         if self.anatomy is not None:  # a layer inside may compute in less than it is given
             self.eps = max(self.eps, self.anatomy.program.eps)
         self.method: Method = method or self._cheapest(points[:1])

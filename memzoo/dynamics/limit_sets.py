@@ -79,11 +79,17 @@ class _Candidate:
 class LimitSearch:
     """The limits found so far, and which start ends in which."""
 
+    f: Map
+    examples: Tensor
+    eps: float
+    steps: int
+    max_limits: int
+
     def __init__(self, f: Map, points: Tensor, examples: Tensor, eps: float, steps: int, max_limits: int) -> None:
         self.f, self.examples, self.eps, self.steps, self.max_limits = f, examples, eps, steps, max_limits
-        self.points = points.clone()
+        self.points: Tensor = points.clone()
         """End points; the certified limit, at the phase of the start, once that is known."""
-        self.limit = torch.full((len(points),), -1, device=points.device)
+        self.limit: Tensor = torch.full((len(points),), -1, device=points.device)
         self.found: list[LimitSet] = []
 
     def find_fixed_points(self, orbit: Orbit) -> None:

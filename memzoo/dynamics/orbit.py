@@ -122,19 +122,24 @@ class March:
     ``COMPACT`` steps.
     """
 
+    f: Map
+    block: int
+    spare: Tensor
+    home: Tensor
+
     def __init__(self, f: Map, x0: Tensor, *, tol: float | None, block: int) -> None:
         self.f, self.block = f, block
-        self.tol = SETTLED * torch.finfo(x0.dtype).eps if tol is None else tol
-        self.work = x0.clone(memory_format=torch.contiguous_format)
+        self.tol: float = SETTLED * torch.finfo(x0.dtype).eps if tol is None else tol
+        self.work: Tensor = x0.clone(memory_format=torch.contiguous_format)
         self.spare, self.home = torch.empty_like(self.work), self.work.clone()
-        self.rows = torch.arange(len(x0), device=x0.device)
-        self.moving = torch.ones(len(x0), dtype=torch.bool, device=x0.device)
-        self.converged = torch.zeros_like(self.moving)
-        self.diverged = torch.zeros_like(self.moving)
-        self.taken = torch.zeros_like(self.rows)
-        self.age = 0
+        self.rows: Tensor = torch.arange(len(x0), device=x0.device)
+        self.moving: Tensor = torch.ones(len(x0), dtype=torch.bool, device=x0.device)
+        self.converged: Tensor = torch.zeros_like(self.moving)
+        self.diverged: Tensor = torch.zeros_like(self.moving)
+        self.taken: Tensor = torch.zeros_like(self.rows)
+        self.age: int = 0
         self.latent: LatentMap | None = None
-        self.apart = 0.0  # distance from the origin to the subspace of latent coordinates
+        self.apart: float = 0.0  # distance from the origin to the subspace of latent coordinates
 
     @property
     def points(self) -> Tensor:

@@ -23,6 +23,9 @@ def power(f: Map, times: int) -> Map:
 class Power(nn.Module):
     r""":math:`f^p` of a module."""
 
+    f: nn.Module
+    times: int
+
     def __init__(self, f: nn.Module, times: int) -> None:
         super().__init__()
         self.f, self.times = f, times

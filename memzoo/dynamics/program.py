@@ -14,10 +14,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from memzoo._types import Map
 from memzoo.dynamics.convolution import channels_last, rearranged, upsampled_convolution
 
-aten = torch.ops.aten
+aten: Any = torch.ops.aten  # its members are made when they are asked for
 
 # Linear in all their tensor arguments together.
-LINEAR = {
+LINEAR: set[Any] = {
     *(aten.view, aten._unsafe_view, aten.reshape, aten.permute, aten.transpose, aten.t, aten.expand, aten.clone),
     *(aten.squeeze, aten.unsqueeze, aten.slice, aten.select, aten.split, aten.split_with_sizes, aten.unbind),
     *(aten.cat, aten.stack, aten.flip, aten.roll, aten.alias, aten.detach, aten.lift_fresh_copy, aten.unfold),
@@ -28,7 +28,7 @@ LINEAR = {
     *(aten.upsample_bicubic2d, aten.upsample_linear1d, aten._to_copy, operator.getitem, channels_last),
 }
 # Linear in the argument at this place alone, the others being constants.
-LINEAR_IN = {
+LINEAR_IN: dict[Any, tuple[int, ...]] = {
     aten.mm: (0, 1),
     aten.bmm: (0, 1),
     aten.mv: (0, 1),
@@ -38,6 +38,8 @@ LINEAR_IN = {
     aten.mul: (0, 1),
     aten.div: (0,),
     aten.convolution: (0,),
+    aten.index: (0,),
+    aten._unsafe_index: (0,),  # what older versions of torch make of enlarging by nearest neighbours
     aten._native_batch_norm_legit_no_training: (0,),
     aten.native_batch_norm: (0,),
     aten.cudnn_batch_norm: (0,),
@@ -52,6 +54,12 @@ class Program:
     name, handed in anew at each run, and whatever else was met while tracing.
     """
 
+    module: fx.GraphModule
+    names: list[str]
+    constants: list[fx.Node]
+    source: fx.Node
+    target: fx.Node
+
     def __init__(self, module: fx.GraphModule, names: Sequence[str]) -> None:
         self.module, self.names = module, list(names)
         placeholders = [node for node in module.graph.nodes if node.op == "placeholder"]
@@ -63,13 +71,13 @@ class Program:
             if node.op == "call_function" and depends.intersection(node.all_input_nodes):
                 depends.add(node)
         used = _ancestors(self.target)
-        self.nodes = [node for node in module.graph.nodes if node in depends and node in used]
+        self.nodes: list[fx.Node] = [node for node in module.graph.nodes if node in depends and node in used]
         """Values on a way from the input to the output, in order of execution."""
-        self.widest = max(self.size(node) or 0 for node in self.nodes)
+        self.widest: int = max(self.size(node) or 0 for node in self.nodes)
         """Numbers in the largest value."""
         self._dependent = set(self.nodes)
         dtypes = [node.meta["val"].dtype for node in self.nodes if self.size(node) is not None]
-        self.eps = max(torch.finfo(dtype).eps for dtype in dtypes)
+        self.eps: float = max(torch.finfo(dtype).eps for dtype in dtypes)
         """Rounding of the narrowest arithmetic on the way."""
         self.anatomy: Any = None  # remembered by memzoo.dynamics.cut.anatomy
         self._parts: dict[tuple[tuple[fx.Node, ...], tuple[fx.Node, ...]], fx.GraphModule] = {}

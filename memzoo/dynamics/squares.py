@@ -28,25 +28,30 @@ class Squares:
             point, by Pythagoras. None for zero.
     """
 
+    examples: Tensor
+    offset: Tensor | None
+
     def __init__(
         self, examples: Float[Tensor, "n d"], scale: float = 0.0, *, offset: Float[Tensor, " n"] | None = None
     ) -> None:
         self.examples, self.offset = examples, offset
         dim = examples.shape[1]
-        self.centre = torch.stack([part.double().sum(0) for part in blocks(examples, dim)]).sum(0) / len(examples)
+        self.centre: Tensor = torch.stack([part.double().sum(0) for part in blocks(examples, dim)]).sum(0) / len(
+            examples
+        )
         radius = max((part.double() - self.centre).norm(dim=1).max().item() for part in blocks(examples, dim))
-        self.unit = (radius + scale) or 1.0
+        self.unit: float = (radius + scale) or 1.0
         kind = torch.float32 if examples.dtype != torch.float64 and _full_products() else torch.float64
-        self.centred = torch.empty(examples.shape, dtype=kind, device=examples.device)
+        self.centred: Tensor = torch.empty(examples.shape, dtype=kind, device=examples.device)
         for part, place in zip(blocks(examples, dim), blocks(self.centred, dim), strict=True):
             place.copy_((part.double() - self.centre) / self.unit)
-        self.norms = self.centred.square().sum(1)
+        self.norms: Tensor = self.centred.square().sum(1)
         if offset is not None:
             self.norms += (offset.double() / self.unit).square().to(kind)
         # Every sum has d terms (any order: d roundings), and centring moved each coordinate by one more.
-        self.relative = 4 * (dim + 4) * torch.finfo(kind).eps
-        self.absolute = 32 * (dim + 4) * torch.finfo(kind).tiny  # what underflows
-        self.rounding = 4 * torch.finfo(kind).eps  # of a threshold, relative
+        self.relative: float = 4 * (dim + 4) * torch.finfo(kind).eps
+        self.absolute: float = 32 * (dim + 4) * torch.finfo(kind).tiny  # what underflows
+        self.rounding: float = 4 * torch.finfo(kind).eps  # of a threshold, relative
 
     def lower(self, points: Float[Tensor, "b d"], first: int = 0) -> tuple[Float[Tensor, "b m"], Float[Tensor, " b"]]:
         """Lower bounds of squares to the examples from the ``first`` on, NaN on overflow; squared norms of points."""

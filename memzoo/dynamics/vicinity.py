@@ -35,13 +35,15 @@ class Vicinity:
         offset: Float[Tensor, " n"] | None = None,
     ) -> None:
         self.eps = eps
-        self.squares = Squares(examples, eps, offset=offset)
+        self.squares: Squares = Squares(examples, eps, offset=offset)
         count, device = len(points), points.device
-        self.nearby = torch.zeros(len(examples), dtype=torch.long, device=device)  # how many points
-        self.at = torch.full((count,), -1, device=device)  # any one of the examples
-        self.path = torch.zeros(count, dtype=torch.float64, device=device)
-        self.slack = torch.zeros_like(self.path)
-        self.bits = torch.zeros(count, -(-len(examples) // 8), dtype=torch.uint8, device=device)  # stale where at = -1
+        self.nearby: Tensor = torch.zeros(len(examples), dtype=torch.long, device=device)  # how many points
+        self.at: Tensor = torch.full((count,), -1, device=device)  # any one of the examples
+        self.path: Tensor = torch.zeros(count, dtype=torch.float64, device=device)
+        self.slack: Tensor = torch.zeros_like(self.path)
+        self.bits: Tensor = torch.zeros(
+            count, -(-len(examples) // 8), dtype=torch.uint8, device=device
+        )  # stale where at = -1
         self._look(torch.arange(count, device=device), points)
 
     @property

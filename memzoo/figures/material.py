@@ -47,8 +47,8 @@ class Material:
     def __init__(
         self, standard: Sequence[str], names: Sequence[str] | None = None, claims: Mapping[str, Claim] | None = None
     ) -> None:
-        self.standard = list(standard)
-        self.names = self.standard if names is None else list(names)
+        self.standard: list[str] = list(standard)
+        self.names: list[str] = self.standard if names is None else list(names)
         self._claims = claims or {}
         self._models: dict[tuple[int, int | None], Autoencoder] = {}
         self._measured: dict[tuple[int, int | None], Measurements] = {}

@@ -33,8 +33,8 @@ code { font: .85rem ui-monospace, monospace; overflow-wrap: anywhere; } pre { ov
   padding: .6rem; } dt { font-weight: 600; margin-top: 1.2rem; } dd { margin: .2rem 0 0 1rem; }
 .wide { overflow-x: auto; }
 """
-CLASS = {True: "holds", False: "short", None: "reported"}
-VERDICT = {True: "holds", False: "falls short", None: "reported"}
+CLASS: dict[bool | None, str] = {True: "holds", False: "short", None: "reported"}
+VERDICT: dict[bool | None, str] = {True: "holds", False: "falls short", None: "reported"}
 
 
 def write_report(results: Sequence[Reproduction], folder: str | Path) -> Path:

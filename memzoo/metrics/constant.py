@@ -65,13 +65,13 @@ class ConstantDistance(ExactMetric):
         tensor(0.5000, dtype=torch.float64)
     """
 
-    higher_is_better = None
+    higher_is_better: bool | None = None
     outputs: Tensor
     inputs: Tensor
 
     def __init__(self, shape: Sequence[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.shape = tuple(shape)
+        self.shape: tuple[int, ...] = tuple(shape)
         self.add_state("outputs", empty_state(self.shape), dist_reduce_fx=merged)
         self.add_state("inputs", empty_state(self.shape), dist_reduce_fx=merged)
 

@@ -16,8 +16,8 @@ class ExactMetric(Metric):
     inference mode and under autocast; no gradient flows through ``forward``.
     """
 
-    is_differentiable = False
-    full_state_update = False
+    is_differentiable: bool | None = False
+    full_state_update: bool | None = False
     plot_lower_bound: float | None = 0.0
 
     def __init__(self, **kwargs: Any) -> None:

@@ -68,13 +68,13 @@ class IdentityDistance(ExactMetric):
         tensor(1., dtype=torch.float64)
     """
 
-    higher_is_better = None
+    higher_is_better: bool | None = None
     gap: Tensor
     inputs: Tensor
 
     def __init__(self, shape: Sequence[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.shape = tuple(shape)
+        self.shape: tuple[int, ...] = tuple(shape)
         self.add_state("gap", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("inputs", empty_state(self.shape), dist_reduce_fx=merged)
 

@@ -76,7 +76,7 @@ class RecoveryProbability(ExactMetric):
         tensor(1., dtype=torch.float64)
     """
 
-    higher_is_better = True
+    higher_is_better: bool | None = True
     plot_upper_bound: float | None = 1.0
     hits: Tensor
     count: Tensor
@@ -85,7 +85,7 @@ class RecoveryProbability(ExactMetric):
         super().__init__(**kwargs)
         check_batch(examples, "examples")
         _check_eps(eps)
-        self.examples = examples.detach()
+        self.examples: Tensor = examples.detach()
         self.eps = eps
         self.add_state("hits", torch.zeros(len(examples), dtype=torch.long), dist_reduce_fx="sum")
         self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")

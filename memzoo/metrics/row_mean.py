@@ -15,7 +15,7 @@ class RowMean(ExactMetric):
     A row that measures NaN, as one with an output that is not finite, makes the mean NaN.
     """
 
-    higher_is_better = False
+    higher_is_better: bool | None = False
     total: Tensor
     count: Tensor
 

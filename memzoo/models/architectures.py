@@ -1,5 +1,7 @@
 """Every architecture by the name that configurations use."""
 
+from typing import Any
+
 from memzoo.models.autoencoder import Autoencoder
 from memzoo.models.convolutional import ConvAutoencoder
 from memzoo.models.d1 import D1
@@ -13,7 +15,7 @@ from memzoo.models.timm_autoencoder import TimmAutoencoder
 from memzoo.models.unet import UNet
 from memzoo.models.wide_relu import WideReLU
 
-ARCHITECTURES: dict[str, type[Autoencoder]] = {
+ARCHITECTURES: dict[str, type[Autoencoder[Any]]] = {
     "ConvAutoencoder": ConvAutoencoder,
     "D1": D1,
     "D2": D2,

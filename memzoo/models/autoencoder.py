@@ -1,13 +1,14 @@
 """The base that every architecture shares: configuration in, training by Lightning."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Generic, TypeVar, cast
+from typing import Any, ClassVar, Generic, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
+from typing_extensions import TypeVar  # with a default, which the one of typing has from Python 3.13 on
 
 from memzoo.data.batches import Pair
 from memzoo.errors import NotASelfMapError
@@ -19,7 +20,7 @@ from memzoo.models.squared_error import squared_error
 from memzoo.models.stopping import StopWhenRecovered
 from memzoo.models.watch import Watch
 
-C = TypeVar("C", bound=ArchitectureConfig)
+C = TypeVar("C", bound=ArchitectureConfig, default=Any)
 
 
 class Autoencoder(LightningModule, ABC, Generic[C]):
@@ -67,7 +68,7 @@ class Autoencoder(LightningModule, ABC, Generic[C]):
         )
         self.train_by(training)
         self.course = []
-        self.net = self.build(self.config)
+        self.net: nn.Module = self.build(self.config)
 
     @property
     def shape(self) -> tuple[int, ...]:

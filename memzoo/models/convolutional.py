@@ -1,7 +1,7 @@
 """Stacks of convolutions at the full size of the image: Tables 1 and 2, Figures 9 and 10 of the paper."""
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, cast, final
+from typing import Annotated, Any, ClassVar, Literal, cast, final
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from torch import Tensor, nn
@@ -74,15 +74,17 @@ class ConvolutionChain(nn.Module):
     def __init__(self, config: ConvAutoencoderConfig) -> None:
         super().__init__()
         channels, padding = config.channels, config.kernel // 2
-        self.layers = nn.ModuleList(
+        self.layers: nn.ModuleList = nn.ModuleList(
             nn.Conv2d(channels[i], channels[i + 1], config.kernel, padding=padding, bias=bool(config.bias))
             for i in range(config.layers)
         )
-        self.activation = nn.Sequential(*activation_layers(config.activation))
-        self.activated = config.layers if config.activate_last else config.layers - 1
-        self.single_filter = set(channels) == {1} and config.activation == "linear" and not config.bias
+        self.activation: nn.Sequential = nn.Sequential(*activation_layers(config.activation))
+        self.activated: int = config.layers if config.activate_last else config.layers - 1
+        self.single_filter: bool = set(channels) == {1} and config.activation == "linear" and not config.bias
         skip = config.skip or config.layers + 1
-        self.skips = {layer: layer - skip for layer in range(config.skip_from + skip, config.layers + 1, skip)}
+        self.skips: dict[int, int] = {
+            layer: layer - skip for layer in range(config.skip_from + skip, config.layers + 1, skip)
+        }
 
     def run(self, x: Tensor, layer: Callable[[int, Tensor], Tensor]) -> Tensor:
         """The chain with ``layer(index, x)`` in place of its convolutions."""
@@ -117,7 +119,7 @@ class ConvAutoencoder(Autoencoder[ConvAutoencoderConfig]):
         14112
     """
 
-    config_class = ConvAutoencoderConfig
+    config_class: ClassVar[type[ArchitectureConfig]] = ConvAutoencoderConfig
 
     def build(self, config: ConvAutoencoderConfig) -> nn.Module:
         """The chain, initialised."""

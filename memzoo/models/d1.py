@@ -1,6 +1,6 @@
 """Network D1 of the paper's supplement (Figure 7), also the network of Figures 5b, 6 and 12."""
 
-from typing import Annotated, Literal, final
+from typing import Annotated, ClassVar, Literal, final
 
 from pydantic import Field, PositiveInt, model_validator
 from torch import nn
@@ -42,7 +42,7 @@ class D1(Autoencoder[D1Config]):
         1186560
     """
 
-    config_class = D1Config
+    config_class: ClassVar[type[ArchitectureConfig]] = D1Config
 
     def build(self, config: D1Config) -> nn.Sequential:
         """Encoder stages, then decoder stages, in one chain."""

@@ -1,6 +1,6 @@
 """Network D2 of the paper's supplement (Figure 8)."""
 
-from typing import Annotated, Literal, final
+from typing import Annotated, ClassVar, Literal, final
 
 from pydantic import Field, PositiveInt, model_validator
 from torch import nn
@@ -62,7 +62,7 @@ class D2(Autoencoder[D2Config]):
         998784
     """
 
-    config_class = D2Config
+    config_class: ClassVar[type[ArchitectureConfig]] = D2Config
 
     def build(self, config: D2Config) -> nn.Module:
         """The convolutions in one chain, upsampling between the last stages."""

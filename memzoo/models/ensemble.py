@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, cast, final
+from typing import Any, ClassVar, cast, final
 
 import torch
 from jaxtyping import Complex, Float
@@ -63,9 +63,9 @@ class Stacks(nn.Module):
         alike: dict[tuple[bool, tuple[int, ...]], list[str]] = {}  # fixed parameters stay fixed
         for name, parameter in members[0].named_parameters():
             alike.setdefault((parameter.requires_grad, tuple(parameter.shape)), []).append(name)
-        self.names = list(alike.values())
+        self.names: list[list[str]] = list(alike.values())
         by_name = [dict(member.named_parameters()) for member in members]
-        self.stacks = nn.ParameterList(
+        self.stacks: nn.ParameterList = nn.ParameterList(
             torch.stack([torch.stack([member[name].detach() for member in by_name]) for name in names])
             for names in self.names
         )
@@ -99,7 +99,7 @@ class Ensemble(Autoencoder[EnsembleConfig]):
         torch.Size([2, 1, 3, 3])
     """
 
-    config_class = EnsembleConfig
+    config_class: ClassVar[type[ArchitectureConfig]] = EnsembleConfig
     stopped_at: Tensor
     """Optimizer steps of each member (members,): -1 while it runs, -2 where it diverged."""
 

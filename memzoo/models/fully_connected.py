@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 from math import prod
-from typing import Annotated, final
+from typing import Annotated, ClassVar, final
 
 from pydantic import Field, PositiveInt
 from torch import nn
@@ -40,7 +40,7 @@ class FullyConnected(Autoencoder[FullyConnectedConfig]):
         399760
     """
 
-    config_class = FullyConnectedConfig
+    config_class: ClassVar[type[ArchitectureConfig]] = FullyConnectedConfig
 
     def build(self, config: FullyConnectedConfig) -> nn.Sequential:
         """Flatten, the linear layers, unflatten."""

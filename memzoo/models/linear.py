@@ -1,7 +1,7 @@
 """One linear layer, zero at the start: gradient descent makes it the projection onto the span (Section 2)."""
 
 from math import prod
-from typing import Annotated, Self, cast, final
+from typing import Annotated, ClassVar, Self, cast, final
 
 import torch
 from jaxtyping import Float
@@ -36,7 +36,7 @@ class LinearAutoencoder(Autoencoder[LinearAutoencoderConfig]):
         True
     """
 
-    config_class = LinearAutoencoderConfig
+    config_class: ClassVar[type[ArchitectureConfig]] = LinearAutoencoderConfig
 
     def build(self, config: LinearAutoencoderConfig) -> nn.Sequential:
         """Flatten, the matrix, unflatten."""

@@ -1,7 +1,7 @@
 """One nonlinear layer phi(A x), the network of Theorem 1."""
 
 from math import prod
-from typing import Self, cast, final
+from typing import ClassVar, Self, cast, final
 
 import torch
 from jaxtyping import Float
@@ -60,7 +60,7 @@ class OneLayerAutoencoder(Autoencoder[OneLayerAutoencoderConfig]):
         True
     """
 
-    config_class = OneLayerAutoencoderConfig
+    config_class: ClassVar[type[ArchitectureConfig]] = OneLayerAutoencoderConfig
 
     def build(self, config: OneLayerAutoencoderConfig) -> nn.Sequential:
         """Flatten, the matrix, phi, unflatten."""

@@ -1,13 +1,18 @@
 """Optimizers by name."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
 
 from memzoo.models.config import Training
 
-OF_TORCH = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD, "adaptive": torch.optim.SGD}
+OF_TORCH: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "sgd": torch.optim.SGD,
+    "adaptive": torch.optim.SGD,
+}
 
 
 def optimizer_of(training: Training, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:

@@ -1,7 +1,7 @@
 """The two-layer ReLU network in the proof of Theorem 6, built and not trained."""
 
 from math import prod
-from typing import Self, cast, final
+from typing import ClassVar, Self, cast, final
 
 import torch
 from jaxtyping import Float
@@ -34,8 +34,8 @@ class Ramps(nn.Module):
 
     def __init__(self, size: int, units: int) -> None:
         super().__init__()
-        self.knots = nn.Parameter(torch.zeros(size, units))
-        self.slopes = nn.Parameter(torch.zeros(size, units))
+        self.knots: nn.Parameter = nn.Parameter(torch.zeros(size, units))
+        self.slopes: nn.Parameter = nn.Parameter(torch.zeros(size, units))
 
     def forward(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, "batch d"]:
         """Memory B d m for m units a coordinate."""
@@ -59,7 +59,7 @@ class PiecewiseLinear(Autoencoder[PiecewiseLinearConfig]):
         (5, True)
     """
 
-    config_class = PiecewiseLinearConfig
+    config_class: ClassVar[type[ArchitectureConfig]] = PiecewiseLinearConfig
 
     @classmethod
     def from_examples(

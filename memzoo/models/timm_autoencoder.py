@@ -1,6 +1,6 @@
 """Any timm backbone with a light decoder: does what the paper shows carry over to modern networks?"""
 
-from typing import Annotated, Any, Literal, cast, final
+from typing import Annotated, Any, ClassVar, Literal, cast, final
 
 import torch
 from jaxtyping import Float
@@ -97,6 +97,9 @@ class FixedNorm(nn.Module):
 
     running_mean: Tensor
     running_var: Tensor
+    weight: nn.Parameter
+    bias: nn.Parameter
+    eps: float
 
     def __init__(self, norm: nn.modules.batchnorm._BatchNorm) -> None:
         super().__init__()
@@ -174,7 +177,7 @@ class TimmAutoencoder(Autoencoder[TimmAutoencoderConfig]):
         torch.Size([2, 3, 32, 32])
     """
 
-    config_class = TimmAutoencoderConfig
+    config_class: ClassVar[type[ArchitectureConfig]] = TimmAutoencoderConfig
 
     def build(self, config: TimmAutoencoderConfig) -> nn.Module:
         """Standardisation, backbone, decoder, output."""

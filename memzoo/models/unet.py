@@ -1,6 +1,6 @@
 """The U-Net of Figure 1b."""
 
-from typing import Annotated, Literal, final
+from typing import Annotated, ClassVar, Literal, final
 
 import torch
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
@@ -47,19 +47,21 @@ class UNetLevels(nn.Module):
         super().__init__()
         channels, side, _ = config.shape
         widths = [channels, *config.filters]
-        self.activation = activation_layers(config.activation)[0]
-        self.down = nn.ModuleList(
+        self.activation: nn.Module = activation_layers(config.activation)[0]
+        self.down: nn.ModuleList = nn.ModuleList(
             nn.Conv2d(fan_in, fan_out, 3, stride=2, padding=1, bias=config.bias)
             for fan_in, fan_out in zip(widths, config.filters, strict=False)
         )
-        self.joined = [level > 0 and side >> level <= config.skip_side for level in range(len(config.filters))]
-        self.enlarge = nn.Upsample(scale_factor=2, mode="nearest")
+        self.joined: list[bool] = [
+            level > 0 and side >> level <= config.skip_side for level in range(len(config.filters))
+        ]
+        self.enlarge: nn.Upsample = nn.Upsample(scale_factor=2, mode="nearest")
         up: list[nn.Module] = []  # from the coarsest level to the image
         for level in reversed(range(len(config.filters))):
             fan_in = widths[level + 1] + (widths[level] if self.joined[level] else 0)
             up.append(nn.Conv2d(fan_in, widths[level], 3, padding=1, bias=config.bias))
-        self.up = nn.ModuleList(up)
-        self.output = nn.Sigmoid() if config.output == "sigmoid" else nn.Identity()
+        self.up: nn.ModuleList = nn.ModuleList(up)
+        self.output: nn.Module = nn.Sigmoid() if config.output == "sigmoid" else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """Images of the same size."""
@@ -88,7 +90,7 @@ class UNet(Autoencoder[UNetConfig]):
         torch.Size([2, 3, 32, 32])
     """
 
-    config_class = UNetConfig
+    config_class: ClassVar[type[ArchitectureConfig]] = UNetConfig
 
     def build(self, config: UNetConfig) -> nn.Module:
         """The levels, initialised."""

@@ -23,11 +23,16 @@ class Watch:
         module: The network in training.
     """
 
+    kept_step: int
+    kept_loss: float
+    step: int
+    value: float
+
     def __init__(self, module: nn.Module) -> None:
         self.module = module
         self.kept: dict[str, Tensor] = {}
         self.kept_step, self.kept_loss = -EVERY, math.nan
-        self.warned = False
+        self.warned: bool = False
         self.step, self.value = 0, math.nan
         self.course: list[tuple[int, float]] = []
 

@@ -1,7 +1,7 @@
 """Two layers, the first one random and fixed: the network of Theorem 3."""
 
 from math import prod
-from typing import Self, cast, final
+from typing import ClassVar, Self, cast, final
 
 import torch
 from jaxtyping import Float
@@ -38,7 +38,7 @@ class WideReLU(Autoencoder[WideReLUConfig]):
         True
     """
 
-    config_class = WideReLUConfig
+    config_class: ClassVar[type[ArchitectureConfig]] = WideReLUConfig
 
     def build(self, config: WideReLUConfig) -> nn.Sequential:
         """Flatten, the fixed layer, ReLU, the trained layer, unflatten."""

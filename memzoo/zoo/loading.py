@@ -31,7 +31,7 @@ from memzoo.zoo.fingerprint import check_fingerprint
 from memzoo.zoo.reference import ById, InFolder, OnHub, is_commit, parse_reference
 from memzoo.zoo.registry import did_you_mean, info, registry
 from memzoo.zoo.registry_file import parse_registry
-from memzoo.zoo.sources import Folder, Repository, Source, find, sources_of
+from memzoo.zoo.sources import Folder, Repository, Source, find, nowhere, sources_of
 
 
 def load(name: str, *, step: int | None = None) -> Autoencoder:
@@ -116,11 +116,7 @@ def _located_by_id(name: str, entry: Entry, revision: str | None) -> Located:
     sources = sources_of(entry)
     here = [source for source in sources if not isinstance(source, Folder) or source.path.is_dir()]
     if not here:
-        looked = ", ".join(str(source) for source in sources)
-        raise CheckpointMissingError(
-            f"the files of {entry.id} are not in this installation (looked in {looked}), and it is not on the Hub; "
-            f"train them with `memzoo train {entry.id}`."
-        )
+        raise nowhere(entry)
     return Located(name, entry, sources)
 
 
@@ -314,7 +310,7 @@ def create(name: str, *, seed: int = 0) -> Autoencoder:
     return model
 
 
-def build(architecture: str, config: dict, training: dict) -> Autoencoder:
+def build(architecture: str, config: dict[str, Any], training: dict[str, Any]) -> Autoencoder:
     """A model of a named architecture."""
     if architecture not in ARCHITECTURES:
         raise UnknownCheckpointError(f"no architecture {architecture!r}. {did_you_mean(architecture, ARCHITECTURES)}")

@@ -1,6 +1,7 @@
 """What facts are measured from: a loaded checkpoint, and everything found on it, each thing once."""
 
 import warnings
+from collections.abc import Callable
 from functools import cached_property, lru_cache
 from typing import Literal, cast
 
@@ -29,18 +30,22 @@ STEPS = 200  # iterations of a curve
 class Measurements:
     """What has been measured on one model, each thing once."""
 
+    model: Autoencoder
+    examples: Tensor
+    probes: Tensor
+
     def __init__(self, model: Autoencoder, whole: Tensor | None = None) -> None:
         assert model.examples is not None
         assert model.probes is not None
         self.model, self.examples, self.probes = model, model.examples, model.probes
-        self.whole = self.examples if whole is None else whole
+        self.whole: Tensor = self.examples if whole is None else whole
         """All training images, also where only some of them travel with the checkpoint."""
         self._curves = lru_cache(self._curve)
-        self.member_attractors = lru_cache(self._member_attractors)
-        self.certificates = lru_cache(self._certificates)
-        self.distances = lru_cache(self._distances)
-        self.cycle = lru_cache(self._cycle)
-        self.in_order = lru_cache(self._in_order)
+        self.member_attractors: Callable[..., Tensor] = lru_cache(self._member_attractors)
+        self.certificates: Callable[..., Certificates] = lru_cache(self._certificates)
+        self.distances: Callable[..., Tensor] = lru_cache(self._distances)
+        self.cycle: Callable[..., LimitSet | None] = lru_cache(self._cycle)
+        self.in_order: Callable[..., Tensor] = lru_cache(self._in_order)
 
     def curve(self, t: int, eps: float) -> RecoveryCurve:
         """Over at least ``t`` iterations: one run serves all t up to 200."""

@@ -74,6 +74,19 @@ def sources_of(entry: Entry) -> list[Source]:
     return folders + ([Repository(entry.hub.repository, entry.hub.commit)] if entry.hub else [])
 
 
+def nowhere(entry: Entry) -> CheckpointMissingError:
+    """Say of a registered checkpoint where its files could lie, and how to get them to one of these places."""
+    beside, downloaded = (source for source in sources_of(entry) if isinstance(source, Folder))
+    variable = "MEMZOO_DIR" if os.environ.get("MEMZOO_DIR") else "MEMZOO_DIR, which is not set"
+    return CheckpointMissingError(
+        f"the files of {entry.id} are in none of the three places of a checkpoint: beside its registry (no folder "
+        f"{beside}; an installed package carries only the small ones, a clone of the repository all), in {variable} "
+        f"(no folder {downloaded}), on the Hub (its entry names no repository there). Set MEMZOO_DIR to a clone of the "
+        f"repository, or to a folder that `memzoo download {entry.id} --to DIR` filled on a machine that has them; or "
+        f"train them with `memzoo train {entry.id}`."
+    )
+
+
 def find(sources: Sequence[Source], name: str, wanted: File | None, *, trust: bool = True) -> Path:
     """A file from the first place that has it, checked against what the registry says of it.
 
@@ -109,7 +122,10 @@ def find(sources: Sequence[Source], name: str, wanted: File | None, *, trust: bo
                     "published. `memzoo verify --hub` compares the two; tell the maintainers of the repository."
                 ) from twice
         return path
-    raise CheckpointMissingError(f"{name} is missing; looked in {', '.join(map(str, sources))}.")
+    raise CheckpointMissingError(
+        f"{name} is missing; looked in {', '.join(map(str, sources))}. A checkpoint is loaded whole: restore the file, or "
+        "get the folder again."
+    )
 
 
 def _renewed(source: Source, name: str, error: CorruptCheckpointError) -> Path:

@@ -39,10 +39,14 @@ class Unfinished:
         alone: In one process alone, as of a training of several parts.
     """
 
+    folder: Path
+    recipe: Recipe
+    alone: bool
+
     def __init__(self, folder: Path, entry: Entry, *, alone: bool = False) -> None:
         self.folder, self.recipe, self.alone = folder, entry.recipe, alone
-        self.clock = Timer()
-        self.began = {"versions": versions_here(), "hardware": _machine()}
+        self.clock: Timer = Timer()
+        self.began: dict[str, Any] = {"versions": versions_here(), "hardware": _machine()}
         recipe = entry.recipe.model_dump(mode="json", include=DECIDES)
         if entry.recipe.targets != "same":  # so that a state of an earlier version can be gone on with
             recipe["targets"] = entry.recipe.targets

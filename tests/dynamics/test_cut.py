@@ -202,6 +202,12 @@ def test_a_branch_that_depends_on_the_data_is_not_taken_for_all_points():
     assert found.radius.tolist() == pytest.approx([0.9, 0.4])
 
 
+def test_a_fixed_selection_is_linear_and_one_that_depends_on_the_point_is_not():
+    order, x = torch.randperm(9), torch.rand(2, 9)
+    assert Jacobians(lambda x: x[:, order], x, None, 2**30).affine
+    assert not Jacobians(lambda x: x[:, x[0].argsort()], x, None, 2**30).affine
+
+
 def test_instance_norm_is_not_taken_for_linear():
     model = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.InstanceNorm2d(2), nn.Conv2d(2, 1, 3, padding=1)).eval()
     x = torch.rand(2, 1, 5, 5)

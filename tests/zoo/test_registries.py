@@ -95,12 +95,23 @@ def test_a_broken_entry_point_does_not_take_the_others_down(package):
     assert "cifar10-d1" in memzoo.list_models()
 
 
-def test_a_known_checkpoint_without_files_says_where_it_looked(small, monkeypatch):
+def test_a_known_checkpoint_without_files_names_the_three_places_and_what_to_do(small, tmp_path, monkeypatch):
     import shutil
 
     shutil.rmtree(small.parent / "checkpoints")
     memzoo.register(small)
-    with pytest.raises(memzoo.errors.CheckpointMissingError, match=r"not in this installation \(looked in .*train"):
+    places = (
+        rf"beside its registry \(no folder {re.escape(str(small.parent / 'checkpoints/small-fc'))}.* in MEMZOO_DIR "
+        rf"\(no folder .*/memzoo/checkpoints/small-fc\), on the Hub \(its entry names no repository there\)"
+    )
+    remedies = r"Set MEMZOO_DIR to a clone .* `memzoo download small-fc --to DIR` .* `memzoo train small-fc`"
+    with pytest.raises(memzoo.errors.CheckpointMissingError, match=f"{places}.*{remedies}"):
+        memzoo.load("small-fc")
+    monkeypatch.delenv("MEMZOO_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with pytest.raises(
+        memzoo.errors.CheckpointMissingError, match=r"in MEMZOO_DIR, which is not set \(no folder .*/cache"
+    ):
         memzoo.load("small-fc")
     with pytest.raises(memzoo.errors.CheckpointMissingError, match="is not on the Hub, so it has no revisions"):
         memzoo.load("small-fc@v1")

@@ -1,0 +1,143 @@
+"""The rules of the Makefile that make an environment, with a Python that only writes down what it is asked."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from memzoo.zoo.registry import home
+
+FAKE = """#!/bin/sh
+echo "$*" >> "$CALLS"
+case "$*" in
+    "-m venv --clear "*) rm -rf "$4" && mkdir -p "$4/bin" && cp "$0" "$4/bin/python" ;;
+    "-m pip --version") test -z "$WITHOUT_PIP" ;;
+    "-m pip install "*) test -z "$INTERRUPTED" ;;
+esac
+"""
+OLD = """#!/bin/sh
+exec {python} -c 'import sys; code = sys.argv[2]; sys.version_info = (3, 10, 13); exec(code)' "$@"
+"""
+VENV, PIP = "-m venv --clear .venv", "-m pip install -q"
+
+
+@pytest.fixture
+def project(tmp_path):
+    """What the rules need of the project, in a folder with a blank in its path, and a way to run make there."""
+    root = home()
+    if not (root / "Makefile").is_file():
+        pytest.skip("needs the source tree")
+    folder, fake, calls = tmp_path / "with blank" / "memzoo", tmp_path / "fake-python", tmp_path / "calls"
+    folder.mkdir(parents=True)
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(root / name, folder)
+    fake.write_text(FAKE)
+    fake.chmod(0o755)
+
+    def make(target=".venv/installed", python=fake, **environment):
+        """Run make; its result, and the calls of Python that set something up."""
+        calls.unlink(missing_ok=True)
+        ours = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+        result = subprocess.run(
+            ["make", f"PYTHON={python}", target],
+            cwd=folder,
+            env={**ours, "CALLS": str(calls), **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        said = calls.read_text().splitlines() if calls.exists() else []
+        return result, [call for call in said if call.startswith((VENV, PIP))]
+
+    make.folder, make.environment = folder, folder / ".venv"
+    return make
+
+
+def test_an_environment_is_made_once(project):
+    result, calls = project()
+    assert result.returncode == 0, result.stderr
+    assert calls == [VENV, f"{PIP} -e ."]
+    assert project()[1] == []
+    assert project(".venv/installed-test")[1] == [f"{PIP} -e .[test,docs]"]
+    assert project(".venv/installed-test")[1] == []
+
+
+def test_changed_requirements_are_installed_into_the_same_environment(project):
+    project(".venv/installed-test")
+    later = project.environment.joinpath("installed-test").stat().st_mtime + 5
+    os.utime(project.folder / "pyproject.toml", (later, later))
+    assert project()[1] == [f"{PIP} -e ."]
+
+
+def interrupt_while_packages_are_installed(project):
+    assert project(INTERRUPTED="yes")[0].returncode != 0
+
+
+def interrupt_while_extras_are_installed(project):
+    project()
+    assert project(".venv/installed-test", INTERRUPTED="yes")[0].returncode != 0
+
+
+def interrupt_between_environment_and_packages(project):
+    project()
+    (project.environment / "installed").unlink()
+    (project.environment / "bin/python").unlink()
+
+
+def remove_its_python(project):
+    project()
+    (project.environment / "bin/python").unlink()
+
+
+def break_its_python(project):
+    project()
+    (project.environment / "bin/python").unlink()
+    (project.environment / "bin/python").symlink_to("/nowhere/python3")
+
+
+@pytest.mark.parametrize(
+    "half_made",
+    [
+        interrupt_while_packages_are_installed,
+        interrupt_while_extras_are_installed,
+        interrupt_between_environment_and_packages,
+        remove_its_python,
+        break_its_python,
+    ],
+)
+def test_a_half_made_environment_is_made_again(project, half_made):
+    half_made(project)
+    result, calls = project()
+    assert result.returncode == 0, result.stderr
+    assert calls == [VENV, f"{PIP} -e ."]
+    assert project()[1] == []
+
+
+def test_an_environment_without_pip_is_made_again(project):
+    project()
+    (project.environment / "installed").unlink()
+    assert project(WITHOUT_PIP="yes")[1][0] == VENV
+
+
+def test_an_old_python_is_refused_before_anything_is_made(project, tmp_path):
+    old = tmp_path / "python3.10"
+    old.write_text(OLD.format(python=sys.executable))
+    old.chmod(0o755)
+    result, _ = project(python=old)
+    assert result.returncode != 0
+    assert "memzoo needs Python 3.11 or newer: make PYTHON=python3.12" in result.stderr
+    assert not project.environment.exists()
+
+
+def test_the_oldest_environment_is_held_at_the_declared_bounds(project):
+    shutil.copytree(home() / "tools", project.folder / "tools", ignore=shutil.ignore_patterns("__pycache__"))
+    result, calls = project("oldest", OLDEST_PYTHON=str(Path(project.folder).parents[1] / "fake-python"))
+    assert result.returncode == 0, result.stderr
+    assert calls == [
+        f"{VENV}-oldest",
+        "-m pip install -q --constraint .venv-oldest/constraints.txt -e .",
+        "-m pip install -q --constraint .venv-oldest/constraints.txt -e .[test]",
+    ]
