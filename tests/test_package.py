@@ -82,6 +82,7 @@ def test_the_wheel_carries_the_registry_and_the_small_checkpoints(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert "memzoo/checkpoints.yaml" in names
     assert "memzoo/data/mnist20.safetensors" in names
+    assert "memzoo/py.typed" in names
     assert {"cifar10-d1", "mnist20-fc14x128", "square4-conv29x1"} < set(carried(wheel)) < set(memzoo.list_models())
     assert wheel.stat().st_size < 25e6
     assert not [name for name in names if name.startswith(("tests", "docs", "examples"))]

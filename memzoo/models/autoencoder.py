@@ -1,14 +1,13 @@
 """The base that every architecture shares: configuration in, training by Lightning."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Generic, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from typing_extensions import TypeVar  # with a default, which the one of typing has from Python 3.13 on
 
 from memzoo.data.batches import Pair
 from memzoo.errors import NotASelfMapError
@@ -20,7 +19,14 @@ from memzoo.models.squared_error import squared_error
 from memzoo.models.stopping import StopWhenRecovered
 from memzoo.models.watch import Watch
 
-C = TypeVar("C", bound=ArchitectureConfig, default=Any)
+if TYPE_CHECKING:  # with a default, which the one of typing has from Python 3.13 on
+    from typing_extensions import TypeVar
+
+    C = TypeVar("C", bound=ArchitectureConfig, default=Any)
+else:
+    from typing import TypeVar
+
+    C = TypeVar("C", bound=ArchitectureConfig)
 
 
 class Autoencoder(LightningModule, ABC, Generic[C]):

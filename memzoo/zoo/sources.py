@@ -123,8 +123,8 @@ def find(sources: Sequence[Source], name: str, wanted: File | None, *, trust: bo
                 ) from twice
         return path
     raise CheckpointMissingError(
-        f"{name} is missing; looked in {', '.join(map(str, sources))}. A checkpoint is loaded whole: restore the file, or "
-        "get the folder again."
+        f"{name} is missing; looked in {', '.join(map(str, sources))}. A checkpoint is loaded whole: restore the "
+        "file, or get the folder again."
     )
 
 
