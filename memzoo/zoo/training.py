@@ -27,7 +27,7 @@ from memzoo.zoo.history import History, history_of, write_history
 from memzoo.zoo.images import images_of, reached
 from memzoo.zoo.loading import create, entry_in
 from memzoo.zoo.pictures import ALONG_A_CYCLE, TIMES, draw_pictures
-from memzoo.zoo.registry import info
+from memzoo.zoo.registry import require_entry
 from memzoo.zoo.registry_file import entry_yaml, with_entry, write_text
 from memzoo.zoo.trainer_options import TrainerOptionError
 from memzoo.zoo.unfinished import Unfinished, deviations, finish, runs_of
@@ -96,7 +96,7 @@ def train_recipe(
     **trainer_options: Any,
 ) -> Trained:
     """As :func:`train`; also says in what the run differed from the recipe."""
-    entry = info(name)
+    entry = require_entry(name)
     folder = Path(out) / entry.id
     if folder.exists() and not overwrite:
         raise FileExistsError(f"{folder} exists; give another --out, or --overwrite to replace it.")
