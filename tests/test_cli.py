@@ -124,6 +124,9 @@ def test_train_reports_what_was_not_reached(capsys, tmp_path, monkeypatch):
     assert "exists; give another --out" in capsys.readouterr().err
 
 
+OURS = ("seed", "data_root", "overwrite")
+
+
 def short(**options):
     """A trainer that makes two steps of any recipe."""
     return Trainer(**{**options, "enable_progress_bar": False, "enable_model_summary": False, "max_steps": 2})
@@ -218,15 +221,29 @@ def test_each_training_has_loggers_of_its_own(tmp_path, monkeypatch):
     assert len(seen) == len({id(logger) for logger in seen}) == len(memzoo.list_models(figure="table2"))
 
 
+def test_train_gives_the_trainer_what_is_on_the_command_line_and_no_default(tmp_path, monkeypatch):
+    seen = []
+
+    def note(id, out, **options):
+        seen.append({name: value for name, value in options.items() if name not in OURS})
+        return Trained(out / id, ())
+
+    monkeypatch.setattr("memzoo.zoo.training.train_recipe", note)
+    given = ["--trainer.devices", "2", "--trainer.precision=bf16-mixed", "--trainer.logger", "false"]
+    assert main(["train", "cifar10-d1", *given, "--trainer.max_steps=-1"]) == 0
+    assert main(["train", "cifar10-d1"]) == 0
+    assert seen == [{"devices": "2", "precision": "bf16-mixed", "logger": False, "max_steps": -1}, {}]
+
+
 @pytest.mark.parametrize("before", [[], ["--registry", "FILE"], ["--registry=FILE"]])
 def test_fit_gets_its_trainer_options_also_behind_a_registry(before, tmp_path, monkeypatch):
     seen = []
     registry = home() / "checkpoints.yaml"
     monkeypatch.setattr("memzoo.fitting.fit", seen.append)
-    monkeypatch.setattr("memzoo.register", lambda path: None)
     before = [word.replace("FILE", str(registry)) for word in before]
-    assert main([*before, "fit", "--trainer.max_steps", "3"]) == 0
-    assert seen == [["--trainer.max_steps", "3"]]
+    model = ["--model", "FullyConnected", "--data", "MNIST20", "--out", str(tmp_path)]
+    assert main([*before, "fit", *model, "--trainer.max_steps", "3", "--trainer.logger", "false"]) == 0
+    assert [run.trainer.max_steps for run in seen] == [3]
 
 
 @pytest.mark.parametrize(
