@@ -27,12 +27,14 @@ FREE = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
 
 
 def _public(module: Any, base: type) -> tuple[str, ...]:
-    """Return the names of a package's own classes of one kind."""
-    found = [getattr(module, name) for name in module.__all__]
-    return tuple(kind.__name__ for kind in found if isinstance(kind, type) and issubclass(kind, base))
+    """Return the names of a package's own classes of one kind that can be made."""
+    public = [getattr(module, name) for name in module.__all__]
+    kinds = [kind for kind in public if isinstance(kind, type) and issubclass(kind, base)]
+    return tuple(kind.__name__ for kind in kinds if not inspect.isabstract(kind))
 
 
 BASES: dict[str, type] = {"model": Model, "data": LightningDataModule, SEVERAL: Callback}
+CALLED = {"model": "LightningModule", "data": "LightningDataModule", SEVERAL: "Callback"}
 OWN = {
     "model": tuple(CONFIGURABLE),
     "data": (*_public(memzoo.data, LightningDataModule), ZooImages.__name__),
@@ -142,9 +144,12 @@ def _find_class(kind: str, key: str, name: str) -> type:
                 return found
         raise UsageError(_unknown_class(kind, key, name))
     try:
-        return getattr(import_module(module), last)
+        found = getattr(import_module(module), last)
     except (ImportError, AttributeError) as error:
         raise UsageError(f"{key}: {name!r} cannot be imported: {error}.") from error
+    if not isinstance(found, type) or not issubclass(found, BASES[kind]):
+        raise UsageError(f"{key}: {name!r} is no {CALLED[kind]}; give the path of a class as package.module.Class.")
+    return found
 
 
 def _descendants(base: type) -> Iterable[type]:
