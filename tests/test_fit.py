@@ -178,6 +178,18 @@ def test_an_earlier_run_is_not_lost_by_accident(capsys):
         (["--model", "D1", "--data", "MNIST", "--data.indices", "a:b"], "indices are start:stop"),
         (["--model", "LinearAutoencoder", "--data", "MNIST20"], "LinearAutoencoder needs shape, under init_args."),
         ([], "the configuration needs data and model; see --print_config"),
+        (["--model", "D1"], "the configuration needs data; see --print_config"),
+        (["--config", "list.yaml"], "the configuration list.yaml must map settings to values, got list."),
+        (["--config", "outside.yaml"], "model: filters must stand under init_args of D1."),
+        (["--config", "nameless.yaml"], "model needs a class_path, one of ConvAutoencoder, D1, "),
+        (["--config", "own.yaml", "--model.widht", "3"], "FullyConnected has no 'widht'. Did you mean width?"),
+        ([*SMALL, "--model.width", "wide"], "FullyConnected: width: Input should be a valid integer"),
+        ([*SMALL, "--model.training.steps", "[1]"], "FullyConnected: steps: Input should be a valid integer"),
+        ([*SMALL, "--model.training.lrr", "3"], "FullyConnected: training has no 'lrr'. Did you mean lr?"),
+        ([*SMALL, "--dta.indices", "0:3"], "the configuration has no 'dta'. Did you mean data?"),
+        (["--model", "dropout_net.NoNet", "--data", "MNIST20"], "model: 'dropout_net.NoNet' cannot be imported: "),
+        (["--model", "pathlib.Path", "--data", "MNIST20"], "model: 'pathlib.Path' is no LightningModule;"),
+        ([*SMALL, "--trainer.max_steps", "many"], 'Parser key "trainer.max_steps"'),
     ],
 )
 def test_wrong_usage_is_said_in_one_line(arguments, message, capsys):
@@ -187,6 +199,11 @@ def test_wrong_usage_is_said_in_one_line(arguments, message, capsys):
         "training": "model: {class_path: D1, init_args: {training: {lrr: 64}}}\ndata: MNIST20",
         "callback": "trainer: {callbacks: [{class_path: AttractorCallback, init_args: {stepps: 64}}]}",
         "top": "dta: {class_path: MNIST20}",
+        "list": "- model",
+        "outside": "model: {class_path: D1, filters: 64}\ndata: MNIST20",
+        "nameless": "model: {init_args: {filters: 64}}\ndata: MNIST20",
+        "wide": "class_path: FullyConnected\ninit_args: {width: 8}",
+        "own": "model: wide.yaml\ndata: MNIST20",
     }
     for name, text in texts.items():
         Path(f"{name}.yaml").write_text(text)
