@@ -59,3 +59,7 @@ class PublishError(MemzooError, RuntimeError):
 
 class AuditInputError(MemzooError, ValueError):
     """What an audit was given is not what it needs: a module, its weights, training images, controls or starts."""
+
+
+class UsageError(MemzooError, ValueError):
+    """A command line, a configuration file or an option asks for what is not there; the message names the nearest."""

@@ -1,5 +1,7 @@
 import json
 import runpy
+import subprocess
+import sys
 
 import pytest
 from lightning.pytorch import Trainer
@@ -124,6 +126,9 @@ def test_train_reports_what_was_not_reached(capsys, tmp_path, monkeypatch):
     assert "exists; give another --out" in capsys.readouterr().err
 
 
+OURS = ("seed", "data_root", "overwrite")
+
+
 def short(**options):
     """A trainer that makes two steps of any recipe."""
     return Trainer(**{**options, "enable_progress_bar": False, "enable_model_summary": False, "max_steps": 2})
@@ -149,23 +154,72 @@ def short(**options):
         ),
         (["download", "--to", "x"], 2, "give one name, or --all"),
         (["download", "cifar10-d1"], 2, "required: --to"),
-        (["publich"], 2, "invalid choice: 'publich'"),
+        (["publich"], 2, "invalid choice: 'publich'. Did you mean publish?"),
+        (["lst"], 2, "invalid choice: 'lst'. Did you mean list"),
+        (["list", "--jsn"], 2, "unrecognized arguments: --jsn. Did you mean --json?"),
+        (["list", "a", "b"], 2, "unrecognized arguments: b. See memzoo list --help."),
+        (["verify", "--dat=x", "--all"], 2, "unrecognized arguments: --dat=x. Did you mean --data"),
+        (["--registri", "x", "list"], 2, "unrecognized arguments: --registri. Did you mean --registry"),
+        (["audit", "--seed", "one", "--checkpoint", "x"], 2, "Got value: one. See memzoo audit --help."),
         (["train", "cifar10-d1", "--trainer", "ddp"], 2, "unrecognized arguments: --trainer ddp"),
         (["train", "cifar10-d1", "--trainer=ddp"], 2, "unrecognized arguments: --trainer=ddp"),
         (["train", "cifar10-d1", "--train", "5"], 2, "unrecognized arguments: --train 5"),
         (["verify", "cifar10-d1", "--trainer.max_steps", "3"], 2, "unrecognized arguments: --trainer.max_steps 3"),
         (["train", "cifar10-d1", "--trainer.wings", "2"], 2, "not an option of the Trainer"),
+        (["train", "cifar10-d1", "--trainer.max_stps=2"], 2, "not an option of the Trainer. Did you mean max_steps"),
+        (["train", "cifar10-d1", "--trainer.max_steps", "few"], 2, "Got value: few"),
         ([], 2, "required: COMMAND"),
     ],
 )
 def test_wrong_usage_has_its_status_and_a_message(arguments, status, message, capsys, monkeypatch):
     monkeypatch.setattr("memzoo.zoo.training.train_recipe", lambda id, out, **_: Trained(out / id, ()))
-    try:
-        found = main(arguments)
-    except SystemExit as ended:
-        found = ended.code
-    assert found == status
-    assert message in capsys.readouterr().err
+    assert main(arguments) == status
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.startswith("memzoo: ")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["--help"], 0),
+        (["--version"], 0),
+        (["list"], 0),
+        (["list", "cifar10-*", "--json"], 0),
+        (["--registry", "FILE", "list"], 0),
+        (["info", "cifar10-d1"], 0),
+        (["info", "cifar10-d1", "--json"], 0),
+        (["info", "nothing"], 1),
+        (["train", "--help"], 0),
+        (["reproduce", "--help"], 0),
+        (["lst"], 2),
+        (["list", "--jsn"], 2),
+        (["fitt", "--model", "D1"], 2),
+        ([], 2),
+    ],
+)
+def test_what_only_reads_answers_without_torch(arguments, status):
+    arguments = [word.replace("FILE", str(home() / "checkpoints.yaml")) for word in arguments]
+    code = f"""
+import runpy, sys
+sys.argv = ["memzoo", *{arguments}]
+try:
+    runpy.run_module("memzoo", run_name="__main__", alter_sys=True)
+except SystemExit as ended:
+    print("status", ended.code or 0)
+print("heavy", sorted({{"torch", "lightning", "timm", "numpy", "matplotlib"}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.endswith(f"status {status}\nheavy []\n"), done.stderr
+
+
+@pytest.mark.parametrize("command", ["list", "info", "train", "verify", "fit", "publish", "reproduce", "audit"])
+def test_every_command_has_its_help(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: memzoo {command} ")
 
 
 def test_a_table_is_trained_row_by_row_and_goes_on_where_it_stopped(capsys, tmp_path, monkeypatch):
@@ -218,15 +272,29 @@ def test_each_training_has_loggers_of_its_own(tmp_path, monkeypatch):
     assert len(seen) == len({id(logger) for logger in seen}) == len(memzoo.list_models(figure="table2"))
 
 
+def test_train_gives_the_trainer_what_is_on_the_command_line_and_no_default(tmp_path, monkeypatch):
+    seen = []
+
+    def note(id, out, **options):
+        seen.append({name: value for name, value in options.items() if name not in OURS})
+        return Trained(out / id, ())
+
+    monkeypatch.setattr("memzoo.zoo.training.train_recipe", note)
+    given = ["--trainer.devices", "2", "--trainer.precision=bf16-mixed", "--trainer.logger", "false"]
+    assert main(["train", "cifar10-d1", *given, "--trainer.max_steps=-1"]) == 0
+    assert main(["train", "cifar10-d1"]) == 0
+    assert seen == [{"devices": "2", "precision": "bf16-mixed", "logger": False, "max_steps": -1}, {}]
+
+
 @pytest.mark.parametrize("before", [[], ["--registry", "FILE"], ["--registry=FILE"]])
 def test_fit_gets_its_trainer_options_also_behind_a_registry(before, tmp_path, monkeypatch):
     seen = []
     registry = home() / "checkpoints.yaml"
     monkeypatch.setattr("memzoo.fitting.fit", seen.append)
-    monkeypatch.setattr("memzoo.register", lambda path: None)
     before = [word.replace("FILE", str(registry)) for word in before]
-    assert main([*before, "fit", "--trainer.max_steps", "3"]) == 0
-    assert seen == [["--trainer.max_steps", "3"]]
+    model = ["--model", "FullyConnected", "--data", "MNIST20", "--out", str(tmp_path)]
+    assert main([*before, "fit", *model, "--trainer.max_steps", "3", "--trainer.logger", "false"]) == 0
+    assert [run.trainer.max_steps for run in seen] == [3]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from dropout_net import TwoPoints
 import memzoo
 from memzoo.callbacks import AttractorCallback
 from memzoo.cli import main
-from memzoo.fitting.parsing import FitCLI
+from memzoo.fitting import FitSetup, fit_parser
 from memzoo.models import FullyConnected
 from memzoo.zoo import read_history
 
@@ -44,6 +44,12 @@ def away(tmp_path, monkeypatch):
 
 def fit(*arguments):
     return main(["fit", *arguments, *QUIET])
+
+
+def prepare(*arguments):
+    """The model, data and Trainer of a command line."""
+    parser = fit_parser()
+    return FitSetup(parser, parser.parse_args([*arguments, *QUIET]))
 
 
 def result(folder):
@@ -127,12 +133,10 @@ def test_a_run_can_be_audited_and_its_configuration_runs_again(capsys):
 
 
 def test_iteration_starts_at_the_held_out_images():
-    from memzoo.fitting.parsing import FitCLI
-
-    cli = FitCLI([*SMALL, *QUIET, "--trainer.max_steps", "1"])
+    run = prepare(*SMALL, "--trainer.max_steps", "1")
     with pytest.warns(UserWarning, match="no `validation_step`"):
-        cli.trainer.fit(cli.model, datamodule=cli.datamodule)
-    assert torch.equal(cli.watch.starts, cli.datamodule.probes[: len(cli.watch.starts)])
+        run.trainer.fit(run.model, datamodule=run.datamodule)
+    assert torch.equal(run.watch.starts, run.datamodule.probes[: len(run.watch.starts)])
 
 
 def test_an_earlier_run_is_not_lost_by_accident(capsys):
@@ -174,6 +178,18 @@ def test_an_earlier_run_is_not_lost_by_accident(capsys):
         (["--model", "D1", "--data", "MNIST", "--data.indices", "a:b"], "indices are start:stop"),
         (["--model", "LinearAutoencoder", "--data", "MNIST20"], "LinearAutoencoder needs shape, under init_args."),
         ([], "the configuration needs data and model; see --print_config"),
+        (["--model", "D1"], "the configuration needs data; see --print_config"),
+        (["--config", "list.yaml"], "the configuration list.yaml must map settings to values, got list."),
+        (["--config", "outside.yaml"], "model: filters must stand under init_args of D1."),
+        (["--config", "nameless.yaml"], "model needs a class_path, one of ConvAutoencoder, D1, "),
+        (["--config", "own.yaml", "--model.widht", "3"], "FullyConnected has no 'widht'. Did you mean width?"),
+        ([*SMALL, "--model.width", "wide"], "FullyConnected: width: Input should be a valid integer"),
+        ([*SMALL, "--model.training.steps", "[1]"], "FullyConnected: steps: Input should be a valid integer"),
+        ([*SMALL, "--model.training.lrr", "3"], "FullyConnected: training has no 'lrr'. Did you mean lr?"),
+        ([*SMALL, "--dta.indices", "0:3"], "the configuration has no 'dta'. Did you mean data?"),
+        (["--model", "dropout_net.NoNet", "--data", "MNIST20"], "model: 'dropout_net.NoNet' cannot be imported: "),
+        (["--model", "pathlib.Path", "--data", "MNIST20"], "model: 'pathlib.Path' is no LightningModule;"),
+        ([*SMALL, "--trainer.max_steps", "many"], 'Parser key "trainer.max_steps"'),
     ],
 )
 def test_wrong_usage_is_said_in_one_line(arguments, message, capsys):
@@ -183,6 +199,11 @@ def test_wrong_usage_is_said_in_one_line(arguments, message, capsys):
         "training": "model: {class_path: D1, init_args: {training: {lrr: 64}}}\ndata: MNIST20",
         "callback": "trainer: {callbacks: [{class_path: AttractorCallback, init_args: {stepps: 64}}]}",
         "top": "dta: {class_path: MNIST20}",
+        "list": "- model",
+        "outside": "model: {class_path: D1, filters: 64}\ndata: MNIST20",
+        "nameless": "model: {init_args: {filters: 64}}\ndata: MNIST20",
+        "wide": "class_path: FullyConnected\ninit_args: {width: 8}",
+        "own": "model: wide.yaml\ndata: MNIST20",
     }
     for name, text in texts.items():
         Path(f"{name}.yaml").write_text(text)
@@ -230,14 +251,12 @@ def test_help_is_that_of_the_command(capsys):
 
 
 def test_other_commands_still_refuse_what_they_do_not_know(capsys):
-    with pytest.raises(SystemExit) as ended:
-        main(["list", "--frobnicate"])
-    assert ended.value.code == 2
+    assert main(["list", "--frobnicate"]) == 2
     assert "unrecognized arguments: --frobnicate" in capsys.readouterr().err
 
 
 def test_memzoo_is_imported_without_the_parser():
-    code = "import sys, memzoo.cli, memzoo.callbacks, memzoo.data, memzoo.zoo; assert 'jsonargparse' not in sys.modules"
+    code = "import sys, memzoo.callbacks, memzoo.data, memzoo.zoo.training; assert 'jsonargparse' not in sys.modules"
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, cwd=ROOT)
 
 
@@ -289,12 +308,12 @@ def test_a_run_goes_on_to_a_later_end(capsys):
 
 
 def test_every_callback_that_iterates_starts_from_the_held_out_images():
-    cli = FitCLI([*SMALL, *QUIET, "--trainer.callbacks+=TrajectoryLogger", "--trainer.callbacks.folder=pictures"])
-    cli.datamodule.setup("fit")
-    kinds = {type(callback).__name__: callback for callback in cli.trainer.callbacks}
+    run = prepare(*SMALL, "--trainer.callbacks+=TrajectoryLogger", "--trainer.callbacks.folder=pictures")
+    run.datamodule.setup("fit")
+    kinds = {type(callback).__name__: callback for callback in run.trainer.callbacks}
     for name, count in (("TrajectoryLogger", 4), ("AttractorCallback", 200)):
-        starts = kinds[name].given_starts(cli.datamodule.examples)
-        assert torch.equal(starts, cli.datamodule.probes[:count])
+        starts = kinds[name].given_starts(run.datamodule.examples)
+        assert torch.equal(starts, run.datamodule.probes[:count])
 
 
 def test_an_error_in_their_own_module_keeps_its_traceback():

@@ -12,6 +12,7 @@ LAYERS = [  # a module imports from the rows above its own; a new one needs a pl
     {"zoo"},
     {"figures", "auditing", "fitting"},
     {"cli"},
+    {"__main__"},
 ]
 RANK = {name: rank for rank, row in enumerate(LAYERS) for name in row}
 ROOT = Path(memzoo.__file__).parent

@@ -38,7 +38,8 @@ def run(code, cwd, **environment):
 
 
 def test_importing_memzoo_imports_nothing_heavy(tmp_path):
-    code = "import sys, memzoo; print(sorted({'torch', 'lightning', 'pydantic', 'matplotlib'} & set(sys.modules)))"
+    heavy = {"torch", "lightning", "pydantic", "matplotlib", "jsonargparse"}
+    code = f"import sys, memzoo; print(sorted({heavy} & set(sys.modules)))"
     assert run(["-c", code], tmp_path).stdout.strip() == "[]"
 
 
@@ -49,6 +50,12 @@ def test_heavy_helpers_are_imported_only_where_they_are_used(module, tmp_path):
     code = f"import sys, {module}; print(sorted({{'timm', 'torchvision'}} & set(sys.modules)))"
     result = run(["-W", "ignore", "-c", code], tmp_path)
     assert "timm" not in result.stdout, result.stderr
+
+
+def test_the_registry_is_read_without_torch(tmp_path):
+    code = "import sys, memzoo; assert memzoo.info('fig7').id in memzoo.list_models(); print('torch' in sys.modules)"
+    result = run(["-c", code], tmp_path)
+    assert result.stdout.strip() == "False", result.stderr
 
 
 def test_dynamics_need_no_lightning(tmp_path):

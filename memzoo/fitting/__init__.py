@@ -1,7 +1,9 @@
 """`memzoo fit`: any architecture trained from a configuration file, watched, and resumed to the last bit."""
 
+from memzoo.fitting.parser import fit_parser
 from memzoo.fitting.run import fit
-from memzoo.fitting.usage import UsageError
+from memzoo.fitting.setup import FitSetup
+from memzoo.fitting.usage import explain
 from memzoo.fitting.zoo_images import ZooImages
 
-__all__ = ["UsageError", "ZooImages", "fit"]
+__all__ = ["FitSetup", "ZooImages", "explain", "fit", "fit_parser"]

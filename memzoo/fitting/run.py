@@ -15,7 +15,7 @@ from memzoo.callbacks.keep_last import LAST, over
 from memzoo.data import ImageData
 from memzoo.errors import CheckpointMissingError, MemzooError
 from memzoo.fitting.course import LossCourse
-from memzoo.fitting.parsing import FitCLI
+from memzoo.fitting.setup import FitSetup
 from memzoo.zoo.history import history_of, write_history
 
 HISTORY, IMAGES = "history.json", "images.safetensors"
@@ -23,45 +23,43 @@ KEPT = 2**24  # numbers of images that are written beside the weights
 QUIET = ("no `validation_step`", "does not have many workers", "smaller than the logging interval")
 
 
-def fit(argv: list[str]) -> str:
+def fit(setup: FitSetup) -> str:
     """Train, and say what came out and where it lies.
 
     Args:
-        argv: As on the command line.
+        setup: Model, data and Trainer of a configuration.
 
     Returns:
         The closing table and the files; nothing in the other processes of a distributed run.
 
     Raises:
-        UsageError: The configuration asks for what is not there.
         FileExistsError: An earlier run is in the folder.
         MemzooError: The training failed.
     """
-    cli = FitCLI(argv)
     first = getattr(rank_zero_only, "rank", 0) == 0
-    if cli.config.ckpt_path not in (None, "last") and not Path(cli.config.ckpt_path).is_file():
-        raise CheckpointMissingError(f"no checkpoint at {cli.config.ckpt_path}; give a .ckpt file to go on from.")
-    resumed = cli.checkpoint if cli.config.ckpt_path is None else None
+    if setup.config.ckpt_path not in (None, "last") and not Path(setup.config.ckpt_path).is_file():
+        raise CheckpointMissingError(f"no checkpoint at {setup.config.ckpt_path}; give a .ckpt file to go on from.")
+    resumed = setup.checkpoint if setup.config.ckpt_path is None else None
     if resumed is not None and (stopped := over(resumed)) is not None:
         return (
-            f"the run in {cli.folder} is over, and nothing was trained: {stopped}\n"
+            f"the run in {setup.folder} is over, and nothing was trained: {stopped}\n"
             f"--ckpt_path {resumed} goes on from it all the same."
         )
     if first:
-        _make_room(cli)
-        cli.write_config()
+        _make_room(setup)
+        setup.write_config()
     with warnings.catch_warnings():
         for text in QUIET:
             warnings.filterwarnings("ignore", f".*{text}")
         try:
-            cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.checkpoint, weights_only=True)
+            setup.trainer.fit(setup.model, datamodule=setup.datamodule, ckpt_path=setup.checkpoint, weights_only=True)
         except MemzooError:
             raise
         except (ValueError, IndexError, MisconfigurationException) as error:
-            if _is_theirs(cli.model, error):
+            if _is_theirs(setup.model, error):
                 raise
             raise MemzooError(str(error)) from error
-    return _report(cli) if cli.trainer.is_global_zero else ""
+    return _report(setup) if setup.trainer.is_global_zero else ""
 
 
 def _is_theirs(model: Any, error: BaseException) -> bool:
@@ -71,21 +69,21 @@ def _is_theirs(model: Any, error: BaseException) -> bool:
     return inspect.getfile(type(model)) in {frame.filename for frame in traceback.extract_tb(error.__traceback__)}
 
 
-def _make_room(cli: FitCLI) -> None:
-    going_on = cli.config.resume or cli.config.ckpt_path is not None
-    if (cli.folder / LAST).exists() and not going_on:
-        if not cli.config.overwrite:
+def _make_room(setup: FitSetup) -> None:
+    going_on = setup.config.resume or setup.config.ckpt_path is not None
+    if (setup.folder / LAST).exists() and not going_on:
+        if not setup.config.overwrite:
             raise FileExistsError(
-                f"{cli.folder} holds a run; --resume goes on with it, --overwrite replaces it, --out names another."
+                f"{setup.folder} holds a run; --resume goes on with it, --overwrite replaces it, --out names another."
             )
         for name in (LAST, HISTORY, IMAGES):
-            (cli.folder / name).unlink(missing_ok=True)
+            (setup.folder / name).unlink(missing_ok=True)
 
 
-def _report(cli: FitCLI) -> str:
+def _report(setup: FitSetup) -> str:
     """Write history and images; the table and the next commands."""
-    watch, folder = cli.watch, cli.folder
-    callbacks: list[Any] = cli.trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
+    watch, folder = setup.watch, setup.folder
+    callbacks: list[Any] = setup.trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
     course = next((callback.course for callback in callbacks if isinstance(callback, LossCourse)), [])
     finite = [(step, loss) for step, loss in course if math.isfinite(loss)]
     write_history(history_of(finite, watch.history if watch else []), folder / HISTORY)
@@ -93,11 +91,12 @@ def _report(cli: FitCLI) -> str:
     kept = (folder / LAST).is_file()
     lines += [f"weights: {folder / LAST}"] if kept else []
     lines += [f"history: {folder / HISTORY}"]
-    name = type(cli.model).__name__
-    kind = f"memzoo.models.{name}" if type(cli.model).__module__.startswith("memzoo.") else type(cli.model).__module__
+    name = type(setup.model).__name__
+    module = type(setup.model).__module__
+    kind = f"memzoo.models.{name}" if module.startswith("memzoo.") else module
     kind = kind if kind.endswith(name) else f"{kind}.{name}"
     if kept:
-        images = f" --data {folder / IMAGES}" if _write_images(cli) else ""
+        images = f" --data {folder / IMAGES}" if _write_images(setup) else ""
         lines += [
             f"measure: memzoo audit --checkpoint {folder / LAST} --model {kind}{images} --out {folder / 'audit'}",
             f"load:    {kind}.load_from_checkpoint({str(folder / LAST)!r})",
@@ -105,9 +104,9 @@ def _report(cli: FitCLI) -> str:
     return "\n".join(lines)
 
 
-def _write_images(cli: FitCLI) -> bool:
+def _write_images(setup: FitSetup) -> bool:
     """Training images, and the held-out ones as starts and controls, where they are few and of one network's shape."""
-    data = cli.datamodule
+    data = setup.datamodule
     if not isinstance(data, ImageData) or data.examples is None:
         return False
     arrays = {"members": data.examples}
@@ -116,5 +115,5 @@ def _write_images(cli: FitCLI) -> bool:
         arrays |= {"starts": data.probes[:-controls], "controls": data.probes[-controls:]}
     if sum(array.numel() for array in arrays.values()) > KEPT:
         return False
-    save_file({name: array.contiguous() for name, array in arrays.items()}, cli.folder / IMAGES)
+    save_file({name: array.contiguous() for name, array in arrays.items()}, setup.folder / IMAGES)
     return True

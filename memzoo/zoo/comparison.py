@@ -9,7 +9,7 @@ from memzoo.zoo import hub
 from memzoo.zoo.entry import Entry
 from memzoo.zoo.files import CARD, ENTRY, PICTURES
 from memzoo.zoo.publishing import IGNORED, is_content
-from memzoo.zoo.registry import info, registry
+from memzoo.zoo.registry import registry, require_entry
 
 Kind = Literal["missing", "extra", "changed", "moved", "unpublished"]
 OWN = {CARD, ENTRY, *PICTURES}
@@ -40,7 +40,7 @@ def compare_with_hub(id: str) -> tuple[Difference, ...]:
     Raises:
         HubUnreachableError: No answer.
     """
-    entry = info(id)
+    entry = require_entry(id)
     if entry.hub is None:
         return (Difference("unpublished", f"{entry.id} is not on the Hub"),)
     repository, commit = entry.hub.repository, entry.hub.commit

@@ -20,6 +20,7 @@ from memzoo.errors import (
 from memzoo.models import ARCHITECTURES, Autoencoder
 from memzoo.zoo import hub
 from memzoo.zoo.entry import CONFIG, EXAMPLES, WEIGHTS, Entry, Fingerprint, Images, step_file
+from memzoo.zoo.entry_check import check_entry
 from memzoo.zoo.files import (
     ENTRY,
     SavedConfig,
@@ -29,7 +30,7 @@ from memzoo.zoo.files import (
 )
 from memzoo.zoo.fingerprint import check_fingerprint
 from memzoo.zoo.reference import ById, InFolder, OnHub, is_commit, parse_reference
-from memzoo.zoo.registry import did_you_mean, info, registry
+from memzoo.zoo.registry import did_you_mean, registry, require_entry
 from memzoo.zoo.registry_file import parse_registry
 from memzoo.zoo.sources import Folder, Repository, Source, find, nowhere, sources_of
 
@@ -99,7 +100,7 @@ def locate(name: str) -> Located:
         case OnHub(repository, revision):
             return _located_on_hub(name, repository, revision, [e for e in registry().values() if e.hub])
         case ById(id, revision):
-            return _located_by_id(name, info(id), revision)
+            return _located_by_id(name, require_entry(id), revision)
 
 
 def _located_by_id(name: str, entry: Entry, revision: str | None) -> Located:
@@ -125,7 +126,7 @@ def _located_on_hub(name: str, repository: str, revision: str, known: list[Entry
     commit = revision if is_commit(revision) else hub.resolve(repository, revision, CONFIG)
     for entry in known:
         if entry.hub is not None and (entry.hub.repository, entry.hub.commit) == (repository, commit):
-            return Located(name, entry, sources_of(entry))
+            return Located(name, require_entry(entry.id), sources_of(entry))
     hub.fetch(repository, commit, CONFIG)  # says so where it is the repository or the commit that is missing
     entry = None if _has_no_entry(repository, commit) else entry_in(hub.fetch(repository, commit, ENTRY))
     return Located(name, entry, [Repository(repository, commit)])
@@ -156,7 +157,7 @@ def entry_in(path: Path) -> Entry:
     entries = list(parse_registry(path.read_text(encoding="utf-8", errors="replace"), path, aliases=False).values())
     if len(entries) != 1 or entries[0].fingerprint is None:
         raise CorruptCheckpointError(f"{path} must hold one complete entry, got {len(entries)}.")
-    return entries[0]
+    return check_entry(entries[0], path)
 
 
 def load_folder(folder: Path, entry: Entry | None = None) -> Autoencoder:
@@ -302,7 +303,7 @@ def create(name: str, *, seed: int = 0) -> Autoencoder:
         >>> create("cifar10-d1", seed=1).config.filters
         128
     """
-    entry = info(name)
+    entry = require_entry(name)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # not those of the devices: they are not put back
         model = build(entry.architecture, entry.config, entry.recipe.training.model_dump())

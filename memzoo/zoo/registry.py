@@ -13,6 +13,7 @@ from typing import Any
 
 from memzoo.errors import RegistryError, UnknownCheckpointError
 from memzoo.zoo.entry import Entry
+from memzoo.zoo.entry_check import check_entry
 from memzoo.zoo.registry_file import check_names, natural, read_registry
 
 GROUP = "memzoo.registries"
@@ -46,6 +47,14 @@ def register(path: str | Path) -> list[str]:
     To have it in every process, the command line included, name the file in the environment variable
     ``MEMZOO_REGISTRIES``, or let an installed package point to it by an entry point of the group ``memzoo.registries``.
     """
+    path = Path(path).expanduser().resolve()
+    for entry in read_registry(path).values():
+        check_entry(entry, path)
+    return add_registry(path)
+
+
+def add_registry(path: str | Path) -> list[str]:
+    """Do what :func:`register` does, without torch: each entry is checked in full only when it is used."""
     path = Path(path).expanduser().resolve()
     entries = read_registry(path)
     if path not in registry_files():
@@ -155,6 +164,17 @@ def info(id: str) -> Entry:
         return by_name[id]
     names = list(by_name)
     raise UnknownCheckpointError(f"no checkpoint {id!r}. {did_you_mean(id, names)}")
+
+
+def require_entry(id: str) -> Entry:
+    """Return the entry of a checkpoint for more than a look: :func:`info`, then checked in full.
+
+    Raises:
+        UnknownCheckpointError: No such id or alias; the message names the nearest.
+        RegistryError: The network cannot be built, or a fact cannot be measured.
+    """
+    entry = info(id)
+    return check_entry(entry, registry_of(entry.id))
 
 
 def checkpoints_of(name: str) -> list[str]:

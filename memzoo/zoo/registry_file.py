@@ -12,8 +12,8 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from memzoo.errors import CheckpointMissingError, RegistryError, StorageError
-from memzoo.models import ARCHITECTURES
-from memzoo.zoo.entry import FILE, ID, Entry
+from memzoo.zoo.entry import FILE, ID, Entry, describe_problems
+from memzoo.zoo.entry_check import check_entry
 
 SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same language, ten times faster
 
@@ -30,7 +30,9 @@ class _OnceLoader(SafeLoader):
 
 
 def read_registry(path: Path) -> dict[str, Entry]:
-    """Read and check a registry file; read again only when it has changed.
+    """Read a registry file and check it against the schema; read again only when it has changed.
+
+    This needs no torch. Before an entry is used, :func:`memzoo.zoo.entry_check.check_entry` checks the rest.
 
     Raises:
         RegistryError: Not there, not YAML, an unknown key, a value of the wrong kind; the message names the entry and
@@ -75,14 +77,13 @@ def parse_yaml(text: str, path: Path, *, aliases: bool = True) -> dict[Any, Any]
 
 
 def parse_entry(id: str, content: Any, path: Path) -> Entry:
-    """One checked entry."""
+    """Return one entry, checked against the schema."""
     if not isinstance(content, dict):
         raise RegistryError(f"{path}: entry {id!r} must be a mapping, got {type(content).__name__}.")
     try:
         return Entry.model_validate({**content, "id": id})
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'entry'}: {e['msg']}" for e in error.errors())
-        raise RegistryError(f"{path}: entry {id!r} does not follow the schema: {problems}.") from error
+        raise RegistryError(f"{path}: entry {id!r} does not follow the schema: {describe_problems(error)}.") from error
     except RecursionError as error:
         raise RegistryError(f"{path}: entry {id!r} is nested too deeply.") from error
 
@@ -138,7 +139,10 @@ def with_entry(entry: Entry, path: Path) -> str:
         last = end if lines[end - 1].strip() else last  # empty lines behind the block are not its own
     block = entry_yaml(entry).rstrip("\n").split("\n")
     text = "\n".join([*lines[:head], *block, *lines[last:]])
-    if parse_registry(text, path).get(entry.id) != entry:
+    entries = parse_registry(text, path)
+    for other in entries.values():
+        check_entry(other, path)
+    if entries.get(entry.id) != entry:
         raise RegistryError(
             f"the block of {entry.id!r} in {path} could not be replaced; put it into plain order first."
         )
@@ -179,6 +183,8 @@ def write_text(text: str, path: Path) -> None:
 
 def json_schema() -> dict[str, Any]:
     """JSON Schema of a registry file, for editors; the configuration is checked by its architecture."""
+    from memzoo.models import ARCHITECTURES  # imports torch
+
     kinds = {name: kind.config_class for name, kind in sorted(ARCHITECTURES.items())}
     _, both = TypeAdapter.json_schemas([(kind, "validation", TypeAdapter(kind)) for kind in (Entry, *kinds.values())])
     definitions = both["$defs"]

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from memzoo.callbacks import AttractorCallback, KeepSteps
 from memzoo.data import ResumableLoader, Selection, full_batches, mini_batches
-from memzoo.errors import CheckpointMissingError
+from memzoo.errors import CheckpointMissingError, UsageError
 from memzoo.models import Autoencoder, Ensemble, PiecewiseLinear, WideReLU
 from memzoo.zoo.card import card
 from memzoo.zoo.entry import CONFIG, EXAMPLES, HISTORY, WEIGHTS, Entry, Recipe, Step, step_file
@@ -27,9 +27,8 @@ from memzoo.zoo.history import History, history_of, write_history
 from memzoo.zoo.images import images_of, reached
 from memzoo.zoo.loading import create, entry_in
 from memzoo.zoo.pictures import ALONG_A_CYCLE, TIMES, draw_pictures
-from memzoo.zoo.registry import info
+from memzoo.zoo.registry import require_entry
 from memzoo.zoo.registry_file import entry_yaml, with_entry, write_text
-from memzoo.zoo.trainer_options import TrainerOptionError
 from memzoo.zoo.unfinished import Unfinished, deviations, finish, runs_of
 from memzoo.zoo.verification import Row, measure_facts, versions_here
 
@@ -96,7 +95,7 @@ def train_recipe(
     **trainer_options: Any,
 ) -> Trained:
     """As :func:`train`; also says in what the run differed from the recipe."""
-    entry = info(name)
+    entry = require_entry(name)
     folder = Path(out) / entry.id
     if folder.exists() and not overwrite:
         raise FileExistsError(f"{folder} exists; give another --out, or --overwrite to replace it.")
@@ -110,7 +109,7 @@ def train_recipe(
     check_writable(folder.parent)
     cut = sorted({"max_epochs", "max_steps", "max_time"} & trainer_options.keys())
     if recipe.before and cut:
-        raise TrainerOptionError(
+        raise UsageError(
             f"{' and '.join(cut)} would hold for each of the {len(recipe.parts)} parts of this training; leave it out. "
             "A run that is interrupted goes on when it is started again."
         )
@@ -243,7 +242,7 @@ def _fit(
     """
     trainer = Trainer(**run.options(callbacks, options))
     if "MultiProcessing" in type(trainer.strategy.launcher).__name__:
-        raise TrainerOptionError(
+        raise UsageError(
             "this strategy trains in copies of the process, and what callbacks keep there is lost; give strategy='ddp' "
             "in place of 'ddp_spawn', 'ddp_fork' or 'ddp_notebook', or devices=1."
         )

@@ -16,9 +16,9 @@ from lightning.pytorch.utilities import rank_zero_only
 from memzoo.callbacks import KeepGenerators
 from memzoo.callbacks.keep_last import LAST, KeepLast, over
 from memzoo.callbacks.reason import stopping_reason
+from memzoo.errors import UsageError
 from memzoo.models import Autoencoder
 from memzoo.zoo.entry import Entry, Recipe
-from memzoo.zoo.trainer_options import TrainerOptionError
 from memzoo.zoo.verification import versions_here
 
 RECIPE = "recipe.json"
@@ -107,10 +107,10 @@ class Unfinished:
 
         Raises:
             FileExistsError: The folder holds the state of another recipe or seed, or of other Trainer options.
-            TrainerOptionError: A training of several parts in several processes.
+            UsageError: A training of several parts in several processes.
         """
         if self.alone and trainer.world_size > 1:
-            raise TrainerOptionError(
+            raise UsageError(
                 f"a training of several parts runs in one process, got {trainer.world_size}; give --trainer.devices 1."
             )
         before = self.check()

@@ -16,6 +16,7 @@ from memzoo.models import ArchitectureConfig, Autoencoder, Ensemble, FullyConnec
 from memzoo.zoo import train
 from memzoo.zoo.card import card
 from memzoo.zoo.entry import Recipe
+from memzoo.zoo.entry_check import check_entry
 from memzoo.zoo.facts import MEASURES
 from memzoo.zoo.loading import entry_in
 from memzoo.zoo.measurements import Measurements
@@ -269,4 +270,4 @@ def test_entries_that_hold_no_sequence(tmp_path):
         parse_entry("test-cycle", several, tmp_path)
     facts = {**several, "facts": content()["facts"], "recipe": {**content()["recipe"], "targets": "same"}}
     with pytest.raises(RegistryError, match=r"cycle_error.*speak of all training images"):
-        parse_entry("test-cycle", facts, tmp_path)
+        check_entry(parse_entry("test-cycle", facts, tmp_path), tmp_path)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import memzoo
 from memzoo.errors import MemzooError
 from memzoo.zoo.entry import Entry
+from memzoo.zoo.entry_check import check_entry
 from memzoo.zoo.registry_file import parse_registry
 
 MANY = settings(
@@ -66,6 +67,8 @@ def test_a_changed_registry_is_one_still_or_a_clear_error(data, text, template):
         changed = data.draw(st.sampled_from([_cut, _put, _value, _key, _line]))(data, changed)
     try:
         entries = parse_registry(changed, template)
+        for entry in entries.values():
+            check_entry(entry, template)
     except MemzooError as error:
         if str(template) not in str(error):
             raise AssertionError("the message does not name the file") from error

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 import memzoo
 from memzoo.data import image_sha256, points
-from memzoo.errors import RegistryError
+from memzoo.errors import RegistryError, UsageError
 from memzoo.zoo import train
 from memzoo.zoo.entry import Entry, Recipe
 from memzoo.zoo.files import CARD
@@ -21,7 +21,6 @@ from memzoo.zoo.history import read_history
 from memzoo.zoo.images import two_nearest
 from memzoo.zoo.loading import entry_in
 from memzoo.zoo.registry_file import entry_yaml, parse_entry
-from memzoo.zoo.trainer_options import TrainerOptionError, trainer_options
 from memzoo.zoo.training import batches, rounded
 from memzoo.zoo.unfinished import deviations
 from memzoo.zoo.verification import versions_here
@@ -163,14 +162,6 @@ def test_of_a_large_set_only_what_is_reached_travels(tmp_path, monkeypatch):
     assert memzoo.verify(f"local-dir:{folder}", data_root=tmp_path).verdict == "verified"
     card = (folder / CARD).read_text()
     assert "shuffled batches of 20 of all 50 images, of which only those travel that iteration reaches" in card
-
-
-def test_trainer_options_come_from_the_command_line():
-    options = trainer_options(["--trainer.devices", "2", "--trainer.precision=bf16-mixed", "--trainer.logger", "false"])
-    assert options == {"devices": "2", "precision": "bf16-mixed", "logger": False}
-    assert trainer_options([]) == {}
-    with pytest.raises(TrainerOptionError, match=r"not an option of the Trainer"):
-        trainer_options(["--trainer.wings", "2"])
 
 
 class Seen(Callback):
@@ -379,7 +370,7 @@ def test_overwriting_trains_anew_after_a_kill_at_the_very_end(tmp_path, monkeypa
 @pytest.mark.parametrize("strategy", ["ddp_spawn", "ddp_notebook"])
 def test_strategies_that_lose_what_callbacks_keep_are_refused(strategy, tmp_path, monkeypatch):
     name = registered(tmp_path, monkeypatch)
-    with pytest.raises(TrainerOptionError, match=r"trains in copies of the process.*give strategy='ddp'"):
+    with pytest.raises(UsageError, match=r"trains in copies of the process.*give strategy='ddp'"):
         train(name, tmp_path, strategy=strategy, devices=2, accelerator="cpu", **QUIET)
 
 
@@ -530,9 +521,9 @@ def test_three_parts_and_the_steps_that_they_made(tmp_path, monkeypatch):
 def test_parts_are_those_of_one_process_and_of_a_trained_network(tmp_path, monkeypatch):
     name = registered(tmp_path, monkeypatch, recipe=PARTS)
     monkeypatch.setattr("lightning.pytorch.Trainer.world_size", 2)
-    with pytest.raises(TrainerOptionError, match=r"several parts runs in one process, got 2; give --trainer.devices 1"):
+    with pytest.raises(UsageError, match=r"several parts runs in one process, got 2; give --trainer.devices 1"):
         train(name, tmp_path, **QUIET)
-    with pytest.raises(TrainerOptionError, match=r"max_steps and max_time would hold for each of the 2 parts"):
+    with pytest.raises(UsageError, match=r"max_steps and max_time would hold for each of the 2 parts"):
         train(name, tmp_path, max_steps=5, max_time="00:00:01:00", **QUIET)
     with pytest.raises(ValueError, match=r"recovery is measured in the last part alone: stop_recovered belongs there"):
         Recipe.model_validate({**PARTS, "before": [{"training": {"steps": 3, "stop_recovered": 0.5}}]})

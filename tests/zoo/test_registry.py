@@ -1,8 +1,12 @@
+import re
+from typing import get_args
+
 import pytest
 
 import memzoo
+from memzoo.data import DISTRIBUTIONS, FORMULAS
 from memzoo.errors import RegistryError
-from memzoo.zoo.entry import Images
+from memzoo.zoo.entry import Distribution, Formula, Images
 from memzoo.zoo.registry import home
 from memzoo.zoo.registry_file import natural, read_registry, replace_entry
 
@@ -75,8 +79,62 @@ def changed(tmp_path, old, new):
     ],
 )
 def test_a_broken_registry_names_entry_and_field(tmp_path, old, new, message):
-    with pytest.raises(RegistryError, match=f"(?s){message}"):
-        read_registry(changed(tmp_path, old, new))
+    path = changed(tmp_path, old, new)
+    with pytest.raises(RegistryError, match=f"(?s){re.escape(str(path))}.*{message}"):
+        memzoo.register(path)
+
+
+WRONG_IN_DEPTH = [
+    ("architecture: FullyConnected", "architecture: D7", r"architecture 'D7' is none of ConvAutoencoder, D1, D2,"),
+    ("depth: ", "depht: ", r"config\.depht: Extra inputs are not permitted"),
+    ("measure: mean_squared_error", "measure: mean_error", r"facts\.0\.measure: no measure 'mean_error'"),
+    ("measure: mean_squared_error", "measure: eigenvalue", r"facts\.0: args do not fit the measure 'eigenvalue'"),
+]
+USES = {
+    "load": lambda path: memzoo.load("small-fc"),
+    "load a step": lambda path: memzoo.load("small-fc", step=100),
+    "load a folder": lambda path: memzoo.load(f"local-dir:{path.parent / 'checkpoints/small-fc'}"),
+    "create": lambda path: memzoo.create("small-fc"),
+    "verify": lambda path: memzoo.verify("small-fc"),
+    "compare": lambda path: memzoo.zoo.compare_with_hub("small-fc"),
+    "train": lambda path: memzoo.zoo.train("small-fc", path.parent / "runs"),
+    "publish": lambda path: memzoo.publish("small-fc", "someone/small-fc", dry_run=True),
+    "download": lambda path: memzoo.download("small-fc", path.parent / "there"),
+    "replace": lambda path: replace_entry(memzoo.info("small-fc"), path),
+    "record": lambda path: memzoo.zoo.record(path.parent / "checkpoints/small-fc", path),
+    "register": lambda path: memzoo.register(path),
+}
+
+
+@pytest.mark.parametrize(
+    ("use", "wrong"),
+    [*((use, WRONG_IN_DEPTH[0]) for use in USES), *(("create", wrong) for wrong in WRONG_IN_DEPTH[1:])],
+)
+def test_an_entry_that_can_be_listed_and_not_built_or_measured_is_refused_by_every_use(small, monkeypatch, use, wrong):
+    old, new, message = wrong
+    text = small.read_text()
+    assert old in text
+    small.write_text(text.replace(old, new, 1))
+    (small.parent / "checkpoints/small-fc/entry.yaml").write_text(small.read_text())
+    if use != "register":
+        monkeypatch.setenv("MEMZOO_REGISTRIES", str(small))
+        assert memzoo.info("small-fc").id in memzoo.list_models()
+    before = sorted(small.parent.rglob("*"))
+    with pytest.raises(RegistryError, match=rf"{small.parent}.*\.yaml: entry 'small-fc' does not follow.*{message}"):
+        USES[use](small)
+    assert sorted(small.parent.rglob("*")) == before
+
+
+def test_the_configuration_of_an_entry_is_refused_by_name(small, monkeypatch):
+    small.write_text(small.read_text().replace("depth: ", "depht: ", 1))
+    monkeypatch.setenv("MEMZOO_REGISTRIES", str(small))
+    with pytest.raises(RegistryError, match=r"entry 'small-fc' does not follow .* config\.depht: Extra inputs"):
+        memzoo.info("small-fc").architecture_config()
+
+
+def test_the_schema_and_the_data_know_the_same_names():
+    assert get_args(Distribution) == DISTRIBUTIONS
+    assert get_args(Formula) == FORMULAS
 
 
 def test_a_registry_that_is_no_mapping(tmp_path):

@@ -1,0 +1,7 @@
+"""``python -m memzoo``: the command line."""
+
+import sys
+
+from memzoo.cli import main
+
+sys.exit(main())

@@ -1,0 +1,131 @@
+"""The program: find the command, parse what stands behind it, run it, turn errors into an exit status."""
+
+import sys
+
+from jsonargparse import ArgumentError
+
+import memzoo
+from memzoo.cli.auditing import audit_command
+from memzoo.cli.command import Command, CommandParser
+from memzoo.cli.fitting import fit_command
+from memzoo.cli.listing import info_command, list_command, schema_command
+from memzoo.cli.reproducing import reproduce_command
+from memzoo.cli.sharing import download_command, publish_command
+from memzoo.cli.training import train_command
+from memzoo.cli.verifying import verify_command
+from memzoo.errors import MemzooError, UsageError
+from memzoo.zoo.registry import add_registry, did_you_mean
+
+DESCRIPTION = "Memorization in overparameterized autoencoders: a zoo of trained networks."
+REGISTRY = "--registry"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: The words behind ``memzoo``; those of the process when left out.
+
+    Returns:
+        The exit status: 0 when it did what was asked, 1 when a check failed or something was missing, 2 for wrong
+        usage.
+
+    Raises:
+        SystemExit: The help, the version or a configuration was asked for, and is printed.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    before, name, words = _split(argv)
+    try:
+        commands = {command.name: command for command in _commands(name, words)}
+        parser = _program_parser(commands)
+        try:
+            arguments = parser.parser.parse_args(argv)
+        except ArgumentError as error:
+            raise UsageError(_explain(parser, commands, before, name, words, error)) from error
+        for path in arguments.registry:
+            add_registry(path)
+        return commands[arguments.command].run(arguments[arguments.command])
+    except UsageError as error:
+        print(f"{'memzoo fit' if name == 'fit' else 'memzoo'}: {error}", file=sys.stderr)
+        return 2
+    except (MemzooError, OSError) as error:
+        print(f"memzoo: {error}", file=sys.stderr)
+        return 1
+
+
+def _split(argv: list[str]) -> tuple[list[str], str | None, list[str]]:
+    """Return the words before the command, the command, and the words behind it."""
+    words = enumerate(argv)
+    for place, word in words:
+        if word == REGISTRY:
+            next(words, None)  # its value
+        elif not word.startswith("-"):
+            return argv[:place], word, argv[place + 1 :]
+    return argv, None, []
+
+
+def _commands(name: str | None, words: list[str]) -> list[Command]:
+    """Describe all commands; what imports torch is built for the one that is asked for alone."""
+    return [
+        list_command(),
+        info_command(),
+        train_command(words if name == "train" else []),
+        verify_command(),
+        publish_command(),
+        download_command(),
+        schema_command(),
+        fit_command(asked=name == "fit"),
+        reproduce_command(),
+        audit_command(),
+    ]
+
+
+def _program_parser(commands: dict[str, Command]) -> CommandParser:
+    parser = CommandParser(prog="memzoo", description=DESCRIPTION)
+    parser.add_argument("--version", action="version", version=memzoo.__version__)
+    parser.add_argument(
+        REGISTRY, action="append", default=[], help="one more registry file (also MEMZOO_REGISTRIES); before COMMAND"
+    )
+    subcommands = parser.parser.add_subcommands(required=True, dest="command", metavar="COMMAND")
+    for command in commands.values():
+        subcommands.add_subcommand(command.name, command.parser.parser, help=command.text)
+        command.parser.parser.prog = f"memzoo {command.name}"
+    return parser
+
+
+def _explain(
+    parser: CommandParser,
+    commands: dict[str, Command],
+    before: list[str],
+    name: str | None,
+    words: list[str],
+    error: ArgumentError,
+) -> str:
+    """Return why the words were refused: what is wrong in them where that is found, else what the parser said."""
+    if (wrong := _find_unknown(before, parser)) is not None:
+        return f"{wrong} See memzoo --help."
+    if name is None:
+        return f"the following arguments are required: COMMAND, one of {', '.join(commands)}. See memzoo --help."
+    if name not in commands:
+        return f"invalid choice: {name!r}. {did_you_mean(name, commands)} See memzoo --help."
+    command = commands[name]
+    if command.explain is not None:
+        return command.explain(words, error)
+    wrong = _find_unknown(words, command.parser)
+    missing = [option for option in command.parser.required if not any(word.startswith(option) for word in words)]
+    if wrong is None and missing:
+        wrong = f"the following arguments are required: {', '.join(missing)}."
+    if wrong is None:
+        wrong = f"{' '.join(str(error).split()).removesuffix('.')}."
+    return f"{wrong} See memzoo {name} --help."
+
+
+def _find_unknown(words: list[str], parser: CommandParser) -> str | None:
+    """Return what to say of the first option that the parser does not have, None where it has all of them."""
+    for place, word in enumerate(words):
+        option = word.partition("=")[0]
+        if option.startswith("--") and option != "--" and option not in parser.options:
+            value = [following for following in words[place + 1 : place + 2] if not following.startswith("-")]
+            said = " ".join([word, *([] if "=" in word else value)])
+            return f"unrecognized arguments: {said}. {did_you_mean(option, parser.options)}"
+    return None

@@ -1,0 +1,133 @@
+"""A parsed configuration as model, data and Trainer."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import ArgumentParser, Namespace
+from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch import Tensor
+
+from memzoo.callbacks import AttractorCallback, KeepGenerators
+from memzoo.callbacks.keep_last import LAST, KeepLast
+from memzoo.callbacks.starting import StartingCallback
+from memzoo.callbacks.tracked import matching_noise
+from memzoo.data import ImageData
+from memzoo.errors import MemzooError, UsageError
+from memzoo.fitting.course import LossCourse
+from memzoo.models import Autoencoder, Ensemble
+
+
+class FitSetup:
+    """What a run needs: the model, the data and the Trainer that a configuration describes.
+
+    Args:
+        parser: As :func:`memzoo.fitting.fit_parser` builds it.
+        config: As it was parsed.
+
+    Raises:
+        UsageError: A class refuses its arguments.
+    """
+
+    def __init__(self, parser: ArgumentParser, config: Namespace) -> None:
+        self.parser = parser
+        self.config = config
+        for name in ("save_every_n_epochs", "save_every_n_steps"):
+            if config[name] is not None and config[name] < 1:
+                raise UsageError(f"{name} must be at least 1, got {config[name]}.")
+        if config.out is None:
+            config.out = str(Path("runs") / _name_of(config))
+        self.folder = Path(config.out)
+        _seed(config)
+        try:
+            made = parser.instantiate(config)
+            self.model: Any = made.model
+            self.datamodule: Any = made.data
+            self.trainer = self._make_trainer(made.trainer)
+        except UsageError:
+            raise
+        except (MisconfigurationException, MemzooError, ValueError, TypeError, ImportError) as error:
+            raise UsageError(" ".join(str(error).split())) from error
+
+    def _make_trainer(self, options: Namespace) -> Trainer:
+        """Return the Trainer of the configuration, with what makes a run measured and resumable."""
+        given = dict(options)
+        endless = given["max_steps"] == -1 and given["max_epochs"] is None and given["max_time"] is None
+        if isinstance(self.model, Autoencoder) and endless:
+            given["max_steps"] = self.model.training_config.steps
+        if given["default_root_dir"] is None:
+            given["default_root_dir"] = self.folder
+        given["callbacks"] = self._complete_callbacks(given)
+        return Trainer(**given)
+
+    def _complete_callbacks(self, given: dict[str, Any]) -> list[Any]:
+        """Return the callbacks of the configuration, and those that every run has."""
+        callbacks = given["callbacks"] or []
+        callbacks = [*callbacks] if isinstance(callbacks, list) else [callbacks]
+        kinds = {type(callback) for callback in callbacks}
+        if AttractorCallback not in kinds and not isinstance(self.model, Ensemble):
+            callbacks.append(AttractorCallback(verbose=False))
+        callbacks += [kind() for kind in (LossCourse, KeepGenerators) if kind not in kinds]
+        if given["enable_checkpointing"] is not False:
+            callbacks.append(KeepLast(self.folder, self.config.save_every_n_epochs, self.config.save_every_n_steps))
+        elif any(isinstance(callback, Checkpoint) for callback in callbacks):
+            raise UsageError("trainer.callbacks save checkpoints, and trainer.enable_checkpointing is off.")
+        if isinstance(self.datamodule, ImageData):
+            for callback in callbacks:
+                _start_from_held_out(callback, self.datamodule, self.model)
+        return callbacks
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The checkpoint to go on from, None at the beginning of a run."""
+        if self.config.ckpt_path not in (None, "last"):
+            return Path(self.config.ckpt_path)
+        last = self.folder / LAST
+        return last if (self.config.resume or self.config.ckpt_path) and last.is_file() else None
+
+    @property
+    def watch(self) -> AttractorCallback | None:
+        """The callback that measures, None where there is none."""
+        callbacks: list[Any] = self.trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
+        return next((callback for callback in callbacks if isinstance(callback, AttractorCallback)), None)
+
+    def write_config(self) -> None:
+        """Write the whole configuration beside the weights; ``memzoo fit --config`` takes it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        kept = self.config.clone()
+        kept.resume, kept.overwrite, kept.ckpt_path = False, False, None
+        kept.pop("config", None)
+        text = self.parser.dump(kept)
+        (self.folder / "config.yaml").write_text(text, encoding="utf-8")
+
+
+def _name_of(config: Namespace) -> str:
+    """Return the name of the last configuration file, else that of the model's class."""
+    files = config.config or []
+    return Path(str(files[-1])).stem if files else config.model["class_path"].rpartition(".")[2].lower()
+
+
+def _seed(config: Namespace) -> None:
+    """Seed all generators, and those of the data loaders' processes; note the seed that was drawn."""
+    if config.seed_everything is not False:
+        given = None if config.seed_everything is True else config.seed_everything
+        config.seed_everything = seed_everything(given, workers=True)
+
+
+def _start_from_held_out(callback: Any, data: ImageData, model: Any) -> None:
+    """Iterate from the held-out images where the configuration names no starts: these networks do not validate."""
+    if not isinstance(callback, StartingCallback) or callback.given_starts not in (None, "validation"):
+        return
+    asked, seed = callback.given_starts, callback.seed
+
+    def starts(examples: Tensor) -> Tensor:
+        most = callback.most_starts(model, examples)
+        if data.probes is not None and data.probes.shape[1:] == examples.shape[1:]:
+            return data.probes[:most]
+        if asked == "validation":
+            raise ValueError("starts='validation' needs held-out images of the examples' shape, and there are none.")
+        return matching_noise(examples, most, torch.Generator().manual_seed(seed))
+
+    callback.given_starts = starts
