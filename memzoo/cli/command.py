@@ -17,10 +17,10 @@ class CommandParser:
     """
 
     def __init__(self, parser: ArgumentParser | None = None, **keywords: Any) -> None:
-        self.parser = parser or ArgumentParser(
+        self.parser: ArgumentParser = parser or ArgumentParser(
             exit_on_error=False, allow_abbrev=False, formatter_class=HelpFormatter, **keywords
         )
-        self.options = ["--help"]
+        self.options: list[str] = ["--help"]
         self.required: list[str] = []
 
     def add_argument(self, *names: str, **keywords: Any) -> None:

@@ -39,13 +39,13 @@ class FitSetup:
                 raise UsageError(f"{name} must be at least 1, got {config[name]}.")
         if config.out is None:
             config.out = str(Path("runs") / _name_of(config))
-        self.folder = Path(config.out)
+        self.folder: Path = Path(config.out)
         _seed(config)
         try:
             made = parser.instantiate(config)
             self.model: Any = made.model
             self.datamodule: Any = made.data
-            self.trainer = self._make_trainer(made.trainer)
+            self.trainer: Trainer = self._make_trainer(made.trainer)
         except UsageError:
             raise
         except (MisconfigurationException, MemzooError, ValueError, TypeError, ImportError) as error:

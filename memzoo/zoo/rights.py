@@ -4,7 +4,7 @@ Weights that memorize give their training images back, so they may not be under 
 """
 
 from collections.abc import Iterable
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
@@ -129,7 +129,7 @@ class Rights(Config):
     """What may be done with it; licences are named by the Hub's identifiers."""
 
     # The same in the JSON Schema as in _other_has_a_name_and_a_link below.
-    model_config = ConfigDict(
+    model_config: ClassVar[ConfigDict] = ConfigDict(
         json_schema_extra={
             "if": {"properties": {"weights": {"const": OTHER}}},
             "then": {"required": ["license_name", "license_link"]},
