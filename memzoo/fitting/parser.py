@@ -1,5 +1,6 @@
 """What ``memzoo fit`` takes, on the command line and in a configuration file."""
 
+import lightning
 import torch
 from jsonargparse import ArgumentParser, register_unresolvable_import_paths
 from lightning.pytorch import LightningDataModule, Trainer
@@ -10,7 +11,7 @@ from memzoo.fitting.models import Model
 from memzoo.fitting.zoo_images import ZooImages  # noqa: F401
 
 DESCRIPTION = "Train an architecture on a few images from a configuration file, and watch what it memorizes."
-EVERYTHING = "an integer to seed all generators with; true: one that is drawn; false: none"
+SEEDING = "seed of all generators; true: one that is drawn; false: none"
 
 register_unresolvable_import_paths(torch)  # such as torch.relu, the default of an argument in a class of the user's
 
@@ -20,9 +21,15 @@ def fit_parser() -> ArgumentParser:
 
     Its configuration files are those of Lightning's own command line.
     """
-    parser = ArgumentParser(prog="memzoo fit", description=DESCRIPTION, exit_on_error=False, allow_abbrev=False)
+    parser = ArgumentParser(
+        prog="memzoo fit",
+        description=DESCRIPTION,
+        exit_on_error=False,
+        allow_abbrev=False,
+        dump_header=[f"lightning.pytorch=={lightning.__version__}"],  # first line of a configuration that is written
+    )
     parser.add_argument("-c", "--config", action="config", help="a configuration file; what follows changes it")
-    parser.add_argument("--seed_everything", type=bool | int, default=0, help=EVERYTHING)
+    parser.add_argument("--seed_everything", type=bool | int, default=0, help=SEEDING)
     parser.add_class_arguments(Trainer, "trainer", fail_untyped=False, instantiate=False, sub_configs=True)
     parser.add_subclass_arguments(Model, "model", required=True, fail_untyped=False)
     parser.add_subclass_arguments(LightningDataModule, "data", required=True, fail_untyped=False)
