@@ -88,6 +88,24 @@ def test_a_transient_direction_does_not_fool_the_bound():
     assert abs(found.radius.item() - 0.9) <= found.radius_error.item() + 1e-12
 
 
+def test_the_bound_covers_what_rounding_may_do_to_an_ill_conditioned_eigenvalue():
+    # [[a, c], [0, b]] known to one unit in the last place is [[a, c], [eps c, b]], of another eigenvalue in closed form
+    a, b, c, eps = 0.9, 0.8, 1e6, torch.finfo(torch.float64).eps
+    matrix = torch.zeros(260, 260, dtype=torch.float64)
+    matrix[:2, :2] = torch.tensor([[a, c], [0.0, b]], dtype=torch.float64)
+    found = spectrum(affine(matrix), torch.zeros(1, 260), method="arnoldi")
+    moved = (a + b) / 2 + math.sqrt(((a - b) / 2) ** 2 + c * eps * c)
+    assert moved - a > 1e-3
+    assert a + found.radius_error.item() >= moved
+
+
+def test_the_bound_covers_the_rounding_of_the_products():
+    # a normal matrix known to one unit in the last place has its eigenvalues to within that unit
+    for scale in (1e-3, 1.0, 1e3):
+        found = spectrum(lambda x, scale=scale: scale * x, torch.rand(1, 300), method="arnoldi")
+        assert scale * torch.finfo(torch.float64).eps <= found.radius_error.item() <= 1e-12 * scale
+
+
 def test_the_largest_singular_value_of_a_known_matrix():
     u, v = (torch.linalg.qr(torch.randn(60, 60, dtype=torch.float64)).Q for _ in range(2))
     matrix = u @ torch.linspace(3, 0.1, 60, dtype=torch.float64).diag() @ v.T

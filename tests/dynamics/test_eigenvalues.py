@@ -95,7 +95,7 @@ def test_triangles_in_another_basis_that_float32_misreads():
 
 
 def test_what_the_rank_leaves_out_counts_in_the_bound():
-    # rank 30 of 100, and beside it a remainder of 5e-15 of the norm
+    # rank 30 of 100, and beside it a remainder of 5e-15 of the norm; the factors are exact: nothing else is uncertain
     thin = torch.randn(100, 30, dtype=torch.float64) @ torch.randn(30, 100, dtype=torch.float64)
     thin = 0.9 * thin / torch.linalg.matrix_norm(thin, 2)
     outside = torch.eye(100, dtype=torch.float64) - torch.linalg.pinv(thin.T) @ thin.T
@@ -107,8 +107,23 @@ def test_what_the_rank_leaves_out_counts_in_the_bound():
     assert more.radius_error - plain.radius_error >= 0.9 * torch.linalg.matrix_norm(rest)
 
 
+def test_a_rank_that_the_sample_does_not_show_is_found_nevertheless():
+    # the guess of the rank looks at every second of eight points; the others have full rank
+    few = torch.cat([torch.linspace(0.5, 0.1, 5), torch.zeros(95)]).double()
+    many = torch.linspace(0.9, 0.1, 100, dtype=torch.float64)
+    matrices = torch.stack([few.diag(), many.diag()] * 4)
+    whole = torch.ones(8, dtype=torch.bool)
+    found = full_spectrum(Factors(matrices, None, None, None, whole, 2.2e-16), "dense", None, **PLAIN)
+    assert found.radius.tolist() == pytest.approx([0.5, 0.9] * 4, rel=1e-12)
+    assert (found.radius_error < 1e-12).all()
+    torch.testing.assert_close(found.eigenvalues[1].real, many)
+
+
+PLAIN = {"vectors": False, "transient": False}
+
+
 def _dense(matrix):
-    return Factors(matrix[None], None, None, None, torch.ones(1, dtype=torch.bool), 2.2e-16)
+    return Factors(matrix[None], None, None, None, torch.ones(1, dtype=torch.bool), eps=0.0)
 
 
 class Largest(TorchDispatchMode):

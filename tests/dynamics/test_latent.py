@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from memzoo.dynamics import recovery_curve
 from memzoo.dynamics.latent import latent_map, output_range
 from memzoo.models import D1, FullyConnected
 
@@ -65,3 +66,26 @@ def test_the_range_of_the_last_layer():
         [0, 1, 5], abs=1e-6
     )
     assert output_range(nn.Linear(3, 3), torch.rand(1, 3)) is None
+
+
+class Shifted(nn.Module):
+    """Its images fill a line through a point that the module keeps as a plain number."""
+
+    def __init__(self, shift):
+        super().__init__()
+        self.inward, self.outward, self.shift = nn.Linear(4, 1), nn.Linear(1, 4, bias=False), shift
+
+    def forward(self, x):
+        return self.outward(self.inward(x).tanh()) + self.shift
+
+
+def test_the_range_is_that_of_the_module_as_it_is_now():
+    model, x = Shifted(0.0), torch.rand(3, 4)
+    assert output_range(model, x).centre.norm() < 1e-12
+    model.shift = 5.0  # the trace that was made before does not know of it
+    with torch.no_grad():
+        images = model(x)
+        assert output_range(model, x).offset(images).max() < 1e-5
+        curve = recovery_curve(model, x, images, steps=1, eps=0.1)
+    assert curve.reached.all()
+    assert not curve.unrecoverable.any()
