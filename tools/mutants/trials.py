@@ -1,0 +1,176 @@
+"""Choose the tests that could notice a mutant, run them until one fails, and judge."""
+
+import ast
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tools.mutants import children, session
+from tools.mutants.reach import Reach, Test, has_doctest
+from tools.mutants.serving import serve
+from tools.mutants.sites import Site, sites
+
+FOLDERS = ("dynamics", "callbacks", "metrics", "zoo")
+ZOO = ("loading", "hashes", "fingerprint", "files", "sources")  # what loading consists of
+SECONDS = 120  # in all for a mutant
+SLOWER = 3  # times the CPU time without the mutant counts as killed
+FLOOR = 10  # CPU seconds allowed in any case: a machine that is shared measures short times badly
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One module with one mistake in it."""
+
+    path: str
+    number: int
+    """Of the mistake among all of its module."""
+    site: Site
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.site.line}  {self.site.kind}: {self.site.change}"
+
+
+def mutants(root: Path) -> list[Mutant]:
+    """All mutants of the modules whose tests are judged."""
+    found = []
+    for folder in FOLDERS:
+        for file in sorted((root / "memzoo" / folder).glob("*.py")):
+            if folder != "zoo" or file.stem in ZOO:
+                path = str(file.relative_to(root))
+                found += [Mutant(path, number, site) for number, site in enumerate(sites(ast.parse(file.read_text())))]
+    return found
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a mutant."""
+
+    killed: bool
+    by: str
+    """The test that failed, or why it counts as killed; for a survivor, how many tests ran."""
+    seconds: float
+
+
+class Tests:
+    """The files of tests of a project, and which of them are for which folder of memzoo."""
+
+    def __init__(self, root: Path, reach: Reach) -> None:
+        self.root, self.reach = root, reach
+        self.files = sorted(str(file.relative_to(root)) for file in (root / "tests").rglob("test_*.py"))
+        self.files = [file for file in self.files if not file.startswith("tests/tools/")]
+        self.text = {file: (root / file).read_text() for file in self.files}
+        self.imports = {folder: self._imported(root / "memzoo" / folder) for folder in self._folders()}
+
+    def _folders(self) -> list[str]:
+        return sorted(path.name for path in (self.root / "memzoo").iterdir() if (path / "__init__.py").exists())
+
+    @staticmethod
+    def _imported(folder: Path) -> set[str]:
+        """Folders of memzoo that a folder imports."""
+        text = "\n".join(file.read_text() for file in folder.glob("*.py"))
+        return {
+            line.split()[1].split(".")[1]
+            for line in map(str.strip, text.splitlines())
+            if line.startswith(("from memzoo.", "import memzoo."))
+        }
+
+    def own(self, path: str) -> list[str]:
+        """The tests of a module's own folder, and the examples in its docstrings."""
+        folder = Path(path).parent.name
+        examples = [path] if has_doctest(self.root / path) else []
+        return examples + [file for file in self.files if file.startswith(f"tests/{folder}/")]
+
+    def others(self, path: str) -> list[str]:
+        """The tests of what imports the module's folder: of other folders, and files that import it themselves."""
+        folder, own = Path(path).parent.name, set(self.own(path))
+        users = {name for name, imported in self.imports.items() if folder in imported} - {folder}
+        return [
+            file
+            for file in self.files
+            if file not in own and (Path(file).parent.name in users or f"memzoo.{folder}" in self.text[file])
+        ]
+
+    def chosen(self, mutant: Mutant, files: Sequence[str]) -> dict[str, Test]:
+        """The tests that could notice a mutant, those first that are likely to, and the cheap ones before the others.
+
+        A test that does not execute the statement cannot; a mistake in what runs on import may be noticed by any.
+        What a test does in processes of its own is not known, so these are taken as well, at the end.
+        """
+        module = Path(mutant.path).stem
+        names = [module, *_defined(self.root / mutant.path)]
+        ranked = []
+        for file in files:
+            text = self.text.get(file, "")
+            kind = 0 if file == mutant.path or Path(file).stem == f"test_{module}" else 1
+            kind += kind == 1 and not any(name in text for name in names)
+            for name, test in self.reach.tests(file).items():
+                lines, reached = test.lines.get(mutant.path, []), mutant.site.reached_by
+                hit = bool(lines) if reached is None else any(reached[0] <= line <= reached[1] for line in lines)
+                if hit or test.spawns or reached is None:
+                    ranked.append((test.spawns, not hit, kind, test.seconds, name, test))
+        ranked.sort(key=lambda row: row[:-1])
+        return {row[-2]: row[-1] for row in ranked}
+
+
+def _defined(file: Path) -> list[str]:
+    """Public names that a module defines."""
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    return [
+        node.name
+        for node in ast.parse(file.read_text()).body
+        if isinstance(node, kinds) and not node.name.startswith("_")
+    ]
+
+
+def _try(
+    root: Path, mutant: Mutant, stages: Sequence[tuple[dict[str, Test], float]], tell: Callable[[Any], None]
+) -> None:
+    """In a process of its own: one stage of tests after the other, until a test fails."""
+    serve(root, mutant.path, mutant.number)
+    for tests, limit in stages:
+        if not tests:
+            continue
+        tell(["started", limit])
+        chooser = session.Chooser(list(tests))
+        session.limit_cpu(limit)
+        files = list(dict.fromkeys(name.split("::")[0] for name in tests))
+        status = session.run(root, files, [chooser], "-x")
+        if chooser.failed or status not in (0, 5):
+            tell(["killed", chooser.failed or f"pytest ended with status {status}"])
+            return
+    tell(["survived"])
+
+
+def try_all(root: Path, tests: Tests, chosen: Sequence[Mutant], at_once: int) -> Iterator[tuple[Mutant, Verdict]]:
+    """Yield the mutants with their verdicts, each when it is known."""
+
+    def jobs() -> Iterator[children.Job]:
+        for mutant in chosen:
+            stages = []
+            for files in (tests.own(mutant.path), tests.others(mutant.path)):
+                known = [file for file in files if tests.reach.fresh(file)]
+                able = tests.chosen(mutant, known)
+                stages.append((able, FLOOR + SLOWER * sum(test.seconds for test in able.values())))
+            yield mutant, partial(_try, root, mutant, stages), SECONDS
+
+    for ended in children.run_all(jobs(), at_once):
+        last = ended.told[-1] if ended.told else ["nothing"]
+        if last[0] == "killed":
+            verdict = Verdict(True, last[1], ended.seconds)
+        elif last[0] == "survived":
+            verdict = Verdict(False, "all tests pass", ended.seconds)
+        elif ended.how == "late":
+            verdict = Verdict(False, f"alive after {SECONDS} s", ended.seconds)
+        elif last[0] == "started":
+            verdict = Verdict(True, "three times as long, or the process died", ended.seconds)
+        else:
+            raise RuntimeError(f"{ended.key} could not be tried:\n{ended.log}")
+        yield ended.key, verdict
+
+
+def as_row(mutant: Mutant, verdict: Verdict) -> dict[str, Any]:
+    """For the file of results."""
+    return {"path": mutant.path, "number": mutant.number, "text": str(mutant), **asdict(verdict), "at": time.time()}
