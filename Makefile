@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export MPLBACKEND := Agg
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types unit docs bench format clean
+.PHONY: help demo test lint types unit docs bench mutants format clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,11 @@ bench: $(VENV)/installed ## Time the measurements as ratios against plain PyTorc
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/loading.py
 	$(BIN)/python benchmarks/overhead.py
+
+SEED ?= 1
+COUNT ?= 150
+mutants: $(VENV)/installed-test ## Measure how many of COUNT small mistakes, drawn by SEED, the tests notice
+	$(BIN)/python -m tools.mutants --seed $(SEED) --count $(COUNT)
 
 format: $(VENV)/installed-test ## Format and fix what can be fixed
 	$(BIN)/ruff check --fix .

@@ -9,13 +9,14 @@ import argparse
 import hashlib
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tools.mutants import session
 from tools.mutants.reach import Reach, digest
-from tools.mutants.trials import Mutant, Tests, Verdict, as_row, mutants, try_all
+from tools.mutants.trials import FOLDERS, SECONDS, Mutant, Tests, Verdict, mutants, try_all
 
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = ROOT / ".mutants"
@@ -37,67 +38,83 @@ def main(arguments: Sequence[str] | None = None) -> None:
     session.prepare()
     reach = Reach(ROOT, KEPT / "tests.json")
     tests = Tests(ROOT, reach)
-    files = {file for mutant in drawn for file in tests.own(mutant.path)}
+    results = _Results(ROOT)
+    _run(drawn, "own", tests.own, tests, results, options.jobs)
+    alive = [mutant for mutant in drawn if not results.rows["own", mutant]["killed"]]
     if options.others:
-        files |= {file for mutant in drawn for file in tests.others(mutant.path)}
-    reach.record(sorted(files), options.jobs, _note)
-
-    results = _Results(ROOT, tests)
-    found = {mutant: row for mutant in drawn if (row := results.of(mutant)) is not None}
-    missing = [mutant for mutant in drawn if mutant not in found]
-    _note(f"{len(found)} of {len(drawn)} mutants have a result")
-    for mutant, verdict in try_all(ROOT, tests, missing, options.jobs):
-        found[mutant] = results.add(mutant, verdict)
-        word = "killed  " if verdict.killed else "SURVIVED"
-        _note(f"{len(found)}/{len(drawn)} {word} {verdict.seconds:4.0f} s  {mutant}  ({verdict.by})")
-    _print_summary(drawn, found)
+        _run(alive, "others", tests.others, tests, results, options.jobs)
+        alive = [mutant for mutant in alive if not results.rows["others", mutant]["killed"]]
+    _print_summary(drawn, alive)
 
 
-def _print_summary(drawn: Sequence[Mutant], found: dict[Mutant, dict[str, Any]]) -> None:
+def _run(
+    drawn: Sequence[Mutant],
+    stage: str,
+    files_for: Callable[[str], list[str]],
+    tests: Tests,
+    results: "_Results",
+    at_once: int,
+) -> None:
+    """Try the mutants that have no result of this stage, folder by folder."""
+    missing = [mutant for mutant in drawn if (stage, mutant) not in results.rows]
+    _note(f"{stage} tests: {len(drawn) - len(missing)} of {len(drawn)} mutants have a result")
+    for folder in FOLDERS:
+        some = [mutant for mutant in missing if Path(mutant.path).parent.name == folder]
+        files = {mutant: files_for(mutant.path) for mutant in some}
+        tests.reach.record(sorted({file for names in files.values() for file in names}), at_once, _note)
+        spent = {mutant: results.rows.get(("own", mutant), {"seconds": 0})["seconds"] for mutant in some}
+        plan = ((mutant, tests.chosen(mutant, files[mutant]), SECONDS - spent[mutant]) for mutant in some)
+        for mutant, verdict in try_all(ROOT, plan, at_once):
+            results.add(stage, mutant, verdict)
+            word = "killed  " if verdict.killed else "SURVIVED"
+            _note(f"{word} {verdict.seconds:4.0f} s  {mutant}  ({verdict.by})")
+
+
+def _print_summary(drawn: Sequence[Mutant], alive: Sequence[Mutant]) -> None:
     from memzoo.dynamics import wilson
 
-    survivors = [mutant for mutant in drawn if not found[mutant]["killed"]]
-    for mutant in survivors:
+    for mutant in alive:
         print("survived", mutant)
     if drawn:
-        share = wilson(len(drawn) - len(survivors), len(drawn))
+        share = wilson(len(drawn) - len(alive), len(drawn))
         print(
-            f"{len(drawn) - len(survivors)} of {len(drawn)} mutants killed: {share.estimate:.1%}, "
+            f"{len(drawn) - len(alive)} of {len(drawn)} mutants killed: {share.estimate:.1%}, "
             f"95 % interval {share.low:.1%} to {share.high:.1%}"
         )
 
 
 class _Results:
-    """Verdicts by mutant, one JSON line each.
+    """Verdicts by stage and mutant, one JSON line each.
 
-    A verdict holds for the same memzoo only; that no test failed for the same tests only, that one failed for as long as
-    its file is the same.
+    A verdict holds for the same memzoo only; that no test failed for the same tests only, that one failed for as long
+    as its file is the same.
     """
 
-    def __init__(self, root: Path, tests: Tests) -> None:
+    def __init__(self, root: Path) -> None:
         self.root, self.file = root, KEPT / "results.jsonl"
         self.memzoo = _digest_of(root, sorted((root / "memzoo").rglob("*.py")))
-        self.tests = _digest_of(root, sorted((root / "tests").rglob("*.py")))
-        rows = map(json.loads, self.file.read_text().splitlines()) if self.file.exists() else []
-        self.rows = {(row["path"], row["number"]): row for row in rows if self._holds(row)}
+        self.tests = _digest_of(
+            root, [file for file in sorted((root / "tests").rglob("*.py")) if "tools" not in file.parts]
+        )
+        lines = self.file.read_text().splitlines() if self.file.exists() else []
+        known = {(mutant.path, mutant.number): mutant for mutant in mutants(root)} if lines else {}
+        rows = [row for row in map(json.loads, lines) if self._holds(row)]
+        self.rows = {(row["stage"], known[row["path"], row["number"]]): row for row in rows}
 
     def _holds(self, row: dict[str, Any]) -> bool:
-        if row["memzoo"] != self.memzoo:
-            return False
-        file = row["by"].split("::")[0]
-        own = digest(self.root, file) if file.endswith(".py") else self.tests
-        return row["tests"] == (own if row["killed"] else self.tests)
+        return row["memzoo"] == self.memzoo and row["tests"] == self._tests_behind(row["killed"], row["by"])
 
-    def of(self, mutant: Mutant) -> dict[str, Any] | None:
-        return self.rows.get((mutant.path, mutant.number))
+    def _tests_behind(self, killed: bool, by: str) -> str:
+        file = by.removeprefix("collection of ").split("::")[0]
+        return digest(self.root, file) if killed and file.endswith(".py") else self.tests
 
-    def add(self, mutant: Mutant, verdict: Verdict) -> dict[str, Any]:
-        file = verdict.by.split("::")[0]
-        own = digest(self.root, file) if verdict.killed and file.endswith(".py") else self.tests
-        row = {**as_row(mutant, verdict), "memzoo": self.memzoo, "tests": own}
+    def add(self, stage: str, mutant: Mutant, verdict: Verdict) -> None:
+        row = {"stage": stage, "path": mutant.path, "number": mutant.number, "text": str(mutant), **asdict(verdict)}
+        row |= {"memzoo": self.memzoo, "tests": self._tests_behind(verdict.killed, verdict.by)}
+        self.rows[stage, mutant] = row
+        self.file.parent.mkdir(exist_ok=True)
         with self.file.open("a") as file:
             file.write(json.dumps(row) + "\n")
-        return row
 
 
 def _digest_of(root: Path, files: Sequence[Path]) -> str:

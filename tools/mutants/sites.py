@@ -2,7 +2,7 @@
 
 import ast
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 # (operator, its opposite); a boundary only moves the case of equality
@@ -42,7 +42,7 @@ class Site:
     None where the statement runs on import."""
     change: str
     """What becomes of what."""
-    make: Callable[[], None]
+    make: Callable[[], None] = field(compare=False)
     """Make the mistake in the tree that the site was found in."""
 
 

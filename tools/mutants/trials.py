@@ -2,8 +2,9 @@
 
 import ast
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from tools.mutants.reach import Reach, Test, has_doctest
 from tools.mutants.serving import serve
 from tools.mutants.sites import Site, sites
 
-FOLDERS = ("dynamics", "callbacks", "metrics", "zoo")
+FOLDERS = ("dynamics", "metrics", "zoo", "callbacks")  # the quick ones first
 ZOO = ("loading", "hashes", "fingerprint", "files", "sources")  # what loading consists of
-SECONDS = 120  # in all for a mutant
+SECONDS = 120  # in all for a mutant, of CPU time: what else the machine does has no part in a verdict
+PATIENCE = 5  # wall time for each of these seconds, for a mutant that waits for what never comes
 SLOWER = 3  # times the CPU time without the mutant counts as killed
 FLOOR = 10  # CPU seconds allowed in any case: a machine that is shared measures short times badly
 
@@ -52,6 +54,7 @@ class Verdict:
     by: str
     """The test that failed, or why it counts as killed; for a survivor, how many tests ran."""
     seconds: float
+    """CPU time."""
 
 
 class Tests:
@@ -104,13 +107,17 @@ class Tests:
         ranked = []
         for file in files:
             text = self.text.get(file, "")
-            kind = 0 if file == mutant.path or Path(file).stem == f"test_{module}" else 1
-            kind += kind == 1 and not any(name in text for name in names)
-            for name, test in self.reach.tests(file).items():
+            doubt = 1.0 if file == mutant.path or Path(file).stem == f"test_{module}" else 2.0
+            doubt *= 1.0 if doubt == 1 or any(name in text for name in names) else 2.0
+            cases: Counter[str] = Counter()
+            known = self.reach.tests(file)
+            for name in sorted(known, key=lambda name: known[name].seconds):
+                test, function = known[name], name.split("[")[0]
                 lines, reached = test.lines.get(mutant.path, []), mutant.site.reached_by
                 hit = bool(lines) if reached is None else any(reached[0] <= line <= reached[1] for line in lines)
                 if hit or test.spawns or reached is None:
-                    ranked.append((test.spawns, not hit, kind, test.seconds, name, test))
+                    cases[function] += 1  # another case of the same test rarely tells more
+                    ranked.append((test.spawns, not hit, doubt * cases[function] * test.seconds, name, test))
         ranked.sort(key=lambda row: row[:-1])
         return {row[-2]: row[-1] for row in ranked}
 
@@ -125,52 +132,47 @@ def _defined(file: Path) -> list[str]:
     ]
 
 
-def _try(
-    root: Path, mutant: Mutant, stages: Sequence[tuple[dict[str, Test], float]], tell: Callable[[Any], None]
-) -> None:
-    """In a process of its own: one stage of tests after the other, until a test fails."""
+def _try(root: Path, mutant: Mutant, tests: dict[str, Test], left: float, tell: Callable[[Any], None]) -> None:
+    """In a process of its own: import memzoo with the mutant, and run the tests until one fails."""
+    started = time.process_time()
     serve(root, mutant.path, mutant.number)
-    for tests, limit in stages:
-        if not tests:
-            continue
-        tell(["started", limit])
-        chooser = session.Chooser(list(tests))
-        session.limit_cpu(limit)
-        files = list(dict.fromkeys(name.split("::")[0] for name in tests))
-        status = session.run(root, files, [chooser], "-x")
-        if chooser.failed or status not in (0, 5):
-            tell(["killed", chooser.failed or f"pytest ended with status {status}"])
-            return
-    tell(["survived"])
+    chooser = session.Chooser(list(tests))
+    slow = FLOOR + SLOWER * sum(test.seconds for test in tests.values())
+    tell(["three times as long, or the process died" if slow < left else "survived"])
+    session.limit_cpu(min(slow, left))
+    files = list(dict.fromkeys(name.split("::")[0] for name in tests))
+    status = session.run(root, files, [chooser], "-x")
+    if chooser.failed or status not in (0, 5):
+        tell(["killed", chooser.failed or f"pytest ended with status {status}", time.process_time() - started])
+    else:
+        tell(["survived", len(tests), time.process_time() - started])
 
 
-def try_all(root: Path, tests: Tests, chosen: Sequence[Mutant], at_once: int) -> Iterator[tuple[Mutant, Verdict]]:
-    """Yield the mutants with their verdicts, each when it is known."""
+def try_all(
+    root: Path, plan: Iterable[tuple[Mutant, dict[str, Test], float]], at_once: int
+) -> Iterator[tuple[Mutant, Verdict]]:
+    """Yield the mutants with their verdicts, each when it is known.
+
+    Args:
+        root: Of the project.
+        plan: Mutants, the tests that could notice each, and the CPU seconds left for it.
+        at_once: Mutants at one time.
+    """
 
     def jobs() -> Iterator[children.Job]:
-        for mutant in chosen:
-            stages = []
-            for files in (tests.own(mutant.path), tests.others(mutant.path)):
-                known = [file for file in files if tests.reach.fresh(file)]
-                able = tests.chosen(mutant, known)
-                stages.append((able, FLOOR + SLOWER * sum(test.seconds for test in able.values())))
-            yield mutant, partial(_try, root, mutant, stages), SECONDS
+        for mutant, tests, seconds in plan:
+            yield mutant, partial(_try, root, mutant, tests, seconds), PATIENCE * seconds
 
     for ended in children.run_all(jobs(), at_once):
-        last = ended.told[-1] if ended.told else ["nothing"]
-        if last[0] == "killed":
-            verdict = Verdict(True, last[1], ended.seconds)
-        elif last[0] == "survived":
-            verdict = Verdict(False, "all tests pass", ended.seconds)
-        elif ended.how == "late":
-            verdict = Verdict(False, f"alive after {SECONDS} s", ended.seconds)
-        elif last[0] == "started":
-            verdict = Verdict(True, "three times as long, or the process died", ended.seconds)
-        else:
+        if not ended.told:
             raise RuntimeError(f"{ended.key} could not be tried:\n{ended.log}")
+        word, *more = ended.told[-1]
+        if word == "killed":
+            verdict = Verdict(True, more[0], more[1])
+        elif word == "survived" and more:
+            verdict = Verdict(False, f"{more[0]} tests pass", more[1])
+        elif word == "survived" or ended.how == "late":
+            verdict = Verdict(False, "alive when the time was over", SECONDS)
+        else:
+            verdict = Verdict(True, word, 0.0)
         yield ended.key, verdict
-
-
-def as_row(mutant: Mutant, verdict: Verdict) -> dict[str, Any]:
-    """For the file of results."""
-    return {"path": mutant.path, "number": mutant.number, "text": str(mutant), **asdict(verdict), "at": time.time()}
