@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     session.prepare()
     reach = Reach(ROOT, KEPT / "tests.json")
     tests = Tests(ROOT, reach)
-    results = _Results(ROOT)
+    results = _Results(ROOT, options.seconds)
     _run(drawn, "own", tests.own, tests, results, options.jobs)
     alive = [mutant for mutant in drawn if not results.rows["own", mutant]["killed"]]
     if options.others:
@@ -63,7 +63,7 @@ def _run(
         files = {mutant: files_for(mutant.path) for mutant in some}
         tests.reach.record(sorted({file for names in files.values() for file in names}), at_once, _note)
         spent = {mutant: results.rows.get(("own", mutant), {"seconds": 0})["seconds"] for mutant in some}
-        plan = ((mutant, tests.chosen(mutant, files[mutant]), SECONDS - spent[mutant]) for mutant in some)
+        plan = ((mutant, tests.chosen(mutant, files[mutant]), results.limit - spent[mutant]) for mutant in some)
         for mutant, verdict in try_all(ROOT, plan, at_once):
             results.add(stage, mutant, verdict)
             word = "killed  " if verdict.killed else "SURVIVED"
@@ -86,12 +86,12 @@ def _print_summary(drawn: Sequence[Mutant], alive: Sequence[Mutant]) -> None:
 class _Results:
     """Verdicts by stage and mutant, one JSON line each.
 
-    A verdict holds for the same memzoo only; that no test failed for the same tests only, that one failed for as long
-    as its file is the same.
+    A verdict holds for the same memzoo only; that no test failed for the same tests and no longer time only, that one
+    failed for as long as its file is the same.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root, self.file = root, KEPT / "results.jsonl"
+    def __init__(self, root: Path, limit: float) -> None:
+        self.root, self.file, self.limit = root, KEPT / "results.jsonl", limit
         self.memzoo = _digest_of(root, sorted((root / "memzoo").rglob("*.py")))
         self.tests = _digest_of(
             root, [file for file in sorted((root / "tests").rglob("*.py")) if "tools" not in file.parts]
@@ -102,7 +102,9 @@ class _Results:
         self.rows = {(row["stage"], known[row["path"], row["number"]]): row for row in rows}
 
     def _holds(self, row: dict[str, Any]) -> bool:
-        return row["memzoo"] == self.memzoo and row["tests"] == self._tests_behind(row["killed"], row["by"])
+        long_enough = row["killed"] or row["limit"] >= self.limit
+        same_tests = row["tests"] == self._tests_behind(row["killed"], row["by"])
+        return row["memzoo"] == self.memzoo and same_tests and long_enough
 
     def _tests_behind(self, killed: bool, by: str) -> str:
         file = by.removeprefix("collection of ").split("::")[0]
@@ -110,7 +112,7 @@ class _Results:
 
     def add(self, stage: str, mutant: Mutant, verdict: Verdict) -> None:
         row = {"stage": stage, "path": mutant.path, "number": mutant.number, "text": str(mutant), **asdict(verdict)}
-        row |= {"memzoo": self.memzoo, "tests": self._tests_behind(verdict.killed, verdict.by)}
+        row |= {"limit": self.limit, "memzoo": self.memzoo, "tests": self._tests_behind(verdict.killed, verdict.by)}
         self.rows[stage, mutant] = row
         self.file.parent.mkdir(exist_ok=True)
         with self.file.open("a") as file:
@@ -131,6 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=1, help="of the sample (default: 1)")
     parser.add_argument("--count", type=int, default=150, help="mutants in the sample (default: 150)")
     parser.add_argument("--jobs", type=int, default=2, help="mutants at one time (default: 2)")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help=f"CPU time for a mutant (default: {SECONDS})")
     parser.add_argument("--list", action="store_true", help="print the sample and stop")
     parser.add_argument("--only", metavar="FILE[:LINE]", help="all mutants of a file or a line in place of a sample")
     parser.add_argument(

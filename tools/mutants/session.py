@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 
 OPTIONS = ["-q", "--doctest-modules", "--import-mode=importlib", "--ignore=tests/support", "--tb=short"]
+OPTIONS += [
+    "--assert=plain"
+]  # what rewrites assertions would read a module with examples from its file, past the mutant
 SHARED = [  # imported once by the process whose children run the tests; memzoo is not
     "beartype",
     "huggingface_hub",

@@ -161,18 +161,19 @@ def try_all(
 
     def jobs() -> Iterator[children.Job]:
         for mutant, tests, seconds in plan:
-            yield mutant, partial(_try, root, mutant, tests, seconds), PATIENCE * seconds
+            yield (mutant, seconds), partial(_try, root, mutant, tests, seconds), PATIENCE * seconds
 
     for ended in children.run_all(jobs(), at_once):
+        mutant, left = ended.key
         if not ended.told:
-            raise RuntimeError(f"{ended.key} could not be tried:\n{ended.log}")
+            raise RuntimeError(f"{mutant} could not be tried:\n{ended.log}")
         word, *more = ended.told[-1]
         if word == "killed":
             verdict = Verdict(True, more[0], more[1])
         elif word == "survived" and more:
             verdict = Verdict(False, f"{more[0]} tests pass", more[1])
         elif word == "survived" or ended.how == "late":
-            verdict = Verdict(False, "alive when the time was over", SECONDS)
+            verdict = Verdict(False, "alive when the time was over", left)
         else:
             verdict = Verdict(True, word, 0.0)
-        yield ended.key, verdict
+        yield mutant, verdict
