@@ -1,5 +1,8 @@
 """One run of chosen tests in this process, which has not imported memzoo yet."""
 
+import contextlib
+import gc
+import io
 import os
 import resource
 import sys
@@ -16,6 +19,7 @@ OPTIONS = ["-q", "--doctest-modules", "--import-mode=importlib", "--ignore=tests
 OPTIONS += [
     "--assert=plain"
 ]  # what rewrites assertions would read a module with examples from its file, past the mutant
+OWN = ["-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]  # plugins are imported already
 SHARED = [  # imported once by the process whose children run the tests; memzoo is not
     "beartype",
     "huggingface_hub",
@@ -27,7 +31,8 @@ SHARED = [  # imported once by the process whose children run the tests; memzoo 
     "pandas",
     "pydantic",
     "safetensors.torch",
-    "sybil",
+    "sybil.integration.pytest",
+    "sybil.parsers.markdown",
     "tensorboard",
     "timm",
     "torch._dynamo",
@@ -47,6 +52,11 @@ def prepare() -> None:
     import torch
 
     torch.set_num_threads(1)
+    # pytest imports its plugins
+    with tempfile.TemporaryDirectory() as empty, contextlib.redirect_stdout(io.StringIO()):
+        pytest.main(["--collect-only", "-c", os.devnull, "--rootdir", empty, empty, *OWN])
+    gc.collect()
+    gc.freeze()  # collections in the children pass over all of this
 
 
 class Chooser:
@@ -78,8 +88,7 @@ def run(root: Path, files: Iterable[str], plugins: Sequence[Any], *extra: str) -
         os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = f"{scratch}/hypothesis"
         os.chdir(root)
         sys.path.insert(0, str(root))
-        own = ["-p", "no:cacheprovider", "-o", "addopts=", f"--basetemp={scratch}/tmp"]
-        own += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # plugins were imported before the fork
+        own = [*OWN, "-o", "addopts=", f"--basetemp={scratch}/tmp"]
         return int(pytest.main([*OPTIONS, *own, *extra, *files], plugins=list(plugins)))
 
 
