@@ -224,3 +224,57 @@ def test_where_single_precision_sees_another_jacobian_double_decides():
 
     x = torch.full((1, 280), 1 + 1e-9, dtype=torch.float64)
     assert spectrum(Kinked(), x, method="arnoldi").radius.item() == pytest.approx(0.9, rel=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e4])
+def test_whether_a_value_has_converged_does_not_depend_on_its_size(scale):
+    circle = scale * torch.eye(400, dtype=torch.float64).roll(1, 0)  # no Krylov space of 200 columns holds a value
+    with pytest.warns(UserWarning, match="1 of 1 eigenvalues have not converged"):
+        spectrum(affine(circle), torch.zeros(1, 400), method="arnoldi")
+    clear = scale * similar([0.95, -0.5], 260)
+    found = spectrum(affine(clear), torch.zeros(1, 260), method="arnoldi")  # a warning would be an error
+    assert found.radius.item() == pytest.approx(0.95 * scale, rel=1e-7)
+
+
+def test_a_block_of_systems_and_one_that_is_solved_already():
+    matrix = similar([0.9, -0.7], 40)
+    right_side = torch.randn(2, 40, dtype=torch.float64)
+    right_side[1] = 0
+    x = solve_shifted(lambda s: s @ matrix.T, right_side)
+    torch.testing.assert_close(x - x @ matrix.T, right_side, rtol=1e-7, atol=1e-7)
+    few = solve_shifted(lambda s: s @ matrix.T, right_side, steps=1)  # the multiple of the right side that fits best
+    image = right_side[0] - matrix @ right_side[0]
+    torch.testing.assert_close(few[0], (image @ right_side[0]) / (image @ image) * right_side[0])
+
+
+@pytest.mark.parametrize("block", [1, 2, 4])
+def test_as_many_copies_of_a_value_as_the_block_has_columns(block):
+    values = torch.tensor([2.0, 2, 2, 2, *torch.linspace(1, 0.1, 76)], dtype=torch.float64)
+    start = torch.randn(1, 80, block, dtype=torch.float64)
+    found = leading_eigenvalues(lambda s: s * values, start, block, 1e-8)
+    assert found.values[0].real.tolist() == pytest.approx([2.0] * block, rel=1e-6)
+    assert (found.residual <= 1e-8 * 2).all()
+    torch.testing.assert_close(found.vectors.abs().square().sum(1), torch.ones(1, block, dtype=torch.float64))
+    gap = found.vectors * values[:, None] - found.vectors * found.values[:, None]
+    torch.testing.assert_close(torch.linalg.vector_norm(gap, dim=1), found.residual, rtol=1e-3, atol=1e-9)
+
+
+def test_the_eigenvalue_nearest_to_a_given_one():
+    values = torch.linspace(2, 0.1, 25, dtype=torch.float64)
+    near = torch.tensor([0.9 + 0j], dtype=torch.complex128)
+    found = leading_eigenvalues(lambda s: s * values, torch.randn(1, 25, 1).double(), 2, 1e-10, near)
+    expected = values[(values - 0.9).abs().argsort()[:2]]
+    assert found.values[0].real.tolist() == pytest.approx(expected.tolist())
+
+
+def test_the_largest_singular_value_of_several_matrices_and_of_nothing():
+    matrices = torch.randn(3, 20, 20, dtype=torch.float64)
+    matrices[1] = 0
+    push, pull = (
+        lambda s: torch.einsum("bij,mbj->mbi", matrices, s),
+        lambda s: torch.einsum("bij,mbi->mbj", matrices, s),
+    )
+    values, vectors = largest_singular_value(push, pull, torch.randn(3, 20, dtype=torch.float64), tol=1e-12)
+    torch.testing.assert_close(values, torch.linalg.matrix_norm(matrices, 2))
+    images = torch.einsum("bij,bj->bi", matrices, vectors).norm(dim=1)
+    torch.testing.assert_close(images, values, rtol=1e-6, atol=1e-12)

@@ -7,6 +7,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from memzoo.dynamics import certify, recovery_curve, spectrum
+from memzoo.dynamics.cut import narrow_enough
 from memzoo.dynamics.factors import Factors
 from memzoo.dynamics.full_spectrum import full_spectrum
 from memzoo.errors import NonFiniteError, NotASelfMapError
@@ -475,3 +476,16 @@ def test_unknown_method_and_missing_cut():
         spectrum(lambda x: x, torch.zeros(1, 2), method="power")
     with pytest.raises(ValueError, match=r"method='cut' needs a map that is narrower somewhere"):
         spectrum(lambda x: x, torch.zeros(1, 2), method="cut")
+
+
+@pytest.mark.parametrize(("dim", "method"), [(256, "dense"), (257, "arnoldi")])
+def test_the_full_jacobian_is_formed_up_to_256_dimensions(dim, method):
+    assert spectrum(lambda x: 0.5 * x, torch.zeros(1, dim)).method == method
+
+
+def test_a_cut_of_at_most_1024_values_pays():
+    assert narrow_enough(1024, 1025)
+    assert not narrow_enough(1025, 2000)
+    assert not narrow_enough(10, 10)
+    assert spectrum(FullyConnected(shape=(9,), depth=2, width=8), torch.rand(1, 9)).method == "cut"
+    assert spectrum(FullyConnected(shape=(9,), depth=2, width=9), torch.rand(1, 9)).method == "dense"
