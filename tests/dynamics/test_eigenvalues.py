@@ -10,6 +10,7 @@ from memzoo.dynamics import certify, recovery_curve, spectrum
 from memzoo.dynamics.cut import narrow_enough
 from memzoo.dynamics.factors import Factors
 from memzoo.dynamics.full_spectrum import full_spectrum
+from memzoo.dynamics.jacobian import _equal
 from memzoo.errors import NonFiniteError, NotASelfMapError
 from memzoo.models import D1, FullyConnected
 
@@ -489,3 +490,20 @@ def test_a_cut_of_at_most_1024_values_pays():
     assert not narrow_enough(10, 10)
     assert spectrum(FullyConnected(shape=(9,), depth=2, width=8), torch.rand(1, 9)).method == "cut"
     assert spectrum(FullyConnected(shape=(9,), depth=2, width=9), torch.rand(1, 9)).method == "dense"
+
+
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_two_jacobians_agree_up_to_the_rounding_of_numbers_of_their_size(size):
+    eps, sizes = torch.finfo(torch.float64).eps, torch.full((1,), size, dtype=torch.float64)
+    nothing, gap = torch.zeros(1, 3, dtype=torch.float64), torch.tensor([[0.0, eps * size, 0.0]], dtype=torch.float64)
+    assert _equal(nothing + 900 * gap, nothing, sizes, eps).all()
+    assert not _equal(nothing + 1100 * gap, nothing, sizes, eps).any()
+    assert _equal(nothing + 1, nothing + torch.nan, sizes, eps).all()  # where f has no Jacobian nothing is compared
+
+
+def test_operations_that_take_one_row_at_a_time_are_no_news():
+    def f(x):
+        return 0.5 * x.take(torch.arange(x.numel())).reshape(x.shape)
+
+    found = spectrum(f, torch.rand(3, 16))  # what torch says of the speed of such an operation would be an error
+    assert found.radius.tolist() == pytest.approx([0.5] * 3)
