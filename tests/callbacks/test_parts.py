@@ -2,14 +2,17 @@
 
 import contextlib
 import math
+from dataclasses import FrozenInstanceError, fields
 from types import SimpleNamespace
 
 import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, Timer
+from records import records
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, Subset, SubsetRandomSampler, TensorDataset
 
+from memzoo import callbacks
 from memzoo.callbacks.evaluation import evaluation_mode
 from memzoo.callbacks.image_grid import as_images, image_grid, show_image
 from memzoo.callbacks.pictures import FARTHEST, draw_iterates, draw_spectrum, shown_range
@@ -388,3 +391,16 @@ def test_what_lies_far_outside_is_put_on_the_rim_in_its_direction():
     assert any(point == pytest.approx((0.6 * FARTHEST, 0.8 * FARTHEST)) for point in points)
     assert figure.axes[0].get_xlim() == (-FARTHEST, FARTHEST)
     assert figure.get_suptitle() == f"here: largest |λ| = 50\n1 beyond |λ| = {FARTHEST:g}, drawn on the rim"
+
+
+# Records --------------------------------------------------------------------------------------------------------------
+
+RECORDS = records(callbacks)
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_records_cannot_be_changed(name):
+    kind = RECORDS[name]
+    record = object.__new__(kind)
+    with pytest.raises(FrozenInstanceError):
+        setattr(record, fields(kind)[0].name, None)

@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+from records import records
 
 from memzoo import dynamics
 from memzoo.dynamics import (
@@ -258,19 +259,15 @@ def test_settings_that_are_left_out():
     assert basin_radius(half, 0 * POINTS, 0.1).share == pytest.approx((0.05 / 29) ** (1 / 32))
 
 
-RESULTS = {
-    name: value
-    for name, value in {name: getattr(dynamics, name) for name in dynamics.__all__}.items()
-    if is_dataclass(value)
-}
+RECORDS = records(dynamics)
 
 
-@pytest.mark.parametrize("name", RESULTS)
-def test_results_cannot_be_changed(name):
-    kind = RESULTS[name]
-    result = object.__new__(kind)
+@pytest.mark.parametrize("name", RECORDS)
+def test_records_cannot_be_changed(name):
+    kind = RECORDS[name]
+    record = object.__new__(kind)
     with pytest.raises(FrozenInstanceError):
-        setattr(result, fields(kind)[0].name, None)
+        setattr(record, fields(kind)[0].name, None)
 
 
 @pytest.mark.parametrize("name", CALLS)

@@ -1,9 +1,12 @@
 """Where a file is taken from, and what is done about a damaged one; the Hub stands in for itself elsewhere."""
 
 import os
+from dataclasses import FrozenInstanceError, fields
 
 import pytest
+from records import records
 
+from memzoo import zoo
 from memzoo.errors import CheckpointMissingError, CorruptCheckpointError, HubAccessError
 from memzoo.zoo import hashes, hub, registry
 from memzoo.zoo.files import describe
@@ -172,3 +175,14 @@ def test_a_file_that_changes_while_it_is_read_is_not_remembered(tmp_path, monkey
     hashes.remembered_sha256(path)
     monkeypatch.setattr(hashes, "compute_sha256", compute)
     assert hashes.remembered_sha256(path) == compute(path)
+
+
+RECORDS = {name: kind for name, kind in records(zoo).items() if ".loading." in name or ".sources." in name}
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_records_cannot_be_changed(name):
+    kind = RECORDS[name]
+    record = object.__new__(kind)
+    with pytest.raises(FrozenInstanceError):
+        setattr(record, fields(kind)[0].name, None)
