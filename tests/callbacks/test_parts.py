@@ -59,6 +59,19 @@ def test_an_error_of_one_process_is_one_of_all():
         together(process(2), Part(), lambda: fails(NonFiniteError("grew")))
 
 
+def test_the_results_of_all_processes_come_together(monkeypatch):
+    others = [None, 8, None]
+
+    def gather(found, own):
+        found[:] = [own if other is None else other for other in others]
+
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
+    assert together(process(3, 2), Part(2, 3), lambda: 7) == [7, 8, 7]
+    others[1] = RuntimeError("KeyError in process 1: 'lost'")
+    with pytest.raises(RuntimeError, match="KeyError in process 1"):
+        together(process(3, 2), Part(2, 3), lambda: 7)
+
+
 # The self-map of a module ---------------------------------------------------------------------------------------------
 
 
@@ -380,6 +393,7 @@ def test_a_spectrum_in_the_plane():
     assert axes.get_xlim() == axes.get_ylim() == pytest.approx((-2.3, 2.3))
     assert axes.get_aspect() == 1
     assert axes.patches[0].get_radius() == 1
+    assert [axes.spines[side].get_visible() for side in ("top", "right", "bottom", "left")] == [False] * 2 + [True] * 2
     assert figure.get_suptitle() == "here: largest |λ| = 2"
     assert draw_spectrum(0.1 * values, "").axes[0].get_xlim() == pytest.approx((-1.15, 1.15))
 
