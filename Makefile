@@ -4,13 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Pictures are written to files, never shown in a window.
 export MPLBACKEND := Agg
+# The sample that `make mutants` draws.
+SEED ?= 1
+COUNT ?= 150
 # The oldest Python that pyproject.toml allows.
 OLDEST_PYTHON ?= python3.11
 # By how much a ratio of `make bench-compare` may be worse than the stored one.
 SLOWER ?= 1.5
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test lint types verifytypes fast unit docs coverage durations bench bench-compare oldest lock dist smoke format clean
+.PHONY: help demo check test lint types verifytypes fast unit docs coverage mutants durations bench bench-compare oldest lock dist smoke format clean
 
 # Two processes of one thread each; conftest.py shares the tests out among them by their durations.
 JOBS ?= 2
@@ -47,6 +50,9 @@ unit: $(VENV)/installed-test
 
 coverage: $(VENV)/installed-test ## Run all tests and report the branches of memzoo that none of them takes
 	$(PYTEST) --cov --cov-report term-missing:skip-covered
+
+mutants: $(VENV)/installed-test ## Measure how many of COUNT small mistakes, drawn by SEED, the tests notice
+	$(BIN)/python -m tools.mutants --seed $(SEED) --count $(COUNT)
 
 durations: $(VENV)/installed-test ## Measure how long each test takes, for the order of the tests and for `make check`
 	$(PYTEST) --record-durations

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from memzoo.callbacks import AttractorCallback
 from memzoo.callbacks.cost import affordable_starts, leading, quick_method
-from memzoo.dynamics import spectrum
+from memzoo.dynamics import certify, spectrum
 from memzoo.models import FullyConnected
 
 
@@ -77,6 +77,35 @@ def test_verdicts_do_not_depend_on_the_way(monkeypatch: pytest.MonkeyPatch) -> N
     assert quick.certificates.attractor.tolist() == careful.certificates.attractor.tolist()
     torch.testing.assert_close(quick.certificates.points, careful.certificates.points, rtol=0, atol=1e-5)
     assert found["attractor/radius_max"] == pytest.approx(expected["attractor/radius_max"], rel=1e-4)
+
+
+class Turning(nn.Module):
+    """Turns 150 of 300 dimensions by as many angles and shrinks them hardly: few products solve no system with it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randn(300, 300, generator=generator, dtype=torch.float64)
+        basis, rotation = torch.linalg.qr(noise).Q[:, :150], torch.linalg.qr(noise[:150, :150]).Q
+        self.inner = nn.Parameter((0.998 * basis).float())
+        self.outer = nn.Parameter((rotation @ basis.T).float())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """In, bent a little, and out."""
+        y = x @ self.inner
+        return (y + 1e-3 * y.sin()) @ self.outer
+
+
+@pytest.mark.filterwarnings("ignore:.* have not converged")
+def test_what_the_quick_way_leaves_undecided_is_certified_in_full() -> None:
+    f, example = Turning().eval(), 0.01 * torch.ones(1, 300)
+    assert quick_method(f, example) == "arnoldi"
+    assert not certify(f, example, eps=5.0, steps=200, method="arnoldi").attractor.any()
+    callback = AttractorCallback(example, torch.zeros(1, 300), eps=5.0)
+    assert callback.measure(f)["attractor/fraction"] == 1
+    assert callback.certificates is not None
+    # the derivative of y + 1e-3 sin y at the fixed point, the origin, times .998, and turned
+    assert callback.certificates.radius.item() == pytest.approx(0.998 * (1 + 1e-3), rel=1e-6)
 
 
 def test_starts_follow_the_price() -> None:

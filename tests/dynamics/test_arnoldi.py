@@ -88,6 +88,24 @@ def test_a_transient_direction_does_not_fool_the_bound():
     assert abs(found.radius.item() - 0.9) <= found.radius_error.item() + 1e-12
 
 
+def test_the_bound_covers_what_rounding_may_do_to_an_ill_conditioned_eigenvalue():
+    # [[a, c], [0, b]] known to one unit in the last place is [[a, c], [eps c, b]], of another eigenvalue in closed form
+    a, b, c, eps = 0.9, 0.8, 1e6, torch.finfo(torch.float64).eps
+    matrix = torch.zeros(260, 260, dtype=torch.float64)
+    matrix[:2, :2] = torch.tensor([[a, c], [0.0, b]], dtype=torch.float64)
+    found = spectrum(affine(matrix), torch.zeros(1, 260), method="arnoldi")
+    moved = (a + b) / 2 + math.sqrt(((a - b) / 2) ** 2 + c * eps * c)
+    assert moved - a > 1e-3
+    assert a + found.radius_error.item() >= moved
+
+
+def test_the_bound_covers_the_rounding_of_the_products():
+    # a normal matrix known to one unit in the last place has its eigenvalues to within that unit
+    for scale in (1e-3, 1.0, 1e3):
+        found = spectrum(lambda x, scale=scale: scale * x, torch.rand(1, 300), method="arnoldi")
+        assert scale * torch.finfo(torch.float64).eps <= found.radius_error.item() <= 1e-12 * scale
+
+
 def test_the_largest_singular_value_of_a_known_matrix():
     u, v = (torch.linalg.qr(torch.randn(60, 60, dtype=torch.float64)).Q for _ in range(2))
     matrix = u @ torch.linspace(3, 0.1, 60, dtype=torch.float64).diag() @ v.T
@@ -206,3 +224,57 @@ def test_where_single_precision_sees_another_jacobian_double_decides():
 
     x = torch.full((1, 280), 1 + 1e-9, dtype=torch.float64)
     assert spectrum(Kinked(), x, method="arnoldi").radius.item() == pytest.approx(0.9, rel=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e4])
+def test_whether_a_value_has_converged_does_not_depend_on_its_size(scale):
+    circle = scale * torch.eye(400, dtype=torch.float64).roll(1, 0)  # no Krylov space of 200 columns holds a value
+    with pytest.warns(UserWarning, match="1 of 1 eigenvalues have not converged"):
+        spectrum(affine(circle), torch.zeros(1, 400), method="arnoldi")
+    clear = scale * similar([0.95, -0.5], 260)
+    found = spectrum(affine(clear), torch.zeros(1, 260), method="arnoldi")  # a warning would be an error
+    assert found.radius.item() == pytest.approx(0.95 * scale, rel=1e-7)
+
+
+def test_a_block_of_systems_and_one_that_is_solved_already():
+    matrix = similar([0.9, -0.7], 40)
+    right_side = torch.randn(2, 40, dtype=torch.float64)
+    right_side[1] = 0
+    x = solve_shifted(lambda s: s @ matrix.T, right_side)
+    torch.testing.assert_close(x - x @ matrix.T, right_side, rtol=1e-7, atol=1e-7)
+    few = solve_shifted(lambda s: s @ matrix.T, right_side, steps=1)  # the multiple of the right side that fits best
+    image = right_side[0] - matrix @ right_side[0]
+    torch.testing.assert_close(few[0], (image @ right_side[0]) / (image @ image) * right_side[0])
+
+
+@pytest.mark.parametrize("block", [1, 2, 4])
+def test_as_many_copies_of_a_value_as_the_block_has_columns(block):
+    values = torch.tensor([2.0, 2, 2, 2, *torch.linspace(1, 0.1, 76)], dtype=torch.float64)
+    start = torch.randn(1, 80, block, dtype=torch.float64)
+    found = leading_eigenvalues(lambda s: s * values, start, block, 1e-8)
+    assert found.values[0].real.tolist() == pytest.approx([2.0] * block, rel=1e-6)
+    assert (found.residual <= 1e-8 * 2).all()
+    torch.testing.assert_close(found.vectors.abs().square().sum(1), torch.ones(1, block, dtype=torch.float64))
+    gap = found.vectors * values[:, None] - found.vectors * found.values[:, None]
+    torch.testing.assert_close(torch.linalg.vector_norm(gap, dim=1), found.residual, rtol=1e-3, atol=1e-9)
+
+
+def test_the_eigenvalue_nearest_to_a_given_one():
+    values = torch.linspace(2, 0.1, 25, dtype=torch.float64)
+    near = torch.tensor([0.9 + 0j], dtype=torch.complex128)
+    found = leading_eigenvalues(lambda s: s * values, torch.randn(1, 25, 1).double(), 2, 1e-10, near)
+    expected = values[(values - 0.9).abs().argsort()[:2]]
+    assert found.values[0].real.tolist() == pytest.approx(expected.tolist())
+
+
+def test_the_largest_singular_value_of_several_matrices_and_of_nothing():
+    matrices = torch.randn(3, 20, 20, dtype=torch.float64)
+    matrices[1] = 0
+    push, pull = (
+        lambda s: torch.einsum("bij,mbj->mbi", matrices, s),
+        lambda s: torch.einsum("bij,mbi->mbj", matrices, s),
+    )
+    values, vectors = largest_singular_value(push, pull, torch.randn(3, 20, dtype=torch.float64), tol=1e-12)
+    torch.testing.assert_close(values, torch.linalg.matrix_norm(matrices, 2))
+    images = torch.einsum("bij,bj->bi", matrices, vectors).norm(dim=1)
+    torch.testing.assert_close(images, values, rtol=1e-6, atol=1e-12)

@@ -73,3 +73,36 @@ def test_a_ball_that_mostly_leads_elsewhere_does_not_pass():
 def test_arguments_out_of_range(name, value):
     with pytest.raises(ValueError, match=rf"basin_radius needs .*{name} = {value}"):
         basin_radius(halves, torch.zeros(1, 2), 0.1, **{name: value})
+
+
+class Watched:
+    """Sends every point home at once, and keeps the points that it is asked about."""
+
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, x):
+        self.seen += [row for row in x.double() if row.norm() > 0]
+        return 0 * x
+
+
+def test_every_ball_is_tried_with_fresh_points_drawn_uniformly_from_it():
+    f, tol = Watched(), 0.5
+    basin_radius(f, torch.zeros(1, 3), tol, directions=100)
+    points = torch.stack(f.seen).reshape(-1, 100, 3)
+    assert len(points) == 24  # the ball is doubled as long as all of it leads home
+    directions = torch.nn.functional.normalize(points.flatten(0, 1), dim=1)
+    cosines = (directions @ directions.T).fill_diagonal_(0)
+    assert cosines.max() < 1 - 1e-9  # the same direction never comes twice: the balls are independent trials
+    assert directions.mean(0).norm() < 0.05
+    radii = tol * 2.0 ** torch.arange(24, dtype=torch.float64)
+    volume = (points.norm(dim=2) / radii[:, None]) ** 3  # share of the ball that lies nearer: uniform in [0, 1]
+    ordered = volume.flatten().sort().values
+    assert (ordered - torch.linspace(0, 1, len(ordered))).abs().max() < 0.03  # Kolmogorov-Smirnov: 1.36 / sqrt(2400)
+
+
+def test_the_same_seed_gives_the_same_balls():
+    attractor = torch.tensor([[1.0, 0.0]])
+    one, same, other = (basin_radius(halves, attractor, 0.01, directions=8, seed=seed).radius for seed in (1, 1, 2))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)

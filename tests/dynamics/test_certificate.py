@@ -65,6 +65,31 @@ def test_a_small_residual_far_from_the_fixed_point_is_no_certificate(gap, dtype)
     assert certificates.location_error > 1 or gap == 1e-11
 
 
+def test_the_location_error_is_the_distance_where_the_residual_does_not_show_it():
+    # J = [[1 - g, k], [0, 1 - g]] and a point d from the fixed point with g d_1 = k d_2: the residual is (0, g d_2),
+    # and over 1 - radius that is only d_2, a thousandth of the way that is left
+    g, k = 1e-6, 1e-3
+    jacobian = torch.tensor([[1 - g, k], [0.0, 1 - g]], dtype=torch.float64)
+    centre = torch.full((1, 2), 100.0, dtype=torch.float64)
+    away = torch.tensor([[1.0, g / k]], dtype=torch.float64)
+    found = certify(lambda x: centre + (x - centre) @ jacobian.T, centre + away, eps=0.5)
+    assert found.fixed.all()
+    assert found.location_error.item() == pytest.approx(away.norm().item(), rel=1e-2)
+    assert not found.attractor.any()
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_both_sides_of_a_kink_are_tried(side):
+    # on one side of the origin points come nearer by half, on the other they are tripled
+    def f(x):
+        return torch.where(side * x > 0, 3 * x, 0.5 * x)
+
+    found = certify(f, torch.zeros(1, 1), eps=0.1)
+    assert found.radius.item() == pytest.approx(0.5)  # the derivative at the kink is that of the attracting side
+    assert not found.returns.any()
+    assert not found.attractor.any()
+
+
 def test_a_semistable_point_is_no_attractor():
     # u -> u + u^2 around 1: eigenvalue exactly 1 at the fixed point, below 1 at every point to its left
     certificates = certify(lambda x: x + (x - 1) ** 2, torch.tensor([[1 - 1e-5]], dtype=torch.float64), eps=0.05)

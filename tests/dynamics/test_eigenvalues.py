@@ -7,8 +7,10 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from memzoo.dynamics import certify, recovery_curve, spectrum
+from memzoo.dynamics.cut import narrow_enough
 from memzoo.dynamics.factors import Factors
 from memzoo.dynamics.full_spectrum import full_spectrum
+from memzoo.dynamics.jacobian import _equal
 from memzoo.errors import NonFiniteError, NotASelfMapError
 from memzoo.models import D1, FullyConnected
 
@@ -95,7 +97,7 @@ def test_triangles_in_another_basis_that_float32_misreads():
 
 
 def test_what_the_rank_leaves_out_counts_in_the_bound():
-    # rank 30 of 100, and beside it a remainder of 5e-15 of the norm
+    # rank 30 of 100, and beside it a remainder of 5e-15 of the norm; the factors are exact: nothing else is uncertain
     thin = torch.randn(100, 30, dtype=torch.float64) @ torch.randn(30, 100, dtype=torch.float64)
     thin = 0.9 * thin / torch.linalg.matrix_norm(thin, 2)
     outside = torch.eye(100, dtype=torch.float64) - torch.linalg.pinv(thin.T) @ thin.T
@@ -107,8 +109,23 @@ def test_what_the_rank_leaves_out_counts_in_the_bound():
     assert more.radius_error - plain.radius_error >= 0.9 * torch.linalg.matrix_norm(rest)
 
 
+def test_a_rank_that_the_sample_does_not_show_is_found_nevertheless():
+    # the guess of the rank looks at every second of eight points; the others have full rank
+    few = torch.cat([torch.linspace(0.5, 0.1, 5), torch.zeros(95)]).double()
+    many = torch.linspace(0.9, 0.1, 100, dtype=torch.float64)
+    matrices = torch.stack([few.diag(), many.diag()] * 4)
+    whole = torch.ones(8, dtype=torch.bool)
+    found = full_spectrum(Factors(matrices, None, None, None, whole, 2.2e-16), "dense", None, **PLAIN)
+    assert found.radius.tolist() == pytest.approx([0.5, 0.9] * 4, rel=1e-12)
+    assert (found.radius_error < 1e-12).all()
+    torch.testing.assert_close(found.eigenvalues[1].real, many)
+
+
+PLAIN = {"vectors": False, "transient": False}
+
+
 def _dense(matrix):
-    return Factors(matrix[None], None, None, None, torch.ones(1, dtype=torch.bool), 2.2e-16)
+    return Factors(matrix[None], None, None, None, torch.ones(1, dtype=torch.bool), eps=0.0)
 
 
 class Largest(TorchDispatchMode):
@@ -460,3 +477,33 @@ def test_unknown_method_and_missing_cut():
         spectrum(lambda x: x, torch.zeros(1, 2), method="power")
     with pytest.raises(ValueError, match=r"method='cut' needs a map that is narrower somewhere"):
         spectrum(lambda x: x, torch.zeros(1, 2), method="cut")
+
+
+@pytest.mark.parametrize(("dim", "method"), [(256, "dense"), (257, "arnoldi")])
+def test_the_full_jacobian_is_formed_up_to_256_dimensions(dim, method):
+    assert spectrum(lambda x: 0.5 * x, torch.zeros(1, dim)).method == method
+
+
+def test_a_cut_of_at_most_1024_values_pays():
+    assert narrow_enough(1024, 1025)
+    assert not narrow_enough(1025, 2000)
+    assert not narrow_enough(10, 10)
+    assert spectrum(FullyConnected(shape=(9,), depth=2, width=8), torch.rand(1, 9)).method == "cut"
+    assert spectrum(FullyConnected(shape=(9,), depth=2, width=9), torch.rand(1, 9)).method == "dense"
+
+
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_two_jacobians_agree_up_to_the_rounding_of_numbers_of_their_size(size):
+    eps, sizes = torch.finfo(torch.float64).eps, torch.full((1,), size, dtype=torch.float64)
+    nothing, gap = torch.zeros(1, 3, dtype=torch.float64), torch.tensor([[0.0, eps * size, 0.0]], dtype=torch.float64)
+    assert _equal(nothing + 900 * gap, nothing, sizes, eps).all()
+    assert not _equal(nothing + 1100 * gap, nothing, sizes, eps).any()
+    assert _equal(nothing + 1, nothing + torch.nan, sizes, eps).all()  # where f has no Jacobian nothing is compared
+
+
+def test_operations_that_take_one_row_at_a_time_are_no_news():
+    def f(x):
+        return 0.5 * x.take(torch.arange(x.numel())).reshape(x.shape)
+
+    found = spectrum(f, torch.rand(3, 16))  # what torch says of the speed of such an operation would be an error
+    assert found.radius.tolist() == pytest.approx([0.5] * 3)

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from memzoo.dynamics import iterate, recovery_curve
 from memzoo.dynamics.latent import latent_map, output_range
 from memzoo.models import D1, FullyConnected
 
@@ -65,3 +66,52 @@ def test_the_range_of_the_last_layer():
         [0, 1, 5], abs=1e-6
     )
     assert output_range(nn.Linear(3, 3), torch.rand(1, 3)) is None
+
+
+class Shifted(nn.Module):
+    """Its images fill a line through a point that the module keeps as a plain number."""
+
+    def __init__(self, shift):
+        super().__init__()
+        self.inward, self.outward, self.shift = nn.Linear(4, 1), nn.Linear(1, 4, bias=False), shift
+
+    def forward(self, x):
+        return self.outward(self.inward(x).tanh()) + self.shift
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_the_range_is_that_of_the_module_as_it_is_now(scale):
+    model, x = Shifted(0.0), torch.rand(3, 4)
+    model.outward.weight.data *= scale
+    assert output_range(model, x).centre.norm() < 1e-12 * scale
+    model.shift = 5.0 * scale  # the trace that was made before does not know of it
+    with torch.no_grad():
+        images = model(x)
+        assert output_range(model, x).offset(images).max() < 1e-5 * scale
+        curve = recovery_curve(model, x, images, steps=1, eps=0.1 * scale, offset=torch.nan)
+    assert curve.reached.all()
+    assert not curve.unrecoverable.any()
+
+
+def test_a_start_that_leaves_the_number_range_at_once_stays_where_it_was():
+    model = nn.Sequential(nn.Linear(6, 2), nn.Tanh(), nn.Linear(2, 2, bias=False), nn.Linear(2, 6)).requires_grad_(
+        False
+    )
+    model[0].weight.fill_(1.0)
+    starts = torch.rand(3, 6)
+    starts[1] = 3e38  # their sum is infinity
+    starts[1, 0] = -torch.finfo(torch.float32).max
+    orbit = iterate(lambda x: model(x) + 0 * x.sum(1, keepdim=True) * 2, starts, 5)
+    latent = iterate(model, starts, 5, latent=True)
+    assert orbit.diverged.tolist() == [False, True, False]
+    assert torch.equal(orbit.points[1], starts[1])
+    torch.testing.assert_close(latent.points[[0, 2]], orbit.points[[0, 2]])
+
+
+def test_without_latent_coordinates_an_orbit_is_that_of_the_module_bit_for_bit():
+    model = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.Tanh(), nn.Conv2d(4, 1, 3, padding=1)).requires_grad_(False)
+    starts = torch.rand(8, 1, 24, 24)
+    expected = starts
+    for _ in range(300):
+        expected = model(expected)
+    assert torch.equal(iterate(model, starts, 300, tol=0.0, latent=False).points, expected)

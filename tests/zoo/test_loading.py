@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from lightning.pytorch import Trainer
 from safetensors.torch import load_file, save_file
 
@@ -18,7 +19,7 @@ from memzoo.errors import (
     UnknownCheckpointError,
 )
 from memzoo.zoo.files import read_tensors
-from memzoo.zoo.loading import load_folder
+from memzoo.zoo.loading import _asks_for, _brief, _numbers, build, entry_in, is_available, load_folder
 from memzoo.zoo.registry import home
 
 ID = "mnist20-fc14x128"
@@ -301,3 +302,104 @@ def test_an_entry_of_a_stranger_has_no_aliases(folder):
 def test_a_home_of_nobody():
     with pytest.raises(CheckpointMissingError, match="no such folder"):
         memzoo.load("local-dir:~nosuchuser/x")
+
+
+@pytest.mark.parametrize(
+    ("config", "asks"),
+    [
+        ({}, False),
+        ({"pretrained": False}, False),
+        ({"pretrained": True}, True),
+        ({"member": {"pretrained": "imagenet"}}, True),
+        ({"members": [{"depth": 2}, {"pretrained": 1}]}, True),
+        ({"members": ["pretrained"], "activation": "pretrained"}, False),
+        ([[{"pretrained": True}]], True),
+        ("pretrained", False),
+    ],
+)
+def test_what_asks_for_weights_from_elsewhere_at_any_depth(config, asks):
+    assert _asks_for(config, "pretrained") is asks
+
+
+def test_numbers_under_some_keys_at_any_depth():
+    config = {"depth": 3, "width": 9, "member": {"depth": 7, "units": "many", "deeper": {"units": 2}}, "list": [5]}
+    assert sorted(_numbers(config, ("depth", "units"))) == [2, 3, 7]
+    assert _numbers([3], ("depth",)) == []
+
+
+def test_a_long_configuration_is_cut_in_a_message():
+    assert _brief({"depth": 2}) == "{'depth': 2}"
+    long = _brief({"layers": [{"units": number} for number in range(1000)]})
+    assert 500 < len(long) <= 600
+    assert long.endswith(" ...")
+
+
+def test_an_entry_that_travels_is_one_and_complete(small, tmp_path):
+    path = tmp_path / "entry.yaml"
+    shutil.copy(small, path)
+    assert entry_in(path).id == "small-fc"
+    entry = yaml.safe_load(small.read_text())["small-fc"]
+    unfinished = {key: value for key, value in entry.items() if key not in ("fingerprint", "files", "steps")}
+    both = {"small-fc": entry, "other": {**entry, "aliases": []}}
+    for entries, count in ((both, 2), ({}, 0), ({"small-fc": unfinished}, 1)):
+        path.write_text(json.dumps(entries, default=str))  # which is YAML too
+        with pytest.raises(CorruptCheckpointError, match=rf"must hold one complete entry, got {count}"):
+            entry_in(path)
+
+
+def test_what_is_available(folder, tmp_path):
+    assert is_available(ID)
+    assert is_available(f"local-dir:{folder}")
+    assert not is_available(f"local-dir:{tmp_path / 'nothing'}")
+    with pytest.raises(UnknownCheckpointError):
+        is_available("no-such-checkpoint")
+
+
+def test_where_a_registered_checkpoint_lies_nowhere(small):
+    memzoo.register(small)
+    assert is_available("small-fc")
+    shutil.rmtree(small.parent / "checkpoints/small-fc")
+    assert not is_available("small-fc")
+    with pytest.raises(CheckpointMissingError, match=r"small-fc.* (not in this installation|looked in)"):
+        memzoo.load("small-fc")
+    with pytest.raises(CheckpointMissingError, match="small-fc is not on the Hub, so it has no revisions"):
+        memzoo.load("small-fc@main")
+
+
+def test_weights_of_steps(small):
+    memzoo.register(small)
+    assert memzoo.load("small-fc", step=100).entry.id == "small-fc"
+    with pytest.raises(UnknownCheckpointError, match=r"no weights of step 150: kept were 100, 200, and the end"):
+        memzoo.load("small-fc", step=150)
+    with pytest.raises(UnknownCheckpointError, match=r"no weights of step 5: only its end was kept"):
+        memzoo.load(ID, step=5)
+    weights = [memzoo.load("small-fc", step=step).state_dict()["net.1.weight"] for step in (100, 200, None)]
+    assert not torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[1], weights[2])
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.float32])
+def test_images_are_read_as_they_are_stored(small, kind):
+    path = small.parent / "checkpoints/small-fc"
+    images = {"examples": torch.ones(2, 1, 28, 28).to(kind), "probes": torch.zeros(1, 1, 28, 28).to(kind)}
+    save_file(images, path / "examples.safetensors")
+    model = load_folder(path)
+    assert model.examples.dtype == torch.float32
+    assert model.examples.max() == (1 / 255 if kind == torch.uint8 else 1)
+    for wrong in (
+        {**images, "more": torch.zeros(1)},
+        {"examples": images["examples"]},
+        {**images, "probes": images["probes"].double()},
+    ):
+        save_file(wrong, path / "examples.safetensors")
+        with pytest.raises(CorruptCheckpointError, match="must hold 'examples' and 'probes' as uint8 or float32"):
+            load_folder(path)
+    for wrong in (torch.zeros(0, 1, 28, 28), torch.zeros(1, 1, 28, 27), torch.zeros(1, 28, 28)):
+        save_file({**images, "examples": wrong.to(kind)}, path / "examples.safetensors")
+        with pytest.raises(CorruptCheckpointError, match=r"examples are .*, the network maps \(1, 28, 28\)"):
+            load_folder(path)
+
+
+def test_no_architecture_of_that_name():
+    with pytest.raises(UnknownCheckpointError, match=r"no architecture 'FullyConnectd'\. Did you mean FullyConnected"):
+        build("FullyConnectd", {}, {})

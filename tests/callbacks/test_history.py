@@ -1,0 +1,88 @@
+"""A history as a table and as a picture."""
+
+import math
+from itertools import pairwise
+
+import pytest
+
+from memzoo.callbacks.history import closing_table, plot_history, to_pandas
+
+
+def rows(count, **more):
+    return [
+        {
+            "step": step,
+            "loss": 1 / step,
+            "w/fraction": step / count,
+            "w/recovered": 0.5,
+            "w/converged": 0.25,
+            "w/radius_median": 0.5,
+            "w/radius_max": 1.5,
+            "w/radius_q25": 0.4,
+            "w/radius_q75": 0.6,
+            **more,
+        }
+        for step in range(1, count + 1)
+    ]
+
+
+@pytest.mark.parametrize(("count", "most"), [(1, 12), (12, 12), (13, 12), (24, 12), (25, 12), (100, 7)])
+def test_a_table_is_thinned_evenly_and_ends_with_the_last_row(count, most):
+    lines = closing_table(rows(count), "w", "Title", most=most).splitlines()
+    assert lines[0] == "Title:"
+    assert lines[2] == "-" * len(lines[1])
+    steps = [int(line.split()[0]) for line in lines[3:]]
+    assert steps[-1] == count
+    assert len(steps) <= most
+    assert len({b - a for a, b in pairwise(steps)}) <= 1
+    if count <= most:
+        assert steps == list(range(1, count + 1))
+    assert len({len(line) for line in lines[1:]}) == 1  # aligned
+
+
+def test_a_table_has_the_columns_that_were_measured():
+    head, _, line = closing_table(rows(1), "w", "Title").splitlines()[1:]
+    assert head.split() == ["step", "loss", "attractors", "recovered", "converged", "radius", "median", "max"]
+    assert line.split() == ["1", "1.0e+00", "100%", "50%", "25.0%", "0.500", "1.500"]
+    gaps = [{"step": 1, "loss": 1.0}, *rows(1)]
+    assert "nan" in closing_table(gaps, "w", "Title").splitlines()[3]
+
+
+def test_a_data_frame_has_a_row_a_measurement():
+    frame = to_pandas(rows(3))
+    assert frame["step"].tolist() == [1, 2, 3]
+    assert len(frame) == 3
+
+
+def test_the_picture_shows_shares_radius_and_loss_against_steps():
+    history = rows(4)
+    history[0]["loss"] = 0.0  # has no place on a logarithmic axis
+    figure = plot_history(history, "w")
+    shares, radius, loss = figure.axes
+    found = {line.get_label(): line.get_ydata() for line in shares.lines}
+    assert list(found["certified attractors"]) == [0.25, 0.5, 0.75, 1.0]
+    assert list(found["recovered"]) == [0.5] * 4
+    assert list(found["starts converged"]) == [0.25] * 4
+    assert shares.get_ylim() == (-0.03, 1.03)
+    found = {line.get_label(): line.get_ydata() for line in radius.lines}
+    assert list(found["largest"]) == [1.5] * 4
+    assert list(found["median"]) == [0.5] * 4
+    assert any(list(line.get_ydata()) == [1, 1] for line in radius.lines)  # what a radius is compared with
+    band = radius.collections[0].get_paths()[0].vertices[:, 1]
+    assert (band.min(), band.max()) == (0.4, 0.6)
+    assert 0 < radius.collections[0].get_alpha() < 1  # the lines under it are seen
+    assert list(loss.lines[0].get_xdata()) == [2, 3, 4]
+    assert loss.get_yscale() == "log"
+    for axes in (shares, radius):
+        assert not axes.get_legend().get_frame_on()
+        assert list(axes.lines[0].get_xdata()) == [1, 2, 3, 4]
+
+
+def test_without_shares_there_are_two_panels():
+    history = [{key: value for key, value in row.items() if key.split("/")[-1] not in SHARES} for row in rows(2)]
+    assert len(plot_history(history, "w").axes) == 2
+    history[0]["loss"] = history[1]["loss"] = math.nan
+    assert not plot_history(history, "w").axes[-1].lines
+
+
+SHARES = {"fraction", "recovered", "converged"}

@@ -1,0 +1,282 @@
+"""What every function of the dynamics refuses, by the name of the argument, and what it just accepts."""
+
+from dataclasses import FrozenInstanceError, fields, is_dataclass
+from functools import partial
+
+import pytest
+import torch
+from records import records
+
+from memzoo import dynamics
+from memzoo.dynamics import (
+    basin_radius,
+    capacity_curve,
+    census,
+    certify,
+    default_eps,
+    dense_associative_memory,
+    find_attractors,
+    hopfield,
+    iterate,
+    nearest,
+    nearest_margin,
+    polynomial_memory,
+    radius_bracket,
+    recall_against_mask,
+    recall_against_noise,
+    recovery_curve,
+    spectrum,
+    wilson,
+)
+from memzoo.dynamics.capacity import CapacityCurve
+from memzoo.dynamics.recall import level_at
+from memzoo.errors import NonFiniteError, NotASelfMapError
+
+POINTS = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.5]])
+SIGNS = torch.tensor([[1.0, -1.0], [1.0, 1.0]])
+
+
+def half(x):
+    return 0.5 * x
+
+
+# function, and valid arguments for each batch that it takes
+CALLS = {
+    "iterate": (partial(iterate, half), {"x0": POINTS}),
+    "spectrum": (partial(spectrum, half), {"x": POINTS}),
+    "radius_bracket": (partial(radius_bracket, half), {"x": POINTS}),
+    "certify": (partial(certify, half), {"examples": POINTS}),
+    "basin_radius": (partial(basin_radius, half, tol=0.1, directions=2), {"attractors": 0 * POINTS}),
+    "recovery_curve": (partial(recovery_curve, half, steps=1), {"starts": POINTS, "examples": POINTS}),
+    "census": (partial(census, half), {"starts": POINTS, "examples": POINTS}),
+    "find_attractors": (partial(find_attractors, half), {"starts": POINTS}),
+    "recall_against_noise": (partial(recall_against_noise, half, levels=[0.0]), {"examples": POINTS}),
+    "recall_against_mask": (partial(recall_against_mask, half, areas=[0.0]), {"examples": POINTS}),
+    "capacity_curve": (partial(capacity_curve, lambda x: half, counts=[1], level=0.0), {"examples": POINTS}),
+    "default_eps": (default_eps, {"examples": POINTS}),
+    "nearest_margin": (nearest_margin, {"points": POINTS, "examples": POINTS}),
+    "hopfield": (hopfield, {"patterns": SIGNS}),
+    "polynomial_memory": (partial(polynomial_memory, degree=3), {"patterns": SIGNS}),
+    "dense_associative_memory": (partial(dense_associative_memory, beta=1.0), {"patterns": SIGNS}),
+}
+BATCHES = [(name, batch) for name, (_, batches) in CALLS.items() for batch in batches]
+
+
+def with_batch(name, batch, value):
+    function, batches = CALLS[name]
+    arguments = {**batches, batch: value}
+    return lambda: function(**arguments)
+
+
+@pytest.mark.parametrize(("name", "batch"), BATCHES)
+def test_a_batch_is_refused_under_its_name(name, batch):
+    good = CALLS[name][1][batch]
+    bad = good.clone()
+    bad[1, 0] = torch.nan
+    with pytest.raises(NonFiniteError, match=rf"{batch} holds NaN or infinity in 1 of {len(bad)} rows.* row 1"):
+        with_batch(name, batch, bad)()
+    with pytest.raises(ValueError, match=rf"{batch} must be a batch .*got shape \(2,\)"):
+        with_batch(name, batch, good[0])()
+    with pytest.raises(ValueError, match=rf"{batch} must hold at least one point"):
+        with_batch(name, batch, good[:0])()
+    with pytest.raises(TypeError, match=rf"{batch} must be floating point, got torch.int64"):
+        with_batch(name, batch, good.long())()
+    with pytest.raises(TypeError, match=rf"{batch} must be a tensor .*got list"):
+        with_batch(name, batch, good.tolist())()
+
+
+@pytest.mark.parametrize("name", ["recovery_curve", "census", "nearest_margin"])
+def test_two_batches_live_in_one_space(name):
+    function, batches = CALLS[name]
+    first, second = batches
+    with pytest.raises(ValueError, match=rf"{first} and {second} must be points of one space, .*\(3, 2\) and \(3, 1\)"):
+        function(**{**batches, second: POINTS[:, :1]})
+
+
+@pytest.mark.parametrize(
+    "memory", [hopfield, partial(polynomial_memory, degree=2), partial(dense_associative_memory, beta=1.0)]
+)
+def test_a_memory_takes_points_of_the_shape_of_its_patterns(memory):
+    f = memory(SIGNS)
+    assert f(SIGNS).shape == SIGNS.shape
+    with pytest.raises(ValueError, match="points and patterns must be points of one space"):
+        f(SIGNS[:, :1])
+    with pytest.raises(ValueError, match="points and examples must be points of one space"):
+        nearest(SIGNS[:, :1], SIGNS)
+
+
+STEPS = ["iterate", "certify", "basin_radius", "recovery_curve", "recall_against_noise", "recall_against_mask"]
+
+
+@pytest.mark.parametrize("name", [*STEPS, "capacity_curve"])
+@pytest.mark.parametrize("steps", [-1, 1.5, True, "3"])
+def test_steps_count_iterations(name, steps):
+    function, batches = CALLS[name]
+    with pytest.raises(ValueError, match=r"steps must be a whole number >= 0, got "):
+        function(**batches, steps=steps)
+
+
+@pytest.mark.filterwarnings("ignore:eps = .* is below 3 times")
+@pytest.mark.parametrize("name", STEPS)
+def test_no_step_at_all_is_a_count(name):
+    function, batches = CALLS[name]
+    function(**batches, steps=0)
+
+
+RADII = ["certify", "recovery_curve", "census", "find_attractors", "recall_against_noise", "capacity_curve"]
+
+
+@pytest.mark.parametrize("name", RADII)
+@pytest.mark.parametrize("eps", [0, -1.0, torch.inf, torch.nan, "1"])
+def test_eps_is_a_radius(name, eps):
+    function, batches = CALLS[name]
+    with pytest.raises(ValueError, match=r"eps must be a finite number > 0, got "):
+        function(**batches, eps=eps)
+
+
+@pytest.mark.parametrize("name", ["iterate", "spectrum", "certify", "recovery_curve", "recall_against_noise"])
+def test_a_module_that_is_no_map_of_its_rows_is_refused(name):
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout(0.5))
+    function, batches = CALLS[name]
+    with pytest.raises(ValueError, match=r"module '1' \(Dropout\) is in training mode"):
+        function.func(model, **function.keywords, **batches)
+    model.eval()[0].bias.data[0] = torch.nan
+    with pytest.raises(NonFiniteError, match=r"parameter '0\.bias' holds NaN or infinity in 1 of 2 entries"):
+        function.func(model, **function.keywords, **batches)
+
+
+@pytest.mark.parametrize("name", ["iterate", "spectrum", "certify", "radius_bracket", "recovery_curve", "census"])
+def test_an_encoder_is_no_self_map(name):
+    function, batches = CALLS[name]
+    with pytest.raises(NotASelfMapError, match=r"input \(\d+, 2\) became \(\d+, 1\); pass the full autoencoder"):
+        function.func(lambda x: x[:, :1], **function.keywords, **batches)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: basin_radius(half, POINTS, 0.0), "needs tol > 0, .* got tol = 0.0"),
+        (lambda: basin_radius(half, POINTS, torch.nan), "got tol = nan"),
+        (lambda: basin_radius(half, POINTS, 0.1, directions=0), "directions = 0"),
+        (lambda: basin_radius(half, POINTS, 0.1, confidence=0.0), "confidence = 0.0"),
+        (lambda: basin_radius(half, POINTS, 0.1, confidence=1.0), "confidence = 1.0"),
+        (lambda: census(half, POINTS, POINTS, max_period=0), "max_period must be a whole number >= 1, got 0"),
+        (lambda: census(half, POINTS, POINTS, max_limits=0), "max_limits must be a whole number >= 1, got 0"),
+        (lambda: census(half, POINTS, POINTS, max_limits=2.0), "max_limits must be a whole number >= 1, got 2.0"),
+        (lambda: census(half, POINTS, POINTS, confidence=0), "confidence must lie between 0 and 1, got 0"),
+        (lambda: census(half, POINTS, POINTS, confidence=1), "confidence must lie between 0 and 1, got 1"),
+        (lambda: wilson(1, 2, 0), "confidence must lie between 0 and 1, got 0"),
+        (lambda: wilson(1, 2, 1), "confidence must lie between 0 and 1, got 1"),
+        (lambda: wilson(0, 0), "at least one trial, got 0 of 0"),
+        (lambda: wilson(-1, 2), "got -1 of 2"),
+        (lambda: wilson(3, 2), "got 3 of 2"),
+        (lambda: iterate(half, POINTS, 3, keep=[4]), r"keep holds \[4\], but only t = 0..3"),
+        (lambda: iterate(half, POINTS, 3, keep=[-1]), r"keep holds \[-1\], but only t = 0..3"),
+        (lambda: spectrum(half, POINTS, top=0), "top must be at least 1, got 0"),
+        (lambda: recall_against_noise(half, POINTS, [0.2, 0.1]), "levels must be finite numbers >= 0 in increasing"),
+        (lambda: recall_against_noise(half, POINTS, [0.1, 0.1]), "sort them, each once"),
+        (lambda: recall_against_noise(half, POINTS, [-0.1]), "levels must be finite numbers >= 0"),
+        (lambda: recall_against_noise(half, POINTS, [torch.inf]), "levels must be finite numbers >= 0"),
+        (lambda: recall_against_noise(half, POINTS, []), "levels must be finite numbers >= 0"),
+        (lambda: recall_against_noise(half, POINTS, [0.0], draws=0), "draws must be a whole number >= 1, got 0"),
+        (lambda: recall_against_noise(half, POINTS, [0.0], draws=True), "draws must be .* got True"),
+        (lambda: recall_against_noise(half, POINTS, [0.0], draws=1.0), "draws must be .* got 1.0"),
+        (lambda: recall_against_noise(half, POINTS, [0.0], clip=(1, 1)), r"clip must be a range .* got \(1, 1\)"),
+        (
+            lambda: recall_against_noise(half, POINTS, [0.0], clip=(0, 1)),
+            r"clip must .* got \(0, 1\) for values from -1",
+        ),
+        (lambda: recall_against_noise(half, POINTS, [0.0], clip=(-1, 0.5)), r"clip must be a range .* to 1;"),
+        (
+            lambda: recall_against_mask(half, POINTS, [0.0, 1.01]),
+            r"areas are shares of the image in \[0, 1\], got 1.01",
+        ),
+        (lambda: recall_against_mask(half, POINTS, [0.0], draws=0), "draws must be a whole number >= 1, got 0"),
+        (lambda: recall_against_mask(half, POINTS, [0.5], fill="mean"), "fill must be a finite number or 'noise'"),
+        (lambda: recall_against_mask(half, POINTS, [0.5], fill=torch.inf), "fill must be a finite number or 'noise'"),
+        (lambda: level_at(torch.ones(1), torch.ones(1), 0), r"rate must lie in \(0, 1\], got 0"),
+        (lambda: level_at(torch.ones(1), torch.ones(1), 1.5), r"rate must lie in \(0, 1\], got 1.5"),
+        (lambda: capacity_curve(lambda x: half, POINTS, [0], level=0.0), "counts must be whole numbers >= 1"),
+        (lambda: capacity_curve(lambda x: half, POINTS, [], level=0.0), "counts must be whole numbers >= 1"),
+        (lambda: capacity_curve(lambda x: half, POINTS, [2, 2], level=0.0), "in increasing order"),
+        (lambda: capacity_curve(lambda x: half, POINTS, [True], level=0.0), r"got \[True\]"),
+        (lambda: capacity_curve(lambda x: half, POINTS, [4], level=0.0), "counts go up to 4, but there are 3"),
+        (lambda: capacity_curve(lambda x: half, POINTS, [1], level=-1), "level must be finite numbers >= 0"),
+        (lambda: polynomial_memory(SIGNS, degree=1), "degree must be a whole number >= 2, got 1"),
+        (lambda: polynomial_memory(SIGNS, degree=2.5), "degree must be a whole number >= 2, got 2.5"),
+        (lambda: hopfield(SIGNS, gain=0), "gain must be a finite number > 0, got 0"),
+        (lambda: hopfield(0.5 * SIGNS), "patterns must be -1 or 1 everywhere"),
+        (lambda: dense_associative_memory(SIGNS, beta=torch.inf), "beta must be a finite number > 0, got inf"),
+        (lambda: dense_associative_memory(SIGNS, beta=True), "beta must be a finite number > 0, got True"),
+    ],
+)
+def test_values_out_of_range(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_a_builder_that_builds_nothing():
+    with pytest.raises(TypeError, match="build must return a map from a batch to a batch, got NoneType"):
+        capacity_curve(lambda x: None, POINTS, [1], level=0.0)
+
+
+def test_values_at_the_ends_of_their_ranges():
+    assert basin_radius(half, 0 * POINTS, 0.1, directions=1, confidence=0.01).share == pytest.approx(0.99 / 29)
+    assert census(half, POINTS, POINTS, max_period=1, max_limits=1).counts == {-1: 3}
+    assert iterate(half, POINTS, 3, keep=[0, 3]).kept.keys() == {0, 3}
+    assert spectrum(half, POINTS, top=1).eigenvalues.shape == (3, 1)
+    assert recall_against_noise(half, POINTS, [0.0], draws=1, clip=(-1, 1)).rate.shape == (1,)
+    assert recall_against_mask(half, POINTS, [0.0, 1.0], draws=1).levels.tolist() == [0, 1]
+    assert level_at(torch.tensor([3.0]), torch.tensor([1.0]), 1) == 3
+    assert capacity_curve(lambda x: half, POINTS, [1, 3], level=0.0, draws=1).counts.tolist() == [1, 3]
+    assert polynomial_memory(SIGNS, degree=2)(SIGNS).shape == SIGNS.shape
+
+
+@pytest.mark.parametrize("share", [0, -0.1, 1.1])
+def test_the_share_of_a_capacity(share):
+    curve = CapacityCurve(torch.tensor([1, 2]), torch.tensor([1.0, 0.5]), torch.tensor([0.4, 1.0]), 0.1, 1, 0.1)
+    with pytest.raises(ValueError, match=r"share must lie in \(0, 1\], got "):
+        curve.capacity(share)
+    with pytest.raises(ValueError, match="by must be 'attractors' or 'recalled', got 'both'"):
+        curve.capacity(0.5, by="both")
+    assert (curve.capacity(1), curve.capacity(0.5), curve.capacity(0.9, by="recalled")) == (1, 2, 0)
+
+
+def test_settings_that_are_left_out():
+    # the paper iterates 200 times; a step that only ever moves on shows how many were taken
+    def drift(x):
+        return x + 1.0
+
+    assert iterate(drift, POINTS).steps.tolist() == [200] * 3
+    assert len(recovery_curve(drift, POINTS, POINTS, offset=torch.nan).rate) == 201
+    assert recall_against_noise(half, POINTS, [0.0]).steps == 200
+    assert recall_against_noise(half, POINTS, [0.0]).draws == 16
+    assert recall_against_mask(half, POINTS, [0.0]).steps == 200
+    assert recall_against_mask(half, POINTS, [0.0]).draws == 16
+    assert capacity_curve(lambda x: half, POINTS, [1], level=0.0).draws == 16
+    assert census(drift, POINTS, POINTS, eps=1.0).steps.tolist() == [1000] * 3
+    assert census(half, POINTS, POINTS).confidence == 0.95
+    assert basin_radius(half, 0 * POINTS, 0.1).share == pytest.approx((0.05 / 29) ** (1 / 32))
+
+
+RECORDS = records(dynamics)
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_records_cannot_be_changed(name):
+    kind = RECORDS[name]
+    record = object.__new__(kind)
+    with pytest.raises(FrozenInstanceError):
+        setattr(record, fields(kind)[0].name, None)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_results_carry_no_graph(name):
+    if name == "radius_bracket":
+        return  # its bounds are there to be differentiated
+    function, batches = CALLS[name]
+    result = function(**{key: value.clone().requires_grad_() for key, value in batches.items()})
+    tensors = (
+        [value for value in vars(result).values() if isinstance(value, torch.Tensor)] if is_dataclass(result) else []
+    )
+    assert not any(tensor.requires_grad for tensor in tensors)

@@ -1,0 +1,90 @@
+"""Which arithmetic a map is measured in."""
+
+import pytest
+import torch
+from torch import nn
+
+from memzoo.dynamics.precision import in_dtype, leave_clean, tensors_of, widened
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: x.float().tanh().double(),  # the digits are lost inside, and the type does not show it
+        lambda x: x.tanh().float(),
+        lambda x: x @ (0.5 * torch.eye(3)),  # refuses float64
+    ],
+    ids=["inside", "outside", "constants"],
+)
+def test_a_map_that_loses_the_digits_is_measured_in_float32(f):
+    x = torch.rand(2, 3, dtype=torch.float64)
+    found, points = widened(f, x)
+    assert found is f
+    assert points.dtype == torch.float32
+    assert torch.equal(points, x.float())
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        torch.tanh,
+        torch.zeros_like,  # has no digits to lose
+        lambda x: torch.full_like(x, torch.nan),  # says nothing of its digits
+        lambda x: torch.where(x < 0.5, x, torch.inf),
+    ],
+    ids=["smooth", "constant", "nan", "partly infinite"],
+)
+def test_a_map_that_keeps_the_digits_is_measured_in_float64(f):
+    x = torch.linspace(0, 1, 6).reshape(2, 3)
+    found, points = widened(f, x)
+    assert points.dtype == torch.float64
+    assert found(points).dtype == torch.float64
+
+
+def test_a_float32_module_is_read_in_float64_and_left_as_it_is():
+    model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)).eval()
+    wide, x = widened(model, torch.rand(4, 3))
+    expected = nn.functional.batch_norm(
+        nn.functional.linear(x, model[0].weight.double(), model[0].bias.double()),
+        model[1].running_mean.double(),
+        model[1].running_var.double(),
+        model[1].weight.double(),
+        model[1].bias.double(),
+    )
+    torch.testing.assert_close(wide(x), expected, rtol=1e-12, atol=1e-12)
+    assert not wide(x).requires_grad
+    assert {tensor.dtype for tensor in model.state_dict().values()} == {torch.float32, torch.int64}
+
+
+def test_gradients_reach_the_parameters_where_they_are_asked_for():
+    model = nn.Linear(2, 2)
+    in_dtype(model, torch.float64, detach=False)(torch.ones(1, 2).double()).sum().backward()
+    assert torch.equal(model.bias.grad, torch.ones(2))
+
+
+def test_each_tensor_once_under_the_name_of_its_first_module():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one = self.two = nn.Linear(2, 2, bias=False)
+            self.own = nn.Parameter(torch.ones(1))
+            self.register_buffer("kept", torch.zeros(1))
+
+    model = Tied()
+    assert tensors_of(model).keys() == {"one.weight", "own", "kept"}
+    assert tensors_of(model)["one.weight"] is model.two.weight
+    assert tensors_of(torch.tanh) == {}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_forward_kept_is_replaced_whatever_the_type_of_the_points(dtype):
+    class Keeping(nn.Linear):
+        def forward(self, x):
+            self.kept = super().forward(x)
+            return self.kept
+
+    model = Keeping(2, 2)
+    leave_clean(model, torch.rand(3, 2, dtype=dtype))
+    assert model.kept.shape == (1, 2)
+    assert model.kept.dtype == torch.float32
+    assert not model.kept.requires_grad

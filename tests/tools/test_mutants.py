@@ -1,0 +1,156 @@
+"""The mutation tool itself: its mistakes are what they say, and it tells a test that guards from one that does not."""
+
+import ast
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from tools.mutants.sites import mutated, sites
+
+ROOT = __file__.rsplit("/tests/", 1)[0]
+
+
+def variants(source):
+    """What each mistake makes of a piece of source, by its line, kind and text."""
+    source = textwrap.dedent(source)
+    found = sites(ast.parse(source))
+    return {(site.line, site.kind, ast.unparse(mutated(source, number))) for number, site in enumerate(found)}
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("a < b", {("comparison", "a >= b"), ("boundary", "a <= b")}),
+        ("a == b", {("comparison", "a != b")}),
+        ("a in b", {("comparison", "a not in b")}),
+        ("a and b", {("comparison", "a or b")}),
+        ("not a", {("comparison", "not not a")}),
+        ("~a", {("comparison", "~~a")}),
+        ("a & b", {("comparison", "a | b")}),
+        ("a + b", {("sign", "a - b")}),
+        ("a / b", {("sign", "a * b")}),
+        ("-a", {("sign", "+a")}),
+        ("f(2)", {("constant", "f(3)")}),
+        ("f(0.5)", {("constant", "f(1.5)")}),
+        ("f(a=True)", {("constant", "f(a=False)")}),
+        ("a < b < c", {(k, e) for k, e in [
+            ("comparison", "a >= b < c"), ("comparison", "a < b >= c"),
+            ("boundary", "a <= b < c"), ("boundary", "a < b <= c"),
+        ]}),
+        ("'text'", set()),
+        ("[a] + b", set()),
+        ("int | None", set()),
+        ("f'{a + 1}'", set()),
+        ("ValueError(1 + 1)", set()),
+    ],
+)  # fmt: skip
+def test_each_mistake_in_an_expression(expression, expected):
+    assert {(kind, text) for _, kind, text in variants(expression)} == expected
+
+
+def test_statements_that_can_be_dropped():
+    source = """
+        def f(x: Float[1], y: int):
+            '''Add 1.'''
+            check(x)
+            y = x
+            z = y
+            z.a = y
+            log.info(y)
+            if y:
+                return z
+            raise ValueError(y + 1)
+        """
+    found = {line: text for line, kind, text in variants(source) if kind == "dropped statement"}
+    assert found.keys() == {4, 5, 7, 10, 11}  # not z, which would be unknown, nor a log line
+    assert all("pass" in text for text in found.values())
+    assert {kind for _, kind, _ in variants(source)} == {"dropped statement"}
+
+
+def test_what_is_no_part_of_the_program_is_left_alone():
+    source = """
+        __all__ = ["a" * 2]
+        if TYPE_CHECKING:
+            limit = 1
+        x: Annotated[int, 3] = y
+        warnings.warn(f"{1 + 1}", stacklevel=2)
+        """
+    assert variants(source) == set()
+
+
+def test_lines_stay_where_they_are():
+    source = "def f(x):\n    # a comment\n    check(x)\n\n    return x + 1\n"
+    for number in range(len(sites(ast.parse(source)))):
+        assert [node.lineno for node in mutated(source, number).body[0].body] == [3, 5]
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A small project with one function that a test guards and one that none does."""
+    (tmp_path / "memzoo/dynamics").mkdir(parents=True)
+    (tmp_path / "tests/dynamics").mkdir(parents=True)
+    (tmp_path / "pyproject.toml").write_text("[tool.pytest.ini_options]\n")
+    for name in ("memzoo/__init__.py", "memzoo/dynamics/__init__.py"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "memzoo/dynamics/toy.py").write_text(
+        "def guarded(x):\n    return x + 1\n\n\ndef unguarded(x):\n    return x < 5\n"
+        "\n\ndef shown(x):\n    '''Halve.\n\n    >>> shown(4)\n    2.0\n    '''\n    return x / 2\n"
+        "\n\ndef ends(x):\n    while x > 0:\n        x -= 1\n    return x\n"
+    )
+    (tmp_path / "tests/dynamics/test_toy.py").write_text(
+        "import subprocess, sys\n"
+        "from memzoo.dynamics.toy import ends, guarded, unguarded\n\n"
+        "def test_guarded():\n    assert guarded(1) == 2\n\n"
+        "def test_unguarded():\n    assert unguarded(1)\n\n"
+        "def test_ends():\n    assert ends(3) == 0\n"
+    )
+    return tmp_path
+
+
+RUN = """
+import sys
+from pathlib import Path
+from tools.mutants import reach, trials
+trials.FLOOR = 1
+tried = {"x + 1 → x - 1", "x < 5 → x <= 5", "x / 2 → x * 2", "x -= 1 → pass"}
+root = Path(sys.argv[1])
+tests = trials.Tests(root, reach.Reach(root, root / "kept/tests.json"))
+found = trials.mutants(root)
+own = tests.own("memzoo/dynamics/toy.py")
+tests.reach.record(own, 2, str)
+plan = ((mutant, tests.chosen(mutant, own), 60) for mutant in found if mutant.site.change in tried)
+for mutant, verdict in trials.try_all(root, plan, 2):
+    print(verdict.killed, mutant.site.line, mutant.site.change, verdict.by, sep="|")
+"""
+
+
+def test_a_guarded_function_and_one_that_is_not(project):
+    before = {path: path.read_bytes() for path in project.rglob("*.py")}
+    variables = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    command = [sys.executable, "-c", RUN, project]
+    done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=True)
+    rows = [row.split("|") for row in done.stdout.splitlines()]
+    found = {(line, change): (killed, by) for killed, line, change, by in rows}
+    guard = "tests/dynamics/test_toy.py::test_guarded"
+    assert len(found) == 4
+    assert found["2", "x + 1 → x - 1"] == ("True", guard)
+    assert found["6", "x < 5 → x <= 5"] == ("False", "1 tests pass")  # of three: the others do not come by
+    example = "memzoo/dynamics/toy.py::memzoo.dynamics.toy.shown"
+    assert found["15", "x / 2 → x * 2"] == ("True", example)
+    assert found["20", "x -= 1 → pass"] == ("True", "three times as long, or the process died")  # it never ends
+    assert {path: path.read_bytes() for path in project.rglob("*.py")} == before
+
+
+def test_processes_that_a_test_starts_have_the_mistake_too(project):
+    code = (
+        "import subprocess, sys\nfrom pathlib import Path\nfrom tools.mutants.serving import serve\n"
+        f"serve(Path({str(project)!r}), 'memzoo/dynamics/toy.py', 0)\n"
+        "ask = 'from memzoo.dynamics.toy import guarded; print(guarded(1))'\n"
+        "print(subprocess.run([sys.executable, '-c', ask], capture_output=True, text=True, check=True).stdout)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    first = sites(ast.parse((project / "memzoo/dynamics/toy.py").read_text()))[0]
+    assert (first.change, done.stdout.split()) == ("x + 1 → x - 1", ["0"])

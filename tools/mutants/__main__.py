@@ -1,0 +1,149 @@
+"""Measure how many small mistakes in memzoo the tests notice: ``python -m tools.mutants --seed 1 --count 150``.
+
+Nothing is written but the folder ``.mutants``: a mutant exists in the memory of one process alone. A run that was
+stopped goes on where it stopped; what was found for other sources or other tests is not used again.
+"""
+# ruff: noqa: T201 - a command prints
+
+import argparse
+import hashlib
+import json
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tools.mutants import session
+from tools.mutants.reach import Reach, digest
+from tools.mutants.trials import FOLDERS, SECONDS, Mutant, Tests, Verdict, mutants, try_all
+
+ROOT = Path(__file__).resolve().parents[2]
+KEPT = ROOT / ".mutants"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Draw mutants, try those without a result, and print the share that was killed."""
+    options = _parser().parse_args(arguments)
+    drawn = mutants(ROOT)
+    if options.only:
+        path, _, line = options.only.partition(":")
+        drawn = [mutant for mutant in drawn if mutant.path.endswith(path) and line in ("", str(mutant.site.line))]
+    elif options.count < len(drawn):
+        drawn = random.Random(options.seed).sample(drawn, options.count)
+    if options.list:
+        print(*drawn, sep="\n")
+        return
+
+    session.prepare()
+    reach = Reach(ROOT, KEPT / "tests.json")
+    tests = Tests(ROOT, reach)
+    results = _Results(ROOT, options.seconds)
+    _run(drawn, "own", tests.own, tests, results, options.jobs)
+    alive = [mutant for mutant in drawn if not results.rows["own", mutant]["killed"]]
+    if options.others:
+        _run(alive, "others", tests.others, tests, results, options.jobs)
+        alive = [mutant for mutant in alive if not results.rows["others", mutant]["killed"]]
+    _print_summary(drawn, alive)
+
+
+def _run(
+    drawn: Sequence[Mutant],
+    stage: str,
+    files_for: Callable[[str], list[str]],
+    tests: Tests,
+    results: "_Results",
+    at_once: int,
+) -> None:
+    """Try the mutants that have no result of this stage, folder by folder."""
+    missing = [mutant for mutant in drawn if (stage, mutant) not in results.rows]
+    _note(f"{stage} tests: {len(drawn) - len(missing)} of {len(drawn)} mutants have a result")
+    for folder in FOLDERS:
+        some = [mutant for mutant in missing if Path(mutant.path).parent.name == folder]
+        files = {mutant: files_for(mutant.path) for mutant in some}
+        tests.reach.record(sorted({file for names in files.values() for file in names}), at_once, _note)
+        spent = {mutant: results.rows.get(("own", mutant), {"seconds": 0})["seconds"] for mutant in some}
+        plan = ((mutant, tests.chosen(mutant, files[mutant]), results.limit - spent[mutant]) for mutant in some)
+        for mutant, verdict in try_all(ROOT, plan, at_once):
+            results.add(stage, mutant, verdict)
+            word = "killed  " if verdict.killed else "SURVIVED"
+            _note(f"{word} {verdict.seconds:4.0f} s  {mutant}  ({verdict.by})")
+
+
+def _print_summary(drawn: Sequence[Mutant], alive: Sequence[Mutant]) -> None:
+    from memzoo.dynamics import wilson
+
+    for mutant in alive:
+        print("survived", mutant)
+    if drawn:
+        share = wilson(len(drawn) - len(alive), len(drawn))
+        print(
+            f"{len(drawn) - len(alive)} of {len(drawn)} mutants killed: {share.estimate:.1%}, "
+            f"95 % interval {share.low:.1%} to {share.high:.1%}"
+        )
+
+
+class _Results:
+    """Verdicts by stage and mutant, one JSON line each.
+
+    A verdict holds for the same memzoo only; that no test failed for the same tests and no longer time only, that one
+    failed for as long as its file is the same.
+    """
+
+    def __init__(self, root: Path, limit: float) -> None:
+        self.root, self.file, self.limit = root, KEPT / "results.jsonl", limit
+        self.memzoo = _digest_of(root, sorted((root / "memzoo").rglob("*.py")))
+        self.tests = _digest_of(
+            root, [file for file in sorted((root / "tests").rglob("*.py")) if "tools" not in file.parts]
+        )
+        lines = self.file.read_text().splitlines() if self.file.exists() else []
+        known = {(mutant.path, mutant.number): mutant for mutant in mutants(root)} if lines else {}
+        rows = [row for row in map(json.loads, lines) if self._holds(row)]
+        self.rows = {(row["stage"], known[row["path"], row["number"]]): row for row in rows}
+
+    def _holds(self, row: dict[str, Any]) -> bool:
+        long_enough = row["killed"] or row["limit"] >= self.limit
+        same_tests = row["tests"] == self._tests_behind(row["killed"], row["by"])
+        return row["memzoo"] == self.memzoo and same_tests and long_enough
+
+    def _tests_behind(self, killed: bool, by: str) -> str:
+        file = by.removeprefix("collection of ").split("::")[0]
+        return digest(self.root, file) if killed and file.endswith(".py") else self.tests
+
+    def add(self, stage: str, mutant: Mutant, verdict: Verdict) -> None:
+        row = {"stage": stage, "path": mutant.path, "number": mutant.number, "text": str(mutant), **asdict(verdict)}
+        row |= {"limit": self.limit, "memzoo": self.memzoo, "tests": self._tests_behind(verdict.killed, verdict.by)}
+        self.rows[stage, mutant] = row
+        self.file.parent.mkdir(exist_ok=True)
+        with self.file.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def _digest_of(root: Path, files: Sequence[Path]) -> str:
+    lines = [f"{file.relative_to(root)} {digest(root, str(file.relative_to(root)))}" for file in files]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def _note(text: str) -> None:
+    print(text, flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tools.mutants", description=__doc__.partition("\n")[0])
+    parser.add_argument("--seed", type=int, default=1, help="of the sample (default: 1)")
+    parser.add_argument("--count", type=int, default=150, help="mutants in the sample (default: 150)")
+    parser.add_argument("--jobs", type=int, default=2, help="mutants at one time (default: 2)")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help=f"CPU time for a mutant (default: {SECONDS})")
+    parser.add_argument("--list", action="store_true", help="print the sample and stop")
+    parser.add_argument("--only", metavar="FILE[:LINE]", help="all mutants of a file or a line in place of a sample")
+    parser.add_argument(
+        "--others",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="also run the tests of the folders that import the mutated one (default: yes)",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    main()

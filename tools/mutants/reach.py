@@ -1,0 +1,173 @@
+"""Which lines of memzoo each test executes, how long it takes, and whether it starts processes."""
+
+import ast
+import hashlib
+import json
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import coverage
+import pytest
+
+from tools.mutants import children, session
+
+MOST_SECONDS = 900  # for the tests of one file
+
+
+@dataclass
+class Test:
+    """What is known of one test."""
+
+    seconds: float
+    """CPU time."""
+    spawns: bool
+    """It started a process, whose lines are not known."""
+    passed: bool
+    lines: dict[str, list[int]] = field(default_factory=dict)
+    """Executed lines of each file, those of its fixtures among them."""
+
+
+class _Recorder:
+    """Notes for each test what it executes; caches are emptied before each, so that nothing hides behind them."""
+
+    def __init__(self, measuring: coverage.Coverage) -> None:
+        self.measuring, self.context = measuring, ""
+        self.tests: dict[str, Test] = {}
+        self.fixtures: dict[str, set[str]] = {}
+        self.current: str | None = None
+        sys.addaudithook(self._audit)
+
+    def _audit(self, event: str, _: Any) -> None:
+        if self.current is not None and event in {"subprocess.Popen", "os.fork", "os.posix_spawn", "os.exec"}:
+            self.tests[self.current].spawns = True
+
+    def _switch(self, context: str) -> None:
+        self.context = context
+        self.measuring.switch_context(context)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        _empty_caches()
+        test = self.tests[item.nodeid] = Test(0.0, spawns=False, passed=True)
+        self.current = item.nodeid
+        self.fixtures[item.nodeid] = {f"fixture {name}" for name in getattr(item, "fixturenames", ())}
+        self._switch(item.nodeid)
+        started = time.process_time()
+        try:
+            return (yield)
+        finally:
+            test.seconds = time.process_time() - started
+            self.current = None
+            self._switch("")
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: Any, request: Any) -> Iterator[None]:
+        if fixturedef.scope == "function":
+            return (yield)
+        before, name = self.context, f"fixture {fixturedef.argname}"
+        if self.current is not None:  # also one that was asked for by request.getfixturevalue
+            self.fixtures[self.current].add(name)
+        self._switch(name)
+        try:
+            return (yield)
+        finally:
+            self._switch(before)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.tests[report.nodeid].passed = False
+
+
+def _empty_caches() -> None:
+    for name, module in list(sys.modules.items()):
+        if name.split(".")[0] in {"memzoo", "tests"}:
+            for value in list(vars(module).values()):
+                if callable(getattr(type(value), "cache_clear", None)):
+                    value.cache_clear()
+
+
+def record(root: Path, file: str, tell: Callable[[Any], None]) -> None:
+    """Run the tests of a file, in this process, and tell what each executed."""
+    measuring = coverage.Coverage(data_file=None, include=[f"{root}/memzoo/*"], config_file=False, messages=False)
+    measuring.start()
+    recorder = _Recorder(measuring)
+    session.run(root, [file], [recorder])
+    measuring.stop()
+    data = measuring.get_data()
+    executed: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for path in data.measured_files():
+        for line, contexts in data.contexts_by_lineno(path).items():
+            for context in contexts:
+                executed[context][str(Path(path).relative_to(root))].append(line)
+    for name, test in recorder.tests.items():
+        lines: dict[str, set[int]] = defaultdict(set)
+        for context in {name} | recorder.fixtures[name]:
+            for path, numbers in executed.get(context, {}).items():
+                lines[path] |= set(numbers)
+        tell({"test": name, **vars(test), "lines": {path: sorted(numbers) for path, numbers in lines.items()}})
+
+
+class Reach:
+    """What the tests reach, kept in a file.
+
+    A file of tests is run again when it changes, or a module that it executes.
+    """
+
+    def __init__(self, root: Path, kept: Path) -> None:
+        self.root, self.kept = root, kept
+        self.known: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
+
+    def fresh(self, file: str) -> bool:
+        """The record of a file of tests still holds."""
+        known = self.known.get(file)
+        return known is not None and all(digest(self.root, path) == old for path, old in known["digests"].items())
+
+    def record(self, files: Iterable[str], at_once: int, note: Callable[[str], None]) -> None:
+        """Run the files whose record does not hold."""
+        missing = [file for file in files if not self.fresh(file)]
+
+        def jobs() -> Iterator[children.Job]:
+            for file in missing:
+                yield file, lambda tell, file=file: record(self.root, file, tell), MOST_SECONDS
+
+        for ended in children.run_all(jobs(), at_once):
+            file, tests = ended.key, ended.told
+            if ended.how != "done":
+                raise RuntimeError(f"the tests of {file} {ended.how} after {ended.seconds:.0f} s:\n{ended.log}")
+            around = [str(folder / "conftest.py") for folder in Path(file).parents]
+            touched = {path for test in tests for path in test["lines"]} | {file, *around}
+            digests = {path: digest(self.root, path) for path in sorted(touched)}
+            self.known[file] = {"digests": digests, "tests": tests}
+            self.kept.parent.mkdir(exist_ok=True)
+            aside = self.kept.with_suffix(".part")
+            aside.write_text(json.dumps(self.known))
+            aside.replace(self.kept)
+            note(f"{file}: {len(tests)} tests, {sum(test['seconds'] for test in tests):.1f} s")
+            for test in tests:
+                if not test["passed"]:
+                    note(f"{test['test']} fails without a mutant; it is left out")
+
+    def tests(self, file: str) -> dict[str, Test]:
+        """The tests of a file that pass."""
+        rows = [dict(row) for row in self.known[file]["tests"] if row["passed"]]
+        return {row.pop("test"): Test(**row) for row in rows}
+
+
+def digest(root: Path, path: str) -> str:
+    """Of a file, of which only the code counts."""
+    file = root / path
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file.exists() else "none"
+
+
+def has_doctest(file: Path) -> bool:
+    """A module with examples in its docstrings."""
+    return ">>>" in file.read_text() and any(
+        ">>>" in (ast.get_docstring(node) or "")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+    )
