@@ -3,7 +3,7 @@
 Nothing is written but the folder ``.mutants``: a mutant exists in the memory of one process alone. A run that was
 stopped goes on where it stopped; what was found for other sources or other tests is not used again.
 """
-# ruff: noqa: T201 - a command prints
+
 
 import argparse
 import hashlib
