@@ -7,7 +7,9 @@ whole suite. A test that the file does not know counts as fast, so that a new te
 
 import json
 from collections import defaultdict
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,29 +32,46 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"slow: takes {LISTED} s or more, as recorded in tests/durations.json")
 
 
-@pytest.hookimpl(tryfirst=True)  # before the processes tell each other the names of their tests
+@lru_cache(maxsize=1)
+def _recorded() -> dict[str, float]:
+    return json.loads(FILE.read_text()) if FILE.is_file() else {}
+
+
+def _group(name: str) -> str:
+    """Return what one process runs in a row: the file of a test, or a long test alone."""
+    return name if _recorded().get(name, 0) >= APART else name.partition("::")[0]
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark slow tests, give each test the group that one process runs in a row, and put the longest group first."""
-    seconds = json.loads(FILE.read_text()) if FILE.is_file() else {}
+    """Mark slow tests, and put the longest group first."""
     lengths: dict[str, float] = defaultdict(float)
-    groups = {}
     for item in items:
-        name = item.nodeid
-        file = name.partition("::")[0]
-        if seconds.get(name, 0) >= LISTED:
+        seconds = _recorded().get(item.nodeid, 0)
+        if seconds >= LISTED:
             item.add_marker(pytest.mark.slow)
-        group = name if seconds.get(name, 0) >= APART else file
+        group = _group(item.nodeid)
         if group not in lengths:
-            lengths[group] = seconds.get(file, 0)
-        lengths[group] += seconds.get(name, 0)
-        groups[item] = group
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: -lengths[groups[item]])  # stable: the tests of a group stay in their order
+            lengths[group] = _recorded().get(group, 0) if group != item.nodeid else 0
+        lengths[group] += seconds
+    items.sort(key=lambda item: -lengths[_group(item.nodeid)])  # stable: the tests of a group stay in their order
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Send each group to one process, in the order in which they stand."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:  # what pytest-xdist documents for groups of one's own
+            return _group(nodeid)
+
+    return Groups(config, log)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Add up how long each test takes, with its fixtures."""
-    _measured[report.nodeid.rpartition("@")[0] or report.nodeid] += report.duration
+    _measured[report.nodeid] += report.duration
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -4,7 +4,6 @@ Nothing is written but the folder ``.mutants``: a mutant exists in the memory of
 stopped goes on where it stopped; what was found for other sources or other tests is not used again.
 """
 
-
 import argparse
 import hashlib
 import json
