@@ -19,7 +19,7 @@ case "$*" in
 esac
 """
 OLD = """#!/bin/sh
-exec {python} -c 'import sys; code = sys.argv[2]; sys.version_info = (3, 10, 13); exec(code)' "$@"
+exec "{python}" -c 'import sys; code = sys.argv[2]; sys.version_info = (3, 10, 13); exec(code)' "$@"
 """
 VENV, PIP = "-m venv --clear .venv", "-m pip install -q"
 
