@@ -19,6 +19,9 @@ LISTED = 0.4
 APART = 4.0
 """Seconds from which a test may run in another process than the rest of its file."""
 
+FACTS = "tests/zoo/test_checkpoints.py"
+"""The tests that measure the facts of all checkpoints. They come first: later tests take the facts from there."""
+
 _measured: dict[str, float] = defaultdict(float)
 
 
@@ -44,7 +47,7 @@ def _group(name: str) -> str:
 
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark slow tests, and put the longest group first."""
+    """Mark slow tests, and put the facts first, then the longest group."""
     lengths: dict[str, float] = defaultdict(float)
     for item in items:
         seconds = _recorded().get(item.nodeid, 0)
@@ -54,7 +57,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if group not in lengths:
             lengths[group] = _recorded().get(group, 0) if group != item.nodeid else 0
         lengths[group] += seconds
-    items.sort(key=lambda item: -lengths[_group(item.nodeid)])  # stable: the tests of a group stay in their order
+
+    def rank(item: pytest.Item) -> tuple[bool, float]:
+        return not item.nodeid.startswith(FACTS), -lengths[_group(item.nodeid)]
+
+    items.sort(key=rank)  # stable: the tests of a group stay in their order
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist
