@@ -1,8 +1,8 @@
 """Run long tests first, share the files out among processes, and tell slow tests from fast ones: by measured durations.
 
 ``tests/durations.json`` holds the seconds of every test that takes at least ``LISTED``, by node id, and the seconds of
-all other tests of a file together, by the file's name. ``pytest --record-durations`` writes it anew after a run of the
-whole suite. A test that the file does not know counts as fast, so that a new test runs with the fast ones.
+all other tests of a file together, by the file's name. ``pytest --record-durations`` writes it anew when all tests have
+passed. A test that the file does not know counts as fast, so that a new test runs with the fast ones.
 """
 
 import json
@@ -47,21 +47,28 @@ def _group(name: str) -> str:
 
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark slow tests, and put the facts first, then the longest group."""
+    """Mark the slow tests, and put all in their order."""
+    for item in items:
+        # A test that shares facts is fast only after another one has measured them.
+        shares = "shared_facts" in getattr(item, "fixturenames", ())
+        if shares or _recorded().get(item.nodeid, 0) >= LISTED:
+            item.add_marker(pytest.mark.slow)
+    _sort(items)
+
+
+def _sort(items: list[pytest.Item]) -> None:
+    """Put the facts first, then the longest group; the tests of a group stay in their order."""
     lengths: dict[str, float] = defaultdict(float)
     for item in items:
-        seconds = _recorded().get(item.nodeid, 0)
-        if seconds >= LISTED:
-            item.add_marker(pytest.mark.slow)
         group = _group(item.nodeid)
-        if group not in lengths:
-            lengths[group] = _recorded().get(group, 0) if group != item.nodeid else 0
-        lengths[group] += seconds
+        if group not in lengths and group != item.nodeid:
+            lengths[group] = _recorded().get(group, 0)
+        lengths[group] += _recorded().get(item.nodeid, 0)
 
     def rank(item: pytest.Item) -> tuple[bool, float]:
         return not item.nodeid.startswith(FACTS), -lengths[_group(item.nodeid)]
 
-    items.sort(key=rank)  # stable: the tests of a group stay in their order
+    items.sort(key=rank)
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist
@@ -81,9 +88,10 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     _measured[report.nodeid] += report.duration
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write what was measured, where that was asked for."""
-    if hasattr(session.config, "workerinput") or not session.config.getoption("--record-durations"):
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Write what was measured, where that was asked for and every test has passed."""
+    asked = session.config.getoption("--record-durations") and not hasattr(session.config, "workerinput")
+    if not asked or exitstatus != pytest.ExitCode.OK:
         return
     listed: dict[str, float] = defaultdict(float)
     for name, duration in _measured.items():
