@@ -350,6 +350,26 @@ def test_what_is_monitored_is_measured_at_every_epoch_whatever_the_budget(monito
     assert [row["step"] for row in callback.history] == measured
 
 
+def test_what_is_monitored_keeps_a_cadence_that_was_asked_for():
+    callback, run, module = begun(Means(X, every_n_epochs=3), trainer(callbacks=[EarlyStopping("means/mean")]))
+    epochs(callback, run, module, 5)
+    assert [row["step"] for row in callback.history] == [3, 9]
+
+
+class Drawing(nn.Linear):
+    def forward(self, x):
+        return super().forward(x) + torch.randn_like(x)
+
+
+def test_a_map_of_two_answers_is_refused_and_leaves_the_generator_alone():
+    with pytest.raises(NotASelfMapError, match="two answers to one image"):
+        begun(Means(X), module=Net(Drawing(2, 2)))
+    module = Net()
+    state = torch.get_rng_state()
+    begun(AttractorCallback(X, torch.rand_like), module=module)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_times_are_counted_without_the_measurements(monkeypatch):
     clock = SimpleNamespace(now=100.0)
     monkeypatch.setattr("memzoo.callbacks.measuring.time", SimpleNamespace(monotonic=lambda: clock.now))
@@ -361,7 +381,10 @@ def test_times_are_counted_without_the_measurements(monkeypatch):
         return measure(*arguments)
 
     monkeypatch.setattr(callback, "measure_part", slow)
-    clock.now += 10.0
+    clock.now += 0.25
+    after_batch(callback, run, module, 4, batch_idx=1)
+    assert callback.cadence.training_s == 0.25
+    clock.now += 9.75
     after_batch(callback, run, module, 5, batch_idx=2)
     callback.on_train_epoch_end(run, module)
     assert callback.cadence.state_dict() == {"next_step": 6, "measuring_s": 2.0, "training_s": 10.0, "steps": 1}
