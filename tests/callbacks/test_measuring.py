@@ -796,6 +796,14 @@ def test_starts_of_a_function_are_made_from_the_examples():
         watched(AttractorCallback(X, lambda x: x * torch.nan))
 
 
+def test_starts_that_are_given_are_checked_and_of_another_run_forgotten():
+    with pytest.raises(NonFiniteError, match="starts holds NaN"):
+        AttractorCallback(X, X * torch.nan)
+    callback = watched(AttractorCallback(X, max_starts=3))
+    callback.begin(run_of(callback), Net())
+    assert callback.starts is None
+
+
 def test_chosen_starts_travel_and_given_ones_do_not():
     callback = watched(AttractorCallback(X, "noise", max_starts=3))
     kept = callback.state_dict()["kept"]
