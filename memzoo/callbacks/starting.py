@@ -95,7 +95,7 @@ class StartingCallback(MeasuringCallback, ABC):
     def _validation_rows(self, trainer: Trainer, examples: Tensor) -> Tensor | None:
         """Validation images that are none of the examples, None where there are none."""
         loaders = _evaluation_loaders(trainer)
-        if not loaders or not has_rows(loaders):
+        if not has_rows(loaders):
             return None
         try:
             found = rows(loaders, self.most_starts(trainer.lightning_module, examples))

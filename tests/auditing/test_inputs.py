@@ -3,14 +3,16 @@
 import json
 import re
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningDataModule, Trainer
 from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from memzoo.auditing import examples_of, load_module, load_self_map, parse_shape, read_data
 from memzoo.cli import main
@@ -259,3 +261,68 @@ def test_the_command_says_what_is_wrong_in_one_line(project, capsys, arguments, 
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("memzoo: ")
     assert re.search(message, line)
+
+
+def test_numbers_of_images_are_positive():
+    for settings in ({"count": 0}, {"starts": 0}):
+        with pytest.raises(AuditInputError, match="count and starts must be at least 1, got"):
+            read_data("x.npz", **settings)
+
+
+def test_a_module_may_carry_examples_alone():
+    module = nn.Identity()
+    assert examples_of(module).members is None
+    module.examples = torch.rand(3, 2)
+    found = examples_of(module, count=2)
+    assert torch.equal(found.members, module.examples[[0, 2]])
+    assert found.controls is None
+    assert found.starts is None
+
+
+def test_images_are_spread_grey_beside_colour_and_of_8_bits(tmp_path):
+    folder = tmp_path / "members"
+    folder.mkdir()
+    with pytest.raises(AuditInputError, match="holds no images; put PNG or JPEG files there"):
+        read_data(str(tmp_path))
+    for name, value in (("a", 0), ("b", 51), ("c", 255)):
+        Image.fromarray(np.full((2, 3), value, dtype=np.uint8)).save(folder / f"{name}.png")
+    assert read_data(str(tmp_path)).members.shape == (3, 1, 2, 3)
+    found = read_data(str(tmp_path), count=2).members
+    assert found[:, 0, 0, 0].tolist() == [0, 1]
+    Image.fromarray(np.full((2, 3, 3), 51, dtype=np.uint8)).save(folder / "b.png")
+    found = read_data(str(tmp_path)).members
+    assert found.shape == (3, 3, 2, 3)
+    assert found[1].unique().tolist() == pytest.approx([0.2])
+    Image.fromarray(np.full((2, 3), 999, dtype=np.uint16)).save(folder / "b.png")
+    with pytest.raises(AuditInputError, match=r"b\.png has more than 8 bits a pixel"):
+        read_data(str(tmp_path))
+
+
+class Bare(LightningDataModule):
+    def train_dataloader(self):
+        return DataLoader(TensorDataset(torch.arange(6.0)[:, None]))
+
+
+class WithTest(Bare):
+    staged = ()
+
+    def setup(self, stage):
+        self.staged = (*self.staged, stage)
+
+    def test_dataloader(self):
+        assert self.staged == ("fit", "test")
+        return DataLoader(TensorDataset(torch.arange(10.0, 20.0)[:, None]))
+
+
+def test_held_out_images_come_from_the_test_where_there_is_no_validation(monkeypatch):
+    module = SimpleNamespace(Bare=Bare, WithTest=WithTest, Net=nn.Identity)
+    monkeypatch.setitem(sys.modules, "theirs", module)
+    found = read_data("theirs.Bare", count=3)
+    assert found.members.flatten().tolist() == [0, 2, 5]
+    assert found.controls is None
+    assert found.starts is None
+    found = read_data("theirs.WithTest", count=3, starts=3)
+    assert sorted([*found.controls.flatten().tolist(), *found.starts.flatten().tolist()]) == [10, 12, 14, 15, 17, 19]
+    assert len(found.controls) == 3
+    with pytest.raises(AuditInputError, match=r"theirs\.Net is no LightningDataModule class"):
+        read_data("theirs.Net")

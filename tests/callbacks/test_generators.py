@@ -95,3 +95,72 @@ def test_a_run_resumed_within_an_epoch_goes_on_as_the_unbroken_one(runs, loader,
     again = runs(loader, resume=8, every=4, **length)  # after two of the three batches of an epoch
     assert all(torch.equal(a, b) for a, b in zip(whole[0], again[0], strict=True))
     assert whole[1:] == again[1:]
+
+
+def progress():
+    return {"epoch_progress": {part: {"ready": 5, "processed": 4, "completed": 3} for part in ("total", "current")}} | {
+        "epoch_loop.batch_progress": {"total": {"ready": 9}, "current": {"ready": 3, "done": 3}, "is_last_batch": True}
+    }
+
+
+def test_an_epoch_that_has_ended_is_counted_as_ended():
+    keeper, checkpoint = KeepGenerators(), {"loops": {"fit_loop": progress()}}
+    keeper.on_save_checkpoint(None, None, checkpoint)
+    loop = checkpoint["loops"]["fit_loop"]
+    assert [loop["epoch_progress"][part]["completed"] for part in ("total", "current")] == [4, 4]
+    assert loop["epoch_loop.batch_progress"] == {
+        "total": {"ready": 9},
+        "current": {"ready": 0, "done": 0},
+        "is_last_batch": False,
+    }
+
+
+def test_within_an_epoch_a_checkpoint_is_left_as_it_is():
+    keeper, checkpoint = KeepGenerators(), {"loops": {"fit_loop": progress()}}
+    keeper.on_train_batch_start(None, None, None, 0)
+    keeper.on_save_checkpoint(None, None, checkpoint)
+    assert checkpoint == {"loops": {"fit_loop": progress()}}
+    assert keeper.state_dict()["within"]
+    keeper.on_train_epoch_end(None, None)
+    assert not keeper.state_dict()["within"]
+    for without in ({}, {"loops": {"fit_loop": {"epoch_progress": progress()["epoch_progress"]}}}):
+        keeper.on_save_checkpoint(None, None, without)
+    assert without["loops"]["fit_loop"] == {"epoch_progress": progress()["epoch_progress"]}
+
+
+def test_states_are_put_back_at_the_moments_at_which_seeds_are_drawn():
+    state = KeepGenerators().state_dict()
+    first = draws()
+    for within in (False, True):
+        keeper = KeepGenerators()
+        keeper.load_state_dict(state | {"within": within})
+        assert draws() == first
+        keeper.on_fit_start(None, None)
+        assert draws() == first
+        keeper.on_train_start(None, None)
+        assert (draws() == first) is within
+        assert keeper.state_dict()["within"] is within
+        keeper.on_fit_start(None, None)  # it was put back once
+        assert draws() != first
+    keeper.load_state_dict(state)
+    draws()
+    keeper.begin(None, None)
+    keeper.on_fit_start(None, None)
+    assert draws() != first
+
+
+def test_each_process_has_its_own_state(monkeypatch):
+    own = KeepGenerators().state_dict()["processes"][0]
+    first, others = draws(), KeepGenerators().state_dict()["processes"][0]
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(
+        torch.distributed, "all_gather_object", lambda found, mine: found.__setitem__(slice(2), [0, mine])
+    )
+    keeper = KeepGenerators()
+    assert [type(state) for state in keeper.state_dict()["processes"]] == [int, dict]
+    keeper.load_state_dict({"within": False, "processes": [others, own]})
+    assert draws() == first
+    keeper.load_state_dict({"within": False, "processes": [own]})  # of a run with fewer processes
+    assert draws() != first

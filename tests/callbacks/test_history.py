@@ -1,11 +1,14 @@
 """A history as a table and as a picture."""
 
 import math
+import sys
 from itertools import pairwise
 
 import pytest
+import torch
 
-from memzoo.callbacks.history import closing_table, plot_history, to_pandas
+from memzoo.callbacks.history import closing_table, examples_table, plot_history, to_pandas
+from memzoo.dynamics import Certificates
 
 
 def rows(count, **more):
@@ -86,3 +89,60 @@ def test_without_shares_there_are_two_panels():
 
 
 SHARES = {"fraction", "recovered", "converged"}
+
+
+def certificates(offset, radius, residual, limit_of, eps=0.5):
+    count = len(offset)
+    flags = torch.ones(count, dtype=torch.bool)
+    return Certificates(
+        points=torch.zeros(count, 2),
+        fixed=flags,
+        offset=torch.tensor(offset),
+        residual=torch.tensor(residual),
+        location_error=torch.zeros(count),
+        radius=torch.tensor(radius),
+        radius_error=torch.zeros(count),
+        returns=flags,
+        distinct=flags,
+        limit_of=torch.tensor(limit_of),
+        heading=torch.zeros(count, 2),
+        blur=torch.zeros(count),
+        eps=eps,
+        basin_radius=torch.zeros(count),
+        basin_share=math.nan,
+    )
+
+
+def test_a_line_an_example_says_with_whom_it_shares_its_limit():
+    found = certificates([0.1, 0.25, 0.125], [0.5, 0.5, 1.5], [1e-3, 0.0, 0.0], [0, 0, 2])
+    head, columns, rule, *lines = examples_table(found, [7, 8, 9]).splitlines()
+    assert head == "2 of 3 are attractors, eps = 0.5; they end at 2 distinct limits:"
+    assert columns.split() == ["example", "attractor", "shares", "its", "limit", "with", "offset", "radius", "residual"]
+    assert set(rule) == {"-"}
+    assert [line.split() for line in lines] == [
+        ["7", "yes", "8", "0.1", "0.500", "1.0e-03"],
+        ["8", "yes", "7", "0.25", "0.500", "0.0e+00"],
+        ["9", "no", "-", "0.125", "1.500", "0.0e+00"],
+    ]
+
+
+@pytest.mark.parametrize(("count", "sharing"), [(5, "1, 2, 3, 4"), (6, "1, 2, 3, 4, ...")])
+def test_of_those_that_share_a_limit_four_are_named(count, sharing):
+    zeros = [0.0] * count
+    head, *_, first = examples_table(certificates(zeros, zeros, zeros, [0] * count), list(range(count))).splitlines()[
+        :4
+    ]
+    assert head.endswith("they end at 1 distinct limit:")
+    assert f" {sharing}  " in first
+
+
+def test_a_data_frame_needs_pandas(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match="the history as a data frame needs pandas; pip install pandas"):
+        to_pandas(rows(1))
+
+
+def test_an_empty_history_has_an_empty_picture():
+    figure = plot_history([], "w")
+    assert len(figure.axes) == 2
+    assert not figure.axes[-1].lines

@@ -7,10 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, Timer
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import EarlyStopping, StochasticWeightAveraging, Timer, WeightAveraging
 from records import records
 from torch import nn
-from torch.utils.data import DataLoader, IterableDataset, Subset, SubsetRandomSampler, TensorDataset
+from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, Subset, SubsetRandomSampler, TensorDataset
 
 from memzoo import callbacks
 from memzoo.callbacks.evaluation import evaluation_mode
@@ -20,7 +21,7 @@ from memzoo.callbacks.reason import ends_here, stopping_reason
 from memzoo.callbacks.self_map import Adapted, Widened, check_repeats, find_self_map
 from memzoo.callbacks.shards import Part, part_of, together
 from memzoo.callbacks.tracked import first_loader, has_rows, input_of, matching_noise, rows
-from memzoo.callbacks.weights import fingerprint
+from memzoo.callbacks.weights import common_buffers, delivered_weights, fingerprint, stand_behind_averaging
 from memzoo.errors import NonFiniteError, NotASelfMapError
 
 # Shares of several processes ------------------------------------------------------------------------------------------
@@ -170,6 +171,76 @@ def test_the_fingerprint_of_weights_sees_every_change():
     assert len(fingerprint(nn.Identity())) == 0
 
 
+def test_the_newer_interface_to_precision_is_left_alone(monkeypatch):
+    def forbidden(*_):
+        raise RuntimeError("do not mix")
+
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", forbidden)
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", forbidden)
+    module = nn.Linear(2, 2)
+    with evaluation_mode(module):
+        assert not module.training
+    assert module.training
+
+
+def test_buffers_of_the_first_process_are_lent_to_the_others():
+    module = nn.BatchNorm1d(2)
+    own = module.running_mean.clone()
+    sent = {"running_mean": own + 3, "running_var": module.running_var * 2, "num_batches_tracked": torch.tensor(9)}
+    told = SimpleNamespace(strategy=SimpleNamespace(broadcast=lambda value: sent))
+    with contextlib.suppress(KeyError), common_buffers(told, module, Part(1, 2)):
+        assert torch.equal(module.running_mean, own + 3)
+        assert module.num_batches_tracked == 9
+        raise KeyError("within")
+    assert torch.equal(module.running_mean, own)
+    assert module.num_batches_tracked == 0
+    told.strategy.broadcast = lambda value: pytest.fail("nobody to ask")
+    with common_buffers(told, module, Part()), common_buffers(told, nn.Linear(1, 1), Part(0, 2)):
+        assert torch.equal(module.running_mean, own)
+
+
+class Average(WeightAveraging):
+    def __init__(self):
+        super().__init__()
+
+    def on_save_checkpoint(self, trainer, module, checkpoint):
+        checkpoint["state_dict"] = {name: value + 1 for name, value in checkpoint["state_dict"].items()}
+
+
+def test_averaged_weights_are_in_place_for_a_moment():
+    module, averaging = nn.Linear(2, 2), Average()
+    before = module.weight.detach().clone()
+    run = SimpleNamespace(callbacks=[averaging])
+    with contextlib.suppress(KeyError), delivered_weights(run, module):
+        torch.testing.assert_close(module.weight.detach(), before + 1)
+        raise KeyError("within")
+    assert torch.equal(module.weight, before)
+    with delivered_weights(run, module, ended=True):
+        assert torch.equal(module.weight, before)
+    with delivered_weights(SimpleNamespace(callbacks=[]), module):
+        assert torch.equal(module.weight, before)
+
+
+def test_those_that_change_weights_act_before_those_that_look():
+    class Rule(Callback):
+        puts_weights_back = True
+
+    averaging, swa, rule, other, observer = Average(), StochasticWeightAveraging(1e-2), Rule(), Callback(), Callback()
+
+    def order(who, *callbacks):
+        run = SimpleNamespace(callbacks=list(callbacks))
+        stand_behind_averaging(run, who)
+        return run.callbacks
+
+    assert order(observer, observer, other, averaging) == [other, averaging, observer]
+    assert order(observer, observer, averaging, other) == [averaging, observer, other]
+    assert order(observer, swa, observer, rule, other) == [swa, rule, observer, other]
+    assert order(observer, averaging, other, observer) == [averaging, other, observer]  # stands well
+    assert order(observer, observer, other) == [observer, other]
+    assert order(rule, rule, Rule())[0] is rule  # of two rules none is first
+    assert order(rule, rule, averaging) == [averaging, rule]
+
+
 # Examples from data ---------------------------------------------------------------------------------------------------
 
 
@@ -248,6 +319,44 @@ def test_noise_has_the_mean_and_the_variance_of_the_examples():
     assert noise.std().item() == pytest.approx(examples.std(correction=0).item(), rel=0.02)
     constant = matching_noise(torch.full((1, 1), 5.0), 3, torch.Generator())
     assert constant.flatten().tolist() == [5, 5, 5]
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_of_a_distributed_run_the_rows_of_all_processes_are_visited(shuffled):
+    sampler = DistributedSampler(DATA, num_replicas=2, rank=0, shuffle=shuffled)
+    loader = DataLoader(DATA, batch_size=2, sampler=sampler)
+    expected = list(range(10)) if shuffled else [0, 1, 2, 3]  # one batch of two in each of two processes
+    assert rows(loader, 99, batches=1).flatten().tolist() == expected
+    assert rows(loader, 99, batches=3).flatten().tolist() == list(range(10))
+    assert rows(loader, 99).flatten().tolist() == list(range(10))
+
+
+def test_a_sampler_that_lightning_wrapped_is_the_user_s():
+    own = SubsetRandomSampler([6, 3])
+    wrapped = SimpleNamespace(dataset=SimpleNamespace(_sampler=own))
+    loader = SimpleNamespace(dataset=DATA, sampler=wrapped, batch_size=2)
+    assert rows(loader, 99).flatten().tolist() == [3, 6]
+
+
+def test_a_collate_that_fails_does_not_hide_what_is_wrong():
+    def fails(samples):
+        raise ZeroDivisionError
+
+    with pytest.raises(TypeError, match="not all of one shape"):
+        rows(DataLoader([torch.ones(2), torch.ones(3)], collate_fn=fails), 2)
+
+
+def test_rows_leave_the_generators_and_the_samples_alone():
+    class Drawn(TensorDataset):
+        def __getitem__(self, index):
+            return self.tensors[0][index] + torch.rand(1)
+
+    state = torch.get_rng_state()
+    rows(DataLoader(Drawn(DATA.tensors[0])), 3)
+    assert torch.equal(torch.get_rng_state(), state)
+    found = rows(DataLoader(DATA), 10)
+    found.zero_()
+    assert DATA.tensors[0][9] == 9
 
 
 # Why a run ends -------------------------------------------------------------------------------------------------------

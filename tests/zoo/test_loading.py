@@ -10,7 +10,7 @@ from lightning.pytorch import Trainer
 from safetensors.torch import load_file, save_file
 
 import memzoo
-from memzoo.data import full_batches
+from memzoo.data import Selection, full_batches
 from memzoo.errors import (
     CheckpointMissingError,
     CorruptCheckpointError,
@@ -18,8 +18,19 @@ from memzoo.errors import (
     RegistryError,
     UnknownCheckpointError,
 )
+from memzoo.zoo.entry import Images
 from memzoo.zoo.files import read_tensors
-from memzoo.zoo.loading import _asks_for, _brief, _numbers, build, entry_in, is_available, load_folder
+from memzoo.zoo.loading import (
+    _asks_for,
+    _brief,
+    _numbers,
+    build,
+    check_images,
+    entry_in,
+    is_available,
+    load_folder,
+    locate,
+)
 from memzoo.zoo.registry import home
 
 ID = "mnist20-fc14x128"
@@ -403,3 +414,35 @@ def test_images_are_read_as_they_are_stored(small, kind):
 def test_no_architecture_of_that_name():
     with pytest.raises(UnknownCheckpointError, match=r"no architecture 'FullyConnectd'\. Did you mean FullyConnected"):
         build("FullyConnectd", {}, {})
+
+
+def test_a_recipe_without_weights(small):
+    entry = yaml.safe_load(small.read_text())["small-fc"]
+    unfinished = {key: value for key, value in entry.items() if key not in ("fingerprint", "files", "steps")}
+    small.write_text(json.dumps({"small-fc": unfinished}, default=str))
+    memzoo.register(small)
+    with pytest.raises(CheckpointMissingError, match=r"small-fc has a recipe but no weights yet; .*memzoo train small"):
+        memzoo.load("small-fc")
+
+
+def test_a_file_without_a_hash_is_not_taken(small):
+    memzoo.register(small)
+    found = locate("small-fc")
+    assert found.file("config.json").name == "config.json"
+    with pytest.raises(CorruptCheckpointError, match=r"small-fc names no hash for README\.md; add it"):
+        found.file("README.md")
+
+
+def test_images_are_those_that_the_registry_names():
+    images = (torch.arange(8).reshape(2, 1, 2, 2) * 9).byte()
+    chosen = Selection("mnist", "train", (3, 5), images)
+    one = Images(dataset="mnist", split="train", indices="3:5", sha256=chosen.digest)
+    each = Images(dataset="mnist", split="train", indices=[3, 5], sha256=list(chosen.sha256))
+    for about in (one, each):
+        assert check_images(chosen, about) is chosen
+        with pytest.raises(CorruptCheckpointError):
+            check_images(Selection("mnist", "train", (3, 5), images + 1), about)
+    with pytest.raises(
+        CorruptCheckpointError, match=r"the 2 images of mnist/train \[3:5\] have SHA-256 .* in all, wanted"
+    ):
+        check_images(Selection("mnist", "train", (3, 5), images.flip(0)), one)
