@@ -17,7 +17,7 @@ FILE = Path(__file__).parents[1] / "durations.json"
 LISTED = 0.4
 """Seconds from which a test is listed by itself, and is slow: ``make check`` leaves it out."""
 APART = 4.0
-"""Seconds from which a test may run in another process than the rest of its file."""
+"""Seconds from which a fact may be measured in another process than the rest of its file."""
 
 FACTS = "tests/zoo/test_checkpoints.py"
 """The tests that measure the facts of all checkpoints. They come first: later tests take the facts from there."""
@@ -41,8 +41,9 @@ def _recorded() -> dict[str, float]:
 
 
 def _group(name: str) -> str:
-    """Return what one process runs in a row: the file of a test, or a long test alone."""
-    return name if _recorded().get(name, 0) >= APART else name.partition("::")[0]
+    """Return what one process runs in a row: a file, whose tests may share what is costly; a long fact alone."""
+    apart = name.startswith(FACTS) and _recorded().get(name, 0) >= APART
+    return name if apart else name.partition("::")[0]
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their markers

@@ -2,6 +2,7 @@
 
 import pytest
 import yaml
+from cards import SAME_EXAMPLE
 from PIL import Image
 
 import memzoo
@@ -26,6 +27,21 @@ def test_the_card_in_the_tree_is_that_of_the_entry(id):
     assert f"reproduces {len(entry.examples.positions()) * entry.examples.count} training images" in text
     pictures = {"trajectories.png"} if entry.recipe.closed_form else {"training.png", "trajectories.png"}
     assert {path.name for path in folder.iterdir()} == {*entry.files, "README.md", *pictures}
+
+
+@pytest.mark.skipif(not SOURCE, reason="needs the source tree")
+@pytest.mark.parametrize("id", SAME_EXAMPLE)
+def test_an_example_that_is_not_run_is_run_from_another_card(id):
+    run = SAME_EXAMPLE[id]
+    assert run not in SAME_EXAMPLE
+
+    def example(name):
+        text = (home() / "checkpoints" / name / "README.md").read_text()
+        code = text.split("```python\n")[1].split("```")[0]
+        kept = [line for line in code.splitlines() if "step=" not in line]  # loading kept steps has its own tests
+        return "\n".join(kept).replace(name, "ID")
+
+    assert example(id).splitlines() == example(run).splitlines()
 
 
 def test_a_seal_is_broken_by_any_edit():
