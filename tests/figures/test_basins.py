@@ -55,7 +55,7 @@ SIDE = 20  # even: the borders between the three run between the points of the g
 
 @pytest.fixture
 def known(monkeypatch):
-    """Four images, the fourth one beside the plane through the first three, that every start nearest to them ends at."""
+    """Four images, the fourth beside the plane of the first three; every start ends at the nearest."""
     monkeypatch.setattr(basins, "SIDE", SIDE)
     stored = torch.tensor([[0.0, 0, 0, 0], [2, 0, 0, 0], [0, 3, 0, 0], [3, 3, 0.4, 0]]).reshape(4, 1, 2, 2)
     turned = torch.linalg.qr(torch.randn(4, 4))[0]
@@ -100,7 +100,9 @@ def test_the_first_images_that_span_a_plane_are_chosen(monkeypatch):
     stored = torch.tensor([[0.0, 0, 0, 0], [1, 1, 0, 0], [2, 2, 0, 0], [0, 0, 5, 0]]).reshape(4, 1, 2, 2)
     found = FIGURE.arrays(StandIn(FIGURE.ids(), {0: pull(stored, stored)}))
     assert found["chosen"].tolist() == [0, 1, 3]
-    with pytest.raises(UnknownCheckpointError, match=r"mnist20-fc14x128 has 3 training examples of which no three span"):
+    with pytest.raises(
+        UnknownCheckpointError, match=r"mnist20-fc14x128 has 3 training examples of which no three span"
+    ):
         FIGURE.arrays(StandIn(FIGURE.ids(), {0: pull(stored[:3], stored)}))
 
 

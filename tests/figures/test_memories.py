@@ -53,7 +53,9 @@ def test_orthogonal_images_are_attractors_of_all_four(known):
     assert found["count"] == COUNT
     assert found["attractors"].tolist() == [COUNT] * 4
     assert found["limits"].tolist() == [COUNT] * 4
-    assert_close(found["eps"], torch.full((4,), 0.1 * (UNITS / 2) ** 0.5, dtype=torch.float64))  # half of the pixels differ
+    assert_close(
+        found["eps"], torch.full((4,), 0.1 * (UNITS / 2) ** 0.5, dtype=torch.float64)
+    )  # half of the pixels differ
     for index in range(4):
         for kind in ("noise", "mask"):
             assert found[f"{kind}_{index}_rate"][0] == 1
