@@ -75,7 +75,7 @@ def draw_distances(top: Any, bottom: Any, arrays: Arrays) -> None:
     bottom.set_xscale("symlog", linthresh=1, linscale=0.4)
     bottom.set_xticks([0, *TIMES], [str(t) for t in (0, *TIMES)])
     bottom.minorticks_off()
-    bottom.set_xlim(-0.1, times[-1] * 1.2)
+    bottom.set_xlim(-0.1, 1.2 * times[-1].item())
     for axes in (top, bottom):
         tidy(axes)
     key(top, loc="best")

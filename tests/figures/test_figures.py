@@ -260,6 +260,45 @@ def test_all_go_on_after_any_other_error(three, tmp_path, monkeypatch):
     assert [one.failed for one in found] == ["ValueError: a slip in this figure", ""]
 
 
+@pytest.fixture
+def light(monkeypatch):
+    """A figure that loads no checkpoint."""
+    figures = {"sound": Figure("sound", "Sound", lambda _: {}, plot, checkpoints=lambda: ["cifar10-d1"], rows=no_rows)}
+    monkeypatch.setattr("memzoo.figures.catalogue.FIGURES", figures)
+    return figures
+
+
+def no_rows(*_):
+    return []
+
+
+def test_all_stop_where_the_folder_cannot_be_written(light, tmp_path):
+    out = tmp_path / "out"
+    out.write_text("a file in the place of the folder")
+    with pytest.raises(FileExistsError, match="out"):
+        next(reproduce_all(out))
+    assert out.read_text() == "a file in the place of the folder"
+
+
+def test_a_name_that_no_figure_has_stops_all(light, tmp_path):
+    with pytest.raises(UnknownCheckpointError, match=r"no figure 'sounds'\. Did you mean sound"):
+        next(reproduce_all(tmp_path, ["sounds", "sound"]))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_figure_whose_checkpoints_cannot_be_named_says_why(light, tmp_path):
+    def missing():
+        raise KeyError("table2-1")
+
+    light["slip"] = Figure("slip", "Slip", lambda _: {}, plot, checkpoints=missing, notes=("a note",))
+    light["none"] = Figure("none", "None", lambda _: {}, plot, checkpoints=list)
+    slip, none, sound = reproduce_all(tmp_path, ["slip", "none", "sound"])
+    assert (slip.failed, slip.checkpoints, slip.notes) == ("KeyError: 'table2-1'", (), ("a note",))
+    assert none.failed == "no checkpoint of the registry is one of none."
+    assert not slip.holds
+    assert sound.holds
+
+
 def test_a_single_figure_raises(three, tmp_path):
     with pytest.raises(memzoo.errors.CorruptCheckpointError, match="SHA-256"):
         reproduce("altered", tmp_path / "out")
