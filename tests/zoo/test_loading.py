@@ -371,7 +371,7 @@ def test_where_a_registered_checkpoint_lies_nowhere(small):
     assert is_available("small-fc")
     shutil.rmtree(small.parent / "checkpoints/small-fc")
     assert not is_available("small-fc")
-    with pytest.raises(CheckpointMissingError, match=r"small-fc.* (not in this installation|looked in)"):
+    with pytest.raises(CheckpointMissingError, match="of small-fc are in none of the three places"):
         memzoo.load("small-fc")
     with pytest.raises(CheckpointMissingError, match="small-fc is not on the Hub, so it has no revisions"):
         memzoo.load("small-fc@main")
