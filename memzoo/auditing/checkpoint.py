@@ -92,7 +92,8 @@ def import_object(name: str, option: str) -> Any:
             f"{Path.cwd()}; run the command where `import {module}` works."
         ) from error
     if not hasattr(found, attribute):
-        raise AuditInputError(f"{option} {name}: {module} ({found.__file__}) has no {attribute!r}; check the name.")
+        file = getattr(found, "__file__", None) or "built in"
+        raise AuditInputError(f"{option} {name}: {module} ({file}) has no {attribute!r}; check the name.")
     return getattr(found, attribute)
 
 

@@ -120,6 +120,7 @@ def test_of_a_data_module_members_controls_and_starts_are_disjoint(project):
         ("theirs.Net", r"no LightningDataModule class"),
         ("theirs.Streamed", r"its loaders must have datasets with a length"),
         ("theirs.Absent", r"has no 'Absent'"),
+        ("sys.Absent", r"sys \(built in\) has no 'Absent'"),
         ("not_there.Images", r"No module named 'not_there'"),
         ("empty", r"has none of the subfolders members/"),
         ("odd.npz", r"holds train; an audit takes members"),
