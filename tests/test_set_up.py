@@ -51,7 +51,7 @@ def project(tmp_path):
         calls.unlink(missing_ok=True)
         ours = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
         result = subprocess.run(
-            ["make", f"PYTHON={python}", target],
+            ["make", f"PYTHON={python}", *target.split()],
             cwd=folder,
             env={**ours, "CALLS": str(calls), **environment},
             capture_output=True,
@@ -190,5 +190,5 @@ def test_types_are_verified_by_the_pyright_of_the_environment(project, tmp_path,
     pyright = environment / "bin/pyright"
     pyright.write_text('#!/bin/sh\necho "ours: $*"\n')
     pyright.chmod(0o755)
-    result, _ = project("verifytypes", **({"VENV": str(environment)} if outside else {}))
+    result, _ = project(f"verifytypes VENV={environment if outside else '.venv'}")
     assert "ours: --verifytypes memzoo" in result.stdout, result.stderr
