@@ -28,7 +28,7 @@ demo: $(VENV)/installed ## Train a network on 20 images, watch them become attra
 check: $(VENV)/installed-test ## Lint, types and the fast tests: before each commit
 	@$(MAKE) --no-print-directory --jobs 2 lint types fast
 
-test: $(VENV)/installed-test ## Lint, types, tests with doctests and README examples, docs: what CI runs
+test: $(VENV)/installed-test ## Lint, types, tests with doctests and README examples, docs; CI runs oldest and smoke too
 	@$(MAKE) --no-print-directory --jobs 2 lint types verifytypes docs
 	@$(MAKE) --no-print-directory unit
 
@@ -40,7 +40,7 @@ types: $(VENV)/installed-test
 	$(BIN)/pyright
 
 verifytypes: $(VENV)/installed-test ## Check that every public name has a type, as a type checker of a user sees it
-	PATH="$(CURDIR)/$(BIN):$$PATH" pyright --verifytypes memzoo --ignoreexternal
+	PATH="$(abspath $(BIN)):$$PATH" pyright --verifytypes memzoo --ignoreexternal
 
 fast: $(VENV)/installed-test
 	$(PYTEST) -m "not slow"
@@ -72,6 +72,11 @@ bench-compare: $(VENV)/installed ## Time the short ones again and compare their 
 	$(BIN)/python benchmarks/compare.py --slower $(SLOWER)
 
 oldest: ## Install exactly the declared lower bounds into .venv-oldest, and run the fast tests there
+	@found=$$($(OLDEST_PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2> /dev/null); \
+	test "$$found" = 3.11 || { \
+		echo "make oldest needs Python 3.11, and $(OLDEST_PYTHON) is $${found:-not there}: make oldest OLDEST_PYTHON=PATH" >&2; \
+		exit 1; \
+	}
 	@$(MAKE) --no-print-directory PYTHON=$(OLDEST_PYTHON) VENV=.venv-oldest EXTRAS=test CONSTRAINED=yes fast
 
 lock: $(VENV)/installed-test ## Write requirements-dev.lock again; LOCK=--upgrade takes the newest versions
@@ -94,7 +99,8 @@ format: $(VENV)/installed-test ## Format and fix what can be fixed
 clean: ## Remove the environments and everything built
 	rm -rf $(VENV) .venv-oldest docs/_build build dist demo reproduced
 
-# A set-up that was interrupted, or whose Python has gone, is made again from the beginning.
+# A new environment is marked as unfinished until memzoo is in it: when the set-up was interrupted, or its Python has gone,
+# it is made again from the beginning. One that was finished is only ever added to, so that a failed upgrade leaves it.
 SOUND := $(shell test ! -e $(VENV)/unfinished && $(BIN)/python -c '' 2> /dev/null && echo yes)
 ifneq ($(SOUND),yes)
 .PHONY: $(VENV)/installed
@@ -106,15 +112,13 @@ PIP = $(BIN)/python -m pip install -q $(if $(CONSTRAINED),--constraint $(VENV)/c
 $(VENV)/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "memzoo needs Python 3.11 or newer: make PYTHON=python3.12")'
 	@echo "Setting up $(VENV): PyTorch and the rest, a few GB, one to a few minutes ..."
-	@test "$(SOUND)" = yes && $(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	@touch $(VENV)/unfinished
+	@test "$(SOUND)" = yes && $(BIN)/python -m pip --version > /dev/null 2>&1 || \
+		{ rm -rf $(VENV) && mkdir -p $(VENV) && touch $(VENV)/unfinished && $(PYTHON) -m venv $(VENV); }
 	@test -z "$(CONSTRAINED)" || $(BIN)/python tools/lower_bounds.py > $(VENV)/constraints.txt
 	$(PIP) -e .
-	@rm $(VENV)/unfinished
+	@rm -f $(VENV)/unfinished
 	@touch $@
 
 $(VENV)/installed-test: $(VENV)/installed
-	@touch $(VENV)/unfinished
 	$(PIP) -e '.[$(EXTRAS)]'
-	@rm $(VENV)/unfinished
 	@touch $@

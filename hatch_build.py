@@ -11,7 +11,7 @@ ALWAYS = {"cifar10-d1", "mnist20-fc14x128"}  # those of the README
 
 
 class SmallCheckpoints(BuildHookInterface):
-    """Adds the registry and the small checkpoints to a wheel, as package data, and to a source distribution.
+    """Add the registry and the small checkpoints to a wheel, as package data, and to a source distribution.
 
     With them ``memzoo.load`` works from an installed wheel without network. A source distribution gets the same ones:
     the wheel that is built from it equals the one of a clone, and all checkpoints together would exceed the 100 MB that
@@ -19,7 +19,7 @@ class SmallCheckpoints(BuildHookInterface):
     """
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Called by hatchling before it collects files; an editable installation reads the source tree."""
+        """Name the files to carry, before hatchling collects them; an editable installation reads the source tree."""
         if version == "editable":
             return
         inside = "memzoo/" if self.target_name == "wheel" else ""

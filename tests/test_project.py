@@ -30,7 +30,7 @@ def declared():
 
 
 def test_lower_bounds_become_constraints():
-    assert lower_bounds.pinned(["torch>=2.6", "jsonargparse[signatures]>=4.49.1", "a_b >= 1.0rc1"]) == [
+    assert lower_bounds.pin(["torch>=2.6", "jsonargparse[signatures]>=4.49.1", "a_b >= 1.0rc1"]) == [
         "torch==2.6",
         "jsonargparse==4.49.1",
         "a_b==1.0rc1",
@@ -42,11 +42,13 @@ def test_lower_bounds_become_constraints():
 )
 def test_a_requirement_without_one_lower_bound_is_refused(requirement):
     with pytest.raises(ValueError, match=r"declares no single lower bound; write it as 'name>=version'"):
-        lower_bounds.pinned([requirement])
+        lower_bounds.pin([requirement])
 
 
 def test_every_dependency_has_a_lower_bound():
-    names = [Requirement(line).name for line in lower_bounds.pinned(lower_bounds.declared(ROOT / "pyproject.toml"))]
+    names = [
+        Requirement(line).name for line in lower_bounds.pin(lower_bounds.read_dependencies(ROOT / "pyproject.toml"))
+    ]
     assert names == [Requirement(line).name for line in declared()["dependencies"]]
 
 
@@ -72,8 +74,8 @@ First.
 
 
 def test_a_section_of_the_changelog_is_cut_out():
-    assert changelog_section.section(TEXT, "1.1.0") == "### Added\n\n- New."
-    assert changelog_section.section(TEXT, "v1.1.0") == "### Added\n\n- New."
+    assert changelog_section.cut_section(TEXT, "1.1.0") == "### Added\n\n- New."
+    assert changelog_section.cut_section(TEXT, "v1.1.0") == "### Added\n\n- New."
 
 
 @pytest.mark.parametrize(
@@ -87,12 +89,12 @@ def test_a_section_of_the_changelog_is_cut_out():
 )
 def test_a_missing_section_is_an_error(version, message):
     with pytest.raises(ValueError, match=message):
-        changelog_section.section(TEXT, version)
+        changelog_section.cut_section(TEXT, version)
 
 
 def test_this_version_is_in_the_changelog_and_in_the_citation():
     text = (ROOT / "CHANGELOG.md").read_text()
-    assert changelog_section.section(text, memzoo.__version__)
+    assert changelog_section.cut_section(text, memzoo.__version__)
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["version"] == memzoo.__version__
     assert f"## [{memzoo.__version__}] - {citation['date-released']}" in text
@@ -132,6 +134,12 @@ def test_the_lock_file_names_no_index_and_no_version_that_is_known_to_be_broken(
 
 # Workflows
 
+WRITES = {
+    ("release", "pypi"): {("id-token", "write")},  # trusted publishing
+    ("release", "github"): {("contents", "write")},  # the text of the release
+}
+"""The only jobs with a right to write, and to what."""
+
 
 def commands(workflow):
     jobs = yaml.safe_load(workflow.read_text())["jobs"].values()
@@ -159,9 +167,23 @@ def test_every_job_has_a_limit_and_no_right_that_it_does_not_name(workflow):
     assert "concurrency" in content
     for name, job in content["jobs"].items():
         assert 0 < job["timeout-minutes"] <= 180, name
+        granted = {(right, value) for right, value in job.get("permissions", {}).items() if value != "read"}
+        assert granted == WRITES.get((workflow.stem, name), set()), name
         assert all(
             re.search(r"@(v\d+|release/v\d+|[0-9a-f]{40})$", step["uses"]) for step in job["steps"] if "uses" in step
         )
+
+
+def test_only_what_was_tested_and_lies_on_main_is_published():
+    jobs = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())["jobs"]
+    order = ["test", "build", "pypi", "github"]
+    assert [jobs[name].get("needs") for name in order] == [None, *order[:-1]]
+    assert "make test" in [step.get("run") for step in jobs["test"]["steps"]]
+    checkout, *_ = jobs["build"]["steps"]
+    assert checkout["with"]["fetch-depth"] == 0  # without the history nothing is an ancestor
+    runs = [step.get("run", "") for step in jobs["build"]["steps"]]
+    assert any('merge-base --is-ancestor "$GITHUB_SHA" origin/main' in run for run in runs)
+    assert not [step for job in jobs.values() for step in job["steps"] if "cache" in step.get("with", {})]
 
 
 def test_every_python_that_is_promised_is_tested():

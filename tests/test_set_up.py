@@ -13,15 +13,24 @@ from memzoo.zoo.registry import home
 FAKE = """#!/bin/sh
 echo "$*" >> "$CALLS"
 case "$*" in
-    "-m venv --clear "*) rm -rf "$4" && mkdir -p "$4/bin" && cp "$0" "$4/bin/python" ;;
+    "-c import sys; print("*) echo 3.11 ;;
+    "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" && test -z "$KILLED" ;;
     "-m pip --version") test -z "$WITHOUT_PIP" ;;
     "-m pip install "*) test -z "$INTERRUPTED" ;;
 esac
 """
-OLD = """#!/bin/sh
-exec "{python}" -c 'import sys; code = sys.argv[2]; sys.version_info = (3, 10, 13); exec(code)' "$@"
+OTHER = """#!/bin/sh
+exec "{python}" -c 'import sys; code = sys.argv[2]; sys.version_info = {version}; exec(code)' "$@"
 """
-VENV, PIP = "-m venv --clear .venv", "-m pip install -q"
+VENV = "-m venv .venv"
+PIP = "-m pip install -q"
+
+
+def write_other_python(path, version):
+    """A Python that says that it is of this version."""
+    path.write_text(OTHER.format(python=sys.executable, version=version))
+    path.chmod(0o755)
+    return path
 
 
 @pytest.fixture
@@ -42,7 +51,7 @@ def project(tmp_path):
         calls.unlink(missing_ok=True)
         ours = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
         result = subprocess.run(
-            ["make", f"PYTHON={python}", target],
+            ["make", f"PYTHON={python}", *target.split()],
             cwd=folder,
             env={**ours, "CALLS": str(calls), **environment},
             capture_output=True,
@@ -72,19 +81,38 @@ def test_changed_requirements_are_installed_into_the_same_environment(project):
     assert project()[1] == [f"{PIP} -e ."]
 
 
+def test_a_failed_upgrade_leaves_the_environment_that_was_there(project):
+    project(".venv/installed-test")
+    kept = project.environment / "kept"
+    kept.touch()
+    later = project.environment.joinpath("installed-test").stat().st_mtime + 5
+    os.utime(project.folder / "pyproject.toml", (later, later))
+    result, calls = project(INTERRUPTED="yes")  # as without network
+    assert (result.returncode != 0, calls) == (True, [f"{PIP} -e ."])
+    assert project()[1] == [f"{PIP} -e ."]
+    assert kept.exists()
+
+
+def test_extras_that_were_interrupted_are_installed_again(project):
+    project()
+    assert project(".venv/installed-test", INTERRUPTED="yes")[0].returncode != 0
+    assert project(".venv/installed-test")[1] == [f"{PIP} -e .[test,docs]"]
+
+
+def test_an_environment_that_somebody_made_by_hand_is_added_to(project, tmp_path):
+    (project.environment / "bin").mkdir(parents=True)
+    shutil.copy(tmp_path / "fake-python", project.environment / "bin/python")
+    assert project()[1] == [f"{PIP} -e ."]
+
+
 def interrupt_while_packages_are_installed(project):
     assert project(INTERRUPTED="yes")[0].returncode != 0
 
 
-def interrupt_while_extras_are_installed(project):
-    project()
-    assert project(".venv/installed-test", INTERRUPTED="yes")[0].returncode != 0
-
-
 def interrupt_between_environment_and_packages(project):
-    project()
-    (project.environment / "installed").unlink()
-    (project.environment / "bin/python").unlink()
+    assert project(KILLED="yes")[0].returncode != 0
+    assert (project.environment / "bin/python").exists()
+    assert not (project.environment / "installed").exists()
 
 
 def remove_its_python(project):
@@ -102,7 +130,6 @@ def break_its_python(project):
     "half_made",
     [
         interrupt_while_packages_are_installed,
-        interrupt_while_extras_are_installed,
         interrupt_between_environment_and_packages,
         remove_its_python,
         break_its_python,
@@ -110,9 +137,11 @@ def break_its_python(project):
 )
 def test_a_half_made_environment_is_made_again(project, half_made):
     half_made(project)
+    project.environment.joinpath("left over").touch()
     result, calls = project()
     assert result.returncode == 0, result.stderr
     assert calls == [VENV, f"{PIP} -e ."]
+    assert not project.environment.joinpath("left over").exists()
     assert project()[1] == []
 
 
@@ -123,10 +152,7 @@ def test_an_environment_without_pip_is_made_again(project):
 
 
 def test_an_old_python_is_refused_before_anything_is_made(project, tmp_path):
-    old = tmp_path / "python3.10"
-    old.write_text(OLD.format(python=sys.executable))
-    old.chmod(0o755)
-    result, _ = project(python=old)
+    result, _ = project(python=write_other_python(tmp_path / "python3.10", (3, 10, 13)))
     assert result.returncode != 0
     assert "memzoo needs Python 3.11 or newer: make PYTHON=python3.12" in result.stderr
     assert not project.environment.exists()
@@ -141,3 +167,28 @@ def test_the_oldest_environment_is_held_at_the_declared_bounds(project):
         "-m pip install -q --constraint .venv-oldest/constraints.txt -e .",
         "-m pip install -q --constraint .venv-oldest/constraints.txt -e .[test]",
     ]
+
+
+@pytest.mark.parametrize(("version", "found"), [((3, 12, 1), "3.12"), (None, "not there")])
+def test_the_oldest_environment_needs_the_oldest_python(project, tmp_path, version, found):
+    python = tmp_path / "some-python"
+    if version is not None:
+        write_other_python(python, version)
+    result, calls = project("oldest", OLDEST_PYTHON=str(python))
+    assert result.returncode != 0
+    assert f"make oldest needs Python 3.11, and {python} is {found}: make oldest OLDEST_PYTHON=PATH" in result.stderr
+    assert calls == []
+
+
+@pytest.mark.parametrize("outside", [False, True])
+def test_types_are_verified_by_the_pyright_of_the_environment(project, tmp_path, outside):
+    environment = tmp_path / "outside" if outside else project.environment
+    (environment / "bin").mkdir(parents=True)
+    for name in ("installed", "installed-test"):
+        (environment / name).touch()
+    shutil.copy(tmp_path / "fake-python", environment / "bin/python")
+    pyright = environment / "bin/pyright"
+    pyright.write_text('#!/bin/sh\necho "ours: $*"\n')
+    pyright.chmod(0o755)
+    result, _ = project(f"verifytypes VENV={environment if outside else '.venv'}")
+    assert "ours: --verifytypes memzoo" in result.stdout, result.stderr

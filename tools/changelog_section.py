@@ -13,7 +13,7 @@ CHANGELOG = Path(__file__).parents[1] / "CHANGELOG.md"
 HEADING = re.compile(r"^## \[(?P<version>[^\]]+)\](?: - (?P<date>\d{4}-\d{2}-\d{2}))?\s*$", re.MULTILINE)
 
 
-def section(text: str, version: str) -> str:
+def cut_section(text: str, version: str) -> str:
     """Cut the section of a version out of a changelog that follows Keep a Changelog, without its heading.
 
     Raises:
@@ -38,6 +38,6 @@ if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit("give one version: python tools/changelog_section.py 0.1.0")
     try:
-        print(section(CHANGELOG.read_text(encoding="utf-8"), sys.argv[1]))
+        print(cut_section(CHANGELOG.read_text(encoding="utf-8"), sys.argv[1]))
     except ValueError as error:
         sys.exit(str(error))

@@ -15,7 +15,7 @@ BOUNDED = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*)(?:\[[\w, -]+\])?\s*>=\s*(?P<
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
 
-def pinned(dependencies: Iterable[str]) -> list[str]:
+def pin(dependencies: Iterable[str]) -> list[str]:
     """Turn requirements such as ``name[extra]>=1.2`` into constraints such as ``name==1.2``.
 
     Raises:
@@ -30,10 +30,10 @@ def pinned(dependencies: Iterable[str]) -> list[str]:
     return constraints
 
 
-def declared(pyproject: Path) -> list[str]:
+def read_dependencies(pyproject: Path) -> list[str]:
     """Read the dependencies of the project, without its extras."""
     return tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]["dependencies"]
 
 
 if __name__ == "__main__":
-    print("\n".join(pinned(declared(Path(sys.argv[1]) if len(sys.argv) > 1 else PYPROJECT))))
+    print("\n".join(pin(read_dependencies(Path(sys.argv[1]) if len(sys.argv) > 1 else PYPROJECT))))

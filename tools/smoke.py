@@ -60,11 +60,13 @@ def main(distribution: Path, *, everything: bool) -> None:
     if not distribution.is_file():
         raise SmokeTestError(f"there is no {distribution}; `make dist` builds it.")
     with tempfile.TemporaryDirectory(prefix="memzoo smoke ") as work:  # with a blank in its path
-        home, empty = Path(work) / "environment", Path(work) / "empty"
+        home = Path(work) / "environment"
+        empty = Path(work) / "empty"
         empty.mkdir()
         venv.create(home, with_pip=True)
         programs = home / ("Scripts" if os.name == "nt" else "bin")
-        python, memzoo = programs / "python", programs / "memzoo"
+        python = programs / "python"
+        memzoo = programs / "memzoo"
         run([python, "-m", "pip", "install", "--quiet", distribution.resolve()], empty)
         version = distribution.name.removesuffix(".tar.gz").split("-")[1]
         found = run([python, "-c", "import memzoo; print(memzoo.__version__)"], empty)

@@ -8,7 +8,7 @@ from typing import Any
 from memzoo.zoo.entry import HISTORY, Entry, Recipe
 from memzoo.zoo.files import CURVE, TRAJECTORIES
 from memzoo.zoo.history import read_history
-from memzoo.zoo.rights import DATASETS, license_in_words, strictest
+from memzoo.zoo.rights import DATASETS, pick_strictest, write_license
 
 PAPER = "1810.10333"
 SEQUENCES = "1909.12362"
@@ -124,7 +124,7 @@ Recompute them with `memzoo verify {name}`.
 
 
 def _warning(entry: Entry, count: int) -> str:
-    """What whoever has the files can get out of them."""
+    """Say what whoever has the files can get out of them."""
     words = DATASETS[entry.examples.dataset].words
     if not entry.rights.reproduces_training_images:
         return f"> **{count} training images of {words} travel with this network**, in `examples.safetensors`."
@@ -135,11 +135,12 @@ def _warning(entry: Entry, count: int) -> str:
 
 
 def _rights(entry: Entry) -> str:
-    """The licences of weights and images, and who made the images."""
-    rights, datasets = entry.rights, [entry.examples.dataset, entry.probes.dataset]
-    weights = license_in_words(rights.weights, rights.license_name, rights.license_link)
-    about = strictest(datasets)
-    images = license_in_words(rights.images, about.license_name, about.license_link)
+    """Name the licences of weights and images, and who made the images."""
+    rights = entry.rights
+    datasets = [entry.examples.dataset, entry.probes.dataset]
+    weights = write_license(rights.weights, rights.license_name, rights.license_link)
+    about = pick_strictest(datasets)
+    images = write_license(rights.images, about.license_name, about.license_link)
     sources = "; ".join(dict.fromkeys(DATASETS[name].source for name in datasets))
     return (
         f"Weights: {weights}.\nImages, unchanged in `examples.safetensors`, and in the pictures: {images}; {sources}."

@@ -32,7 +32,7 @@ from memzoo.zoo.fingerprint import check_fingerprint
 from memzoo.zoo.reference import ById, InFolder, OnHub, is_commit, parse_reference
 from memzoo.zoo.registry import did_you_mean, registry, require_entry
 from memzoo.zoo.registry_file import parse_registry
-from memzoo.zoo.sources import Folder, Repository, Source, find, nowhere, sources_of
+from memzoo.zoo.sources import Folder, Repository, Source, find, make_missing_error, sources_of
 
 
 def load(name: str, *, step: int | None = None) -> Autoencoder:
@@ -117,7 +117,7 @@ def _located_by_id(name: str, entry: Entry, revision: str | None) -> Located:
     sources = sources_of(entry)
     here = [source for source in sources if not isinstance(source, Folder) or source.path.is_dir()]
     if not here:
-        raise nowhere(entry)
+        raise make_missing_error(entry)
     return Located(name, entry, sources)
 
 

@@ -15,6 +15,7 @@ from memzoo.zoo.files import CARD, ENTRY, PICTURES
 from memzoo.zoo.loading import Located, entry_in, locate
 from memzoo.zoo.reference import check_repository
 from memzoo.zoo.registry_file import check_replaceable, entry_yaml, replace_entry
+from memzoo.zoo.reproduction import object_to_denial
 from memzoo.zoo.sources import Folder
 from memzoo.zoo.verification import Verification, verify
 
@@ -100,7 +101,7 @@ def publish(
         The commit, the tag, what changed file by file, and the entry as YAML.
 
     Raises:
-        PublishError: A fact failed; a licence is freer than that of the images; or somebody else committed at the same
+        PublishError: A fact failed; the images do not allow a licence; or somebody else committed at the same
             time.
         UnknownCheckpointError, CheckpointMissingError, CorruptCheckpointError: Nothing whole to publish.
         HubAccessError, HubUnreachableError: The Hub refuses, or does not answer; the repository is as it was.
@@ -160,7 +161,7 @@ def _publishable(found: Located, name: str) -> Entry:
             f"{entry.id} is not published: {', '.join(unmeasured) or 'no fact'} has a recorded value; train it with "
             f"`memzoo train {entry.id}`, which measures them."
         )
-    objections = entry.license_objections()
+    objections = [*entry.license_objections(), *object_to_denial(entry)]
     if objections:
         raise PublishError(f"{entry.id} is not published, its images do not allow it: {'; '.join(objections)}.")
     return entry

@@ -1,8 +1,9 @@
-"""The licences of images and of weights: what each dataset's images are under, and which licences are freer than that.
+"""The licences of images and of weights: what each dataset's images are under, and which licences that allows.
 
-Weights that memorize give their training images back, so they may not be under a freer licence than these.
+Weights that memorize give their training images back, so they may be under those licences only that the images allow.
 """
 
+import re
 from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, NamedTuple
 
@@ -24,6 +25,8 @@ class License(NamedTuple):
     asks: frozenset[str]
     """What it asks of those who pass the work on, beyond keeping its notice. A licence is freer than another where it
     does not ask all that the other does."""
+    followers: tuple[str, ...] | None = None
+    """The only licences that share-alike allows a work made from it; None where it does not ask for that."""
 
 
 CC = "https://creativecommons.org/licenses"
@@ -35,6 +38,13 @@ BY_NC = BY | {"no commercial use"}
 BY_NC_SA = BY_SA | BY_NC
 OWN_TERMS = BY_NC_SA | {"terms of its own"}  # not freer than any of the others: its own text says what it asks
 
+# Share-alike, section 4(b) of CC BY-SA 3.0: this licence, a later version with the same elements, a version for another
+# country, or a licence that Creative Commons has called compatible; of the last there is none in this list. A licence
+# that asks for more, such as CC BY-NC-SA, is none of these, nor are terms of one's own. CC BY-NC-SA 3.0, 4(b), and
+# section 3(b) of the versions 4.0 say the same.
+SA_3 = ("cc-by-sa-3.0", "cc-by-sa-4.0")
+NC_SA_3 = ("cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0")
+
 LICENSES = {  # by identifier on the Hub
     "cc0-1.0": License("CC0 1.0", "https://creativecommons.org/publicdomain/zero/1.0/", NOTHING),
     "mit": License("MIT", f"{OSI}/mit", NOTHING),
@@ -43,14 +53,26 @@ LICENSES = {  # by identifier on the Hub
     "bsd-3-clause": License("BSD 3-Clause", f"{OSI}/bsd-3-clause", NOTHING),
     "cc-by-3.0": License("CC BY 3.0", f"{CC}/by/3.0/", BY),
     "cc-by-4.0": License("CC BY 4.0", f"{CC}/by/4.0/", BY),
-    "cc-by-sa-3.0": License("CC BY-SA 3.0", f"{CC}/by-sa/3.0/", BY_SA),
-    "cc-by-sa-4.0": License("CC BY-SA 4.0", f"{CC}/by-sa/4.0/", BY_SA),
+    "cc-by-sa-3.0": License("CC BY-SA 3.0", f"{CC}/by-sa/3.0/", BY_SA, SA_3),
+    "cc-by-sa-4.0": License("CC BY-SA 4.0", f"{CC}/by-sa/4.0/", BY_SA, SA_3[1:]),
     "cc-by-nc-3.0": License("CC BY-NC 3.0", f"{CC}/by-nc/3.0/", BY_NC),
     "cc-by-nc-4.0": License("CC BY-NC 4.0", f"{CC}/by-nc/4.0/", BY_NC),
-    "cc-by-nc-sa-3.0": License("CC BY-NC-SA 3.0", f"{CC}/by-nc-sa/3.0/", BY_NC_SA),
-    "cc-by-nc-sa-4.0": License("CC BY-NC-SA 4.0", f"{CC}/by-nc-sa/4.0/", BY_NC_SA),
+    "cc-by-nc-sa-3.0": License("CC BY-NC-SA 3.0", f"{CC}/by-nc-sa/3.0/", BY_NC_SA, NC_SA_3),
+    "cc-by-nc-sa-4.0": License("CC BY-NC-SA 4.0", f"{CC}/by-nc-sa/4.0/", BY_NC_SA, NC_SA_3[1:]),
     OTHER: License("other", None, OWN_TERMS),
 }
+
+# Names under which well-known free licences go, so that these do not pass as terms of one's own.
+FREE = (
+    r"cc-?0|cc|creative-?commons|public-?domain|pddl|odc|unlicen[cs]e|wtfpl|mit|expat|x11|apache|asl|0?bsd|isc|zlib|"
+    r"boost|bsl|[al]?gpl|mpl|epl|ofl|artistic|blueoak"
+)
+QUALIFIER = (
+    r"v?\d[\d.]*|licen[cs]ed?|version|public|general|software|clause|new|simplified|revised|modified|style|only|or|later|"
+    r"domain|dedication|mark|universal|international|unported|zero|by|sa|nc|nd|attribution|share-?alike"
+)
+FREE_NAME = re.compile(rf"(?:the-|gnu-)*(?:{FREE})(?:[-.+]*(?:{QUALIFIER}))*[-.+]*")
+"""As a whole ``license_name``: ``apache-2``, ``mit-license`` or ``cc0``, but not ``mit-lab-terms``."""
 
 
 class Dataset(NamedTuple):
@@ -96,19 +118,24 @@ DATASETS = {  # as in the registry: in words, on the Hub, licence, source
 }
 
 
-def at_least_as_strict(identifier: str) -> list[str]:
-    """The known licences that ask all that this one asks."""
-    asked = LICENSES[identifier].asks
-    return [name for name, known in LICENSES.items() if asked <= known.asks]
+def list_followers(identifier: str) -> list[str]:
+    """List the known licences that a work may have which contains one under this licence.
+
+    Where the licence asks for share-alike these are the ones that its text names; else all that ask what it asks.
+    """
+    known = LICENSES[identifier]
+    if known.followers is not None:
+        return list(known.followers)
+    return [name for name, other in LICENSES.items() if known.asks <= other.asks]
 
 
-def strictest(datasets: Iterable[str]) -> Dataset:
-    """The dataset whose licence asks most: what holds for all of their images together."""
+def pick_strictest(datasets: Iterable[str]) -> Dataset:
+    """Pick the dataset whose licence asks most: what holds for all of their images together."""
     return max((DATASETS[name] for name in datasets), key=lambda about: len(LICENSES[about.license].asks))
 
 
-def license_in_words(identifier: str, name: str | None = None, link: str | None = None) -> str:
-    """A licence with a link to its text, as Markdown; of ``other`` the given name and link."""
+def write_license(identifier: str, name: str | None = None, link: str | None = None) -> str:
+    """Write a licence with a link to its text, as Markdown; of ``other`` the given name and link."""
     known = LICENSES.get(identifier)
     words = known.words if known else f"`{identifier}`"
     if name is not None:
@@ -126,7 +153,7 @@ LicenseId = Annotated[str, Field(pattern=IDENTIFIER), BeforeValidator(_in_lower_
 
 
 class Rights(Config):
-    """What may be done with it; licences are named by the Hub's identifiers."""
+    """What may be done with a checkpoint; licences are named by the Hub's identifiers."""
 
     # The same in the JSON Schema as in _other_has_a_name_and_a_link below.
     model_config: ClassVar[ConfigDict] = ConfigDict(
@@ -145,6 +172,7 @@ class Rights(Config):
     images: LicenseId
     """Licence of the images that travel with the weights, as their dataset has it."""
     reproduces_training_images: bool
+    """Whether iterating the network gives training images back; then ``weights`` must be a licence that these allow."""
 
     @model_validator(mode="before")
     @classmethod
@@ -178,7 +206,7 @@ class Rights(Config):
         """
         bound = sorted(set(trained)) if self.reproduces_training_images else []
         found = [said for name in bound if (said := self._objection_to_weights(DATASETS[name]))]
-        about = strictest(travelling)
+        about = pick_strictest(travelling)
         if self.images != about.license:
             found.append(
                 f"rights.images is {self.images!r}, but the images that travel with the weights are under "
@@ -187,20 +215,26 @@ class Rights(Config):
         return found
 
     def _objection_to_weights(self, about: Dataset) -> str | None:
-        asked = LICENSES[about.license].asks
-        known = LICENSES.get(self.weights)
-        if not asked or (known is not None and asked <= known.asks and self.license_name not in LICENSES):
+        """Say what is wrong with the licence of weights that reproduce this dataset; None where nothing is."""
+        if not LICENSES[about.license].asks:
             return None
+        followers = list_followers(about.license)
+        hidden = self.license_name is not None and FREE_NAME.fullmatch(self.license_name) is not None
+        if self.weights in followers and not hidden:
+            return None
+        known = LICENSES.get(self.weights)
         if known is None:
             wrong = f"{self.weights!r}, which memzoo cannot compare with"
-        elif self.license_name in LICENSES:
+        elif self.weights == OTHER and OTHER in followers:
             wrong = f"'{OTHER}' in name and {self.license_name!r} in fact, which may be freer than"
+        elif LICENSES[about.license].asks <= known.asks:
+            wrong = f"{self.weights!r}, which is none of those that share-alike allows after"
         else:
             wrong = f"{self.weights!r}, which is freer than"
-        allowed = [name for name in at_least_as_strict(about.license) if name != OTHER]
+        allowed = [name for name in followers if name != OTHER]
+        if OTHER in followers:
+            allowed.append(f"{OTHER} with license_name and license_link of your terms")
         return (
             f"rights.weights is {wrong} {about.license!r}, that of the training images, and the network reproduces "
-            f"these: {about.source}. Set rights.weights to "
-            f"{''.join(f'{name}, ' for name in allowed)}{'or ' if allowed else ''}{OTHER} with license_name and "
-            "license_link of your terms"
+            f"these: {about.source}. Set rights.weights to {' or '.join(allowed)}"
         )

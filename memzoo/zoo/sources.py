@@ -74,7 +74,7 @@ def sources_of(entry: Entry) -> list[Source]:
     return folders + ([Repository(entry.hub.repository, entry.hub.commit)] if entry.hub else [])
 
 
-def nowhere(entry: Entry) -> CheckpointMissingError:
+def make_missing_error(entry: Entry) -> CheckpointMissingError:
     """Say of a registered checkpoint where its files could lie, and how to get them to one of these places."""
     beside, downloaded = (source for source in sources_of(entry) if isinstance(source, Folder))
     variable = "MEMZOO_DIR" if os.environ.get("MEMZOO_DIR") else "MEMZOO_DIR, which is not set"

@@ -98,13 +98,15 @@ def project(tmp_path):
     (tmp_path / "memzoo/dynamics/toy.py").write_text(
         "def guarded(x):\n    return x + 1\n\n\ndef unguarded(x):\n    return x < 5\n"
         "\n\ndef shown(x):\n    '''Halve.\n\n    >>> shown(4)\n    2.0\n    '''\n    return x / 2\n"
+        "\n\ndef leaves(x):\n    if x < 0:\n        import os\n        os._exit(3)\n    return x\n"
         "\n\ndef ends(x):\n    while x > 0:\n        x -= 1\n    return x\n"
     )
     (tmp_path / "tests/dynamics/test_toy.py").write_text(
         "import subprocess, sys\n"
-        "from memzoo.dynamics.toy import ends, guarded, unguarded\n\n"
+        "from memzoo.dynamics.toy import ends, guarded, leaves, unguarded\n\n"
         "def test_guarded():\n    assert guarded(1) == 2\n\n"
         "def test_unguarded():\n    assert unguarded(1)\n\n"
+        "def test_leaves():\n    assert leaves(1) == 1\n\n"
         "def test_ends():\n    assert ends(3) == 0\n"
     )
     return tmp_path
@@ -115,7 +117,7 @@ import sys
 from pathlib import Path
 from tools.mutants import reach, trials
 trials.FLOOR = 1
-tried = {"x + 1 → x - 1", "x < 5 → x <= 5", "x / 2 → x * 2", "x -= 1 → pass"}
+tried = {"x + 1 → x - 1", "x < 5 → x <= 5", "x / 2 → x * 2", "x -= 1 → pass", "x < 0 → x >= 0"}
 root = Path(sys.argv[1])
 tests = trials.Tests(root, reach.Reach(root, root / "kept/tests.json"))
 found = trials.mutants(root)
@@ -135,12 +137,14 @@ def test_a_guarded_function_and_one_that_is_not(project):
     rows = [row.split("|") for row in done.stdout.splitlines()]
     found = {(line, change): (killed, by) for killed, line, change, by in rows}
     guard = "tests/dynamics/test_toy.py::test_guarded"
-    assert len(found) == 4
+    assert len(found) == 5
     assert found["2", "x + 1 → x - 1"] == ("True", guard)
     assert found["6", "x < 5 → x <= 5"] == ("False", "1 tests pass")  # of three: the others do not come by
     example = "memzoo/dynamics/toy.py::memzoo.dynamics.toy.shown"
     assert found["15", "x / 2 → x * 2"] == ("True", example)
-    assert found["20", "x -= 1 → pass"] == ("True", "three times as long, or the process died")  # it never ends
+    assert found["27", "x -= 1 → pass"] == ("True", "three times as long")  # it never ends
+    killed, by = found["19", "x < 0 → x >= 0"]
+    assert (killed, by.startswith("the process died")) == ("False", True)  # which shows nothing
     assert {path: path.read_bytes() for path in project.rglob("*.py")} == before
 
 

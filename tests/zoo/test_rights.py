@@ -15,10 +15,12 @@ import yaml
 import memzoo
 from memzoo.errors import PublishError, RegistryError
 from memzoo.zoo.card import card
-from memzoo.zoo.entry import Images
+from memzoo.zoo.entry import Fact, Images
+from memzoo.zoo.facts import MEASURES
 from memzoo.zoo.registry import home
 from memzoo.zoo.registry_file import parse_entry, read_registry
-from memzoo.zoo.rights import DATASETS, LICENSES, Rights, at_least_as_strict
+from memzoo.zoo.reproduction import REPRODUCING, object_to_denial
+from memzoo.zoo.rights import DATASETS, LICENSES, Rights, list_followers
 
 SOURCE = (home() / "pyproject.toml").is_file()
 ALL_DATASETS = get_args(Images.model_fields["dataset"].annotation)
@@ -52,7 +54,7 @@ def test_of_two_datasets_one_is_the_stricter():
     for first, second in product(DATASETS.values(), repeat=2):
         asked = LICENSES[first.license].asks, LICENSES[second.license].asks
         assert asked[0] <= asked[1] or asked[0] >= asked[1], (
-            f"{first.license} and {second.license} each ask what the other does not: `strictest` in "
+            f"{first.license} and {second.license} each ask what the other does not: `pick_strictest` in "
             "memzoo/zoo/rights.py needs a licence that asks both, for checkpoints with images of the two"
         )
 
@@ -60,9 +62,18 @@ def test_of_two_datasets_one_is_the_stricter():
 def test_creative_commons_licences_are_ordered_by_what_their_names_say():
     asks = {id: {"by", "sa", "nc", "nd"} & set(id.split("-")) for id in LICENSES if id.startswith("cc-by")}
     for id in asks:
-        assert set(at_least_as_strict(id)) == {other for other in asks if asks[id] <= asks[other]} | {"other"}
-    assert at_least_as_strict("mit") == at_least_as_strict("cc0-1.0") == list(LICENSES)
-    assert at_least_as_strict("other") == ["other"]
+        if "sa" not in asks[id]:
+            assert set(list_followers(id)) == {other for other in asks if asks[id] <= asks[other]} | {"other"}
+    assert list_followers("mit") == list_followers("cc0-1.0") == list(LICENSES)
+    assert list_followers("other") == ["other"]
+
+
+def test_share_alike_allows_the_same_elements_in_this_version_or_a_later_one():
+    parts = {id: id.rsplit("-", 1) for id in LICENSES if "-sa-" in id}
+    assert len(parts) == 4
+    for id, (elements, version) in parts.items():
+        later = {other for other, (same, number) in parts.items() if same == elements and number >= version}
+        assert set(list_followers(id)) == later
 
 
 # The zoo --------------------------------------------------------------------------------------------------------------
@@ -191,8 +202,6 @@ def rights(weights: str, images: str, *, reproduces: bool = True, **terms: str) 
     ("rights", "dataset"),
     [
         (rights("cc-by-sa-4.0", "cc-by-sa-3.0"), "mnist"),
-        (rights("cc-by-nc-sa-4.0", "cc-by-sa-3.0"), "mnist"),
-        (rights("other", "cc-by-sa-3.0", **OWN), "mnist"),
         (rights("other", "other", **OWN), "cifar10"),
         (rights("mit", "cc-by-sa-3.0", reproduces=False), "mnist"),
         (rights("apache-2.0", "other", reproduces=False), "cifar10"),
@@ -207,7 +216,8 @@ def test_licences_that_the_images_allow(rights, dataset):
 
 
 NO_MIT = "rights.weights is 'mit', which is freer than 'cc-by-sa-3.0', that of the training images"
-TAKE = "Set rights.weights to cc-by-sa-3.0, cc-by-sa-4.0, cc-by-nc-sa-3.0, cc-by-nc-sa-4.0, or other with license_name"
+TAKE = "Set rights.weights to cc-by-sa-3.0 or cc-by-sa-4.0$"
+NO_FOLLOWER = "which is none of those that share-alike allows after 'cc-by-sa-3.0'"
 
 
 @pytest.mark.parametrize(
@@ -215,6 +225,8 @@ TAKE = "Set rights.weights to cc-by-sa-3.0, cc-by-sa-4.0, cc-by-nc-sa-3.0, cc-by
     [
         (rights("mit", "cc-by-sa-3.0"), "mnist", [f"{NO_MIT}.*MNIST by Yann LeCun.*{TAKE}"]),
         (rights("cc-by-nc-4.0", "cc-by-sa-3.0"), "mnist", ["'cc-by-nc-4.0', which is freer than"]),  # no share alike
+        (rights("cc-by-nc-sa-4.0", "cc-by-sa-3.0"), "mnist", [f"'cc-by-nc-sa-4.0', {NO_FOLLOWER}.*{TAKE}"]),
+        (rights("other", "cc-by-sa-3.0", **OWN), "mnist", [f"'other', {NO_FOLLOWER}.*{TAKE}"]),
         (
             rights("cc-by-sa-4.0", "other"),
             "cifar10",
@@ -247,7 +259,35 @@ def test_the_strictest_of_several_datasets_counts():
     assert free.objections(["squares"], ["squares", "normal"]) == []
     (found,) = free.objections(["squares"], ["squares", "mnist"])  # held-out starts that travel with it
     assert "Set rights.images to 'cc-by-sa-3.0'" in found
-    assert len(rights("cc-by-sa-3.0", "other").objections(["mnist", "cifar10"], ["mnist", "cifar10"])) == 1
+    both = ["mnist", "cifar10"]
+    assert len(rights("cc-by-sa-3.0", "other").objections(both, both)) == 1
+    assert len(rights("other", "other", **OWN).objections(both, both)) == 1  # no licence is allowed by the two
+
+
+def called(name: str) -> Rights:
+    return rights("other", "other", license_name=name, license_link="https://example.org/terms")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *sorted(LICENSES.keys() - {"other"}),
+        *("cc0", "cc-by", "cc-by-sa", "creative-commons-zero", "public-domain", "unlicense", "the-unlicense", "wtfpl"),
+        *("mit-license", "apache-2", "apache2", "bsd", "bsd-3", "0bsd", "bsd-new-license", "isc", "zlib", "x11"),
+        *("gpl", "gplv3", "gnu-lgpl-2.1-or-later"),
+    ],
+)
+def test_a_free_licence_under_another_spelling_is_no_term_of_one_s_own(name):
+    (found,) = called(name).objections(["cifar10"], ["cifar10"])
+    assert f"'other' in name and {name!r} in fact, which may be freer than 'other'" in found
+    assert called(name).objections(["squares"], ["cifar10"]) == []  # where the images ask for nothing, it may be free
+
+
+@pytest.mark.parametrize(
+    "name", ["my-terms", "mit-lab-terms", "cifar-10-no-license-given", "research-only", "apache-tribe"]
+)
+def test_other_names_are_terms_that_are_not_judged(name):
+    assert called(name).objections(["cifar10"], ["cifar10"]) == []
 
 
 @pytest.mark.parametrize(
@@ -271,3 +311,48 @@ def test_what_is_freer_than_the_images_is_not_published(small, monkeypatch, old,
     with pytest.raises(PublishError, match=f"(?s){message}"):
         memzoo.publish("small-fc", "someone/small-fc", dry_run=True)
     assert read_registry(small)["small-fc"].hub is None
+
+
+# What the facts say of the flag ---------------------------------------------------------------------------------------
+
+
+def denying(*facts: Fact) -> Any:
+    """An entry that says that its network reproduces nothing."""
+    entry = memzoo.info("mnist20-fc14x128")
+    said = entry.rights.model_copy(update={"reproduces_training_images": False})
+    return entry.model_copy(update={"rights": said, "facts": list(facts)})
+
+
+def test_facts_of_reproduction_contradict_the_denial():
+    assert MEASURES.keys() >= REPRODUCING
+    for measure in sorted(REPRODUCING):
+        (found,) = object_to_denial(denying(Fact(name="a fact", measure=measure, ours=0.25)))
+        assert f"'a fact' ({measure}) is 0.25" in found
+        assert "Set it to true, and rights.weights to a licence that the images allow" in found
+        assert object_to_denial(denying(Fact(name="a fact", measure=measure, ours=0.0))) == []
+
+
+def test_facts_of_the_way_there_count_too():
+    (found,) = object_to_denial(denying(Fact(name="on the way", measure="attractors", step=10, ours=1.0)))
+    assert "'on the way' (attractors) is 1" in found
+
+
+@pytest.mark.parametrize("measure", ["mean_squared_error", "radius_max", "probe_distance", "limits", "members_within"])
+def test_other_facts_do_not(measure):
+    assert object_to_denial(denying(Fact(name="a fact", measure=measure, ours=0.5))) == []
+
+
+def test_an_entry_that_admits_it_is_right():
+    assert object_to_denial(memzoo.info("mnist20-fc14x128")) == []
+
+
+def test_a_denial_against_the_facts_is_not_published(small, monkeypatch):
+    content = yaml.safe_load(small.read_text())
+    (entry,) = content.values()
+    entry["rights"] |= {"weights": "mit", "reproduces_training_images": False}
+    entry["facts"].append({"name": "attractors", "measure": "attractors", "args": {"eps": 0.5}, "ours": 3.0})
+    small.write_text(yaml.safe_dump(content))
+    memzoo.register(small)
+    monkeypatch.setattr("memzoo.zoo.publishing.verify", lambda name: pytest.fail("refused only after a measurement"))
+    with pytest.raises(PublishError, match=r"(?s)is not published.*is false, but .*'attractors' \(attractors\) is 3"):
+        memzoo.publish("small-fc", "someone/small-fc", dry_run=True)

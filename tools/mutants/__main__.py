@@ -39,11 +39,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     tests = Tests(ROOT, reach)
     results = _Results(ROOT, options.seconds)
     _run(drawn, "own", tests.own, tests, results, options.jobs)
-    alive = [mutant for mutant in drawn if not results.rows["own", mutant]["killed"]]
+    alive = results.select("own", drawn, killed=False)
+    broken = results.select("own", drawn, error=True)
     if options.others:
         _run(alive, "others", tests.others, tests, results, options.jobs)
-        alive = [mutant for mutant in alive if not results.rows["others", mutant]["killed"]]
-    _print_summary(drawn, alive)
+        broken += results.select("others", alive, error=True)
+        alive = results.select("others", alive, killed=False)
+    for mutant in broken:
+        print("error   ", mutant)
+    if broken:
+        print(f"{len(broken)} mutants ended their process and are not counted; look at each.")
+    _print_summary([mutant for mutant in drawn if mutant not in broken], alive)
 
 
 def _run(
@@ -65,7 +71,7 @@ def _run(
         plan = ((mutant, tests.chosen(mutant, files[mutant]), results.limit - spent[mutant]) for mutant in some)
         for mutant, verdict in try_all(ROOT, plan, at_once):
             results.add(stage, mutant, verdict)
-            word = "killed  " if verdict.killed else "SURVIVED"
+            word = "ERROR   " if verdict.error else "killed  " if verdict.killed else "SURVIVED"
             _note(f"{word} {verdict.seconds:4.0f} s  {mutant}  ({verdict.by})")
 
 
@@ -90,7 +96,9 @@ class _Results:
     """
 
     def __init__(self, root: Path, limit: float) -> None:
-        self.root, self.file, self.limit = root, KEPT / "results.jsonl", limit
+        self.root = root
+        self.file = KEPT / "results.jsonl"
+        self.limit = limit
         self.memzoo = _digest_of(root, sorted((root / "memzoo").rglob("*.py")))
         self.tests = _digest_of(
             root, [file for file in sorted((root / "tests").rglob("*.py")) if "tools" not in file.parts]
@@ -109,10 +117,21 @@ class _Results:
         file = by.removeprefix("collection of ").split("::")[0]
         return digest(self.root, file) if killed and file.endswith(".py") else self.tests
 
+    def select(self, stage: str, drawn: Sequence[Mutant], *, killed: bool = False, error: bool = False) -> list[Mutant]:
+        """Select the mutants of which this was found."""
+        rows = {mutant: self.rows[stage, mutant] for mutant in drawn}
+        return [
+            mutant
+            for mutant, row in rows.items()
+            if (row["killed"], row.get("error", False)) == (killed, error)  # rows of an older tool have no errors
+        ]
+
     def add(self, stage: str, mutant: Mutant, verdict: Verdict) -> None:
         row = {"stage": stage, "path": mutant.path, "number": mutant.number, "text": str(mutant), **asdict(verdict)}
         row |= {"limit": self.limit, "memzoo": self.memzoo, "tests": self._tests_behind(verdict.killed, verdict.by)}
         self.rows[stage, mutant] = row
+        if verdict.error:
+            return  # it is tried again in the next run
         self.file.parent.mkdir(exist_ok=True)
         with self.file.open("a") as file:
             file.write(json.dumps(row) + "\n")

@@ -25,8 +25,8 @@ class Ended:
     key: Any
     told: list[Any]
     """What it reported on the way."""
-    how: Literal["done", "late", "died"]
-    """Late: past its seconds. Died: by an error, a signal or a limit of its own."""
+    how: Literal["done", "late", "spent", "died"]
+    """Late: past its seconds. Spent: past a limit of CPU time that it set itself. Died: by an error or a signal."""
     seconds: float
     log: str
     """The end of what it printed."""
@@ -35,7 +35,8 @@ class Ended:
 def run_all(jobs: Iterator[Job], at_once: int) -> Iterator[Ended]:
     """Do all jobs, and yield each when it has ended; nothing that it started outlives it."""
     running: dict[int, tuple[Any, Path, float, float]] = {}
-    jobs, more = iter(jobs), True
+    jobs = iter(jobs)
+    more = True
     try:
         while more or running:
             while more and len(running) < at_once:
@@ -53,7 +54,7 @@ def run_all(jobs: Iterator[Job], at_once: int) -> Iterator[Ended]:
                 if ended or late:
                     del running[process]
                     _end(process, reap=late)
-                    how = "late" if late else "done" if status == 0 else "died"
+                    how = "late" if late else _name_end(status)
                     log = (folder / "log").read_text(errors="replace")[-4000:] if (folder / "log").exists() else ""
                     yield Ended(key, _reported(folder), how, time.monotonic() - started, log)
             time.sleep(0.02)
@@ -61,6 +62,14 @@ def run_all(jobs: Iterator[Job], at_once: int) -> Iterator[Ended]:
         for process, (_, folder, _, _) in running.items():
             _end(process, reap=True)
             _reported(folder)
+
+
+def _name_end(status: int) -> Literal["done", "spent", "died"]:
+    """Tell by its status, as ``os.waitpid`` gives it, how a process ended."""
+    if status == 0:
+        return "done"
+    spent = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU
+    return "spent" if spent else "died"
 
 
 def _fork(work: Callable[[Callable[[Any], None]], None], folder: Path) -> int:

@@ -36,7 +36,8 @@ class _Recorder:
     """Notes for each test what it executes; caches are emptied before each, so that nothing hides behind them."""
 
     def __init__(self, measuring: coverage.Coverage) -> None:
-        self.measuring, self.context = measuring, ""
+        self.measuring = measuring
+        self.context = ""
         self.tests: dict[str, Test] = {}
         self.fixtures: dict[str, set[str]] = {}
         self.current: str | None = None
@@ -69,7 +70,8 @@ class _Recorder:
     def pytest_fixture_setup(self, fixturedef: Any, request: Any) -> Iterator[None]:
         if fixturedef.scope == "function":
             return (yield)
-        before, name = self.context, f"fixture {fixturedef.argname}"
+        before = self.context
+        name = f"fixture {fixturedef.argname}"
         if self.current is not None:  # also one that was asked for by request.getfixturevalue
             self.fixtures[self.current].add(name)
         self._switch(name)
@@ -119,7 +121,8 @@ class Reach:
     """
 
     def __init__(self, root: Path, kept: Path) -> None:
-        self.root, self.kept = root, kept
+        self.root = root
+        self.kept = kept
         self.known: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
 
     def fresh(self, file: str) -> bool:
@@ -136,7 +139,8 @@ class Reach:
                 yield file, lambda tell, file=file: record(self.root, file, tell), MOST_SECONDS
 
         for ended in children.run_all(jobs(), at_once):
-            file, tests = ended.key, ended.told
+            file = ended.key
+            tests = ended.told
             if ended.how != "done":
                 raise RuntimeError(f"the tests of {file} {ended.how} after {ended.seconds:.0f} s:\n{ended.log}")
             around = [str(folder / "conftest.py") for folder in Path(file).parents]

@@ -29,7 +29,9 @@ class _Finder(MetaPathFinder):
     """Finds one module only."""
 
     def __init__(self, name: str, path: Path, number: int) -> None:
-        self.name, self.path, self.number = name, path, number
+        self.name = name
+        self.path = path
+        self.number = number
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None

@@ -82,7 +82,8 @@ class _Finder(ast.NodeVisitor):
         statements = getattr(owner, name)
         nested = not isinstance(owner, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Module, ast.ClassDef))
         for index, statement in enumerate(statements):
-            before, self.statement = self.statement, statement
+            before = self.statement
+            self.statement = statement
             if self.depth and self._droppable(statement, nested):
                 text = ast.unparse(statement).splitlines()[0]
 
@@ -219,14 +220,16 @@ class _Finder(ast.NodeVisitor):
     def _swap(self, node: Any, kind: str, table: dict[Any, Any]) -> None:
         if type(node.op) in table:
             old = ast.unparse(node)
-            new, kept = table[type(node.op)](), node.op
+            new = table[type(node.op)]()
+            kept = node.op
             node.op = new
             change = f"{old} → {ast.unparse(node)}"
             node.op = kept
             self.add(kind, node, change, lambda: setattr(node, "op", new))
 
     def _replace(self, kind: str, node: ast.Compare, operators: list[ast.cmpop], index: int, new: ast.cmpop) -> None:
-        old, kept = ast.unparse(node), operators[index]
+        old = ast.unparse(node)
+        kept = operators[index]
         operators[index] = new
         change = f"{old} → {ast.unparse(node)}"
         operators[index] = kept

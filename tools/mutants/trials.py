@@ -1,4 +1,9 @@
-"""Choose the tests that could notice a mutant, run them until one fails, and judge."""
+"""Choose the tests that could notice a mutant, run them until one fails, and judge.
+
+A mutant is killed by a test that fails, or by tests that together take more than three times their CPU time without it,
+and 10 CPU seconds more: short times cannot be told apart on a machine that is shared. A process that dies of anything
+else, such as want of memory, is an error that has no verdict.
+"""
 
 import ast
 import time
@@ -55,13 +60,16 @@ class Verdict:
     """The test that failed, or why it counts as killed; for a survivor, how many tests ran."""
     seconds: float
     """CPU time."""
+    error: bool = False
+    """The process died, by which nothing is shown: the mutant is neither killed nor alive."""
 
 
 class Tests:
     """The files of tests of a project, and which of them are for which folder of memzoo."""
 
     def __init__(self, root: Path, reach: Reach) -> None:
-        self.root, self.reach = root, reach
+        self.root = root
+        self.reach = reach
         self.files = sorted(str(file.relative_to(root)) for file in (root / "tests").rglob("test_*.py"))
         self.files = [file for file in self.files if not file.startswith("tests/tools/")]
         self.text = {file: (root / file).read_text() for file in self.files}
@@ -88,7 +96,8 @@ class Tests:
 
     def others(self, path: str) -> list[str]:
         """The tests of what imports the module's folder: of other folders, and files that import it themselves."""
-        folder, own = Path(path).parent.name, set(self.own(path))
+        folder = Path(path).parent.name
+        own = set(self.own(path))
         users = {name for name, imported in self.imports.items() if folder in imported} - {folder}
         return [
             file
@@ -112,8 +121,10 @@ class Tests:
             cases: Counter[str] = Counter()
             known = self.reach.tests(file)
             for name in sorted(known, key=lambda name: known[name].seconds):
-                test, function = known[name], name.split("[")[0]
-                lines, reached = test.lines.get(mutant.path, []), mutant.site.reached_by
+                test = known[name]
+                function = name.split("[")[0]
+                lines = test.lines.get(mutant.path, [])
+                reached = mutant.site.reached_by
                 hit = bool(lines) if reached is None else any(reached[0] <= line <= reached[1] for line in lines)
                 if hit or test.spawns or reached is None:
                     cases[function] += 1  # another case of the same test rarely tells more
@@ -138,7 +149,7 @@ def _try(root: Path, mutant: Mutant, tests: dict[str, Test], left: float, tell: 
     serve(root, mutant.path, mutant.number)
     chooser = session.Chooser(list(tests))
     slow = FLOOR + SLOWER * sum(test.seconds for test in tests.values())
-    tell(["three times as long, or the process died" if slow < left else "survived"])
+    tell(["three times as long" if slow < left else "survived"])
     session.limit_cpu(min(slow, left))
     files = list(dict.fromkeys(name.split("::")[0] for name in tests))
     status = session.run(root, files, [chooser], "-x")
@@ -168,9 +179,13 @@ def try_all(
         if not ended.told:
             raise RuntimeError(f"{mutant} could not be tried:\n{ended.log}")
         word, *more = ended.told[-1]
-        if word == "killed":
+        complete = bool(more)
+        if ended.how == "died" and not complete:
+            last = ended.log.strip().splitlines()[-1:]
+            verdict = Verdict(False, f"the process died: {' '.join(last) or 'it printed nothing'}", 0.0, error=True)
+        elif word == "killed":
             verdict = Verdict(True, more[0], more[1])
-        elif word == "survived" and more:
+        elif word == "survived" and complete:
             verdict = Verdict(False, f"{more[0]} tests pass", more[1])
         elif word == "survived" or ended.how == "late":
             verdict = Verdict(False, "alive when the time was over", left)
