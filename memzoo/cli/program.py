@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         parser = _program_parser(commands)
         try:
             arguments = parser.parser.parse_args(argv)
-        except ArgumentError as error:
+        except (ArgumentError, RecursionError) as error:
             raise UsageError(_explain(parser, commands, before, name, words, error)) from error
         for path in arguments.registry:
             add_registry(path)
@@ -74,7 +74,7 @@ def _commands(name: str | None, words: list[str]) -> list[Command]:
         publish_command(),
         download_command(),
         schema_command(),
-        fit_command(asked=name == "fit"),
+        fit_command(words if name == "fit" else None),
         reproduce_command(),
         audit_command(),
     ]
@@ -99,7 +99,7 @@ def _explain(
     before: list[str],
     name: str | None,
     words: list[str],
-    error: ArgumentError,
+    error: Exception,
 ) -> str:
     """Return why the words were refused: what is wrong in them where that is found, else what the parser said."""
     if (wrong := _find_unknown(before, parser)) is not None:

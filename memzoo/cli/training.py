@@ -77,9 +77,11 @@ def trainer_options(parser: ArgumentParser, words: list[str]) -> dict[str, Any]:
 
 def _train(arguments: Namespace, parser: ArgumentParser, words: list[str] | None) -> int:
     from memzoo.zoo import checkpoints_of
-    from memzoo.zoo.training import train_recipe
 
     ids = checkpoints_of(arguments.id)
+
+    from memzoo.zoo.training import train_recipe  # imports torch
+
     status = 0
     for id in ids:
         if len(ids) > 1 and (arguments.out / id).exists() and not arguments.overwrite:
