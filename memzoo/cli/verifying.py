@@ -75,7 +75,7 @@ def _compare(arguments: Namespace) -> int:
 
     from memzoo.zoo import compare_with_hub, extra_repositories  # imports torch
 
-    differences: dict[str, tuple["Difference", ...]] = {}
+    differences: dict[str, tuple[Difference, ...]] = {}
     for name in names:
         try:
             differences[name] = compare_with_hub(name)

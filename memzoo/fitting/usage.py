@@ -23,7 +23,9 @@ from memzoo.fitting.models import CONFIGURABLE, Model, explain_fields
 from memzoo.fitting.zoo_images import ZooImages
 from memzoo.models import ARCHITECTURES, Training
 
-REFUSED = re.compile(r'Parser key "(?P<key>[^"]+)":.*Subtypes: [(\[](?P<kinds>[^\n]*)[)\]]\n.*Given value: (?P<value>.*)', re.DOTALL)
+REFUSED = re.compile(
+    r'Parser key "(?P<key>[^"]+)":.*Subtypes: [(\[](?P<kinds>[^\n]*)[)\]]\n.*Given value: (?P<value>.*)', re.DOTALL
+)
 """What the parser says of a value that is of none of several types."""
 MANY = 16  # names that are not all listed where one is near
 FREE = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
