@@ -193,7 +193,10 @@ def test_an_earlier_run_is_not_lost_by_accident(capsys):
         ([*SMALL, "--model.init_args", '{"width": 3}', "--trainer.max_steps", "abc"], "max_steps"),
         ([*SMALL, "--trainer.callbacks", '["AttractorCallback"]', "--trainer.max_steps", "abc"], "max_steps"),
         ([*SMALL, "--trainer.callbacks+=[AttractorCallback]", "--trainer.max_steps", "abc"], "max_steps"),
-        ([*SMALL, "--trainer.callbacks", '["AttractrCallback"]'], "no class 'AttractrCallback'. Did you mean Attractor"),
+        (
+            [*SMALL, "--trainer.callbacks", '["AttractrCallback"]'],
+            "no class 'AttractrCallback'. Did you mean Attractor",
+        ),
         ([*SMALL, "--model.init_args", '{"widht": 3}'], "FullyConnected has no 'widht'. Did you mean width?"),
         ([*SMALL, "--model.width", "-5"], "FullyConnected: width: Input should be greater than 0, got -5."),
         (["-x"], "unrecognized arguments: -x. See memzoo fit --help."),

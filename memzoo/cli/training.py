@@ -57,7 +57,8 @@ def _add_trainer(parser: CommandParser, given: list[str]) -> None:
     for word in given:
         name = word.removeprefix(OPTION).partition("=")[0].partition(".")[0].removesuffix("+")
         if name not in known:
-            raise UsageError(f"--trainer.{name} is not an option of the Trainer. {did_you_mean(name, known)}")
+            near = did_you_mean(name, known, listed_by="memzoo fit --help")
+            raise UsageError(f"--trainer.{name} is not an option of the Trainer. {near}")
         parser.options.append(word.partition("=")[0])
     parser.parser.add_class_arguments(Trainer, "trainer", instantiate=False, sub_configs=True)
 

@@ -49,6 +49,8 @@ def read_registry(path: Path) -> dict[str, Entry]:
         RegistryError: Not there, not YAML, an unknown key, a value of the wrong kind; the message names the entry and
             the field.
     """
+    if path.is_dir():
+        raise RegistryError(f"{path} is a folder; name the registry file in it, such as {path / 'checkpoints.yaml'}.")
     if not path.is_file():
         raise RegistryError(f"{path} is missing: reinstall memzoo, or name the registry file that you have.")
     about = path.stat()
