@@ -1,4 +1,5 @@
 import json
+import re
 import runpy
 import subprocess
 import sys
@@ -169,6 +170,14 @@ def short(**options):
         (["train", "cifar10-d1", "--trainer.max_stps=2"], 2, "not an option of the Trainer. Did you mean max_steps"),
         (["train", "cifar10-d1", "--trainer.max_steps", "few"], 2, "Got value: few"),
         ([], 2, "required: COMMAND"),
+        (["train", "cifar10-d1", "--trainer.zzzz", "3"], 2, "more (memzoo fit --help)."),
+        (["train", "#"], 1, "more (memzoo list and memzoo reproduce --list)."),
+        (["reproduce", "#", "--out", "x"], 1, "more (memzoo reproduce --list)."),
+        (["--registry"], 2, "--registry needs a value: a registry file, before COMMAND. See memzoo --help."),
+        (["--registry", str(home()), "list"], 1, "is a folder; name the registry file in it, such as "),
+        (["info"], 2, "the following arguments are required: ID. See memzoo info --help."),
+        (["list", "--registry", "x"], 2, "--registry FILE stands before COMMAND: memzoo --registry FILE list."),
+        (["reproduce", "--list", "extra"], 2, "--list names all figures, and takes neither a name nor --all."),
     ],
 )
 def test_wrong_usage_has_its_status_and_a_message(arguments, status, message, capsys, monkeypatch):
@@ -196,6 +205,14 @@ def test_wrong_usage_has_its_status_and_a_message(arguments, status, message, ca
         (["lst"], 2),
         (["list", "--jsn"], 2),
         (["fitt", "--model", "D1"], 2),
+        (["verify"], 2),
+        (["verify", "--hub"], 2),
+        (["download", "--to", "x"], 2),
+        (["publish", "--all"], 2),
+        (["reproduce"], 2),
+        (["audit", "--checkpoint", "x", "--steps", "0"], 2),
+        (["audit", "--checkpoint", "x", "--shape", "0,1"], 2),
+        (["train", "nosuch"], 1),
         ([], 2),
     ],
 )
@@ -295,6 +312,45 @@ def test_fit_gets_its_trainer_options_also_behind_a_registry(before, tmp_path, m
     model = ["--model", "FullyConnected", "--data", "MNIST20", "--out", str(tmp_path)]
     assert main([*before, "fit", *model, "--trainer.max_steps", "3", "--trainer.logger", "false"]) == 0
     assert [run.trainer.max_steps for run in seen] == [3]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["verify", "--all"],
+        ["verify", "--all", "--hub"],
+        ["download", "--all", "--to", "there"],
+        ["publish", "--all", "--namespace", "somebody", "--dry-run"],
+    ],
+)
+def test_a_broken_entry_does_not_stop_all(arguments, capsys, tmp_path, monkeypatch):
+    whole = (home() / "checkpoints.yaml").read_text()
+    start = whole.index("mnist20-fc14x128:")
+    text = whole[start : whole.index("\n\n", start)]
+    text = text.replace("mnist20-fc14x128:", "broken:", 1)
+    text = re.sub("  aliases: .*\n", "", text)
+    (tmp_path / "own.yaml").write_text(re.sub("architecture: .*", "architecture: Nope", text))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("memzoo.zoo.registry._registered", [])
+    monkeypatch.setattr("memzoo.zoo.list_models", lambda: ["broken", "cifar10-d1"])
+    assert main(["--registry", "own.yaml", *arguments]) == 1
+    captured = capsys.readouterr()
+    assert "broken: FAILED\n  " in captured.err
+    assert "architecture 'Nope' is none of" in captured.err
+    assert "cifar10-d1" in captured.out + captured.err  # its turn came
+
+
+@pytest.mark.parametrize("package", ["memzoo.zoo", "memzoo.models"])
+def test_modules_are_attributes_of_their_package(package):
+    code = f"""
+import importlib, pkgutil, sys
+package = importlib.import_module({package!r})
+names = [about.name for about in pkgutil.iter_modules(package.__path__) if not about.name.startswith("_")]
+assert "torch" not in sys.modules
+assert set(names) <= set(dir(package)), set(names) - set(dir(package))
+assert all(getattr(package, name).__name__ == f"{package}.{{name}}" for name in names)
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
 
 
 @pytest.mark.parametrize(

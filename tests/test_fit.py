@@ -190,6 +190,31 @@ def test_an_earlier_run_is_not_lost_by_accident(capsys):
         (["--model", "dropout_net.NoNet", "--data", "MNIST20"], "model: 'dropout_net.NoNet' cannot be imported: "),
         (["--model", "pathlib.Path", "--data", "MNIST20"], "model: 'pathlib.Path' is no LightningModule;"),
         ([*SMALL, "--trainer.max_steps", "many"], 'Parser key "trainer.max_steps"'),
+        ([*SMALL, "--model.init_args", '{"width": 3}', "--trainer.max_steps", "abc"], "max_steps"),
+        ([*SMALL, "--trainer.callbacks", '["AttractorCallback"]', "--trainer.max_steps", "abc"], "max_steps"),
+        ([*SMALL, "--trainer.callbacks+=[AttractorCallback]", "--trainer.max_steps", "abc"], "max_steps"),
+        (
+            [*SMALL, "--trainer.callbacks", '["AttractrCallback"]'],
+            "no class 'AttractrCallback'. Did you mean Attractor",
+        ),
+        ([*SMALL, "--model.init_args", '{"widht": 3}'], "FullyConnected has no 'widht'. Did you mean width?"),
+        ([*SMALL, "--model.width", "-5"], "FullyConnected: width: Input should be greater than 0, got -5."),
+        (["-x"], "unrecognized arguments: -x. See memzoo fit --help."),
+        (["positional"], "unrecognized arguments: positional. See memzoo fit --help."),
+        ([*SMALL, "--resume", "yes"], "unrecognized arguments: yes. See memzoo fit --help."),
+        (["--config"], "--config needs a value: a configuration file."),
+        (["--config="], "--config needs a value: a configuration file."),
+        ([*SMALL, "--out"], "--out needs a value. See memzoo fit --help."),
+        (["--config", "folder.yaml"], "folder.yaml is a folder; give the configuration file in it."),
+        (["--config", "several.yaml"], "trainer must map arguments to values, got [1, 2]."),
+        (["--config", "nothing.yaml"], "trainer must map arguments to values, got None."),
+        ([*SMALL, "--trainer", "[1, 2]"], "trainer must map arguments to values, got [1, 2]."),
+        ([*SMALL, "--trainer.logger", "CSVLogge"], "trainer.logger takes Logger or Iterable[Logger] or bool or null, "),
+        ([*SMALL, "--seed_everything", "x"], "seed_everything takes bool or int, got 'x'."),
+        (["--config", "bytes.yaml"], "the configuration is no readable YAML: bytes.yaml: 'utf-8' codec can't decode"),
+        (["--config", "deep.yaml"], "the configuration deep.yaml is nested too deeply."),
+        (["--config", "circle.yaml"], "the configuration is no readable YAML: circle.yaml: Circular reference"),
+        ([*SMALL, "--model", "..x.C"], "model: '..x.C' cannot be imported: "),
     ],
 )
 def test_wrong_usage_is_said_in_one_line(arguments, message, capsys):
@@ -205,8 +230,16 @@ def test_wrong_usage_is_said_in_one_line(arguments, message, capsys):
         "wide": "class_path: FullyConnected\ninit_args: {width: 8}",
         "own": "model: wide.yaml\ndata: MNIST20",
     }
+    texts |= {
+        "several": "trainer: [1, 2]\nmodel: D1\ndata: MNIST20",
+        "nothing": "trainer:\nmodel: D1\ndata: MNIST20",
+        "deep": "model: " + "[" * 3000 + "]" * 3000,
+        "circle": "model: &a {x: *a}\ndata: MNIST20",
+    }
     for name, text in texts.items():
         Path(f"{name}.yaml").write_text(text)
+    Path("bytes.yaml").write_bytes(b"model: \xff")
+    Path("folder.yaml").mkdir()
     assert main(["fit", *arguments]) == 2
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("memzoo fit: ")]
     assert len(said) == 1
@@ -241,6 +274,25 @@ def test_every_architecture_has_its_fields_in_the_configuration(architecture, ca
     assert ended.value.code == 0
     said = capsys.readouterr().out
     assert all(f"    {name}:" in said for name in (*fields, "training"))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["--config", "anchors.yaml"],
+        ["--config", "trainer_apart.yaml"],
+        ["--config", "{model: D1, data: MNIST20, trainer: {max_steps: 3}}"],
+        ["--model", "D1", "--data", "MNIST20", "--trainer", "trainer.yaml"],
+    ],
+)
+def test_what_the_parser_takes_is_not_refused_before(given, monkeypatch):
+    seen = []
+    monkeypatch.setattr("memzoo.fitting.fit", seen.append)
+    Path("anchors.yaml").write_text("model: D1\ndata: MNIST20\ntrainer: {max_steps: &n 3, log_every_n_steps: *n}")
+    Path("trainer.yaml").write_text("max_steps: 3")
+    Path("trainer_apart.yaml").write_text("model: D1\ndata: MNIST20\ntrainer: trainer.yaml")
+    assert fit(*given) == 0
+    assert [run.trainer.max_steps for run in seen] == [3]
 
 
 def test_help_is_that_of_the_command(capsys):

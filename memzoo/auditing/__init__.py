@@ -3,7 +3,7 @@
 from memzoo.auditing.checkpoint import load_module, load_self_map
 from memzoo.auditing.examination import audit
 from memzoo.auditing.folder import check_free
-from memzoo.auditing.inputs import AuditData, examples_of, parse_shape, read_data
+from memzoo.auditing.inputs import AuditData, examples_of, read_data
 from memzoo.auditing.result import Audit, Judged
 
 __all__ = [
@@ -15,6 +15,5 @@ __all__ = [
     "examples_of",
     "load_module",
     "load_self_map",
-    "parse_shape",
     "read_data",
 ]

@@ -95,12 +95,6 @@ def examples_of(module: nn.Module, count: int = COUNT, starts: int = STARTS) -> 
     return replace(_divided(held_out, len(members), starts), members=members)
 
 
-def parse_shape(text: str) -> tuple[int, ...] | None:
-    """``1,28,28`` as numbers; None where it is no shape."""
-    parts = text.replace("x", ",").split(",")
-    return tuple(map(int, parts)) if all(part.strip().isdigit() and int(part) > 0 for part in parts) else None
-
-
 # Files ------------------------------------------------------------------------------------------------------------
 
 

@@ -36,18 +36,30 @@ def audit_command() -> Command:
     return Command("audit", text, parser, _audit)
 
 
-def _audit(arguments: Namespace) -> int:
-    from memzoo.auditing import check_free, examples_of, load_module, load_self_map, parse_shape, read_data
+def parse_shape(text: str) -> tuple[int, ...]:
+    """Return ``1,28,28`` as numbers.
 
+    Raises:
+        UsageError: It is no shape.
+    """
+    parts = text.replace("x", ",").split(",")
+    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise UsageError(f"--shape takes whole numbers such as 1,28,28, got {text!r}.")
+    return tuple(map(int, parts))
+
+
+def _audit(arguments: Namespace) -> int:
     shape = None if arguments.shape is None else parse_shape(arguments.shape)
-    if shape is None and arguments.shape is not None:
-        raise UsageError(f"--shape takes whole numbers such as 1,28,28, got {arguments.shape!r}.")
     if arguments.eps is not None and not 0 < arguments.eps < float("inf"):
         raise UsageError(f"--eps takes a finite number above 0, got {arguments.eps}.")
     if min(arguments.steps, arguments.count, arguments.starts) < 1:
         raise UsageError("--steps, --count and --starts take whole numbers above 0.")
+
+    from memzoo.auditing import check_free, examples_of, load_module, load_self_map, read_data  # imports torch
+
     check_free(arguments.out)
-    module, adapter = load_module(arguments.checkpoint, arguments.model), load_self_map(arguments.self_map)
+    module = load_module(arguments.checkpoint, arguments.model)
+    adapter = load_self_map(arguments.self_map)
     if arguments.data is not None:
         data = read_data(arguments.data, arguments.count, arguments.starts)
     else:

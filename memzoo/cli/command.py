@@ -22,12 +22,15 @@ class CommandParser:
         )
         self.options: list[str] = ["--help"]
         self.required: list[str] = []
+        self.needed: list[str] = []
+        """Arguments without a name that must be given."""
 
     def add_argument(self, *names: str, **keywords: Any) -> None:
         """Add an argument, and note its name where it is an option."""
         options = [name for name in names if name.startswith("--")]
         self.options += options
         self.required += options if keywords.get("required") else []
+        self.needed += [name.upper() for name in names if not options and keywords.get("nargs") != "?"]
         self.parser.add_argument(*names, **keywords)
 
 

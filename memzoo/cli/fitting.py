@@ -7,13 +7,23 @@ from memzoo.cli.command import Command, CommandParser
 TEXT = "Train any architecture from a configuration file."
 
 
-def fit_command(*, asked: bool) -> Command:
-    """Describe ``memzoo fit``; its parser is built, which imports torch, only where the command is asked for."""
-    if not asked:
+def fit_command(words: list[str] | None) -> Command:
+    """Describe ``memzoo fit``.
+
+    Args:
+        words: Those behind the command; None where another is asked for: its parser, which imports torch, is not built.
+
+    Raises:
+        UsageError: A configuration file cannot be read.
+    """
+    if words is None:
         return Command("fit", TEXT, CommandParser(description=TEXT), lambda _: 0)
 
     from memzoo.fitting import FitSetup, explain, fit, fit_parser
+    from memzoo.fitting.given import read_given
 
+    if not {"-h", "--help"} & {*words}:
+        read_given(words)  # the parser does not end with every file
     parser = fit_parser()
 
     def run(arguments: Namespace) -> int:

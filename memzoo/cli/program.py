@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         parser = _program_parser(commands)
         try:
             arguments = parser.parser.parse_args(argv)
-        except ArgumentError as error:
+        except (ArgumentError, RecursionError) as error:
             raise UsageError(_explain(parser, commands, before, name, words, error)) from error
         for path in arguments.registry:
             add_registry(path)
@@ -74,7 +74,7 @@ def _commands(name: str | None, words: list[str]) -> list[Command]:
         publish_command(),
         download_command(),
         schema_command(),
-        fit_command(asked=name == "fit"),
+        fit_command(words if name == "fit" else None),
         reproduce_command(),
         audit_command(),
     ]
@@ -99,20 +99,26 @@ def _explain(
     before: list[str],
     name: str | None,
     words: list[str],
-    error: ArgumentError,
+    error: Exception,
 ) -> str:
     """Return why the words were refused: what is wrong in them where that is found, else what the parser said."""
     if (wrong := _find_unknown(before, parser)) is not None:
         return f"{wrong} See memzoo --help."
+    if before[-1:] == [REGISTRY]:
+        return f"{REGISTRY} needs a value: a registry file, before COMMAND. See memzoo --help."
     if name is None:
         return f"the following arguments are required: COMMAND, one of {', '.join(commands)}. See memzoo --help."
     if name not in commands:
         return f"invalid choice: {name!r}. {did_you_mean(name, commands)} See memzoo --help."
     command = commands[name]
+    if any(word.partition("=")[0] == REGISTRY for word in words):
+        return f"{REGISTRY} FILE stands before COMMAND: memzoo {REGISTRY} FILE {name}. See memzoo --help."
     if command.explain is not None:
         return command.explain(words, error)
     wrong = _find_unknown(words, command.parser)
     missing = [option for option in command.parser.required if not any(word.startswith(option) for word in words)]
+    if wrong is None and not missing and not words:
+        missing = command.parser.needed
     if wrong is None and missing:
         wrong = f"the following arguments are required: {', '.join(missing)}."
     if wrong is None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 from tqdm import tqdm
 
-from memzoo.cli.choice import choose
+from memzoo.cli.choice import check_choice
 from memzoo.cli.command import Command, CommandParser
 from memzoo.errors import UsageError
 
@@ -28,25 +28,37 @@ def reproduce_command() -> Command:
 
 
 def _reproduce(arguments: Namespace) -> int:
-    from memzoo.figures import FIGURES, reproduce
-
+    if not arguments.list:
+        check_choice(arguments.figure, arguments.all)
+    elif arguments.figure is not None or arguments.all:
+        raise UsageError("--list names all figures, and takes neither a name nor --all.")
+    if arguments.all and arguments.checkpoint is not None:
+        raise UsageError("--checkpoint goes with the name of one figure, not with --all.")
     if arguments.list:
-        for name, figure in FIGURES.items():
-            print(f"{name:<14} {figure.title}")
-        return 0
-    names = choose(arguments.figure, arguments.all, list(FIGURES))
-    if arguments.all:
-        if arguments.checkpoint is not None:
-            raise UsageError("--checkpoint goes with the name of one figure, not with --all.")
-        return _reproduce_all(arguments.out, names)
-    result = reproduce(names[0], arguments.out, checkpoint=arguments.checkpoint)
-    print(f"{result}\n  -> {arguments.out / names[0]}.png, .pdf and .json", flush=True)
+        return _list_figures()
+    return _reproduce_all(arguments.out) if arguments.all else _reproduce_one(arguments)
+
+
+def _list_figures() -> int:
+    from memzoo.figures import FIGURES  # imports torch
+
+    for name, figure in FIGURES.items():
+        print(f"{name:<14} {figure.title}")
+    return 0
+
+
+def _reproduce_one(arguments: Namespace) -> int:
+    from memzoo.figures import reproduce  # imports torch
+
+    result = reproduce(arguments.figure, arguments.out, checkpoint=arguments.checkpoint)
+    print(f"{result}\n  -> {arguments.out / arguments.figure}.png, .pdf and .json", flush=True)
     return 0  # a claim that falls short is an answer, in the table and in the JSON
 
 
-def _reproduce_all(out: Path, names: list[str]) -> int:
-    from memzoo.figures import reproduce_all, write_report
+def _reproduce_all(out: Path) -> int:
+    from memzoo.figures import FIGURES, reproduce_all, write_report  # imports torch
 
+    names = list(FIGURES)
     results = []
     with tqdm(total=len(names), unit="figure", file=sys.stderr, disable=None) as bar:
         for result in reproduce_all(out, names, begins=bar.set_description):

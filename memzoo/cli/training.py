@@ -57,7 +57,8 @@ def _add_trainer(parser: CommandParser, given: list[str]) -> None:
     for word in given:
         name = word.removeprefix(OPTION).partition("=")[0].partition(".")[0].removesuffix("+")
         if name not in known:
-            raise UsageError(f"--trainer.{name} is not an option of the Trainer. {did_you_mean(name, known)}")
+            near = did_you_mean(name, known, listed_by="memzoo fit --help")
+            raise UsageError(f"--trainer.{name} is not an option of the Trainer. {near}")
         parser.options.append(word.partition("=")[0])
     parser.parser.add_class_arguments(Trainer, "trainer", instantiate=False, sub_configs=True)
 
@@ -77,9 +78,11 @@ def trainer_options(parser: ArgumentParser, words: list[str]) -> dict[str, Any]:
 
 def _train(arguments: Namespace, parser: ArgumentParser, words: list[str] | None) -> int:
     from memzoo.zoo import checkpoints_of
-    from memzoo.zoo.training import train_recipe
 
     ids = checkpoints_of(arguments.id)
+
+    from memzoo.zoo.training import train_recipe  # imports torch
+
     status = 0
     for id in ids:
         if len(ids) > 1 and (arguments.out / id).exists() and not arguments.overwrite:

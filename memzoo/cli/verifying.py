@@ -3,13 +3,17 @@
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
 
 import memzoo
 from memzoo.cli.choice import choose, choose_available
 from memzoo.cli.command import Command, CommandParser
-from memzoo.errors import MemzooError
+from memzoo.errors import MemzooError, RegistryError
+
+if TYPE_CHECKING:  # imports torch
+    from memzoo.zoo import Difference, Verification
 
 
 def verify_command() -> Command:
@@ -27,45 +31,58 @@ def verify_command() -> Command:
 def _verify(arguments: Namespace) -> int:
     if arguments.hub:
         return _compare(arguments)
-    results, broken = [], False
+    results = []
+    broken = False
     for name in choose_available(arguments.id, arguments.all):
         try:
-            results.append(memzoo.verify(name, data_root=arguments.data))
+            result = memzoo.verify(name, data_root=arguments.data)
         except MemzooError as error:  # one damaged checkpoint does not hide the others
             if not arguments.all:
                 raise
-            print(f"{name}: FAILED\n  {error}", file=sys.stderr, flush=True)
+            _print_failed(name, error)
             broken = True
             continue
+        results.append(result)
         if not arguments.json:
-            print(results[-1], flush=True)
+            print(result, flush=True)
     if arguments.json:
-        content = [
-            {
-                "id": result.id,
-                "verdict": result.verdict,
-                "ok": result.ok,
-                "recorded_with": result.recorded,
-                "versions": result.versions,
-                "facts": [
-                    {
-                        **row.fact.model_dump(),
-                        "measured": row.measured if row.recomputed else None,
-                        "ok": row.ok,
-                    }
-                    for row in result.rows
-                ],
-            }
-            for result in results
-        ]
-        print(json.dumps(content, indent=2))
+        print(json.dumps([_as_json(result) for result in results], indent=2))
     return 1 if broken or not all(result.ok for result in results) else 0
 
 
-def _compare(arguments: Namespace) -> int:
-    from memzoo.zoo import compare_with_hub, extra_repositories
+def _print_failed(name: str, error: Exception) -> None:
+    print(f"{name}: FAILED\n  {error}", file=sys.stderr, flush=True)
 
-    differences = {name: compare_with_hub(name) for name in choose(arguments.id, arguments.all, memzoo.list_models())}
+
+def _as_json(result: "Verification") -> dict[str, Any]:
+    """Return a verification as ``--json`` prints it."""
+    facts = [
+        {**row.fact.model_dump(), "measured": row.measured if row.recomputed else None, "ok": row.ok}
+        for row in result.rows
+    ]
+    return {
+        "id": result.id,
+        "verdict": result.verdict,
+        "ok": result.ok,
+        "recorded_with": result.recorded,
+        "versions": result.versions,
+        "facts": facts,
+    }
+
+
+def _compare(arguments: Namespace) -> int:
+    names = choose(arguments.id, arguments.all, memzoo.list_models())
+
+    from memzoo.zoo import compare_with_hub, extra_repositories  # imports torch
+
+    differences: dict[str, tuple[Difference, ...]] = {}
+    for name in names:
+        try:
+            differences[name] = compare_with_hub(name)
+        except RegistryError as error:  # one broken entry does not hide the others
+            if not arguments.all:
+                raise
+            _print_failed(name, error)
     found = [(name, difference) for name, own in differences.items() for difference in own]
     if arguments.all:
         hubs = [entry.hub for entry in map(memzoo.info, differences) if entry.hub is not None]
@@ -77,5 +94,6 @@ def _compare(arguments: Namespace) -> int:
         for _, difference in found:
             print(difference)
         same = sum(not own for own in differences.values())
-        print(f"{same} of {len(differences)} are the same in the registry and on the Hub.")
-    return 1 if any(difference.fails for _, difference in found) else 0
+        print(f"{same} of {len(names)} are the same in the registry and on the Hub.")
+    broken = len(differences) < len(names)
+    return 1 if broken or any(difference.fails for _, difference in found) else 0

@@ -87,7 +87,9 @@ def reproduce(figure: str, out: str | Path = "reproduced", *, checkpoint: str | 
         CorruptCheckpointError: They are not those of its entry.
     """
     if figure not in FIGURES:
-        raise UnknownCheckpointError(f"no figure {figure!r}. {did_you_mean(figure, FIGURES)}")
+        raise UnknownCheckpointError(
+            f"no figure {figure!r}. {did_you_mean(figure, FIGURES, listed_by='memzoo reproduce --list')}"
+        )
     result = _made(FIGURES[figure], checkpoint)
     result.save(out)
     return result

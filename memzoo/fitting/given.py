@@ -1,5 +1,7 @@
 """What a command line and its configuration files ask for, read without the parser that refused it."""
 
+import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,12 @@ SINGLE = ("model", "data")
 """Settings that hold one class."""
 SEVERAL = "callbacks"
 """The setting of the Trainer that holds several."""
+ARGUMENTS = ("init_args", "dict_kwargs")
+"""Where the arguments of a class stand."""
+CONFIG = ("--config", "-c")
+ALONE = ("--resume", "--overwrite", "--print_config", "--help", "-h")
+"""Options that have no value."""
+NEGATIVE = r"-(\d+|\d*\.\d+)"  # that argparse takes for a number
 
 
 def read_given(words: list[str]) -> dict[str, Any]:
@@ -23,42 +31,66 @@ def read_given(words: list[str]) -> dict[str, Any]:
         words: As they stand on the command line behind ``memzoo fit``.
 
     Raises:
-        UsageError: A configuration file is missing, no YAML, or no mapping.
+        UsageError: A configuration file is missing, no YAML, or no mapping, or the Trainer is no mapping.
     """
     given: dict[str, Any] = {}
     for name, value in split_options(words):
-        if name in ("--config", "-c"):
-            path = Path(value or "")
-            _merge(given, _standard(_read_config(path), path.parent))
+        if name in CONFIG:
+            _merge(given, _read_whole(name, value))
         elif name.startswith("--"):
             _set(given, name[2:], value)
     return given
 
 
 def split_options(words: list[str]) -> Iterator[tuple[str, str | None]]:
-    """Yield each option with its value; None where it has none."""
-    rest = iter([*words, "--"])
-    word = next(rest)
-    while word != "--":
-        following = next(rest)
+    """Yield each option with its value, None where it has none; a word that belongs to no option has the name ``""``.
+
+    As for the parser, a negative number and a word with a space in it are values.
+    """
+    place = 0
+    while place < len(words):
+        word = words[place]
+        place += 1
         name, equals, value = word.partition("=")
-        if not word.startswith("-"):
-            pass  # a value without an option
+        if not _is_option(word):
+            yield "", word
         elif equals:
             yield name, value
-        elif following.startswith("-"):
+        elif takes_no_value(word) or place == len(words) or _is_option(words[place]):
             yield word, None
         else:
-            yield word, following
-            following = next(rest)
-        word = following
+            yield word, words[place]
+            place += 1
+
+
+def takes_no_value(option: str) -> bool:
+    """Return whether an option stands alone."""
+    return option in ALONE or option.endswith(".help")
+
+
+def _is_option(word: str) -> bool:
+    return word.startswith("-") and word != "-" and " " not in word and not re.fullmatch(NEGATIVE, word)
+
+
+def _read_whole(option: str, value: str | None) -> dict[str, Any]:
+    """Return a whole configuration: of a file, or written out on the command line."""
+    if not value:
+        raise UsageError(f"{option} needs a value: a configuration file.")
+    written = None if Path(value).exists() else _value_of(value)
+    if isinstance(written, dict):
+        return _standard(written, Path())
+    return _standard(_read_config(Path(value)), Path(value).parent)
 
 
 def _read_config(path: Path) -> dict[str, Any]:
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; give the configuration file in it.")
     if not path.is_file():
         raise UsageError(f"no configuration file at {path}.")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = _load(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise UsageError(f"the configuration {path} is nested too deeply.") from error
     except (yaml.YAMLError, ValueError) as error:
         raise UsageError(f"the configuration is no readable YAML: {path}: {' '.join(str(error).split())}") from error
     if content is None:  # an empty file
@@ -74,11 +106,27 @@ def _standard(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     for name in SINGLE:
         if name in content:
             content[name] = _as_class(content[name], folder)
-    trainer = content.get("trainer")
-    if isinstance(trainer, dict) and trainer.get(SEVERAL) is not None:
-        kinds = trainer[SEVERAL] if isinstance(trainer[SEVERAL], list) else [trainer[SEVERAL]]
-        content["trainer"] = {**trainer, SEVERAL: [_as_class(kind, folder) for kind in kinds]}
+    if "trainer" in content:
+        content["trainer"] = _as_trainer(content["trainer"], folder)
     return content
+
+
+def _as_trainer(about: Any, folder: Path) -> dict[str, Any]:
+    """Return the arguments of the Trainer, which may stand in a file of their own."""
+    if isinstance(about, str) and (folder / about).is_file():
+        folder = (folder / about).parent
+        about = _read_config(folder / Path(about).name)
+    if not isinstance(about, dict):
+        raise UsageError(f"trainer must map arguments to values, got {about!r}.")
+    if about.get(SEVERAL) is None:
+        return about
+    return {**about, SEVERAL: _as_classes(about[SEVERAL], folder)}
+
+
+def _as_classes(about: Any, folder: Path) -> list[Any]:
+    """Return several classes, or one, or none, as a list."""
+    several = about if isinstance(about, list) else [] if about is None else [about]
+    return [_as_class(kind, folder) for kind in several]
 
 
 def _as_class(about: Any, folder: Path) -> Any:
@@ -109,8 +157,11 @@ def _set(given: dict[str, Any], key: str, value: str | None) -> None:
     if head in SINGLE:
         given[head] = _set_in_class(given.get(head), rest, value)
         return
-    if head != "trainer" or not rest:
+    if head != "trainer":
         given[head.removesuffix("+")] = _value_of(value)
+        return
+    if not rest:
+        _merge(given, {"trainer": _as_trainer(_value_of(value), Path())})
         return
     trainer = _inner(given, "trainer")
     name, _, rest = rest.partition(".")
@@ -124,12 +175,10 @@ def _set(given: dict[str, Any], key: str, value: str | None) -> None:
 
 def _set_in_several(classes: list[Any], name: str, key: str, value: str | None) -> list[Any]:
     """Return the classes with one more (``name`` ends with +), with an argument of the last one set, or replaced."""
-    if name.endswith("+"):
-        return [*classes, _set_in_class(None, "", value)]
     if key and classes:
         return [*classes[:-1], _set_in_class(classes[-1], key, value)]
-    content = _value_of(value)
-    return content if isinstance(content, list) else [_set_in_class(None, "", value)]
+    new = _as_classes(_value_of(value), Path())
+    return [*classes, *new] if name.endswith("+") else new
 
 
 def _set_in_class(about: Any, key: str, value: str | None) -> Any:
@@ -137,11 +186,18 @@ def _set_in_class(about: Any, key: str, value: str | None) -> Any:
     if not key or key == "class_path":
         return _as_class(_value_of(value), Path())
     about = about if isinstance(about, dict) else {}
-    place = _inner(about, "init_args")
-    *groups, name = key.removeprefix("init_args.").removesuffix("+").split(".")
+    *groups, name = key.removesuffix("+").split(".")
+    content = _value_of(value)
+    if not groups and name in ARGUMENTS:  # all of them at once
+        if isinstance(content, dict):
+            _inner(about, name).update(content)
+        else:
+            about[name] = content
+        return about
+    place = about if groups and groups[0] in ARGUMENTS else _inner(about, ARGUMENTS[0])
     for group in groups:
         place = _inner(place, group)
-    place[name] = _value_of(value)
+    place[name] = content
     return about
 
 
@@ -157,6 +213,17 @@ def _value_of(text: str | None) -> Any:
     if text is None:
         return True
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return _load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
         return text
+
+
+def _load(text: str) -> Any:
+    """Return what YAML holds.
+
+    Raises:
+        ValueError: A value is within itself, by an alias: no parser comes to an end with it.
+    """
+    content = yaml.safe_load(text)
+    json.dumps(content, default=str, skipkeys=True)  # finds a circle
+    return content

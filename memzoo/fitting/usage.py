@@ -5,23 +5,28 @@ The cause is looked for in what was given, against what the classes take.
 
 import difflib
 import inspect
+import re
 from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import Any, get_args
 
 import lightning.pytorch.callbacks
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser
 from lightning.pytorch import Callback, LightningDataModule, Trainer
 from pydantic import BaseModel, ValidationError
 
 import memzoo.callbacks
 import memzoo.data
 from memzoo.errors import UsageError
-from memzoo.fitting.given import SEVERAL, read_given
+from memzoo.fitting.given import SEVERAL, read_given, split_options, takes_no_value
 from memzoo.fitting.models import CONFIGURABLE, Model, explain_fields
 from memzoo.fitting.zoo_images import ZooImages
 from memzoo.models import ARCHITECTURES, Training
 
+REFUSED = re.compile(
+    r'Parser key "(?P<key>[^"]+)":.*Subtypes: [(\[](?P<kinds>[^\n]*)[)\]]\n.*Given value: (?P<value>.*)', re.DOTALL
+)
+"""What the parser says of a value that is of none of several types."""
 MANY = 16  # names that are not all listed where one is near
 FREE = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
 
@@ -51,17 +56,44 @@ def explain(words: list[str], parser: ArgumentParser, error: Exception) -> str:
         error: As it was raised; its own words are the answer where no cause is found.
     """
     try:
+        _check_words(words)
         given = read_given(words)
         _check_settings(given, [*parser.get_defaults().keys(branches=True)])
+        _check_values_there(words)
         for name in ("model", "data"):
             if name in given:
                 _check_class(name, name, given[name])
         for place, about in enumerate(_trainer_of(given).get(SEVERAL) or ()):
             _check_class(SEVERAL, f"trainer.{SEVERAL}[{place}]", about)
+        if isinstance(error, ArgumentError) and (refused := REFUSED.search(str(error))):
+            return f"{refused['key']} takes {_kinds(refused['kinds'])}, got {refused['value']!r}."
         _check_complete(given)
     except UsageError as cause:
         return str(cause)
     return " ".join(str(error).split())
+
+
+def _check_words(words: list[str]) -> None:
+    """Raise where a word is no option, and no value of one."""
+    for name, value in split_options(words):
+        if not name:
+            raise UsageError(f"unrecognized arguments: {value}. See memzoo fit --help.")
+        if not name.startswith("--") and not name.startswith(("-c", "-h")):
+            raise UsageError(f"unrecognized arguments: {name}. See memzoo fit --help.")
+
+
+def _check_values_there(words: list[str]) -> None:
+    """Raise where an option has no value."""
+    for name, value in split_options(words):
+        if value is None and not takes_no_value(name):
+            raise UsageError(f"{name} needs a value. See memzoo fit --help.")
+
+
+def _kinds(text: str) -> str:
+    """Return the types of a union, as the parser writes them, by their short names."""
+    names = re.findall(r"<class '([^']+)'>|([\w.]+(?:\[[^\[\]]*\])?)", text)
+    short = [re.sub(r"(?:\w+\.)+(?=\w)", "", named or other) for named, other in names]
+    return " or ".join("null" if name == "NoneType" else name for name in short)
 
 
 def _trainer_of(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,7 +177,7 @@ def _find_class(kind: str, key: str, name: str) -> type:
         raise UsageError(_unknown_class(kind, key, name))
     try:
         found = getattr(import_module(module), last)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:  # the last two: no name of a module
         raise UsageError(f"{key}: {name!r} cannot be imported: {error}.") from error
     if not isinstance(found, type) or not issubclass(found, BASES[kind]):
         raise UsageError(f"{key}: {name!r} is no {CALLED[kind]}; give the path of a class as package.module.Class.")

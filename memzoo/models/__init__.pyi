@@ -1,5 +1,29 @@
 # The names that models re-exports; lazy_loader imports each on first use.
 
+# Its modules, which are reached as attributes as well: memzoo.models.config.
+from . import activation as activation
+from . import architectures as architectures
+from . import autoencoder as autoencoder
+from . import config as config
+from . import convolutional as convolutional
+from . import d1 as d1
+from . import d2 as d2
+from . import denormals as denormals
+from . import ensemble as ensemble
+from . import fully_connected as fully_connected
+from . import initialisation as initialisation
+from . import linear as linear
+from . import one_layer as one_layer
+from . import optimizer as optimizer
+from . import piecewise_linear as piecewise_linear
+from . import schedule as schedule
+from . import single_filter as single_filter
+from . import squared_error as squared_error
+from . import stopping as stopping
+from . import timm_autoencoder as timm_autoencoder
+from . import unet as unet
+from . import watch as watch
+from . import wide_relu as wide_relu
 from .architectures import ARCHITECTURES
 from .autoencoder import Autoencoder
 from .config import ArchitectureConfig, Config, Training

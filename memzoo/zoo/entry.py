@@ -3,7 +3,7 @@
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from pydantic import BeforeValidator, Field, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, JsonValue, PositiveInt, ValidationError, field_validator, model_validator
 
 from memzoo.errors import RegistryError
 from memzoo.models import ArchitectureConfig, Config, Training
@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # a registry is listed without torch
 
 WEIGHTS, CONFIG, EXAMPLES, HISTORY = "model.safetensors", "config.json", "examples.safetensors", "history.json"
 MOST_IMAGES = 10_000_000
+DEEPEST = 12  # fields that the place of a problem names
 ID = r"^[a-z0-9][a-z0-9.-]*$"
 REPOSITORY = r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$"
 COMMIT = r"^[0-9a-f]{40}$"
@@ -244,7 +245,8 @@ class Entry(Config):
     aliases: list[str] = []
     figures: list[str] = []
     architecture: str
-    config: dict[str, Any]
+    config: dict[str, JsonValue]
+    """Of the architecture, which checks it: here it is only what JSON can hold."""
     examples: Images
     """Training images."""
     training_set: Images | None = None
@@ -316,6 +318,10 @@ class Entry(Config):
 
 def describe_problems(error: ValidationError, *within: str) -> str:
     """Return every problem of a validation as ``field: message``, where the checked value lies ``within`` fields."""
-    return "; ".join(
-        f"{'.'.join(map(str, (*within, *problem['loc']))) or 'entry'}: {problem['msg']}" for problem in error.errors()
-    )
+    return "; ".join(f"{_place((*within, *problem['loc']))}: {problem['msg']}" for problem in error.errors())
+
+
+def _place(fields: tuple[int | str, ...]) -> str:
+    """Return the fields from the outer to the inner one; of very many the first."""
+    parts = [*map(str, fields[:DEEPEST]), *(["..."] if len(fields) > DEEPEST else [])]
+    return ".".join(parts) or "entry"

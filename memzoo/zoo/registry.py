@@ -163,7 +163,7 @@ def info(id: str) -> Entry:
     if id in by_name:
         return by_name[id]
     names = list(by_name)
-    raise UnknownCheckpointError(f"no checkpoint {id!r}. {did_you_mean(id, names)}")
+    raise UnknownCheckpointError(f"no checkpoint {id!r}. {did_you_mean(id, names, listed_by='memzoo list')}")
 
 
 def require_entry(id: str) -> Entry:
@@ -190,14 +190,17 @@ def checkpoints_of(name: str) -> list[str]:
         if name in figures:
             return list_models(figure=name)
         names = [*registry(), *(alias for entry in registry().values() for alias in entry.aliases), *figures]
-        raise UnknownCheckpointError(f"no checkpoint or figure {name!r}. {did_you_mean(name, names)}") from error
+        near = did_you_mean(name, names, listed_by="memzoo list and memzoo reproduce --list")
+        raise UnknownCheckpointError(f"no checkpoint or figure {name!r}. {near}") from error
 
 
-def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """The nearest valid names, else all of them, or the first of many."""
+def did_you_mean(name: str, names: Iterable[str], *, listed_by: str = "") -> str:
+    """Return the nearest valid names, else all of them, or the first of many and the command that lists them."""
     names = list(names)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
     if near:
         return f"Did you mean {' or '.join(near)}?"
     more = len(names) - SHOWN
-    return f"There are: {', '.join(names[:SHOWN])}{f' and {more} more (memzoo list)' if more > 0 else ''}."
+    if more <= 0:
+        return f"There are: {', '.join(names)}."
+    return f"There are: {', '.join(names[:SHOWN])} and {more} more{f' ({listed_by})' if listed_by else ''}."

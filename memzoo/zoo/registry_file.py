@@ -19,7 +19,10 @@ SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same lang
 
 
 class _OnceLoader(SafeLoader):
-    """Plain YAML, no Python objects; a key that stands twice is an error, not the last one's victory."""
+    """Plain YAML, no Python objects; a key that stands twice is an error, not the last one's victory.
+
+    An integer of more digits than Python writes is an error as well, also one in hexadecimal, which Python reads.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -27,6 +30,14 @@ class _OnceLoader(SafeLoader):
         if twice is not None:
             raise yaml.constructor.ConstructorError(None, None, f"key {twice!r} stands twice", node.start_mark)
         return super().construct_mapping(node, deep)
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        value = super().construct_yaml_int(node)
+        str(value)  # a ValueError where it is too long
+        return value
+
+
+_OnceLoader.add_constructor("tag:yaml.org,2002:int", _OnceLoader.construct_yaml_int)
 
 
 def read_registry(path: Path) -> dict[str, Entry]:
@@ -38,6 +49,8 @@ def read_registry(path: Path) -> dict[str, Entry]:
         RegistryError: Not there, not YAML, an unknown key, a value of the wrong kind; the message names the entry and
             the field.
     """
+    if path.is_dir():
+        raise RegistryError(f"{path} is a folder; name the registry file in it, such as {path / 'checkpoints.yaml'}.")
     if not path.is_file():
         raise RegistryError(f"{path} is missing: reinstall memzoo, or name the registry file that you have.")
     about = path.stat()
@@ -109,7 +122,11 @@ def natural(name: str) -> list[tuple[int, str]]:
 
 
 def entry_yaml(entry: Entry) -> str:
-    """An entry as a block of a registry file."""
+    """An entry as a block of a registry file.
+
+    Raises:
+        RegistryError: Its configuration is nested deeper than YAML is written.
+    """
     content = entry.model_dump(mode="json", exclude_defaults=True, exclude={"id"})
     content["recipe"]["training"] = entry.recipe.training.model_dump(mode="json")  # a recipe is written out in full
     if entry.recipe.before:
@@ -117,7 +134,11 @@ def entry_yaml(entry: Entry) -> str:
     content["steps"] = {int(step): about for step, about in content.get("steps", {}).items()}
     if not content["steps"]:
         del content["steps"]
-    return yaml.safe_dump({entry.id: content}, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
+    style: dict[str, Any] = {"sort_keys": False, "allow_unicode": True, "width": 110, "default_flow_style": None}
+    try:
+        return yaml.safe_dump({entry.id: content}, **style)
+    except RecursionError as error:
+        raise RegistryError(f"entry {entry.id!r}: config is nested too deeply to be written as YAML.") from error
 
 
 def replace_entry(entry: Entry, path: Path) -> None:

@@ -14,9 +14,10 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from memzoo.auditing import examples_of, load_module, load_self_map, parse_shape, read_data
+from memzoo.auditing import examples_of, load_module, load_self_map, read_data
 from memzoo.cli import main
-from memzoo.errors import AuditInputError, CheckpointMissingError, CorruptCheckpointError
+from memzoo.cli.auditing import parse_shape
+from memzoo.errors import AuditInputError, CheckpointMissingError, CorruptCheckpointError, UsageError
 
 CODE = """
 import torch
@@ -204,8 +205,9 @@ def test_the_examples_of_a_module_become_disjoint_parts():
 
 def test_shapes():
     assert parse_shape("3,32,32") == (3, 32, 32)
-    assert parse_shape("3,,2") is None
-    assert parse_shape("0,2") is None
+    for wrong in ("3,,2", "0,2"):
+        with pytest.raises(UsageError, match=rf"--shape takes whole numbers such as 1,28,28, got '{wrong}'"):
+            parse_shape(wrong)
 
 
 # The command --------------------------------------------------------------------------------------------------------

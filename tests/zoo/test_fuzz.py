@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import memzoo
-from memzoo.errors import MemzooError
+from memzoo.errors import MemzooError, RegistryError
 from memzoo.zoo.entry import Entry
 from memzoo.zoo.entry_check import check_entry
-from memzoo.zoo.registry_file import parse_registry
+from memzoo.zoo.registry_file import entry_yaml, parse_registry
 
 MANY = settings(
     max_examples=1000,
@@ -32,6 +32,10 @@ NASTY = [
     "2001-99-99",
     "2001-01-01",
     "0x",
+    "0x" + "f" * 5000,
+    "&a {x: *a}",
+    "[" * 240 + "]" * 240,
+    "[" * 300 + "]" * 300,
     "&a [*a]",
     "*gone",
     "{<<: {a: 1}}",
@@ -61,6 +65,20 @@ def test_the_file_itself_is_a_registry(text, template):
 
 @MANY
 @given(data=st.data())
+def test_a_changed_registry_that_is_read_can_be_shown(data, text, template):
+    changed = text
+    for _ in range(data.draw(st.integers(1, 3))):
+        changed = data.draw(st.sampled_from([_in_config, _put, _value, _key]))(data, changed)
+    try:
+        for entry in parse_registry(changed, template).values():
+            assert json.loads(entry.model_dump_json()) == entry.model_dump(mode="json")
+            assert parse_registry(entry_yaml(entry), template) == {entry.id: entry}
+    except RegistryError:
+        return
+
+
+@MANY
+@given(data=st.data())
 def test_a_changed_registry_is_one_still_or_a_clear_error(data, text, template):
     changed = text
     for _ in range(data.draw(st.integers(1, 3))):
@@ -82,6 +100,13 @@ def test_a_changed_registry_is_one_still_or_a_clear_error(data, text, template):
 def _cut(data, text):
     start = data.draw(st.integers(0, len(text)))
     return text[:start] + text[start + data.draw(st.integers(1, 200)) :]
+
+
+def _in_config(data, text):
+    """Give the configuration, which nobody checks before it is used, one more field."""
+    at = text.index("  config:\n") + len("  config:\n")
+    name = data.draw(st.sampled_from(["a", "b", "c"]))
+    return f"{text[:at]}    {name}: {data.draw(st.sampled_from(NASTY))}\n{text[at:]}"
 
 
 def _put(data, text):

@@ -1,14 +1,16 @@
 import re
+import sys
 from typing import get_args
 
 import pytest
 
 import memzoo
+from memzoo.cli import main
 from memzoo.data import DISTRIBUTIONS, FORMULAS
 from memzoo.errors import RegistryError
 from memzoo.zoo.entry import Distribution, Formula, Images
 from memzoo.zoo.registry import home
-from memzoo.zoo.registry_file import natural, read_registry, replace_entry
+from memzoo.zoo.registry_file import entry_yaml, natural, read_registry, replace_entry
 
 
 def test_listing_and_filters():
@@ -123,6 +125,35 @@ def test_an_entry_that_can_be_listed_and_not_built_or_measured_is_refused_by_eve
     with pytest.raises(RegistryError, match=rf"{small.parent}.*\.yaml: entry 'small-fc' does not follow.*{message}"):
         USES[use](small)
     assert sorted(small.parent.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("!!binary '//8='", r"config\.a: input was not a valid JSON value"),
+        ("2001-01-01", r"config\.a: input was not a valid JSON value"),
+        ("&a {x: *a}", r"config\.a\.dict\.x: .*cyclic reference detected"),
+        ("[" * 300 + "]" * 300, r"config\.a\.(list\.0\.)*.*\.\.\.: .*maximum validation depth exceeded"),
+        ("0x" + "f" * 5000, r"not readable as YAML: Exceeds the limit \(4300 digits\)"),
+    ],
+)
+@pytest.mark.parametrize("command", [["list", "--json"], ["info", "small-fc"], ["info", "small-fc", "--json"]])
+def test_a_configuration_that_is_no_json_is_refused_before_it_is_shown(small, capsys, value, message, command):
+    small.write_text(small.read_text().replace("  config:\n", f"  config:\n    a: {value}\n", 1))
+    assert main(["--registry", str(small), *command]) == 1
+    assert re.search(f"memzoo: {re.escape(str(small))}.*{message}", capsys.readouterr().err)
+
+
+def test_a_configuration_that_is_too_deep_for_yaml_is_a_clear_error(small, monkeypatch):
+    depth = 200
+    small.write_text(small.read_text().replace("  config:\n", f"  config:\n    a: {'[' * depth + ']' * depth}\n", 1))
+    entry = read_registry(small)["small-fc"]
+
+    def deep(levels):
+        return entry_yaml(entry) if levels == 0 else deep(levels - 1)
+
+    with pytest.raises(RegistryError, match=r"entry 'small-fc': config is nested too deeply to be written as YAML"):
+        deep(sys.getrecursionlimit() // 2)
 
 
 def test_the_configuration_of_an_entry_is_refused_by_name(small, monkeypatch):
