@@ -38,7 +38,7 @@ def _public(module: Any, base: type) -> tuple[str, ...]:
     return tuple(kind.__name__ for kind in kinds if not inspect.isabstract(kind))
 
 
-BASES: dict[str, type] = {"model": Model, "data": LightningDataModule, SEVERAL: Callback}
+BASES: dict[str, type[Any]] = {"model": Model, "data": LightningDataModule, SEVERAL: Callback}
 CALLED = {"model": "LightningModule", "data": "LightningDataModule", SEVERAL: "Callback"}
 OWN = {
     "model": tuple(CONFIGURABLE),

@@ -12,6 +12,11 @@ from memzoo.zoo.rights import Rights
 if TYPE_CHECKING:  # a registry is listed without torch
     from torch import Tensor
 
+if TYPE_CHECKING:
+    JsonObject = dict[str, Any]  # whoever reads a configuration knows what its fields hold
+else:
+    JsonObject = dict[str, JsonValue]
+
 WEIGHTS, CONFIG, EXAMPLES, HISTORY = "model.safetensors", "config.json", "examples.safetensors", "history.json"
 MOST_IMAGES = 10_000_000
 DEEPEST = 12  # fields that the place of a problem names
@@ -245,7 +250,7 @@ class Entry(Config):
     aliases: list[str] = []
     figures: list[str] = []
     architecture: str
-    config: dict[str, JsonValue]
+    config: JsonObject
     """Of the architecture, which checks it: here it is only what JSON can hold."""
     examples: Images
     """Training images."""
