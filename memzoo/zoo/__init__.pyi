@@ -22,6 +22,7 @@ from . import publishing as publishing
 from . import reference as reference
 from . import registry as registry
 from . import registry_file as registry_file
+from . import reproduction as reproduction
 from . import rights as rights
 from . import saving as saving
 from . import sources as sources

@@ -52,9 +52,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         # A test that shares facts is fast only after another one has measured them.
         shares = "shared_facts" in getattr(item, "fixturenames", ())
-        if shares or _recorded().get(item.nodeid, 0) >= LISTED:
+        if shares or _is_slow(item.nodeid):
             item.add_marker(pytest.mark.slow)
     _sort(items)
+
+
+def _is_slow(name: str) -> bool:
+    file = name.partition("::")[0]
+    if file.endswith(".md"):  # the blocks of a page go on from each other
+        return file in _slow_files()
+    return _recorded().get(name, 0) >= LISTED
+
+
+@lru_cache(maxsize=1)
+def _slow_files() -> set[str]:
+    return {name.partition("::")[0] for name in _recorded() if "::" in name}
 
 
 def _sort(items: list[pytest.Item]) -> None:
