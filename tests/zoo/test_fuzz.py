@@ -104,7 +104,10 @@ def _cut(data, text):
 
 def _in_config(data, text):
     """Give the configuration, which nobody checks before it is used, one more field."""
-    at = text.index("  config:\n") + len("  config:\n")
+    place = re.search("  config:\n", text)
+    if place is None:
+        return text
+    at = place.end()
     name = data.draw(st.sampled_from(["a", "b", "c"]))
     return f"{text[:at]}    {name}: {data.draw(st.sampled_from(NASTY))}\n{text[at:]}"
 
