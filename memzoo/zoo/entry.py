@@ -12,10 +12,18 @@ from memzoo.zoo.rights import Rights
 if TYPE_CHECKING:  # a registry is listed without torch
     from torch import Tensor
 
+
+def _tuples_as_lists(value: Any) -> Any:
+    """Return what JSON makes of a configuration that was written in Python."""
+    if isinstance(value, dict):
+        return {name: _tuples_as_lists(inner) for name, inner in value.items()}
+    return [_tuples_as_lists(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
 if TYPE_CHECKING:
     JsonObject = dict[str, Any]  # whoever reads a configuration knows what its fields hold
 else:
-    JsonObject = dict[str, JsonValue]
+    JsonObject = Annotated[dict[str, JsonValue], BeforeValidator(_tuples_as_lists)]
 
 WEIGHTS, CONFIG, EXAMPLES, HISTORY = "model.safetensors", "config.json", "examples.safetensors", "history.json"
 MOST_IMAGES = 10_000_000
