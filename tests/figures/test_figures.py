@@ -280,6 +280,16 @@ def test_all_stop_where_the_folder_cannot_be_written(light, tmp_path):
     assert out.read_text() == "a file in the place of the folder"
 
 
+def test_all_stop_where_a_picture_cannot_be_written(light, tmp_path):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    light["full"] = Figure("full", "Full", lambda _: {}, full, checkpoints=lambda: ["cifar10-d1"], rows=no_rows)
+    with pytest.raises(OSError, match="No space left on device"):
+        next(reproduce_all(tmp_path, ["full", "sound"]))
+    assert not list(tmp_path.glob("sound*"))
+
+
 def test_a_name_that_no_figure_has_stops_all(light, tmp_path):
     with pytest.raises(UnknownCheckpointError, match=r"no figure 'sounds'\. Did you mean sound"):
         next(reproduce_all(tmp_path, ["sounds", "sound"]))

@@ -90,6 +90,14 @@ def test_starts_near_two_of_three_images_recover_these(known):
     assert found["majority"].item() == pytest.approx(((stored[0] > 0.5) == majority).double().mean().item())
 
 
+def test_the_gap_is_that_between_an_image_and_the_most_similar_one(monkeypatch):
+    for name, value in (("NOISE", (0.0,)), ("AREAS", (0.0,)), ("DRAWS", 1)):
+        monkeypatch.setattr(memories, name, value)
+    stored = torch.ones(2, 1, 8, 8)
+    stored[1, 0, :2] = 0  # a quarter of 64 values differs: products 64 and 32
+    assert FIGURE.arrays(StandIn(FIGURE.ids(), {0: pull(stored, stored)}))["gap"] == 32
+
+
 @pytest.fixture
 def drawn_arrays():
     """Numbers that tell every memory apart."""
