@@ -14,7 +14,7 @@ from memzoo.fitting.given import read_given, split_options
         (["--a", "--b"], [("--a", None), ("--b", None)]),
         (["--a=x=y"], [("--a", "x=y")]),
         (["--a="], [("--a", "")]),
-        (["stray", "--a", "1", "stray", "--b", "2"], [("--a", "1"), ("--b", "2")]),
+        (["stray", "--a", "1", "more", "--b", "-2"], [("", "stray"), ("--a", "1"), ("", "more"), ("--b", "-2")]),
     ],
 )
 def test_options_and_their_values(words, options):
@@ -36,7 +36,6 @@ def test_options_and_their_values(words, options):
         (["--trainer.max_epochs", "3"], {"trainer": {"max_epochs": 3}}),
         (["--trainer.logger.name", "x"], {"trainer": {"logger": None}}),
         (["--trainer.logger", "L", "--trainer.logger.name", "x"], {"trainer": {"logger": "L"}}),
-        (["--trainer", "T"], {"trainer": "T"}),
         (["--trainer.callbacks+", "A"], {"trainer": {"callbacks": [{"class_path": "A"}]}}),
         (
             ["--trainer.callbacks+=A", "--trainer.callbacks+=B", "--trainer.callbacks.eps", "2"],

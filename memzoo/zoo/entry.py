@@ -13,8 +13,15 @@ if TYPE_CHECKING:  # a registry is listed without torch
     from torch import Tensor
 
 
+def _as_json(config: Any) -> Any:
+    """Return what JSON makes of a configuration that was written in Python: lists in the place of tuples."""
+    try:
+        return _tuples_as_lists(config)
+    except RecursionError:  # what is wrong with it, the check behind this says with its place
+        return config
+
+
 def _tuples_as_lists(value: Any) -> Any:
-    """Return what JSON makes of a configuration that was written in Python."""
     if isinstance(value, dict):
         return {name: _tuples_as_lists(inner) for name, inner in value.items()}
     return [_tuples_as_lists(inner) for inner in value] if isinstance(value, list | tuple) else value
@@ -23,7 +30,7 @@ def _tuples_as_lists(value: Any) -> Any:
 if TYPE_CHECKING:
     JsonObject = dict[str, Any]  # whoever reads a configuration knows what its fields hold
 else:
-    JsonObject = Annotated[dict[str, JsonValue], BeforeValidator(_tuples_as_lists)]
+    JsonObject = Annotated[dict[str, JsonValue], BeforeValidator(_as_json)]
 
 WEIGHTS, CONFIG, EXAMPLES, HISTORY = "model.safetensors", "config.json", "examples.safetensors", "history.json"
 MOST_IMAGES = 10_000_000
