@@ -39,8 +39,8 @@ def _public(module: Any, base: type) -> tuple[str, ...]:
 
 
 BASES: dict[str, type[Any]] = {"model": Model, "data": LightningDataModule, SEVERAL: Callback}
-CALLED = {"model": "LightningModule", "data": "LightningDataModule", SEVERAL: "Callback"}
-OWN = {
+CALLED: dict[str, str] = {"model": "LightningModule", "data": "LightningDataModule", SEVERAL: "Callback"}
+OWN: dict[str, tuple[str, ...]] = {
     "model": tuple(CONFIGURABLE),
     "data": (*_public(memzoo.data, LightningDataModule), ZooImages.__name__),
     SEVERAL: _public(memzoo.callbacks, Callback),
