@@ -64,9 +64,9 @@ def test_without_the_dataset_it_says_so(tmp_path):
 
 
 def test_from_the_dataset_s_own_files(tmp_path, shared_data):
-    folder, _ = train("cifar10-d1", tmp_path, data_root=shared_data, **FEW | {"max_steps": 2})
+    folder, _ = train("cifar10-unet", tmp_path, data_root=shared_data, **FEW | {"max_steps": 2})
     model = memzoo.load(f"local-dir:{folder}")
-    assert torch.equal(model.examples, memzoo.load("cifar10-d1").examples)
+    assert torch.equal(model.examples, memzoo.load("cifar10-unet").examples)
 
 
 def test_a_dataset_with_other_images_is_refused(tmp_path):
