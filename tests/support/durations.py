@@ -16,6 +16,8 @@ import pytest
 FILE = Path(__file__).parents[1] / "durations.json"
 LISTED = 0.4
 """Seconds from which a test is listed by itself, and is slow: ``make check`` leaves it out."""
+LONG = 10.0
+"""Seconds from which all tests of a file are slow: they share fixtures, which the first of them pays for."""
 APART = 4.0
 """Seconds from which a fact may be measured in another process than the rest of its file."""
 
@@ -61,7 +63,12 @@ def _is_slow(name: str) -> bool:
     file = name.partition("::")[0]
     if file.endswith(".md"):  # the blocks of a page go on from each other
         return file in _slow_files()
-    return _recorded().get(name, 0) >= LISTED
+    return _recorded().get(name, 0) >= LISTED or _length(file) >= LONG
+
+
+@lru_cache(maxsize=1000)
+def _length(file: str) -> float:
+    return sum(seconds for name, seconds in _recorded().items() if name.partition("::")[0] == file)
 
 
 @lru_cache(maxsize=1)
