@@ -1,6 +1,7 @@
 """Where the files of a checkpoint may lie: folders on this machine, and a repository on the Hub."""
 
 import os
+import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -111,7 +112,7 @@ def find(sources: Sequence[Source], name: str, wanted: File | None, *, trust: bo
         if wanted is None:
             return path
         try:
-            check_file(path, wanted, trust=trust)
+            path = _check_again_where_it_vanished(source, path, wanted, trust=trust)
         except CorruptCheckpointError as error:
             path = _renewed(source, name, error)
             try:
@@ -126,6 +127,22 @@ def find(sources: Sequence[Source], name: str, wanted: File | None, *, trust: bo
         f"{name} is missing; looked in {', '.join(map(str, sources))}. A checkpoint is loaded whole: restore the "
         "file, or get the folder again."
     )
+
+
+def _check_again_where_it_vanished(source: Source, path: Path, wanted: File, *, trust: bool) -> Path:
+    """Check a file of ``source``; the client takes a link away for a moment where another process fetches it again."""
+    for pause in (0.1, 0.5, 2.0):
+        try:
+            check_file(path, wanted, trust=trust)
+        except (CheckpointMissingError, FileNotFoundError):
+            if isinstance(source, Folder):
+                raise
+            time.sleep(pause)
+            path = source.get(path.name) or path
+        else:
+            return path
+    check_file(path, wanted, trust=trust)
+    return path
 
 
 def _renewed(source: Source, name: str, error: CorruptCheckpointError) -> Path:

@@ -186,3 +186,27 @@ def test_records_cannot_be_changed(name):
     record = object.__new__(kind)
     with pytest.raises(FrozenInstanceError):
         setattr(record, fields(kind)[0].name, None)
+
+
+class Vanishing(Cache):
+    """A cache in which another process puts the file anew, so often as it is asked for."""
+
+    def __init__(self, path, times):
+        super().__init__(path, None)
+        self.times = times
+
+    def get(self, name):
+        self.times -= 1
+        if self.times >= 0:
+            (self.path / name).unlink(missing_ok=True)
+        else:
+            (self.path / name).write_text("right")
+        return super().get(name)
+
+
+def test_a_file_that_another_process_puts_anew_is_waited_for(tmp_path, published, monkeypatch):
+    monkeypatch.setattr("memzoo.zoo.sources.time.sleep", lambda seconds: None)
+    place = folder(tmp_path / "a", "right").path
+    assert find([Vanishing(place, 3)], NAME, published).read_text() == "right"
+    with pytest.raises(CheckpointMissingError, match=rf"{NAME} is missing"):
+        find([Vanishing(place, 9)], NAME, published)
