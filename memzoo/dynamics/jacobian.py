@@ -35,26 +35,21 @@ class Jacobians:
         x: Points; the first shows the shape, type and device.
         method: ``"cut"``, ``"arnoldi"`` or ``"dense"``; None chooses.
         memory_limit: Bytes for the factors and tangents in work at one time.
-        differentiable: Keep the graph to the parameters of ``f``.
     """
 
     f: Map
     memory_limit: int
-    differentiable: bool
     wide: Map
     dtype: torch.dtype
     shape: torch.Size
     dim: int
 
-    def __init__(
-        self, f: Map, x: Tensor, method: Method | None, memory_limit: int, *, differentiable: bool = False
-    ) -> None:
+    def __init__(self, f: Map, x: Tensor, method: Method | None, memory_limit: int) -> None:
         if method not in (None, "cut", "arnoldi", "dense"):
             raise ValueError(f"method must be 'cut', 'arnoldi', 'dense' or None (choose), got {method!r}.")
-        self.f, self.memory_limit, self.differentiable = f, memory_limit, differentiable
-        self.wide, points = widened(f, x)
-        if differentiable and points.dtype == torch.float64:
-            self.wide = in_dtype(f, torch.float64, detach=False)
+        self.f, self.memory_limit = f, memory_limit
+        points = widened(f, x)[1]
+        self.wide = in_dtype(f, torch.float64) if points.dtype == torch.float64 else f  # with the graph, if one is kept
         self.dtype, self.shape, self.dim = points.dtype, points.shape[1:], points[0].numel()
         self.device: torch.device = points.device
         self.declared: tuple[nn.Module, nn.Module] | None = declared_cut(f)
@@ -70,12 +65,9 @@ class Jacobians:
             )
 
     def _constants(self) -> dict[str, Tensor]:
-        found = tensors_of(self.f)
-        if not self.differentiable:
-            found = {name: tensor.detach() for name, tensor in found.items()}
         return {
             name: tensor.to(self.dtype) if tensor.is_floating_point() and self.dtype == torch.float64 else tensor
-            for name, tensor in found.items()
+            for name, tensor in tensors_of(self.f).items()
         }
 
     def _traced(self, row: Tensor, *, afresh: bool = False) -> Anatomy | None:
@@ -195,7 +187,7 @@ class Jacobians:
 
     def _through_declared(self, x: Tensor) -> Factors:
         assert self.declared is not None
-        encode, decode = (in_dtype(half, self.dtype, detach=not self.differentiable) for half in self.declared)
+        encode, decode = (in_dtype(half, self.dtype) for half in self.declared)
         latent = encode(x)
 
         def widening(row: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ def tensors_of(f: Map) -> dict[str, Tensor]:
     }
 
 
-def in_dtype(f: Map, dtype: torch.dtype, *, detach: bool = True) -> Map:
+def in_dtype(f: Map, dtype: torch.dtype) -> Map:
     """``f`` with its parameters and buffers read as ``dtype``; the module itself is left as it is.
 
     Any other callable is returned unchanged: its constants are out of reach.
@@ -35,8 +35,7 @@ def in_dtype(f: Map, dtype: torch.dtype, *, detach: bool = True) -> Map:
         return f
     module = f
     tensors = {
-        name: (tensor.detach() if detach else tensor).to(dtype) if tensor.is_floating_point() else tensor.detach()
-        for name, tensor in tensors_of(f).items()
+        name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in tensors_of(f).items()
     }
     return lambda x: functional_call(module, tensors, (x,), tie_weights=False)
 

@@ -45,7 +45,7 @@ def radius_bracket(
     check_batch(x, "x")
     check_module(f)
     check_differentiable_self_map(*widened(f, x))
-    jacobians = Jacobians(f, x, None, memory_limit, differentiable=True)
+    jacobians = Jacobians(f, x, None, memory_limit)
     if jacobians.method == "arnoldi":
         jacobians.method = "dense"
     bounds = []

@@ -56,9 +56,9 @@ def test_a_float32_module_is_read_in_float64_and_left_as_it_is():
     assert {tensor.dtype for tensor in model.state_dict().values()} == {torch.float32, torch.int64}
 
 
-def test_gradients_reach_the_parameters_where_they_are_asked_for():
+def test_gradients_reach_the_parameters():
     model = nn.Linear(2, 2)
-    in_dtype(model, torch.float64, detach=False)(torch.ones(1, 2).double()).sum().backward()
+    in_dtype(model, torch.float64)(torch.ones(1, 2).double()).sum().backward()
     assert torch.equal(model.bias.grad, torch.ones(2))
 
 
