@@ -35,13 +35,13 @@ class Plane(LightningModule):
         return torch.optim.Adam(self.parameters(), lr=1e-3)
 
 
-def fit(*callbacks, epochs=60, module=None, **options):
+def fit(*callbacks, epochs=60, module=None, ckpt_path=None, **options):
     module = Plane() if module is None else module
     settings = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
     trainer = Trainer(
         max_epochs=epochs, callbacks=list(callbacks), enable_model_summary=False, **{**settings, **options}
     )
-    trainer.fit(module, full_batches(POINTS, steps_per_epoch=4))
+    trainer.fit(module, full_batches(POINTS, steps_per_epoch=4), ckpt_path=ckpt_path)
     return trainer, module
 
 
@@ -117,6 +117,18 @@ def test_a_run_is_stopped_before_it_memorizes_and_goes_back(first, tmp_path):
     assert all(torch.equal(value, keeper.kept[rule.clean_step][name]) for name, value in module.state_dict().items())
     assert watch.measure(module)["attractor/fraction"] == 0
     assert watch.stopping_reason.startswith("StopBeforeMemorized: attractor/")
+
+
+def test_the_clean_weights_travel_in_a_checkpoint(tmp_path):
+    rule = StopBeforeMemorized()
+    trainer, _ = fit(watching(every_n_epochs=1), rule, epochs=2)
+    assert rule.clean_step > 0
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    resumed = StopBeforeMemorized()
+    fit(watching(every_n_epochs=1), resumed, epochs=2, ckpt_path=tmp_path / "last.ckpt")
+    assert resumed.clean_step == rule.clean_step
+    assert resumed.clean.keys() == rule.clean.keys()
+    assert all(torch.equal(value, resumed.clean[name]) for name, value in rule.clean.items())
 
 
 def test_without_restoring_the_weights_stay():

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from memzoo.callbacks import AttractorCallback, TrajectoryLogger
 from memzoo.callbacks.pictures import FARTHEST, draw_iterates, draw_spectrum, shown_range
 from memzoo.callbacks.shards import Part
+from memzoo.callbacks.trajectories import LEADING
 from memzoo.dynamics import iterate, nearest, spectrum
 
 pytestmark = [
@@ -275,6 +276,18 @@ def test_beside_the_attractor_callback_and_a_second_one_of_another_name():
     assert {key for key, _, _ in logger.got} == {*TAGS, "far/iterates", "far/spectrum"}
     assert all(key.startswith("attractor/") for key in trainer.callback_metrics)
     assert len({callback.state_key for callback in callbacks}) == 3
+
+
+def test_a_large_module_without_a_narrow_place_shows_its_leading_eigenvalues():
+    torch.manual_seed(0)
+    module, examples = nn.Sequential(nn.Linear(300, 300), nn.Tanh()).eval(), torch.rand(2, 300)
+    callback = TrajectoryLogger(examples, 1 + examples, times=(1,))
+    callback.measure(module)
+    found = callback.trajectories.eigenvalues
+    assert found.shape == (2, LEADING)
+    torch.testing.assert_close(found.abs(), spectrum(module, examples, top=LEADING).eigenvalues.abs())
+    assert callback.about() == "2 examples, 2 starts"
+    assert TrajectoryLogger(examples).about() == "2 examples, 0 starts"
 
 
 def test_fast_dev_run_and_sanity_check(tmp_path):

@@ -2,6 +2,7 @@
 
 from dataclasses import FrozenInstanceError, fields, is_dataclass
 from functools import partial
+from inspect import signature
 
 import pytest
 import torch
@@ -38,6 +39,11 @@ SIGNS = torch.tensor([[1.0, -1.0], [1.0, 1.0]])
 
 def half(x):
     return 0.5 * x
+
+
+def test_measurements_are_drawn_by_seed_0_unless_another_is_asked_for():
+    functions = [basin_radius, capacity_curve, recall_against_mask, recall_against_noise]
+    assert [signature(function).parameters["seed"].default for function in functions] == [0, 0, 0, 0]
 
 
 # function, and valid arguments for each batch that it takes

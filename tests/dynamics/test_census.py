@@ -473,3 +473,15 @@ def test_errors():
     module.weight.data[0, 0] = torch.inf
     with pytest.raises(NonFiniteError, match=r"parameter 'weight' holds NaN or infinity"):
         census(module, starts, examples)
+
+
+def test_slow_orbits_that_are_together_but_part_later_are_followed_one_by_one():
+    # after so many steps both are next to the repeller at 0 and all but at rest, one on either side of it
+    starts = column(5e-10, -5e-10)
+
+    def f(x):
+        return x + 0.01 * (x - x**3)
+
+    found = census(f, starts, column(1.0, -1.0), steps=1100, eps=1.5)
+    assert found.label.tolist() == [0, 1]
+    assert found.points.flatten().tolist() == pytest.approx([1, -1])

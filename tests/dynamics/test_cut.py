@@ -275,3 +275,16 @@ def test_memory_limit_changes_nothing():
         model, x = build().eval(), torch.rand(5, *shape)
         tight = spectrum(model, x, memory_limit=1)
         torch.testing.assert_close(tight.eigenvalues.abs(), spectrum(model, x).eigenvalues.abs(), rtol=1e-8, atol=1e-12)
+
+
+def test_a_cut_that_does_not_hold_is_forgotten():
+    a, b = 0.9 * torch.eye(8, dtype=torch.float64)[:, :2], 0.4 * torch.eye(8, dtype=torch.float64)[:, :2]
+
+    def f(x):
+        return x @ (a if x.sum() > 0 else b) @ torch.eye(8, dtype=torch.float64)[:2]
+
+    x = torch.tensor([[1.0] * 8, [-1.0] * 8], dtype=torch.float64)
+    jacobians = Jacobians(f, x, None, 2**30)
+    radius = torch.linalg.eigvals(jacobians.factors(x).core()).abs().amax(1)
+    assert radius.tolist() == pytest.approx([0.9, 0.4])
+    assert (jacobians.method, jacobians.affine, jacobians.width) == ("dense", False, 8)

@@ -115,3 +115,26 @@ def test_without_latent_coordinates_an_orbit_is_that_of_the_module_bit_for_bit()
     for _ in range(300):
         expected = model(expected)
     assert torch.equal(iterate(model, starts, 300, tol=0.0, latent=False).points, expected)
+
+
+def test_no_range_of_weights_that_are_not_finite():
+    model = nn.Sequential(nn.Linear(6, 2), nn.Tanh(), nn.Linear(2, 6)).requires_grad_(False)
+    assert output_range(model, torch.rand(2, 6)) is not None
+    model[2].weight[0, 0] = torch.inf
+    assert output_range(model, torch.rand(2, 6)) is None
+
+
+def test_no_range_of_a_last_layer_that_depends_on_the_point():
+    class Branching(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inward, self.outward, self.other = nn.Linear(6, 2), nn.Linear(2, 6), nn.Linear(2, 6)
+
+        def forward(self, x):
+            h = self.inward(x).tanh()
+            return torch.stack([(self.outward if row[0] > 0 else self.other)(y) for row, y in zip(x, h, strict=True)])
+
+    x = torch.rand(4, 6) * torch.tensor([1.0, -1, 1, -1])[:, None]
+    model = Branching()
+    assert output_range(model, x) is None
+    assert latent_map(model, x) is None

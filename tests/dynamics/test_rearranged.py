@@ -4,7 +4,8 @@ from torch import nn
 
 from memzoo.dynamics import certify, iterate, recovery_curve
 from memzoo.dynamics import rearranged as module
-from memzoo.dynamics.rearranged import agree, rearranged_map
+from memzoo.dynamics.precision import in_dtype
+from memzoo.dynamics.rearranged import agree, rearranged_in_dtype, rearranged_map
 
 
 def convolutional(*extra):
@@ -98,3 +99,41 @@ def test_certificates_do_not_depend_on_the_arrangement(monkeypatch):
     assert torch.equal(ours.attractor, plain.attractor)
     torch.testing.assert_close(ours.points, plain.points)
     torch.testing.assert_close(ours.radius, plain.radius)
+
+
+def test_shapes_of_one_row_in_a_trace_leave_the_rows_to_be_taken_one_by_one():
+    class OneByOne(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = convolutional()
+
+        def forward(self, x):
+            return self.net(x).reshape(x.shape[0], 2, 256).reshape(x.shape)
+
+    x, net = torch.randn(5, 2, 16, 16), OneByOne().eval()
+    fast = rearranged_map(net, x, steps=10_000)
+    torch.testing.assert_close(fast(x), net(x))
+
+
+def test_a_module_that_has_changed_since_its_trace_is_not_rearranged():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net, self.scale = convolutional(), 1.0
+
+        def forward(self, x):
+            return self.scale * self.net(x)
+
+    x, net = torch.randn(5, 2, 16, 16), Scaled().eval()
+    assert rearranged_map(net, x, steps=10_000) is not None
+    net.scale = 2.0  # a plain number: the trace that was made does not know of it
+    assert rearranged_map(net, x, steps=10_000) is None
+
+
+def test_parameters_are_read_as_another_type_and_left_as_they_are():
+    net, x = convolutional(), torch.randn(3, 2, 16, 16, dtype=torch.float64)
+    fast = rearranged_in_dtype(net, x, torch.float64)
+    assert fast(x).dtype == torch.float64
+    torch.testing.assert_close(fast(x), in_dtype(net, torch.float64)(x), rtol=1e-12, atol=1e-12)
+    assert net[0].weight.dtype == torch.float32
+    assert rearranged_in_dtype(nn.Linear(16, 16), x, torch.float64) is None

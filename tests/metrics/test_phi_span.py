@@ -100,3 +100,14 @@ def test_other_errors():
         phi_span_residual(points, points, lambda y: (y,))
     with pytest.raises(NonFiniteError, match="examples holds NaN"):
         phi_span_residual(points, torch.full((2, 3), torch.nan), torch.logit)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0])
+def test_small_preimages_count_where_rounding_leaves_the_range(scale):
+    # a range that begins at 1: one unit towards zero has no preimage, so that nothing is allowed for
+    def inverse(y):
+        return (y - 1).sqrt() * scale
+
+    examples = torch.tensor([[1.0, 1.25]], dtype=torch.float64)
+    outputs = torch.tensor([[1.0, 1.5], [1.5, 1.0]], dtype=torch.float64)
+    assert phi_span_residual(outputs, examples, inverse).tolist() == pytest.approx([0, 1])
