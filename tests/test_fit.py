@@ -307,11 +307,6 @@ def test_other_commands_still_refuse_what_they_do_not_know(capsys):
     assert "unrecognized arguments: --frobnicate" in capsys.readouterr().err
 
 
-def test_memzoo_is_imported_without_the_parser():
-    code = "import sys, memzoo.callbacks, memzoo.data, memzoo.zoo.training; assert 'jsonargparse' not in sys.modules"
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, cwd=ROOT)
-
-
 PLANE = ["--model", "dropout_net.TwoPoints", "--data", "Images", "--data.path", "points.npz", "--out", "run"]
 
 

@@ -16,7 +16,10 @@ MODES = ["xet", "lfs"]
 BOTH = pytest.mark.parametrize("server", MODES, indirect=True)
 """A test whose outcome may depend on how large files travel; ``MEMZOO_TEST_HUB=both`` runs every test so."""
 
-PRELOADED = ["pytest", "torch", "lightning.pytorch", "memzoo.zoo"]  # not huggingface_hub: it reads its variables then
+PRELOADED = [  # not huggingface_hub: it reads its variables when it is imported
+    *("pytest", "torch", "lightning.pytorch", "memzoo.cli", "memzoo.zoo.loading", "memzoo.zoo.publishing"),
+    *("memzoo.zoo.downloading", "memzoo.zoo.verification"),
+]
 TOKENS = {"hf_right": "zoo", "hf_other": "other"}
 PRELUDE = """
 import os, sys, warnings
