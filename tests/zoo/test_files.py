@@ -209,7 +209,5 @@ def test_a_place_that_cannot_be_written(tmp_path):
 
 @pytest.mark.parametrize(("read", "name"), [(read_tensors, "model.safetensors"), (read_config, "config.json")])
 def test_a_missing_file_is_missed_by_name(read, name, tmp_path):
-    with pytest.raises(
-        CheckpointMissingError, match=rf"{name} is missing; a checkpoint has model\.safetensors"
-    ):
+    with pytest.raises(CheckpointMissingError, match=rf"{name} is missing; a checkpoint has model\.safetensors"):
         read(tmp_path / name)
