@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import memzoo
-from memzoo.zoo.loading import build
+from memzoo.zoo.loading.loader import build
 
 RUNS, IMPORTS = 20, 7
 

@@ -4,19 +4,23 @@ import torch
 from torch import Tensor, nn
 
 from memzoo._types import Map
-from memzoo.errors import NonFiniteError, NotASelfMapError
+from memzoo.errors import InvalidArgumentError, InvalidTypeError, NonFiniteError, NotASelfMapError
 
 
 def check_batch(x: Tensor, name: str) -> None:
     """``x`` is a non-empty batch of finite floating-point points."""
     if not isinstance(x, Tensor):
-        raise TypeError(f"{name} must be a tensor (B, *shape), got {type(x).__name__}; use torch.as_tensor.")
+        raise InvalidTypeError(f"{name} must be a tensor (B, *shape), got {type(x).__name__}; use torch.as_tensor.")
     if not x.is_floating_point():
-        raise TypeError(f"{name} must be floating point, got {x.dtype}; images as integers want `.float() / 255`.")
+        raise InvalidTypeError(
+            f"{name} must be floating point, got {x.dtype}; images as integers want `.float() / 255`."
+        )
     if x.ndim < 2:
-        raise ValueError(f"{name} must be a batch (B, *shape), got shape {tuple(x.shape)}; add a row with x[None].")
+        raise InvalidArgumentError(
+            f"{name} must be a batch (B, *shape), got shape {tuple(x.shape)}; add a row with x[None]."
+        )
     if x.numel() == 0:
-        raise ValueError(f"{name} must hold at least one point, got shape {tuple(x.shape)}.")
+        raise InvalidArgumentError(f"{name} must hold at least one point, got shape {tuple(x.shape)}.")
     finite = x.isfinite().flatten(1).all(1)
     if not finite.all():
         rows = (~finite).nonzero().flatten().tolist()
@@ -29,7 +33,9 @@ def check_batch(x: Tensor, name: str) -> None:
 def check_same_shape(x: Tensor, y: Tensor, names: str) -> None:
     """Points of two batches live in the same space."""
     if x.shape[1:] != y.shape[1:]:
-        raise ValueError(f"{names} must be points of one space, got shapes {tuple(x.shape)} and {tuple(y.shape)}.")
+        raise InvalidArgumentError(
+            f"{names} must be points of one space, got shapes {tuple(x.shape)} and {tuple(y.shape)}."
+        )
 
 
 def check_module(f: Map) -> None:
@@ -47,12 +53,12 @@ def check_module(f: Map) -> None:
     for name, module in f.named_modules():
         norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
         if norm and module.running_mean is None:
-            raise ValueError(
+            raise InvalidArgumentError(
                 f"module {name!r} ({type(module).__name__}) uses batch statistics even in eval mode, so rows interact "
                 "and there is no self-map; build it with track_running_stats=True."
             )
         if module.training and (norm or isinstance(module, nn.modules.dropout._DropoutNd)):
-            raise ValueError(
+            raise InvalidArgumentError(
                 f"module {name!r} ({type(module).__name__}) is in training mode, so the map is random or mixes rows; "
                 "call .eval() on the model first."
             )
@@ -63,7 +69,7 @@ def apply_map(f: Map, x: Tensor) -> Tensor:
     version = None if x.is_inference() else x._version
     y = f(x)
     if version is not None and x._version != version:
-        raise ValueError(
+        raise InvalidArgumentError(
             "f works in place on its input, so that points change while they are measured; "
             "pass lambda x: f(x.clone()), or set inplace=False in its first layer."
         )
@@ -83,10 +89,12 @@ def apply_map(f: Map, x: Tensor) -> Tensor:
 def check_steps(steps: int) -> None:
     """A count of iterations."""
     if not isinstance(steps, int) or isinstance(steps, bool) or steps < 0:
-        raise ValueError(f"steps must be a whole number >= 0, got {steps!r}.")
+        raise InvalidArgumentError(f"steps must be a whole number >= 0, got {steps!r}.")
 
 
 def check_eps(eps: float) -> None:
     """A radius of recovery in the L2 norm."""
     if not (isinstance(eps, (int, float)) and 0 < eps < torch.inf):
-        raise ValueError(f"eps must be a finite number > 0, got {eps!r}; leave it out to derive it from the examples.")
+        raise InvalidArgumentError(
+            f"eps must be a finite number > 0, got {eps!r}; leave it out to derive it from the examples."
+        )

@@ -5,6 +5,14 @@ class MemzooError(Exception):
     """Base of every error below."""
 
 
+class InvalidArgumentError(MemzooError, ValueError):
+    """An argument has a value that the function cannot work with."""
+
+
+class InvalidTypeError(MemzooError, TypeError):
+    """An argument is of a type that the function cannot work with."""
+
+
 class NotASelfMapError(MemzooError, ValueError):
     """A function that does not map a space to itself was given where iteration needs one."""
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from memzoo.zoo.registry import home
+from memzoo.zoo.registry.registries import home
 
 STORED = home() / "benchmarks/stored.json"
 

@@ -10,8 +10,8 @@ from lightning.pytorch import Trainer
 import memzoo
 from memzoo.cli import main
 from memzoo.errors import CorruptCheckpointError
-from memzoo.zoo.registry import home
-from memzoo.zoo.training import Trained
+from memzoo.zoo.recipes.training import Trained
+from memzoo.zoo.registry.registries import home
 
 
 def test_list(capsys):
@@ -55,7 +55,7 @@ def test_download(capsys, tmp_path):
 
 
 def test_verify_fails_with_status_1_when_a_fact_does_not_hold(capsys, monkeypatch):
-    monkeypatch.setitem(memzoo.zoo.facts.MEASURES, "eigenvalue", lambda measurements, rank: 0.5)
+    monkeypatch.setitem(memzoo.zoo.measures.facts.MEASURES, "eigenvalue", lambda measurements, rank: 0.5)
     assert main(["verify", "cifar10-d1"]) == 1
     out = capsys.readouterr().out
     assert out.startswith("cifar10-d1: FAILED\n  FAIL largest eigenvalue")
@@ -117,7 +117,7 @@ def test_reproduce_all_fails_where_a_figure_could_not_be_made(capsys, monkeypatc
 
 
 def test_train_reports_what_was_not_reached(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("memzoo.zoo.training.Trainer", short)
+    monkeypatch.setattr("memzoo.zoo.recipes.training.Trainer", short)
     assert main(["train", "mnist20-fc14x128", "--out", str(tmp_path), "--record", str(tmp_path)]) == 1
     captured = capsys.readouterr()
     assert "memzoo.load('local-dir:" in captured.out
@@ -181,7 +181,7 @@ def short(**options):
     ],
 )
 def test_wrong_usage_has_its_status_and_a_message(arguments, status, message, capsys, monkeypatch):
-    monkeypatch.setattr("memzoo.zoo.training.train_recipe", lambda id, out, **_: Trained(out / id, ()))
+    monkeypatch.setattr("memzoo.zoo.recipes.training.train_recipe", lambda id, out, **_: Trained(out / id, ()))
     assert main(arguments) == status
     said = capsys.readouterr().err
     assert message in said
@@ -240,7 +240,7 @@ def test_every_command_has_its_help(command, capsys):
 
 
 def test_a_table_is_trained_row_by_row_and_goes_on_where_it_stopped(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("memzoo.zoo.training.Trainer", short)
+    monkeypatch.setattr("memzoo.zoo.recipes.training.Trainer", short)
     ids = memzoo.list_models(figure="table2")
     (tmp_path / ids[3]).mkdir()  # was there before
     assert main(["train", "table2", "--out", str(tmp_path)]) == 1  # two steps reach nothing
@@ -263,7 +263,7 @@ def test_a_run_that_differs_from_the_recipe_is_not_recorded(capsys, tmp_path, mo
 
 def test_an_entry_without_facts_is_reported_and_recorded(capsys, tmp_path, monkeypatch):
     recorded = []
-    monkeypatch.setattr("memzoo.zoo.training.train_recipe", lambda *_, **__: Trained(tmp_path / "done", ()))
+    monkeypatch.setattr("memzoo.zoo.recipes.training.train_recipe", lambda *_, **__: Trained(tmp_path / "done", ()))
     monkeypatch.setattr("memzoo.zoo.record", lambda *arguments: recorded.append(arguments))
     assert main(["train", "cifar10-d1", "--record", str(tmp_path)]) == 0
     assert "wrote " in capsys.readouterr().out
@@ -271,7 +271,7 @@ def test_an_entry_without_facts_is_reported_and_recorded(capsys, tmp_path, monke
 
 
 def test_another_process_of_a_distributed_run_says_nothing(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("memzoo.zoo.training.train_recipe", lambda *_, **__: Trained(tmp_path / "done", None))
+    monkeypatch.setattr("memzoo.zoo.recipes.training.train_recipe", lambda *_, **__: Trained(tmp_path / "done", None))
     assert main(["train", "cifar10-d1", "--record", str(tmp_path)]) == 0
     assert capsys.readouterr().out == ""
 
@@ -283,7 +283,7 @@ def test_each_training_has_loggers_of_its_own(tmp_path, monkeypatch):
         seen.append(options["logger"])
         return Trained(out / id, ())
 
-    monkeypatch.setattr("memzoo.zoo.training.train_recipe", note)
+    monkeypatch.setattr("memzoo.zoo.recipes.training.train_recipe", note)
     logger = ["--trainer.logger", "lightning.pytorch.loggers.CSVLogger", "--trainer.logger.save_dir", str(tmp_path)]
     assert main(["train", "table2", "--out", str(tmp_path), *logger]) == 0
     assert len(seen) == len({id(logger) for logger in seen}) == len(memzoo.list_models(figure="table2"))
@@ -296,7 +296,7 @@ def test_train_gives_the_trainer_what_is_on_the_command_line_and_no_default(tmp_
         seen.append({name: value for name, value in options.items() if name not in OURS})
         return Trained(out / id, ())
 
-    monkeypatch.setattr("memzoo.zoo.training.train_recipe", note)
+    monkeypatch.setattr("memzoo.zoo.recipes.training.train_recipe", note)
     given = ["--trainer.devices", "2", "--trainer.precision=bf16-mixed", "--trainer.logger", "false"]
     assert main(["train", "cifar10-d1", *given, "--trainer.max_steps=-1"]) == 0
     assert main(["train", "cifar10-d1"]) == 0
@@ -331,7 +331,7 @@ def test_a_broken_entry_does_not_stop_all(arguments, capsys, tmp_path, monkeypat
     text = re.sub("  aliases: .*\n", "", text)
     (tmp_path / "own.yaml").write_text(re.sub("architecture: .*", "architecture: Nope", text))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("memzoo.zoo.registry._registered", [])
+    monkeypatch.setattr("memzoo.zoo.registry.registries._registered", [])
     monkeypatch.setattr("memzoo.zoo.list_models", lambda: ["broken", "cifar10-d1"])
     assert main(["--registry", "own.yaml", *arguments]) == 1
     captured = capsys.readouterr()
@@ -342,9 +342,13 @@ def test_a_broken_entry_does_not_stop_all(arguments, capsys, tmp_path, monkeypat
 
 def test_modules_are_attributes_of_their_package():
     code = """
-import memzoo.zoo, memzoo.models, pkgutil, sys
+import importlib, memzoo.zoo, memzoo.models, pkgutil, sys
+packages = [memzoo.zoo, memzoo.models]
+for package in list(packages):
+    about = pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
+    packages += [importlib.import_module(part.name) for part in about if part.ispkg]
 assert "torch" not in sys.modules
-for package in (memzoo.zoo, memzoo.models):
+for package in packages:
     names = [about.name for about in pkgutil.iter_modules(package.__path__) if not about.name.startswith("_")]
     assert set(names) <= set(dir(package)), set(names) - set(dir(package))
     assert all(getattr(package, name).__name__ == f"{package.__name__}.{name}" for name in names)

@@ -1,62 +1,128 @@
+"""Imports point down: between folders, between the files of a folder, and deferred ones too."""
+
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+
+import pytest
 
 import memzoo
 
-LAYERS = [  # a module imports from the rows above its own; a new one needs a place here
+ROOT = Path(memzoo.__file__).parent
+FLOORS = [  # a folder or file imports from the floors below its own; a new one needs a place here
     {"errors", "_types", "_version"},
-    {"_checks"},
+    {"_checks", "plotting"},
     {"dynamics", "theory", "data"},
-    {"models", "metrics"},
+    {"models", "metrics", "modules", "runs"},
     {"callbacks"},
     {"zoo"},
     {"figures", "auditing", "fitting"},
     {"cli"},
     {"__main__"},
 ]
-RANK = {name: rank for rank, row in enumerate(LAYERS) for name in row}
-ROOT = Path(memzoo.__file__).parent
-FACADE = {"cli", "figures"}  # may use the names that the package itself re-exports
+INSIDE = {  # the same for the sub-folders of a folder
+    "dynamics": [{"intervals", "tracing"}, {"spectra", "orbits"}, {"attractors"}, {"memory"}],
+    "models": [{"base"}, {"architectures"}, {"ensembles"}, {"table"}],
+    "zoo": [
+        {"measures", "rights"},
+        {"entry"},
+        {"registry"},
+        {"hub"},
+        {"loading"},
+        {"cards", "verification"},
+        {"publishing", "recipes"},
+    ],
+    "figures": [{"engine"}, {"paper", "beyond"}, {"catalogue"}, {"report"}],
+}
+WHOLE_PACKAGE = {"cli", "figures"}  # may use the names that memzoo itself re-exports
 
 
-def imported(file: Path) -> set[str]:
-    """Top-level memzoo modules that ``file`` imports, anywhere in it."""
+def name_of(path: Path) -> str:
+    parts = ("memzoo", *path.relative_to(ROOT).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {name_of(path): path for path in ROOT.rglob("*.py")}
+PACKAGES = {name for name, path in FILES.items() if path.stem == "__init__"}
+
+
+def parent(module: str) -> str:
+    return module.rpartition(".")[0]
+
+
+def imported_by(path: Path) -> set[str]:
+    """Return the modules of memzoo that a file imports from, anywhere in it."""
     found = set()
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("memzoo.")}
-        elif isinstance(node, ast.ImportFrom) and node.module == "memzoo":
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("memzoo."):
-            found.add(node.module.split(".")[1])
-    return found
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                beside = f"{node.module}.{alias.name}"  # a file of its own folder, taken as a whole
+                found.add(beside if node.module == parent(name_of(path)) and beside in FILES else str(node.module))
+    return {name for name in found if name.split(".")[0] == "memzoo"}
 
 
-def imports_the_package(file: Path) -> bool:
-    return any(
-        isinstance(node, ast.Import) and any(alias.name == "memzoo" for alias in node.names)
-        for node in ast.walk(ast.parse(file.read_text()))
+IMPORTS = {name: imported_by(path) for name, path in FILES.items() if name != "memzoo"}
+EDGES = [(source, target) for source, targets in IMPORTS.items() for target in sorted(targets)]
+
+
+def floor(parts: list[str]) -> int:
+    """Return the number of the floor on which the last of ``parts`` stands among its siblings."""
+    *above, name = parts
+    floors = FLOORS if len(above) == 1 else INSIDE.get(above[1], [])
+    for number, names in enumerate(floors):
+        if name in names:
+            return number
+    pytest.fail(f"memzoo/{'/'.join(parts[1:])} stands on no floor: give it a place in tests/test_layers.py")
+
+
+def fork(source: str, target: str) -> tuple[list[str], list[str]] | None:
+    """Return the two siblings above ``source`` and ``target`` in the tree; None where one lies in the other."""
+    a, b = source.split("."), target.split(".")
+    for depth, (one, other) in enumerate(zip(a, b, strict=False)):
+        if one != other:
+            return a[: depth + 1], b[: depth + 1]
+    return None
+
+
+@pytest.mark.parametrize(("source", "target"), EDGES)
+def test_an_import_points_down(source, target):
+    if target == "memzoo":
+        assert source.split(".")[1] in WHOLE_PACKAGE, f"{source} imports the whole package: name the folder it needs"
+        return
+    if source in PACKAGES and target.startswith(f"{source}."):
+        return  # a face shows what is behind it
+    siblings = fork(source, target)
+    assert siblings is not None, f"{source} imports the folder that it lies in: import the file"
+    if len(siblings[0]) == 2 or (siblings[0][1] in INSIDE and len(siblings[0]) == 3):
+        below, above = floor(siblings[1]), floor(siblings[0])
+        assert below < above, f"{source} imports {target}, which does not stand on a floor below it"
+
+
+@pytest.mark.parametrize(("source", "target"), EDGES)
+def test_other_folders_are_used_through_their_face(source, target):
+    folder = parent(target)
+    if target in PACKAGES or folder == "memzoo":
+        return
+    inside = parent(source) == folder or (source in PACKAGES and target.startswith(f"{source}."))
+    single = folder in {"memzoo.dynamics", "memzoo.zoo", "memzoo.models", "memzoo.figures"} and source.startswith(
+        folder
     )
+    assert inside or single, f"{source} imports {target} past the face of its folder: import the name from {folder}"
 
 
-def test_imports_point_down():
-    for file in ROOT.rglob("*.py"):
-        source = file.relative_to(ROOT).parts[0].removesuffix(".py")
-        if source == "__init__":  # the package's own __init__ re-exports from every layer
-            continue
-        for target in imported(file) - {source}:
-            assert RANK[target] < RANK[source], f"{file.relative_to(ROOT)} imports {target}"
-        assert source in FACADE or not imports_the_package(file), f"{file.relative_to(ROOT)} goes through the facade"
+def test_no_files_import_each_other_in_a_circle():
+    files = {name: targets - PACKAGES for name, targets in IMPORTS.items() if name not in PACKAGES}
+    try:
+        TopologicalSorter(files).prepare()
+    except CycleError as error:
+        pytest.fail(f"these files import each other in a circle: {' -> '.join(error.args[1])}")
 
 
-def test_every_folder_has_a_layer():
-    names = {path.stem for path in ROOT.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
-    assert names - {"__init__"} <= RANK.keys()
-
-
-def test_init_files_only_re_export():
-    for file in ROOT.glob("*/__init__.py"):
-        for node in ast.parse(file.read_text()).body:
-            assert isinstance(node, (ast.ImportFrom, ast.Assign)) or (
-                isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-            ), f"{file.relative_to(ROOT)} line {node.lineno} holds more than re-exports"
+@pytest.mark.parametrize("package", sorted(PACKAGES - {"memzoo"}))
+def test_faces_only_re_export(package):
+    for node in ast.parse(FILES[package].read_text()).body:
+        assert isinstance(node, (ast.ImportFrom, ast.Assign)) or (
+            isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        ), f"{package}, line {node.lineno}, holds more than re-exports"

@@ -11,7 +11,7 @@ import pytest
 import shared_facts
 
 import memzoo
-from memzoo.zoo.registry import home
+from memzoo.zoo.registry.registries import home
 
 NO_NETWORK = """
 import socket

@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 import memzoo
-from memzoo.zoo.registry import home
+from memzoo.zoo.registry.registries import home
 
 ROOT = home()
 pytestmark = pytest.mark.skipif(not (ROOT / "Makefile").is_file(), reason="needs the source tree")

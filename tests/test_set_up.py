@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from memzoo.zoo.registry import home
+from memzoo.zoo.registry.registries import home
 
 FAKE = """#!/bin/sh
 echo "$*" >> "$CALLS"

@@ -4,7 +4,8 @@ from memzoo.auditing.checkpoint import load_module, load_self_map
 from memzoo.auditing.examination import audit
 from memzoo.auditing.folder import check_free
 from memzoo.auditing.inputs import AuditData, examples_of, read_data
-from memzoo.auditing.result import Audit, Judged
+from memzoo.auditing.report import Audit
+from memzoo.auditing.result import Judged
 
 __all__ = [
     "Audit",

@@ -11,8 +11,8 @@ from typing import Any, cast
 from lightning.pytorch import LightningModule
 from torch import nn
 
-from memzoo.callbacks.self_map import Adapter
 from memzoo.errors import AuditInputError, CheckpointMissingError, CorruptCheckpointError
+from memzoo.modules import Adapter
 from memzoo.zoo.loading import load
 
 

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from memzoo._checks import check_batch, check_eps, check_same_shape, check_steps
 from memzoo._types import Map
 from memzoo.auditing.measured import measured
-from memzoo.auditing.result import Audit, Judged
-from memzoo.callbacks.self_map import Adapter
-from memzoo.callbacks.tracked import matching_noise
+from memzoo.auditing.report import Audit
+from memzoo.auditing.result import Judged
 from memzoo.dynamics import (
     Attractors,
     certify,
@@ -24,6 +23,7 @@ from memzoo.dynamics import (
     recovery_curve,
 )
 from memzoo.errors import AuditInputError
+from memzoo.modules import Adapter, matching_noise
 
 PATIENCE = 5  # times steps: for limits, which are approached more slowly than an image is passed
 OFFSETS = 3  # eps below this many offsets misses attractors, as in recovery_curve

@@ -2,22 +2,23 @@
 
 from pathlib import Path
 
+from memzoo.auditing.page import page
 from memzoo.auditing.pictures import png, value_range
-from memzoo.auditing.record import picture_names
-from memzoo.auditing.result import Audit
-from memzoo.zoo.files import written_aside
+from memzoo.auditing.record import picture_names, to_json
+from memzoo.auditing.result import Findings
+from memzoo.zoo.registry import written_aside
 
 PAGE, NUMBERS, PICTURES = "report.html", "report.json", "attractors"
 
 
-def save(audit: Audit, folder: Path) -> Path:
+def save(audit: Findings, folder: Path) -> Path:
     """Write page, numbers and pictures; returns the folder."""
     folder = folder.absolute()
     check_free(folder)
     low, high = value_range(audit.starts if audit.members is None else audit.members.images)
     with written_aside(folder) as aside:
-        (aside / PAGE).write_text(audit.html, encoding="utf-8")
-        (aside / NUMBERS).write_text(audit.json, encoding="utf-8")
+        (aside / PAGE).write_text(page(audit), encoding="utf-8")
+        (aside / NUMBERS).write_text(to_json(audit), encoding="utf-8")
         (aside / PICTURES).mkdir()
         for one, names in zip(audit.attractors.found, picture_names(audit), strict=True):
             for point, name in zip(one.points, names, strict=True):

@@ -9,10 +9,10 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
 from memzoo.auditing.checkpoint import import_object
-from memzoo.callbacks.tracked import rows
 from memzoo.data import pixels
 from memzoo.errors import AuditInputError, CorruptCheckpointError
-from memzoo.zoo.files import read_tensors
+from memzoo.modules import rows
+from memzoo.zoo.registry import read_tensors
 
 NAMES = ("members", "controls", "starts")
 IMAGES = (".png", ".jpg", ".jpeg")

@@ -8,9 +8,7 @@ from torch import Tensor, nn
 
 from memzoo._checks import apply_map
 from memzoo._types import Map
-from memzoo.callbacks.evaluation import evaluation_mode
-from memzoo.callbacks.measuring import like_parameters
-from memzoo.callbacks.self_map import Adapter, check_repeats, find_self_map
+from memzoo.modules import Adapter, check_repeats, evaluation_mode, find_self_map, like_parameters
 
 
 @contextmanager

@@ -9,8 +9,8 @@ from torch import Tensor
 from memzoo._version import __version__
 from memzoo.auditing.curve import recovery_svg
 from memzoo.auditing.pictures import is_strip, png, value_range
-from memzoo.auditing.result import Audit, Judged
-from memzoo.auditing.verdict import leaks, owner_text, share_text
+from memzoo.auditing.result import Findings, Judged
+from memzoo.auditing.verdict import leaks, owner_text, share_text, verdict
 
 SHOWN = 24  # pictures of one kind; the table at the end has every row
 BLUE, VERMILION = "#0072B2", "#D55E00"  # distinct to every eye, and told apart by the dashes too
@@ -35,12 +35,12 @@ svg text { font-size: 11px; fill: #444; } svg .grid { stroke: #ddd; }
 """
 
 
-def page(audit: Audit) -> str:
+def page(audit: Findings) -> str:
     """HTML: verdict, counts, pictures, every row, what was measured, what it does not show."""
     title = f"Leak report: {audit.title}"
     body = [
         f"<h1>{escape(title)}</h1>",
-        f'<p class="verdict{" leak" if leaks(audit) else ""}">{escape(audit.verdict)}</p>',
+        f'<p class="verdict{" leak" if leaks(audit) else ""}">{escape(verdict(audit))}</p>',
         *(f"<p><strong>Note.</strong> {escape(note)}</p>" for note in audit.notes),
         _counts(audit),
         _recovered(audit),
@@ -59,12 +59,12 @@ def page(audit: Audit) -> str:
 # Numbers ----------------------------------------------------------------------------------------------------------
 
 
-def _groups(audit: Audit) -> list[tuple[str, Judged]]:
+def _groups(audit: Findings) -> list[tuple[str, Judged]]:
     both = (("training images", audit.members), ("controls", audit.controls))
     return [(name, group) for name, group in both if group is not None]
 
 
-def _counts(audit: Audit) -> str:
+def _counts(audit: Findings) -> str:
     groups = _groups(audit)
     if not groups:
         return ""
@@ -92,7 +92,7 @@ def _counts(audit: Audit) -> str:
     return f"<h2>What came out</h2>{table}{quiet}</p>{_curve(audit, groups)}"
 
 
-def _curve(audit: Audit, groups: list[tuple[str, Judged]]) -> str:
+def _curve(audit: Findings, groups: list[tuple[str, Judged]]) -> str:
     if not any(group.recovered.any() for _, group in groups):
         return ""
     looks = ((VERMILION, ""), (BLUE, "6 4"))
@@ -104,7 +104,7 @@ def _curve(audit: Audit, groups: list[tuple[str, Judged]]) -> str:
     return f"<p>Share that has come out by step t:{keys}</p>{recovery_svg(lines, audit.steps)}"
 
 
-def _every_row(audit: Audit) -> str:
+def _every_row(audit: Findings) -> str:
     heads = ("image", "came out at step", "from start", "distance", "attractor", "offset", "radius", "error")
     parts = []
     for name, group in _groups(audit):
@@ -135,7 +135,7 @@ def _cells(group: Judged, i: int) -> list[str]:
 # Pictures ---------------------------------------------------------------------------------------------------------
 
 
-def _image(point: Tensor, audit: Audit, alt: str) -> str:
+def _image(point: Tensor, audit: Findings, alt: str) -> str:
     shape = audit.starts.shape[1:]
     low, high = value_range(audit.starts if audit.members is None else audit.members.images)
     content = b64encode(png(point.reshape(shape), low, high)).decode()
@@ -143,7 +143,7 @@ def _image(point: Tensor, audit: Audit, alt: str) -> str:
     return f'<img{kind} alt="{escape(alt)}" src="data:image/png;base64,{content}">'
 
 
-def _recovered(audit: Audit) -> str:
+def _recovered(audit: Findings) -> str:
     parts = []
     for (name, group), one in zip(_groups(audit), ("training image", "control"), strict=False):
         rows = group.recovered.nonzero().flatten()
@@ -162,7 +162,7 @@ def _recovered(audit: Audit) -> str:
     return "".join(parts)
 
 
-def _card(audit: Audit, group: Judged, i: int, name: str) -> str:
+def _card(audit: Findings, group: Judged, i: int, name: str) -> str:
     step, start = int(group.recovered_at[i]), int(group.start[i])
     pictures = "<span>&rarr;</span>".join(
         _image(point, audit, alt)
@@ -178,7 +178,7 @@ def _card(audit: Audit, group: Judged, i: int, name: str) -> str:
     )
 
 
-def _attractors(audit: Audit) -> str:
+def _attractors(audit: Findings) -> str:
     found, compared = audit.attractors, audit.members is not None
     rest = f"{found.resting} rest in no attractor, {found.divergent} diverge, {found.moving} still move"
     held = int((found.index >= 0).sum())
@@ -201,7 +201,7 @@ def _attractors(audit: Audit) -> str:
 # Words ------------------------------------------------------------------------------------------------------------
 
 
-def _measured(audit: Audit) -> str:
+def _measured(audit: Findings) -> str:
     low, high = value_range(audit.starts if audit.members is None else audit.members.images)
     shape = " x ".join(map(str, audit.starts.shape[1:]))
     rows = [
@@ -223,7 +223,7 @@ def _measured(audit: Audit) -> str:
     return f"<h2>What was measured</h2><p>{what}</p><table><tbody>{table}</tbody></table>"
 
 
-def _limits(audit: Audit) -> str:
+def _limits(audit: Findings) -> str:
     points = ["Attractors that no start reached are not here."]
     if audit.members is None:
         points.append("Without the training images no attractor is known to be one of them.")

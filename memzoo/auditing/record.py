@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from memzoo._version import __version__
-from memzoo.auditing.result import Audit, Judged
+from memzoo.auditing.result import Findings, Judged
+from memzoo.auditing.verdict import verdict
 from memzoo.dynamics import Attractor
 
 FORMAT = 1
@@ -15,19 +16,19 @@ FORMAT = 1
 COLUMNS = ("recovered_at", "start", "distance", "attractor", "offset", "residual", "radius", "radius_error", "error")
 
 
-def to_json(audit: Audit) -> str:
+def to_json(audit: Findings) -> str:
     """Indented, in a fixed order; what is not finite is null."""
     return json.dumps(_finite(record(audit)), indent=2, allow_nan=False) + "\n"
 
 
-def record(audit: Audit) -> dict[str, Any]:
+def record(audit: Findings) -> dict[str, Any]:
     """The same as plain Python."""
     names = picture_names(audit)
     groups = {"members": audit.members, "controls": audit.controls}
     return {
         "format": FORMAT,
         "module": audit.title,
-        "verdict": audit.verdict,
+        "verdict": verdict(audit),
         "notes": list(audit.notes),
         "summary": {
             **{name: None if group is None else _summary(group) for name, group in groups.items()},
@@ -59,7 +60,7 @@ def record(audit: Audit) -> dict[str, Any]:
     }
 
 
-def picture_names(audit: Audit) -> list[list[str]]:
+def picture_names(audit: Findings) -> list[list[str]]:
     """File of each point of each attractor, within the report's folder."""
     digits = max(3, len(str(len(audit.attractors.found))))
     return [

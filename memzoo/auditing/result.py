@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from statistics import median
 
 from jaxtyping import Bool, Float, Int
@@ -64,8 +63,8 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Audit:
-    """What :func:`memzoo.audit` found; prints as a short text, and :meth:`save` writes it as a report."""
+class Findings:
+    """Hold the numbers of an audit; :class:`memzoo.auditing.Audit` also says, shows and saves them."""
 
     members: Judged | None
     """The training images; None for an audit without them."""
@@ -116,39 +115,3 @@ class Audit:
         if self.members is None or self.controls is None:
             return None
         return error_auc(self.members.error, self.controls.error)
-
-    @property
-    def verdict(self) -> str:
-        """The finding in one or two plain sentences."""
-        from memzoo.auditing.verdict import verdict
-
-        return verdict(self)
-
-    @property
-    def json(self) -> str:
-        """Every number as JSON, without NaN."""
-        from memzoo.auditing.record import to_json
-
-        return to_json(self)
-
-    @property
-    def html(self) -> str:
-        """The report as one self-contained page."""
-        from memzoo.auditing.page import page
-
-        return page(self)
-
-    def save(self, folder: str | Path) -> Path:
-        """Write ``report.html``, ``report.json`` and the attractors as PNG into ``folder``, all of it or nothing.
-
-        Raises:
-            FileExistsError: The folder holds something that is no report; an older report is replaced.
-        """
-        from memzoo.auditing.folder import save
-
-        return save(self, Path(folder))
-
-    def __str__(self) -> str:
-        from memzoo.auditing.verdict import summary
-
-        return summary(self)

@@ -2,6 +2,8 @@
 
 from math import comb
 
+from memzoo.errors import InvalidArgumentError
+
 
 def fisher_exact(hits: int, total: int, other_hits: int, other_total: int) -> float:
     r"""One-sided p-value of Fisher's exact test: how often chance alone gives the first group so many of the hits.
@@ -25,7 +27,7 @@ def fisher_exact(hits: int, total: int, other_hits: int, other_total: int) -> fl
     """
     for count, size in ((hits, total), (other_hits, other_total)):
         if not 0 <= count <= size:
-            raise ValueError(f"a group needs 0 <= hits <= total, got {count} of {size}.")
+            raise InvalidArgumentError(f"a group needs 0 <= hits <= total, got {count} of {size}.")
     every = hits + other_hits
     ways = sum(comb(total, k) * comb(other_total, every - k) for k in range(hits, min(total, every) + 1))
     return ways / comb(total + other_total, every)

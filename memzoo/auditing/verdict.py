@@ -1,10 +1,10 @@
 """The finding in plain words, no stronger than the numbers allow."""
 
-from memzoo.auditing.result import CHANCE, Audit, Judged
+from memzoo.auditing.result import CHANCE, Findings, Judged
 from memzoo.dynamics import Share
 
 
-def verdict(audit: Audit) -> str:
+def verdict(audit: Findings) -> str:
     """One or two sentences: what came out, what controls did, and whether chance would do the same."""
     own, other = audit.members, audit.controls
     if own is None:
@@ -30,15 +30,15 @@ def verdict(audit: Audit) -> str:
     return f"{said} This is no proof that none can be: other starts may reach more."
 
 
-def leaks(audit: Audit) -> bool:
+def leaks(audit: Findings) -> bool:
     """Members come out, or are attractors, beyond what chance explains."""
     return any(p is not None and p < CHANCE for p in (audit.recovered_p, audit.attractor_p))
 
 
-def summary(audit: Audit) -> str:
+def summary(audit: Findings) -> str:
     """The verdict, the table of both groups, the attractors and the settings, for a terminal."""
     own, other = audit.members, audit.controls
-    lines = [audit.verdict, ""]
+    lines = [verdict(audit), ""]
     if own is not None:
         groups = [("training images", own), *([("controls", other)] if other is not None else [])]
         lines.append(f"{'':<18}{'recovered':<28}{'attractors':<28}{'median step':>11}")

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from memzoo._checks import check_eps, check_steps
 from memzoo.callbacks.advice import advice
-from memzoo.callbacks.cost import affordable_starts, leading, quick_method
-from memzoo.callbacks.evaluation import evaluation_mode
+from memzoo.callbacks.cost import affordable_starts
 from memzoo.callbacks.history import examples_table
-from memzoo.callbacks.measuring import like_parameters
-from memzoo.callbacks.self_map import Adapter, find_self_map
 from memzoo.callbacks.shards import Part
 from memzoo.callbacks.starting import StartingCallback, Starts
-from memzoo.dynamics import Certificates, certify, default_eps, recovery_curve
+from memzoo.dynamics import Certificates, default_eps, recovery_curve
+from memzoo.dynamics.attractors import certify_quickly
+from memzoo.dynamics.spectra import compute_leading_eigenvalues
+from memzoo.modules import Adapter, evaluation_mode, find_self_map, like_parameters
 
 SETTLING = 200  # iterations from an example towards its limit, at least; Newton's method goes on from there
 
@@ -187,19 +187,10 @@ class AttractorCallback(StartingCallback):
             return Measured(None, torch.empty(0), torch.empty(0), reached, arrived)
         norm = mine.flatten(1).norm(dim=1).clamp(min=1e-12)
         residual = (f(mine) - mine).flatten(1).norm(dim=1) / norm
-        certificates = self._certificates(f, mine)
+        certificates = certify_quickly(f, mine, self.eps, steps=max(self.steps, SETTLING))
         here = {name: value.cpu() for name, value in vars(certificates).items() if isinstance(value, Tensor)}
-        radius = leading(f, mine).radius
+        radius = compute_leading_eigenvalues(f, mine).radius
         return Measured(replace(certificates, **here), radius.cpu(), residual.cpu(), reached, arrived)
-
-    def _certificates(self, f: nn.Module, examples: Tensor) -> Certificates:
-        """By the quickest way; in full where that leaves an example near its limit undecided."""
-        method, steps = quick_method(f, examples), max(self.steps, SETTLING)
-        found = certify(f, examples, eps=self.eps, steps=steps, method=method)
-        decided = found.fixed & ((found.radius - 1).abs() > found.radius_error)
-        if method is not None and bool(((found.offset < 1.1 * self.eps) & ~decided).any()):  # Newton may move so far
-            return certify(f, examples, eps=self.eps, steps=steps)
-        return found
 
     def put_together(self, parts: list[Any], examples: Tensor) -> dict[str, float]:
         """Which limits are shared is decided over the examples of all processes."""

@@ -3,6 +3,8 @@
 import math
 from typing import Any
 
+from memzoo.errors import InvalidArgumentError
+
 BETWEEN = 200  # batches; longer epochs are measured between batches too
 
 
@@ -27,12 +29,12 @@ class Cadence:
 
     def __init__(self, every_n_epochs: int | None, every_n_steps: int | None, budget: float) -> None:
         if not 0 < budget <= 1:
-            raise ValueError(f"budget is a share of the training time in (0, 1], got {budget}.")
+            raise InvalidArgumentError(f"budget is a share of the training time in (0, 1], got {budget}.")
         for name, value in (("every_n_epochs", every_n_epochs), ("every_n_steps", every_n_steps)):
             if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}.")
+                raise InvalidArgumentError(f"{name} must be at least 1, got {value}.")
         if every_n_epochs is not None and every_n_steps is not None:
-            raise ValueError("give every_n_epochs or every_n_steps, not both; or neither, for the budget.")
+            raise InvalidArgumentError("give every_n_epochs or every_n_steps, not both; or neither, for the budget.")
         self.every_n_epochs, self.every_n_steps, self.budget = every_n_epochs, every_n_steps, budget
         self.forget()
 

@@ -5,10 +5,10 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor, nn
 
-from memzoo.callbacks.cost import leading
 from memzoo.callbacks.measuring import MeasuringCallback
-from memzoo.callbacks.self_map import Adapter
 from memzoo.callbacks.shards import Part
+from memzoo.dynamics.spectra import compute_leading_eigenvalues
+from memzoo.modules import Adapter
 
 
 @final
@@ -80,7 +80,7 @@ class ContractionCallback(MeasuringCallback):
         mine = examples[part.rows(len(examples)).to(examples.device)]
         if not len(mine):
             return {}
-        found = leading(f, mine)
+        found = compute_leading_eigenvalues(f, mine)
         residual = (f(mine) - mine).flatten(1).norm(dim=1) / mine.flatten(1).norm(dim=1).clamp(min=1e-12)
         return {
             "radius": found.radius.cpu(),

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from memzoo.callbacks.fit_callback import FitCallback
+from memzoo.runs import FitCallback
 
 
 @final

@@ -6,8 +6,9 @@ from typing import Any, final
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from memzoo.callbacks.fit_callback import FitCallback
 from memzoo.callbacks.weights import delivered_weights, stand_behind_averaging
+from memzoo.errors import InvalidArgumentError
+from memzoo.runs import FitCallback
 
 
 @final
@@ -33,7 +34,7 @@ class KeepSteps(FitCallback):
 
     def __init__(self, steps: Sequence[int] = (), *, epochs: Sequence[int] = ()) -> None:
         if any(count < 1 for count in (*steps, *epochs)):
-            raise ValueError(f"steps and epochs count from 1, got {list(steps)} and {list(epochs)}.")
+            raise InvalidArgumentError(f"steps and epochs count from 1, got {list(steps)} and {list(epochs)}.")
         self.steps, self.after_epochs = list(steps), list(epochs)
         self.kept: dict[int, dict[str, Tensor]] = {}
         """Weights by optimizer step: float32, on the CPU."""

@@ -13,13 +13,8 @@ from torch import Tensor, nn
 
 from memzoo._checks import check_batch
 from memzoo.callbacks.cadence import Cadence
-from memzoo.callbacks.evaluation import evaluation_mode
-from memzoo.callbacks.fit_callback import FitCallback
 from memzoo.callbacks.history import closing_table, plot_history, to_pandas
-from memzoo.callbacks.reason import ends_here, stopping_reason
-from memzoo.callbacks.self_map import Adapter, check_repeats, find_self_map
 from memzoo.callbacks.shards import Part, part_of, together
-from memzoo.callbacks.tracked import has_rows, input_of, rows
 from memzoo.callbacks.weights import (
     averager,
     common_buffers,
@@ -28,8 +23,19 @@ from memzoo.callbacks.weights import (
     refuse_sharded,
     stand_behind_averaging,
 )
-from memzoo.dynamics.jacobian import Jacobians
-from memzoo.errors import NonFiniteError
+from memzoo.dynamics.spectra import Jacobians
+from memzoo.errors import InvalidArgumentError, InvalidTypeError, NonFiniteError
+from memzoo.modules import (
+    Adapter,
+    check_repeats,
+    evaluation_mode,
+    find_self_map,
+    has_rows,
+    input_of,
+    like_parameters,
+    rows,
+)
+from memzoo.runs import FitCallback, ends_here, stopping_reason
 
 EXAMPLES, WIDE_EXAMPLES = 32, 8  # tracked by default; where the map is nowhere narrower than its input
 KEPT = 2**21  # numbers of examples and starts that travel in a checkpoint of the run
@@ -71,9 +77,9 @@ class MeasuringCallback(FitCallback, ABC):
         name: str,
     ) -> None:
         if max_examples is not None and max_examples < 1:
-            raise ValueError(f"max_examples must be at least 1, got {max_examples}.")
+            raise InvalidArgumentError(f"max_examples must be at least 1, got {max_examples}.")
         if rotate < 1:
-            raise ValueError(f"rotate is a number of subsets, at least 1, got {rotate}.")
+            raise InvalidArgumentError(f"rotate is a number of subsets, at least 1, got {rotate}.")
         if examples is not None:
             check_batch(examples, "examples")
         self.given_examples, self.adapter = examples, self_map
@@ -134,7 +140,9 @@ class MeasuringCallback(FitCallback, ABC):
         if self.examples is None and self.given_examples is not None:
             self.examples = self.given_examples.detach().cpu()
         if self.examples is None:
-            raise ValueError(f"{type(self).__name__} tracks no examples yet: pass examples=, or fit a module first.")
+            raise InvalidArgumentError(
+                f"{type(self).__name__} tracks no examples yet: pass examples=, or fit a module first."
+            )
         return self.examples
 
     def _measured(self, trainer: Trainer, module: LightningModule, examples: Tensor) -> dict[str, float]:
@@ -192,7 +200,7 @@ class MeasuringCallback(FitCallback, ABC):
             elif data is None:
                 data = rows(trainer.train_dataloader, self._most(), batches=trainer.num_training_batches)
         except (TypeError, IndexError) as error:
-            raise TypeError(f"{type(self).__name__} could not read the tracked examples: {error}") from error
+            raise InvalidTypeError(f"{type(self).__name__} could not read the tracked examples: {error}") from error
         data = trainer.strategy.broadcast(data.detach().cpu())
         check_batch(data, "the tracked examples")
         chosen_for_us = self.given_examples is None and self.max_examples is None
@@ -219,7 +227,7 @@ class MeasuringCallback(FitCallback, ABC):
         try:
             self._harvest.append(input_of(batch).detach().cpu().clone())
         except TypeError as error:
-            raise TypeError(f"{type(self).__name__} could not read the tracked examples: {error}") from error
+            raise InvalidTypeError(f"{type(self).__name__} could not read the tracked examples: {error}") from error
         if len(self._harvest) == 1:
             with evaluation_mode(pl_module), isolate_rng():  # refuse at once what is no self-map
                 find_self_map(pl_module, self.adapter, like_parameters(self._harvest[0], pl_module))
@@ -457,9 +465,3 @@ class MeasuringCallback(FitCallback, ABC):
         self.cadence.load_state_dict(state["cadence"])
         self._turn, self._whole = state["turn"], state["whole"]
         self.restore(state["kept"])
-
-
-def like_parameters(points: Tensor, module: nn.Module) -> Tensor:
-    """Points on the device of the module's parameters, in float64 where they are."""
-    parameter = next(module.parameters(), points)
-    return points.to(parameter.device, torch.float64 if parameter.dtype == torch.float64 else torch.float32)

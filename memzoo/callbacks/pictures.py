@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from memzoo.callbacks.history import BLUE, RED
-from memzoo.callbacks.image_grid import as_images, image_grid
+from memzoo.plotting import as_images, image_grid
 
 DPI = 110
 FARTHEST = 4.0  # the frame of a spectrum; beyond it the unit circle would be a dot

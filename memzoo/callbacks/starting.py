@@ -10,11 +10,11 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from memzoo._checks import check_batch, check_same_shape
-from memzoo.callbacks.measuring import MeasuringCallback, like_parameters
-from memzoo.callbacks.self_map import Adapter
+from memzoo.callbacks.measuring import MeasuringCallback
 from memzoo.callbacks.shards import Part
-from memzoo.callbacks.tracked import has_rows, matching_noise, rows
 from memzoo.dynamics import nearest
+from memzoo.errors import InvalidArgumentError
+from memzoo.modules import Adapter, has_rows, like_parameters, matching_noise, rows
 
 Starts = Tensor | Callable[[Tensor], Tensor] | Literal["validation", "noise"]
 """Points, ``starts(examples)`` that makes them, or where they come from."""
@@ -43,11 +43,11 @@ class StartingCallback(MeasuringCallback, ABC):
         name: str,
     ) -> None:
         if max_starts is not None and max_starts < 1:
-            raise ValueError(f"max_starts must be at least 1, got {max_starts}.")
+            raise InvalidArgumentError(f"max_starts must be at least 1, got {max_starts}.")
         if isinstance(starts, Tensor):
             check_batch(starts, "starts")
         elif starts is not None and not callable(starts) and starts not in ("validation", "noise"):
-            raise ValueError(f"starts must be a tensor, a function, 'validation' or 'noise', got {starts!r}.")
+            raise InvalidArgumentError(f"starts must be a tensor, a function, 'validation' or 'noise', got {starts!r}.")
         self.given_starts, self.max_starts, self.seed = starts, max_starts, seed
         self.starts: Tensor | None = None
         super().__init__(
@@ -88,7 +88,9 @@ class StartingCallback(MeasuringCallback, ABC):
         if given != "noise" and (found := self._validation_rows(trainer, examples)) is not None:
             return found
         if given == "validation":
-            raise ValueError("starts='validation' needs a validation set of the examples' shape; give the Trainer one.")
+            raise InvalidArgumentError(
+                "starts='validation' needs a validation set of the examples' shape; give the Trainer one."
+            )
         most = self.most_starts(trainer.lightning_module, examples)
         return matching_noise(examples, most, torch.Generator().manual_seed(self.seed))
 
@@ -123,7 +125,9 @@ class StartingCallback(MeasuringCallback, ABC):
         self._tracked()
         if self.starts is None:
             if not isinstance(self.given_starts, Tensor):
-                raise ValueError(f"{type(self).__name__} has no starts yet: pass starts=tensor, or fit a module first.")
+                raise InvalidArgumentError(
+                    f"{type(self).__name__} has no starts yet: pass starts=tensor, or fit a module first."
+                )
             self.starts = self.given_starts.detach().cpu()
         return super().measure(module)
 

@@ -8,8 +8,9 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from memzoo.callbacks.attractor import AttractorCallback
-from memzoo.callbacks.fit_callback import FitCallback
 from memzoo.callbacks.weights import stand_behind_averaging
+from memzoo.errors import InvalidArgumentError
+from memzoo.runs import FitCallback
 
 MEASURES = ("fraction", "recovered")
 
@@ -29,13 +30,13 @@ class _Rule(FitCallback):
         callbacks = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
         source = next((callback for callback in callbacks if self._is_mine(callback)), None)
         if source is None:
-            raise ValueError(
+            raise InvalidArgumentError(
                 f"{type(self).__name__} needs measurements named {self.name!r}: add "
                 f"{'AttractorCallback()' if self.name == 'attractor' else f'AttractorCallback(name={self.name!r})'} to "
                 "the Trainer's callbacks."
             )
         if source.rotate > 1:
-            raise ValueError(
+            raise InvalidArgumentError(
                 f"{type(self).__name__} judges all tracked examples, but AttractorCallback(rotate={source.rotate}) "
                 "measures subsets in turn; use rotate=1 and the max_examples that you can afford."
             )
@@ -75,11 +76,11 @@ class StopWhenMemorized(_Rule):
         self, share: float = 1.0, *, measure: str = "fraction", measurements: int = 2, name: str = "attractor"
     ) -> None:
         if not 0 < share <= 1:
-            raise ValueError(f"share must lie in (0, 1], got {share}.")
+            raise InvalidArgumentError(f"share must lie in (0, 1], got {share}.")
         if measure not in MEASURES:
-            raise ValueError(f"measure must be one of {MEASURES}, got {measure!r}.")
+            raise InvalidArgumentError(f"measure must be one of {MEASURES}, got {measure!r}.")
         if measurements < 1:
-            raise ValueError(f"measurements must be at least 1, got {measurements}.")
+            raise InvalidArgumentError(f"measurements must be at least 1, got {measurements}.")
         super().__init__(name)
         self.share, self.measure, self.measurements = share, measure, measurements
         self.in_a_row: int = 0
@@ -137,7 +138,7 @@ class StopBeforeMemorized(_Rule):
 
     def __init__(self, share: float = 0.0, *, restore: bool = True, name: str = "attractor") -> None:
         if not 0 <= share < 1:
-            raise ValueError(f"share must lie in [0, 1), got {share}.")
+            raise InvalidArgumentError(f"share must lie in [0, 1), got {share}.")
         super().__init__(name)
         self.share, self.restore = share, restore
         self.clean: dict[str, Tensor] | None = None

@@ -11,13 +11,14 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
+from memzoo.callbacks.loggers import Picture, send, write
 from memzoo.callbacks.pictures import draw_iterates, draw_spectrum
-from memzoo.callbacks.self_map import Adapter
-from memzoo.callbacks.sending import Picture, send, write
 from memzoo.callbacks.shards import Part
 from memzoo.callbacks.starting import StartingCallback, Starts
 from memzoo.dynamics import iterate, nearest, spectrum
-from memzoo.dynamics.jacobian import Jacobians
+from memzoo.dynamics.spectra import Jacobians
+from memzoo.errors import InvalidArgumentError
+from memzoo.modules import Adapter
 
 LEADING = 8  # eigenvalues of a large map that is nowhere narrower than its input, whose Jacobian is not formed
 
@@ -108,9 +109,11 @@ class TrajectoryLogger(StartingCallback):
         name: str = "trajectories",
     ) -> None:
         if not times or min(times) < 1:
-            raise ValueError(f"times must be numbers of iterations, at least one and each at least 1, got {times}.")
+            raise InvalidArgumentError(
+                f"times must be numbers of iterations, at least one and each at least 1, got {times}."
+            )
         if top is not None and top < 1:
-            raise ValueError(f"top must be at least 1, got {top}.")
+            raise InvalidArgumentError(f"top must be at least 1, got {top}.")
         self.times, self.top, self.folder = tuple(sorted(set(times))), top, folder
         self.trajectories: Trajectories | None = None
         """Of the last measurement."""
@@ -229,7 +232,7 @@ class TrajectoryLogger(StartingCallback):
     def _pictures(self, title: str) -> list[Picture]:
         found = self.trajectories
         if found is None:
-            raise ValueError(
+            raise InvalidArgumentError(
                 f"{type(self).__name__} has nothing to draw: the last measurement found nothing, or none was made."
             )
         columns = [("start", found.starts), *((f"t = {t}", points) for t, points in found.iterates.items())]

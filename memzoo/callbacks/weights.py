@@ -11,6 +11,7 @@ from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelP
 from torch import Tensor, nn
 
 from memzoo.callbacks.shards import Part
+from memzoo.errors import InvalidArgumentError
 
 
 def refuse_sharded(trainer: Trainer, observer: Callback) -> None:
@@ -22,7 +23,7 @@ def refuse_sharded(trainer: Trainer, observer: Callback) -> None:
     strategy = trainer.strategy
     sharded = isinstance(strategy, (FSDPStrategy, ModelParallelStrategy))
     if sharded or (isinstance(strategy, DeepSpeedStrategy) and strategy.zero_stage_3):
-        raise ValueError(
+        raise InvalidArgumentError(
             f"{type(observer).__name__} needs whole parameters in each process, but {type(strategy).__name__} shards "
             "them; train with strategy='ddp', or without this callback, and measure the checkpoint with memzoo.audit."
         )

@@ -2,6 +2,6 @@
 
 import sys
 
-from memzoo.cli import main
+from memzoo.cli.program import main
 
 sys.exit(main())

@@ -19,8 +19,7 @@ def fit_command(words: list[str] | None) -> Command:
     if words is None:
         return Command("fit", TEXT, CommandParser(description=TEXT), lambda _: 0)
 
-    from memzoo.fitting import FitSetup, explain, fit, fit_parser
-    from memzoo.fitting.given import read_given
+    from memzoo.fitting import FitSetup, explain, fit, fit_parser, read_given
 
     if not {"-h", "--help"} & {*words}:
         read_given(words)  # the parser does not end with every file

@@ -52,7 +52,7 @@ def _info(arguments: Namespace) -> int:
 
 
 def _schema(_: Namespace) -> int:
-    from memzoo.zoo.registry_file import json_schema_text
+    from memzoo.zoo.registry import json_schema_text
 
     print(json_schema_text(), end="")
     return 0

@@ -11,7 +11,7 @@ from memzoo.cli.command import Command, CommandParser
 from memzoo.errors import UsageError
 
 if TYPE_CHECKING:  # imports torch
-    from memzoo.zoo.training import Trained
+    from memzoo.zoo.recipes import Trained
 
 OPTION = "--trainer."
 
@@ -81,7 +81,7 @@ def _train(arguments: Namespace, parser: ArgumentParser, words: list[str] | None
 
     ids = checkpoints_of(arguments.id)
 
-    from memzoo.zoo.training import train_recipe  # imports torch
+    from memzoo.zoo.recipes import train_recipe
 
     status = 0
     for id in ids:

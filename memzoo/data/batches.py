@@ -8,6 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler, TensorDataset
 
+from memzoo.errors import InvalidArgumentError
+
 
 class Pair(NamedTuple):
     """A batch, or one sample, whose target is not the input itself: what a network is to make of each image."""
@@ -25,7 +27,7 @@ class Pairs(Dataset[Pair]):
 
     def __init__(self, images: Float[Tensor, "n *shape"], targets: Float[Tensor, "n *shape"]) -> None:
         if images.shape != targets.shape:
-            raise ValueError(
+            raise InvalidArgumentError(
                 f"images of shape {tuple(images.shape)} need a target each, of their own shape; got "
                 f"{tuple(targets.shape)}."
             )

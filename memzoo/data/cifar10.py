@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from memzoo.data.selection import Selection, select
-from memzoo.errors import CorruptCheckpointError, DataMissingError
+from memzoo.errors import CorruptCheckpointError, DataMissingError, InvalidArgumentError
 
 RECORD = 1 + 3 * 32 * 32
 """Bytes of one image in the binary form: a label, then channel, row, column."""
@@ -50,7 +50,7 @@ def cifar10(
         DataMissingError: Neither form under ``root`` and ``download`` is off, or the batch of an index is missing.
     """
     if split not in ("train", "test"):
-        raise ValueError(f"split must be 'train' or 'test', got {split!r}.")
+        raise InvalidArgumentError(f"split must be 'train' or 'test', got {split!r}.")
     binary = Path(root) / "cifar-10-batches-bin"
     if binary.is_dir():
         return select("cifar10", split, _binary_split(binary, split, max(indices, default=0)), indices)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from memzoo.data.selection import Selection
+from memzoo.errors import InvalidArgumentError
 
 DISTRIBUTIONS = ("normal", "sphere", "uniform")
 
@@ -29,11 +30,11 @@ def drawn(
         torch.Size([2, 5, 1, 3, 3])
     """
     if distribution not in DISTRIBUTIONS:
-        raise ValueError(f"images are drawn from {', '.join(DISTRIBUTIONS)}, not from {distribution!r}.")
+        raise InvalidArgumentError(f"images are drawn from {', '.join(DISTRIBUTIONS)}, not from {distribution!r}.")
     if split not in ("train", "test"):
-        raise ValueError(f"split must be 'train' or 'test', got {split!r}.")
+        raise InvalidArgumentError(f"split must be 'train' or 'test', got {split!r}.")
     if not len(seeds) or count < 1:
-        raise ValueError(f"needs at least one seed and one image a seed, got {len(seeds)} and {count}.")
+        raise InvalidArgumentError(f"needs at least one seed and one image a seed, got {len(seeds)} and {count}.")
     images = torch.stack([_one(distribution, 2 * seed + (split == "test"), count, shape) for seed in seeds], dim=1)
     return Selection(distribution, split, tuple(seeds), images)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from memzoo.data.selection import Selection, select
-from memzoo.errors import DataMissingError
+from memzoo.errors import DataMissingError, InvalidArgumentError
 
 
 def mnist(
@@ -24,7 +24,7 @@ def mnist(
     from torchvision.datasets import MNIST
 
     if split not in ("train", "test"):
-        raise ValueError(f"split must be 'train' or 'test', got {split!r}.")
+        raise InvalidArgumentError(f"split must be 'train' or 'test', got {split!r}.")
     try:
         whole = MNIST(root, train=split == "train", download=download)
     except RuntimeError as error:

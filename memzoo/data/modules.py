@@ -17,7 +17,7 @@ from memzoo.data.demo import mnist20
 from memzoo.data.drawn import DISTRIBUTIONS, drawn
 from memzoo.data.mnist import mnist
 from memzoo.data.selection import Selection, pixels
-from memzoo.errors import CorruptCheckpointError, DataMissingError
+from memzoo.errors import CorruptCheckpointError, DataMissingError, InvalidArgumentError
 
 TRAINING, HELD_OUT = ("members", "examples", "images"), ("starts", "probes", "controls")
 VALIDATION_BATCH = 256
@@ -39,9 +39,11 @@ class ImageData(LightningDataModule, ABC):
     def __init__(self, batch_size: int | None = None, steps_per_epoch: int = 100, seed: int = 0) -> None:
         super().__init__()
         if batch_size is not None and batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}; leave it out for all images at once.")
+            raise InvalidArgumentError(
+                f"batch_size must be at least 1, got {batch_size}; leave it out for all images at once."
+            )
         if steps_per_epoch < 1:
-            raise ValueError(f"steps_per_epoch must be at least 1, got {steps_per_epoch}.")
+            raise InvalidArgumentError(f"steps_per_epoch must be at least 1, got {steps_per_epoch}.")
         self.batch_size, self.steps_per_epoch, self.seed = batch_size, steps_per_epoch, seed
         self.examples: Tensor | None = None
         self.probes: Tensor | None = None
@@ -198,9 +200,11 @@ class Drawn(ImageData):
     ) -> None:
         super().__init__(batch_size, steps_per_epoch, seed)
         if distribution not in DISTRIBUTIONS:
-            raise ValueError(f"images are drawn from {', '.join(DISTRIBUTIONS)}, not from {distribution!r}.")
+            raise InvalidArgumentError(f"images are drawn from {', '.join(DISTRIBUTIONS)}, not from {distribution!r}.")
         if count < 1 or held_out < 0:
-            raise ValueError(f"needs at least one image and no fewer than 0 held-out ones, got {count} and {held_out}.")
+            raise InvalidArgumentError(
+                f"needs at least one image and no fewer than 0 held-out ones, got {count} and {held_out}."
+            )
         self.distribution, self.count, self.shape = distribution, count, tuple(shape)
         self.held_out, self.draw = held_out, draw
 
@@ -232,7 +236,7 @@ class Images(ImageData):
     def __init__(self, path: str, batch_size: int | None = None, steps_per_epoch: int = 100, seed: int = 0) -> None:
         super().__init__(batch_size, steps_per_epoch, seed)
         if Path(path).suffix not in (".safetensors", ".npz"):
-            raise ValueError(f"images come from a .safetensors or .npz file, got {path!r}.")
+            raise InvalidArgumentError(f"images come from a .safetensors or .npz file, got {path!r}.")
         self.path: Path = Path(path)
 
     def read(self) -> tuple[Tensor, Tensor | None]:
@@ -280,10 +284,10 @@ def parse_indices(text: str | list[int]) -> list[int]:
             numbers = []
         slices = ":" in text and "," not in text and 2 <= len(numbers) <= 3
         if not numbers or (":" in text and not slices) or (slices and len(numbers) == 3 and not numbers[2]):
-            raise ValueError(f"indices are start:stop, start:stop:step or numbers with commas, got {text!r}.")
+            raise InvalidArgumentError(f"indices are start:stop, start:stop:step or numbers with commas, got {text!r}.")
         found = list(range(*numbers)) if slices else numbers
     if not found or min(found) < 0:
-        raise ValueError(f"indices must name at least one image, from 0 on, got {text!r}.")
+        raise InvalidArgumentError(f"indices must name at least one image, from 0 on, got {text!r}.")
     return found
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from memzoo.data.selection import Selection
+from memzoo.errors import InvalidArgumentError
 
 FORMULAS = ("line", "swissroll", "pixels", "squares")
 ROLL = 4096  # points of the roll; a training set takes the first ones
@@ -38,9 +39,9 @@ def points(name: str, indices: Sequence[int], shape: tuple[int, ...], *, split: 
         torch.Size([100, 3])
     """
     if name not in FORMULAS:
-        raise ValueError(f"formulas are {', '.join(FORMULAS)}, got {name!r}.")
+        raise InvalidArgumentError(f"formulas are {', '.join(FORMULAS)}, got {name!r}.")
     if split not in ("train", "test"):
-        raise ValueError(f"split must be 'train' or 'test', got {split!r}.")
+        raise InvalidArgumentError(f"split must be 'train' or 'test', got {split!r}.")
     match name:
         case "line":
             every = torch.arange(101)[:, None] / 100

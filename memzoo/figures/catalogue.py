@@ -7,12 +7,18 @@ from functools import partial
 from pathlib import Path
 
 from memzoo.errors import MemzooError, UnknownCheckpointError
-from memzoo.figures import (
+from memzoo.figures.beyond import (
     activations,
     along_training,
     basins,
     capacity,
     cycles,
+    memories,
+    recall,
+    timm_backbones,
+)
+from memzoo.figures.engine import Figure, Material, Reproduction
+from memzoo.figures.paper import (
     fig1a,
     fig1b,
     fig2,
@@ -28,14 +34,8 @@ from memzoo.figures import (
     fig10,
     fig11,
     fig12,
-    memories,
-    recall,
     tables,
-    timm_backbones,
 )
-from memzoo.figures.figure import Figure
-from memzoo.figures.material import Material
-from memzoo.figures.reproduction import Reproduction
 from memzoo.zoo.registry import did_you_mean
 
 FIGURES: dict[str, Figure] = {

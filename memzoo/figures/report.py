@@ -10,10 +10,9 @@ from pathlib import Path
 from memzoo._version import __version__
 from memzoo.errors import MemzooError
 from memzoo.figures.catalogue import FIGURES
-from memzoo.figures.reproduction import Reproduction, Row
-from memzoo.zoo import info
-from memzoo.zoo.card import settings, trained
-from memzoo.zoo.entry import Entry
+from memzoo.figures.engine import Reproduction, Row
+from memzoo.zoo import Entry, info
+from memzoo.zoo.cards import settings, trained
 
 PAGE = "index.html"
 STYLE = """

@@ -1,9 +1,10 @@
 """`memzoo fit`: any architecture trained from a configuration file, watched, and resumed to the last bit."""
 
+from memzoo.fitting.given import read_given
 from memzoo.fitting.parser import fit_parser
 from memzoo.fitting.run import fit
 from memzoo.fitting.setup import FitSetup
 from memzoo.fitting.usage import explain
 from memzoo.fitting.zoo_images import ZooImages
 
-__all__ = ["FitSetup", "ZooImages", "explain", "fit", "fit_parser"]
+__all__ = ["FitSetup", "ZooImages", "explain", "fit", "fit_parser", "read_given"]

@@ -5,7 +5,7 @@ from typing import Any, final
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from memzoo.callbacks.fit_callback import FitCallback
+from memzoo.runs import FitCallback
 
 RATIO = 1.1  # of the steps of two entries
 

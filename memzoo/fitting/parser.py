@@ -6,7 +6,8 @@ from jsonargparse import ArgumentParser, register_unresolvable_import_paths
 from lightning.pytorch import LightningDataModule, Trainer
 
 # A class goes by its short name once it is imported: the parser looks among the subclasses of what is asked for.
-from memzoo import callbacks, data  # noqa: F401
+import memzoo.callbacks
+import memzoo.data  # noqa: F401
 from memzoo.fitting.models import Model
 from memzoo.fitting.zoo_images import ZooImages  # noqa: F401
 

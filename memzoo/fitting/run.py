@@ -11,12 +11,12 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from safetensors.torch import save_file
 
-from memzoo.callbacks.keep_last import LAST, over
 from memzoo.data import ImageData
 from memzoo.errors import CheckpointMissingError, MemzooError
 from memzoo.fitting.course import LossCourse
 from memzoo.fitting.setup import FitSetup
-from memzoo.zoo.history import history_of, write_history
+from memzoo.runs import LAST, over
+from memzoo.zoo.cards import history_of, write_history
 
 HISTORY, IMAGES = "history.json", "images.safetensors"
 KEPT = 2**24  # numbers of images that are written beside the weights

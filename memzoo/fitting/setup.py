@@ -10,14 +10,13 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
-from memzoo.callbacks import AttractorCallback, KeepGenerators
-from memzoo.callbacks.keep_last import LAST, KeepLast
-from memzoo.callbacks.starting import StartingCallback
-from memzoo.callbacks.tracked import matching_noise
+from memzoo.callbacks import AttractorCallback, KeepGenerators, StartingCallback
 from memzoo.data import ImageData
-from memzoo.errors import MemzooError, UsageError
+from memzoo.errors import InvalidArgumentError, MemzooError, UsageError
 from memzoo.fitting.course import LossCourse
 from memzoo.models import Autoencoder, Ensemble
+from memzoo.modules import matching_noise
+from memzoo.runs import LAST, KeepLast
 
 
 class FitSetup:
@@ -127,7 +126,9 @@ def _start_from_held_out(callback: Any, data: ImageData, model: Any) -> None:
         if data.probes is not None and data.probes.shape[1:] == examples.shape[1:]:
             return data.probes[:most]
         if asked == "validation":
-            raise ValueError("starts='validation' needs held-out images of the examples' shape, and there are none.")
+            raise InvalidArgumentError(
+                "starts='validation' needs held-out images of the examples' shape, and there are none."
+            )
         return matching_noise(examples, most, torch.Generator().manual_seed(seed))
 
     callback.given_starts = starts

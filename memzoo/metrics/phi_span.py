@@ -8,6 +8,7 @@ from torch import Tensor
 
 from memzoo._checks import check_batch, check_same_shape
 from memzoo._types import Map
+from memzoo.errors import InvalidArgumentError
 from memzoo.metrics.row_mean import RowMean
 from memzoo.metrics.span import basis_beyond, residual_off
 
@@ -63,14 +64,14 @@ def _preimages(points: Tensor, inverse: Map, name: str) -> Float[Tensor, "batch 
     v = inverse(points.double())
     if not isinstance(v, Tensor) or v.shape != points.shape:
         came = tuple(v.shape) if isinstance(v, Tensor) else type(v).__name__
-        raise ValueError(
+        raise InvalidArgumentError(
             f"inverse must map each coordinate alone, but {tuple(points.shape)} became {came}; pass an elementwise "
             "function such as torch.logit."
         )
     outside = points.isfinite() & ~v.isfinite()
     if outside.any():
         worst = points[outside]
-        raise ValueError(
+        raise InvalidArgumentError(
             f"{name} must lie inside the open range of phi, but {len(worst)} of {points.numel()} values have no finite "
             f"preimage, from {worst.min():g} to {worst.max():g}; a saturated output rounds to the end of the range: "
             "compute it in float64, and scale the data into the range."

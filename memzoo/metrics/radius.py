@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from memzoo._checks import check_batch
-from memzoo.dynamics.factors import factored
-from memzoo.dynamics.full_spectrum import full_spectrum
+from memzoo.dynamics.spectra import factored, full_spectrum
+from memzoo.errors import InvalidArgumentError
 from memzoo.metrics.exact_metric import ExactMetric
 
 Reduction = Literal["max", "mean", "contracting"]
@@ -39,7 +39,7 @@ def spectral_radius(matrices: Float[Tensor, "batch d d"]) -> tuple[Float[Tensor,
     """
     check_batch(matrices, "matrices")
     if matrices.ndim != 3 or matrices.shape[1] != matrices.shape[2]:
-        raise ValueError(
+        raise InvalidArgumentError(
             f"matrices must be square (B, d, d), got shape {tuple(matrices.shape)}; one wants matrix[None]."
         )
     factors = factored(torch.finfo(torch.float64).eps, matrices.detach().double())
@@ -78,7 +78,7 @@ class SpectralRadius(ExactMetric):
     def __init__(self, *, reduce: Reduction = "max", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if reduce not in ("max", "mean", "contracting"):
-            raise ValueError(f"reduce must be 'max', 'mean' or 'contracting', got {reduce!r}.")
+            raise InvalidArgumentError(f"reduce must be 'max', 'mean' or 'contracting', got {reduce!r}.")
         self.reduce: Reduction = reduce
         self.add_state("largest", torch.tensor(-torch.inf, dtype=torch.float64), dist_reduce_fx="max")
         self.add_state("total", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
@@ -99,13 +99,13 @@ class SpectralRadius(ExactMetric):
         """Add a batch of radii, with the bounds on their errors; 0 when left out."""
         error = torch.zeros_like(radius) if error is None else error
         if radius.ndim != 1 or error.shape != radius.shape:
-            raise ValueError(
+            raise InvalidArgumentError(
                 "radius and error must be vectors of one length, got shapes "
                 f"{tuple(radius.shape)} and {tuple(error.shape)}; spectral_radius gives both for matrices."
             )
         radius, error = radius.detach().double(), error.detach().double()
         if (radius < 0).any() or (error < 0).any():
-            raise ValueError(
+            raise InvalidArgumentError(
                 f"radius and error must be >= 0, the smallest are {radius.amin():g} and {error.amin():g}; pass moduli "
                 "of eigenvalues."
             )

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from memzoo.errors import InvalidArgumentError
 from memzoo.metrics.pairs import check_pairs
 from memzoo.metrics.row_mean import RowMean
 
@@ -55,7 +56,7 @@ def reconstruction_error(
 
 def _check_kind(kind: str) -> None:
     if kind not in ("relative", "mse"):
-        raise ValueError(f"kind must be 'relative' or 'mse', got {kind!r}.")
+        raise InvalidArgumentError(f"kind must be 'relative' or 'mse', got {kind!r}.")
 
 
 @final

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from memzoo._checks import check_batch, check_same_shape
 from memzoo.dynamics import close_pairs
+from memzoo.errors import InvalidArgumentError
 from memzoo.metrics.exact_metric import ExactMetric
 
 
@@ -52,7 +53,9 @@ def _hits(points: Tensor, examples: Tensor, eps: float) -> Int[Tensor, " n"]:
 
 def _check_eps(eps: float) -> None:
     if not (isinstance(eps, (int, float)) and 0 < eps < math.inf):
-        raise ValueError(f"eps must be a finite number > 0, got {eps!r}; memzoo.dynamics.default_eps derives one.")
+        raise InvalidArgumentError(
+            f"eps must be a finite number > 0, got {eps!r}; memzoo.dynamics.default_eps derives one."
+        )
 
 
 @final

@@ -2,12 +2,7 @@
 
 from memzoo.theory.assumptions import Assumptions, check_assumptions
 from memzoo.theory.conv_rank import trained_filter, trained_operator
-from memzoo.theory.forced_zeros import (
-    depth_lower_bound,
-    forced_zero_pattern,
-    memorization_gap,
-    unmemorizable_vector,
-)
+from memzoo.theory.forced_zeros import depth_lower_bound, forced_zero_pattern, memorization_gap, unmemorizable_vector
 from memzoo.theory.heuristic_depth import heuristic_depth, parameter_count
 from memzoo.theory.layer_matrices import convolution_matrix, upsampling_matrix
 from memzoo.theory.loss_floor import loss_floor
@@ -25,12 +20,7 @@ from memzoo.theory.phi_inverse import (
     is_solvable,
     minimum_norm_preimage,
 )
-from memzoo.theory.piecewise_linear import (
-    PiecewiseLinearMap,
-    attractor_count,
-    attractors,
-    piecewise_linear_map,
-)
+from memzoo.theory.piecewise_linear import PiecewiseLinearMap, attractor_count, attractors, piecewise_linear_map
 from memzoo.theory.ranks import rank_counterexample, rank_of_examples, rank_of_solution
 from memzoo.theory.span import Span, span_of
 from memzoo.theory.wide_relu import (

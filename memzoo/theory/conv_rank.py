@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from memzoo._checks import check_batch
+from memzoo.errors import InvalidArgumentError
 from memzoo.theory.layer_matrices import convolution_matrix
 from memzoo.theory.span import span_of
 
@@ -59,6 +60,6 @@ def trained_operator(image: Float[Tensor, "s s"], kernel: int = 3) -> Float[Tens
 def _check_image(image: Tensor, kernel: int) -> None:
     check_batch(image, "image")
     if image.ndim != 2 or image.shape[0] != image.shape[1]:
-        raise ValueError(f"image must be square (s, s), one channel, got {tuple(image.shape)}.")
+        raise InvalidArgumentError(f"image must be square (s, s), one channel, got {tuple(image.shape)}.")
     if kernel < 1 or kernel % 2 == 0:
-        raise ValueError(f"kernel must be odd, so that it has a middle, got {kernel}.")
+        raise InvalidArgumentError(f"kernel must be odd, so that it has a middle, got {kernel}.")

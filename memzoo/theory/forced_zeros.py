@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from memzoo.errors import InvalidArgumentError
+
 
 def forced_zero_pattern(side: int, layers: int, kernel: int = 3) -> Bool[Tensor, "d d"]:
     r"""True where the matrix of a stack of convolutions is zero whatever its filters, d the square of ``side``.
@@ -28,7 +30,7 @@ def forced_zero_pattern(side: int, layers: int, kernel: int = 3) -> Bool[Tensor,
     """
     _check_sizes(side, kernel)
     if layers < 0:
-        raise ValueError(f"layers must be at least 0, got {layers}.")
+        raise InvalidArgumentError(f"layers must be at least 0, got {layers}.")
     pixel = torch.arange(side**2)
     row, column = pixel // side, pixel % side
     apart = torch.maximum((row[:, None] - row).abs(), (column[:, None] - column).abs())
@@ -47,7 +49,7 @@ def depth_lower_bound(side: int, kernel: int = 3) -> int:
     """
     _check_sizes(side, kernel)
     if kernel == 1 and side > 1:
-        raise ValueError("filters of size 1 x 1 never mix pixels, so no depth suffices; use kernel=3.")
+        raise InvalidArgumentError("filters of size 1 x 1 never mix pixels, so no depth suffices; use kernel=3.")
     return 0 if side == 1 else -(-(side - 1) // ((kernel - 1) // 2))
 
 
@@ -82,13 +84,15 @@ def memorization_gap(pattern: Bool[Tensor, "d d"], vector: Float[Tensor, " d"]) 
         True
     """
     if vector.shape != pattern.shape[:1] or not vector.any():
-        raise ValueError(f"the vector must be nonzero with {len(pattern)} entries, got {tuple(vector.shape)}.")
+        raise InvalidArgumentError(
+            f"the vector must be nonzero with {len(pattern)} entries, got {tuple(vector.shape)}."
+        )
     unit = vector.double() / vector.double().norm()
     return torch.outer(unit, unit)[pattern].norm().item()
 
 
 def _check_sizes(side: int, kernel: int) -> None:
     if side < 1:
-        raise ValueError(f"side must be at least 1, got {side}.")
+        raise InvalidArgumentError(f"side must be at least 1, got {side}.")
     if kernel < 1 or kernel % 2 == 0:
-        raise ValueError(f"kernel must be odd, so that it has a middle, got {kernel}.")
+        raise InvalidArgumentError(f"kernel must be odd, so that it has a middle, got {kernel}.")

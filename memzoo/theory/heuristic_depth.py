@@ -2,6 +2,8 @@
 
 from itertools import pairwise
 
+from memzoo.errors import InvalidArgumentError
+
 
 def heuristic_depth(side: int, kernel: int = 3) -> int:
     r"""Layers of one k x k filter with as many parameters as a full matrix: :math:`\lceil s^4 / k^2 \rceil`.
@@ -14,7 +16,7 @@ def heuristic_depth(side: int, kernel: int = 3) -> int:
         [2, 9, 29, 70, 144, 267]
     """
     if side < 1 or kernel < 1:
-        raise ValueError(f"side and kernel must be at least 1, got {side} and {kernel}.")
+        raise InvalidArgumentError(f"side and kernel must be at least 1, got {side} and {kernel}.")
     return -(-(side**4) // kernel**2)  # whole numbers, so that no rounding decides
 
 
@@ -29,6 +31,6 @@ def parameter_count(layers: int, filters: int = 1, *, channels: int = 1, kernel:
         ([27, 2592, 149760], 18)
     """
     if min(layers, filters, channels, kernel) < 1:
-        raise ValueError(f"all sizes must be at least 1, got {(layers, filters, channels, kernel)}.")
+        raise InvalidArgumentError(f"all sizes must be at least 1, got {(layers, filters, channels, kernel)}.")
     sizes = [channels, *[filters] * (layers - 1), channels]
     return kernel**2 * sum(fan_in * fan_out for fan_in, fan_out in pairwise(sizes))

@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from memzoo.errors import InvalidArgumentError
+
 
 def convolution_matrix(
     filters: Float[Tensor, "*channels k k"],
@@ -44,15 +46,15 @@ def convolution_matrix(
     """
     weight = filters[None, None] if filters.ndim == 2 else filters
     if weight.ndim != 4 or weight.shape[2] != weight.shape[3]:
-        raise ValueError(f"filters must be (out, in, k, k) or (k, k), got {tuple(filters.shape)}.")
+        raise InvalidArgumentError(f"filters must be (out, in, k, k) or (k, k), got {tuple(filters.shape)}.")
     fan_out, fan_in, k, _ = weight.shape
     if padding is None:
         if k % 2 == 0:
-            raise ValueError(f"a kernel of even size {k} has no middle; give padding.")
+            raise InvalidArgumentError(f"a kernel of even size {k} has no middle; give padding.")
         padding = (k - 1) // 2
     wide = side + 2 * padding
     if side < 1 or stride < 1 or wide < k:
-        raise ValueError(
+        raise InvalidArgumentError(
             f"a {k} x {k} filter of stride {stride} does not fit an image of side {side}, padded to {wide}."
         )
     out = (wide - k) // stride + 1
@@ -98,7 +100,9 @@ def upsampling_matrix(
         tensor([[1., 1., 1., 1.]])
     """
     if min(side, factor, channels) < 1 or padding < 0:
-        raise ValueError(f"side, factor and channels must be at least 1, got {side}, {factor} and {channels}.")
+        raise InvalidArgumentError(
+            f"side, factor and channels must be at least 1, got {side}, {factor} and {channels}."
+        )
     border = padding if padded else 0
     out, wide = side * factor, side + 2 * border
     matrix = torch.zeros(channels, out, out, channels, wide, wide, dtype=dtype)

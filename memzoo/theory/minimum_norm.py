@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from memzoo._checks import check_batch, check_steps
+from memzoo.errors import InvalidArgumentError
 from memzoo.theory.span import span_of
 
 
@@ -114,20 +115,22 @@ def _identity_and_start(examples: Tensor, start: Tensor | None) -> tuple[Tensor,
         return identity, torch.zeros_like(identity)
     check_batch(start, "start")
     if start.shape != (d, d):
-        raise ValueError(f"start must be a matrix of examples' dimension, ({d}, {d}), got {tuple(start.shape)}.")
+        raise InvalidArgumentError(
+            f"start must be a matrix of examples' dimension, ({d}, {d}), got {tuple(start.shape)}."
+        )
     return identity, start.double()
 
 
 def _check_rate(lr: float, largest: float, overshoot: bool) -> None:
     if not 0 < lr < math.inf:
-        raise ValueError(f"lr must be a finite number > 0, got {lr!r}.")
+        raise InvalidArgumentError(f"lr must be a finite number > 0, got {lr!r}.")
     if lr * largest >= 2:
-        raise ValueError(
+        raise InvalidArgumentError(
             f"gradient descent with lr = {lr:g} does not converge on these examples: it needs lr < 2/lambda_1(S) = "
             f"{2 / largest:.6g}, and the theorem asks for lr < 1/lambda_1(S) = {1 / largest:.6g}; lower lr."
         )
     if lr * largest >= 1 and not overshoot:
-        raise ValueError(
+        raise InvalidArgumentError(
             f"the theorem needs lr < 1/lambda_1(S) = {1 / largest:.6g} (see step_bound), got {lr:g}; up to twice that "
             "gradient descent still converges to the same limit but overshoots: lower lr, or pass overshoot=True."
         )

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from memzoo.errors import NonFiniteError
+from memzoo.errors import InvalidArgumentError, NonFiniteError
 from memzoo.theory.span import check_examples
 
 
@@ -50,7 +50,7 @@ class Phi:
         inside = (x > self.low) & (x < self.high)
         if not inside.all():
             i, j = (~inside).nonzero()[0].tolist()
-            raise ValueError(
+            raise InvalidArgumentError(
                 f"{int((~inside).sum())} of {x.numel()} coordinates lie outside the open range ({self.low:g}, "
                 f"{self.high:g}) of phi = {self.name}, the first is examples[{i}, {j}] = {x[i, j]:g}; they have no "
                 "preimage: scale the examples into the range, e.g. 0.05 + 0.9 * x for pixels in [0, 1]."
@@ -98,7 +98,7 @@ def register_phi(phi: Phi) -> Phi:
         True
     """
     if PHIS.get(phi.name, phi) is not phi:
-        raise ValueError(f"a phi named {phi.name!r} is registered already; give yours another name.")
+        raise InvalidArgumentError(f"a phi named {phi.name!r} is registered already; give yours another name.")
     PHIS[phi.name] = phi
     return phi
 
@@ -112,5 +112,7 @@ def phi_named(phi: str | Phi) -> Phi:
     if isinstance(phi, Phi):
         return phi
     if phi not in PHIS:
-        raise ValueError(f"no phi is named {phi!r}, known are {', '.join(PHIS)}; register your own with register_phi.")
+        raise InvalidArgumentError(
+            f"no phi is named {phi!r}, known are {', '.join(PHIS)}; register your own with register_phi."
+        )
     return PHIS[phi]

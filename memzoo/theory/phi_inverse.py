@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from memzoo._checks import check_steps
+from memzoo.errors import InvalidArgumentError
 from memzoo.theory.phi import Phi, phi_named
 from memzoo.theory.span import Span, check_examples, span_of
 
@@ -38,7 +39,7 @@ def minimum_norm_preimage(examples: Float[Tensor, "n d"], phi: str | Phi) -> Flo
     preimage, found = phi_named(phi).preimage(examples), span_of(examples)
     missed = _missed(preimage, found)
     if missed > _tolerance(examples):
-        raise ValueError(
+        raise InvalidArgumentError(
             f"no matrix fits A x_i = phi^-1(x_i): the best one misses by {missed:.2g} (relative), because these "
             f"{len(examples)} examples are linearly dependent and their preimages are not in the same way; drop the "
             "dependent examples."
@@ -75,7 +76,7 @@ def adaptive_step_bound(examples: Float[Tensor, "n d"]) -> float:
     n, d = examples.shape
     x = examples.double()
     if not (x > 0).all():
-        raise ValueError(
+        raise InvalidArgumentError(
             f"the bound needs coordinates > 0 (Assumption 1a), the smallest is {x.min():g}; scale the examples "
             "into (0, 1)."
         )
@@ -135,7 +136,7 @@ def adaptive_descent(
     rates = adaptive_rates(examples, phi)
     lr = 0.99 * adaptive_step_bound(examples) if lr is None else lr
     if not 0 < lr < math.inf:
-        raise ValueError(f"lr must be a finite number > 0, got {lr!r}.")
+        raise InvalidArgumentError(f"lr must be a finite number > 0, got {lr!r}.")
     x = examples.double()
     a = torch.zeros(x.shape[1], x.shape[1], dtype=x.dtype, device=x.device) if start is None else start.double().clone()
     scaled = lr / rates

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from memzoo.errors import InvalidArgumentError
 from memzoo.theory.span import check_examples
 
 MARGIN = 0.9  # of eps that is used, so that the error stays strictly below it
@@ -97,10 +98,10 @@ def piecewise_linear_map(
     """
     check_examples(examples)
     if not 0 < eps < math.inf:
-        raise ValueError(f"eps must be a finite number > 0, got {eps!r}.")
+        raise InvalidArgumentError(f"eps must be a finite number > 0, got {eps!r}.")
     x = examples.double()
     if not low < x.min() <= x.max() < high:
-        raise ValueError(
+        raise InvalidArgumentError(
             f"the construction needs examples inside the open interval ({low:g}, {high:g}), they span [{x.min():g}, "
             f"{x.max():g}]; scale them into it, or widen it, e.g. low={x.min() - 1:g}, high={x.max() + 1:g}."
         )
@@ -139,7 +140,9 @@ def attractors(examples: Float[Tensor, "n d"], *, limit: int = 100_000) -> Float
     """
     count = attractor_count(examples)
     if count > limit:
-        raise ValueError(f"the map has {count} attractors, more than limit = {limit}; attractor_count counts them.")
+        raise InvalidArgumentError(
+            f"the map has {count} attractors, more than limit = {limit}; attractor_count counts them."
+        )
     columns = [column.unique() for column in examples.T]
     return torch.stack([axis.flatten() for axis in torch.meshgrid(*columns, indexing="ij")], 1)
 

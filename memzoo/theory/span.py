@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from memzoo._checks import check_batch
+from memzoo.errors import InvalidArgumentError
 
 
 class Span(NamedTuple):
@@ -34,7 +35,7 @@ def check_examples(examples: Tensor) -> None:
     """``examples`` is a non-empty table ``(n, d)`` of finite floating-point numbers."""
     check_batch(examples, "examples")
     if examples.ndim != 2:
-        raise ValueError(
+        raise InvalidArgumentError(
             f"examples must be flat, one row each (n, d), got shape {tuple(examples.shape)}; use examples.flatten(1)."
         )
 

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from memzoo.errors import NonFiniteError
+from memzoo.errors import InvalidArgumentError, NonFiniteError
 from memzoo.theory.span import check_examples
 
 Distribution = Literal["normal", "uniform", "centred_exponential"]
@@ -54,7 +54,7 @@ def random_features(
         torch.Size([5, 3])
     """
     if width < 1 or d < 1:
-        raise ValueError(f"width and d must be at least 1, got {width} and {d}.")
+        raise InvalidArgumentError(f"width and d must be at least 1, got {width} and {d}.")
     entries = torch.empty(width, d + 1, dtype=dtype)
     match distribution:
         case "normal":
@@ -64,7 +64,9 @@ def random_features(
         case "centred_exponential":
             entries.exponential_(generator=generator).sub_(1)
         case _:
-            raise ValueError(f"distribution must be normal, uniform or centred_exponential, got {distribution!r}.")
+            raise InvalidArgumentError(
+                f"distribution must be normal, uniform or centred_exponential, got {distribution!r}."
+            )
     return FirstLayer(entries[:, :d].contiguous(), entries[:, d].contiguous())
 
 
@@ -109,7 +111,7 @@ def orthogonal_second_layer(examples: Float[Tensor, "n d"], first: FirstLayer) -
     squares = phi.square().sum(1)
     if not (squares > 0).all():
         row = int((squares == 0).nonzero()[0])
-        raise ValueError(f"example {row} activates none of the {phi.shape[1]} units; use a larger width.")
+        raise InvalidArgumentError(f"example {row} activates none of the {phi.shape[1]} units; use a larger width.")
     return (examples.T / squares) @ phi
 
 
@@ -186,7 +188,7 @@ def gaussian_limit_matrices(examples: Float[Tensor, "n d"]) -> Float[Tensor, "n 
     chord, opposite = (unit[:, None] - unit).norm(dim=2), (unit[:, None] + unit).norm(dim=2)
     angle = 2 * torch.atan2(chord, opposite)
     if (chord + torch.eye(len(x), dtype=x.dtype, device=x.device) == 0).any():
-        raise ValueError("two examples are equal, so that their features are; drop the duplicates.")
+        raise InvalidArgumentError("two examples are equal, so that their features are; drop the duplicates.")
     kernel = norm[:, None] * norm * angle.sin() + (math.pi - angle) * lifted
     ratio = norm[:, None] / norm * angle.sin()  # [i, j]
     moment = ratio.T[:, :, None] * gram[:, None, :] + (math.pi - angle).T[:, :, None] * gram  # [j, i, l]
@@ -212,13 +214,13 @@ def _inverse_features(examples: Tensor, first: FirstLayer) -> Float[Tensor, "n k
     r""":math:`\Phi^+` in float64, of independent features."""
     check_examples(examples)
     if first.weight.shape[1] != examples.shape[1]:
-        raise ValueError(
+        raise InvalidArgumentError(
             f"the first layer takes points of {first.weight.shape[1]} numbers, got examples {tuple(examples.shape)}."
         )
     phi = FirstLayer(first.weight.double(), first.bias.double()).features(examples.double())
     left, singular, right = torch.linalg.svd(phi, full_matrices=False)
     if len(singular) < len(phi) or singular[-1] <= max(phi.shape) * torch.finfo(phi.dtype).eps * singular[0]:
-        raise ValueError(
+        raise InvalidArgumentError(
             f"the features of these {len(phi)} examples are linearly dependent at width {phi.shape[1]}, so no second "
             "layer reproduces them all; use a larger width and drop duplicates."
         )

@@ -1,45 +1,27 @@
 # The names that zoo re-exports; lazy_loader imports each on first use.
 
-# Its modules, which are reached as attributes as well: memzoo.zoo.facts.
-from . import card as card
-from . import comparison as comparison
-from . import downloading as downloading
+# Its modules, which are reached as attributes as well: memzoo.zoo.cards.
+from . import cards as cards
 from . import entry as entry
-from . import entry_check as entry_check
-from . import facts as facts
-from . import files as files
-from . import fingerprint as fingerprint
-from . import hashes as hashes
-from . import history as history
 from . import hub as hub
-from . import hub_errors as hub_errors
-from . import images as images
 from . import loading as loading
-from . import measurements as measurements
-from . import pictures as pictures
-from . import point_pictures as point_pictures
+from . import measures as measures
 from . import publishing as publishing
-from . import reference as reference
+from . import recipes as recipes
 from . import registry as registry
-from . import registry_file as registry_file
-from . import reproduction as reproduction
 from . import rights as rights
-from . import saving as saving
-from . import sources as sources
-from . import training as training
-from . import unfinished as unfinished
 from . import verification as verification
-from .comparison import Difference, compare_with_hub, extra_repositories
-from .downloading import download
+from .cards.history import History, read_history
+from .cards.pictures import draw_training
 from .entry import Entry, Fact
-from .history import History, read_history
-from .loading import create, is_available, load
-from .pictures import draw_training
-from .publishing import Publication, publish
-from .registry import checkpoints_of, info, list_models, register
-from .registry_file import entry_yaml, json_schema
-from .saving import save
-from .training import record, train
+from .loading.downloading import download
+from .loading.loader import create, is_available, load
+from .publishing.comparison import Difference, compare_with_hub, extra_repositories
+from .publishing.publication import Publication, publish
+from .recipes.saving import save
+from .recipes.training import record, train
+from .registry.registries import checkpoints_of, info, list_models, register
+from .registry.registry_file import entry_yaml, json_schema
 from .verification import Verification, verify
 
 __all__ = [

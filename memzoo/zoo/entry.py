@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, JsonValue, PositiveInt, ValidationError, field_validator, model_validator
 
-from memzoo.errors import RegistryError
+from memzoo.errors import InvalidArgumentError, RegistryError
 from memzoo.models import ArchitectureConfig, Config, Training
 from memzoo.zoo.rights import Rights
 
@@ -50,9 +50,11 @@ def step_file(step: int) -> str:
 
 def _known_file(name: Any) -> Any:
     if isinstance(name, str) and re.search(r"\.(pt|pth|bin|ckpt|pkl|pickle|npy|npz|joblib|h5)$", name.lower()):
-        raise ValueError(f"{name!r} may be a pickle, which can run code when opened; weights are stored as safetensors")
+        raise InvalidArgumentError(
+            f"{name!r} may be a pickle, which can run code when opened; weights are stored as safetensors"
+        )
     if isinstance(name, str) and not re.search(FILE, name):
-        raise ValueError(
+        raise InvalidArgumentError(
             f"{name!r} is no file of a checkpoint: there are {WEIGHTS}, {CONFIG}, {EXAMPLES}, {HISTORY} and "
             "step-N.safetensors, all in one folder"
         )
@@ -106,11 +108,15 @@ class Images(Config):
         if isinstance(self.indices, str):
             start, stop = map(int, self.indices.split(":"))
             if not 0 < stop - start <= MOST_IMAGES:
-                raise ValueError(f"indices {self.indices!r} name {stop - start} images, needs 1 to {MOST_IMAGES}")
+                raise InvalidArgumentError(
+                    f"indices {self.indices!r} name {stop - start} images, needs 1 to {MOST_IMAGES}"
+                )
         elif not self.indices:
-            raise ValueError("indices must name at least one image")
+            raise InvalidArgumentError("indices must name at least one image")
         if isinstance(self.sha256, list) and len(self.sha256) != len(self.positions()):
-            raise ValueError(f"{len(self.positions())} images have {len(self.sha256)} hashes; give one each, or one")
+            raise InvalidArgumentError(
+                f"{len(self.positions())} images have {len(self.sha256)} hashes; give one each, or one"
+            )
         return self
 
     def positions(self) -> list[int]:
@@ -135,7 +141,7 @@ class Part(Config):
     @classmethod
     def _ends_by_its_loss(cls, training: Training) -> Training:
         if training.stop_recovered is not None:
-            raise ValueError("recovery is measured in the last part alone: stop_recovered belongs there")
+            raise InvalidArgumentError("recovery is measured in the last part alone: stop_recovered belongs there")
         return training
 
 
@@ -173,14 +179,16 @@ class Recipe(Config):
     def _keeps_what_is_reached(self) -> "Recipe":
         steps, batch = self.training.steps, self.training.steps_per_batch
         if self.closed_form and self.keep:
-            raise ValueError(f"weights in closed form have no steps to keep, got {self.keep}")
+            raise InvalidArgumentError(f"weights in closed form have no steps to keep, got {self.keep}")
         if self.before and (self.closed_form or self.keep):
-            raise ValueError("a training of several parts is neither in closed form nor are steps kept of it")
+            raise InvalidArgumentError("a training of several parts is neither in closed form nor are steps kept of it")
         if self.targets == "next":
             self._could_store_a_sequence()
         missed = [step for step in self.keep if step > steps or step % batch]
         if missed:
-            raise ValueError(f"steps {missed} cannot be kept: the run has {steps}, and a batch ends every {batch}")
+            raise InvalidArgumentError(
+                f"steps {missed} cannot be kept: the run has {steps}, and a batch ends every {batch}"
+            )
         return self
 
     @property
@@ -196,11 +204,17 @@ class Recipe(Config):
 
     def _could_store_a_sequence(self) -> None:
         if self.closed_form:
-            raise ValueError("weights in closed form reproduce each image: they cannot have the next as its target")
+            raise InvalidArgumentError(
+                "weights in closed form reproduce each image: they cannot have the next as its target"
+            )
         if self.training.optimizer == "adaptive":
-            raise ValueError("the adaptive step of Theorem 1 is for images that are reproduced, not for the next")
+            raise InvalidArgumentError(
+                "the adaptive step of Theorem 1 is for images that are reproduced, not for the next"
+            )
         if self.training.stop_recovered is not None:
-            raise ValueError("with the next image as target no image is recovered, so the run would never stop")
+            raise InvalidArgumentError(
+                "with the next image as target no image is recovered, so the run would never stop"
+            )
 
 
 class Fact(Config):
@@ -208,7 +222,7 @@ class Fact(Config):
 
     name: str
     measure: str
-    """Name of a measure in :mod:`memzoo.zoo.facts`."""
+    """Name of a measure in :mod:`memzoo.zoo.measures.facts`."""
     args: dict[str, float | int] = {}
     """Its keyword arguments."""
     step: PositiveInt | None = None
@@ -258,8 +272,8 @@ class Published(Config):
 class Entry(Config):
     """Everything the registry knows about one checkpoint."""
 
-    # The schema needs no torch. What needs the architectures or the measures is checked by memzoo.zoo.entry_check,
-    # before an entry is used for more than a list.
+    # The schema needs no torch. What needs the architectures or the measures is checked by check_entry, before an
+    # entry is used for more than a list.
 
     title: str
     aliases: list[str] = []
@@ -288,31 +302,33 @@ class Entry(Config):
     def _steps_are_there(self) -> "Entry":
         stored = {name for name in self.files if name.startswith("step-")}
         if stored != {step_file(step) for step in self.steps}:
-            raise ValueError(f"files hold {sorted(stored) or 'no steps'}, steps name {sorted(self.steps) or 'none'}")
+            raise InvalidArgumentError(
+                f"files hold {sorted(stored) or 'no steps'}, steps name {sorted(self.steps) or 'none'}"
+            )
         known = {*self.steps, *self.recipe.keep}
         strange = sorted({fact.step for fact in self.facts if fact.step is not None} - known)
         if strange:
-            raise ValueError(f"facts speak of steps {strange}, kept are {sorted(known) or 'none'}")
+            raise InvalidArgumentError(f"facts speak of steps {strange}, kept are {sorted(known) or 'none'}")
         return self
 
     @model_validator(mode="after")
     def _a_sequence_has_a_next(self) -> "Entry":
         if self.recipe.targets == "next" and self.training_set is not None:
-            raise ValueError("with the next image as target all of them must travel: name no training_set")
+            raise InvalidArgumentError("with the next image as target all of them must travel: name no training_set")
         drawn = self.examples.dataset in get_args(Distribution)  # where a position is the seed of a member
         count = self.examples.count if drawn else len(self.examples.positions())
         if self.recipe.targets == "next" and count < 2:
-            raise ValueError("the next of a single image is itself: targets 'next' needs at least two")
+            raise InvalidArgumentError("the next of a single image is itself: targets 'next' needs at least two")
         return self
 
     @model_validator(mode="after")
     def _members_train_at_once(self) -> "Entry":
         if self.architecture == "Ensemble" and self.recipe.before:
-            raise ValueError("the members of an Ensemble are trained in one part, got parts before it")
+            raise InvalidArgumentError("the members of an Ensemble are trained in one part, got parts before it")
         return self
 
     def license_objections(self) -> list[str]:
-        """Name the licences that its images do not allow, as :meth:`memzoo.zoo.rights.Rights.objections` does."""
+        """Name the licences that its images do not allow, as :meth:`Rights.objections` does."""
         trained = {about.dataset for about in (self.examples, self.training_set) if about is not None}
         return self.rights.objections(trained, {self.examples.dataset, self.probes.dataset})
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
+from memzoo.errors import InvalidArgumentError
 from memzoo.models import Config
 
 OTHER = "other"
@@ -145,7 +146,7 @@ def write_license(identifier: str, name: str | None = None, link: str | None = N
 
 def _in_lower_case(name: Any) -> Any:
     if isinstance(name, str) and name != name.lower():
-        raise ValueError(f"{name!r} is no identifier of the Hub, which are in lower case: {name.lower()!r}")
+        raise InvalidArgumentError(f"{name!r} is no identifier of the Hub, which are in lower case: {name.lower()!r}")
     return name
 
 
@@ -179,7 +180,7 @@ class Rights(Config):
     def _no_default(cls, data: Any) -> Any:
         missing = [name for name in ("weights", "images") if name not in data] if isinstance(data, dict) else []
         if missing:
-            raise ValueError(
+            raise InvalidArgumentError(
                 f"no licence for {' and '.join(missing)}, and there is no default: weights that memorize give their "
                 "training images back. Name a licence as the Hub does, such as "
                 f"'cc-by-sa-3.0', or '{OTHER}' with license_name and license_link"
@@ -190,11 +191,13 @@ class Rights(Config):
     def _other_has_a_name_and_a_link(self) -> "Rights":
         given = [self.license_name is not None, self.license_link is not None]
         if self.weights == OTHER and not all(given):
-            raise ValueError(
+            raise InvalidArgumentError(
                 f"weights under '{OTHER}' need license_name and license_link, which say what the terms are"
             )
         if self.weights != OTHER and any(given):
-            raise ValueError(f"license_name and license_link are for weights under '{OTHER}', got {self.weights!r}")
+            raise InvalidArgumentError(
+                f"license_name and license_link are for weights under '{OTHER}', got {self.weights!r}"
+            )
         return self
 
     def objections(self, trained: Iterable[str], travelling: Iterable[str]) -> list[str]:

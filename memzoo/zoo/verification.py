@@ -14,10 +14,8 @@ from memzoo.data import DISTRIBUTIONS, FORMULAS
 from memzoo.errors import UnknownCheckpointError
 from memzoo.models import Autoencoder
 from memzoo.zoo.entry import Fact
-from memzoo.zoo.facts import MEASURES, OF_THE_WHOLE
-from memzoo.zoo.images import whole_set
-from memzoo.zoo.loading import assemble, locate
-from memzoo.zoo.measurements import Measurements
+from memzoo.zoo.loading import assemble, locate, whole_set
+from memzoo.zoo.measures import MEASURES, OF_THE_WHOLE, Measurements
 
 Verdict = Literal["verified", "provisional", "failed"]
 

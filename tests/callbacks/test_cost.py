@@ -5,8 +5,9 @@ import torch
 from torch import Tensor, nn
 
 from memzoo.callbacks import AttractorCallback
-from memzoo.callbacks.cost import affordable_starts, leading, quick_method
+from memzoo.callbacks.cost import affordable_starts
 from memzoo.dynamics import certify, spectrum
+from memzoo.dynamics.spectra import choose_quick_method, compute_leading_eigenvalues
 from memzoo.models import FullyConnected
 
 
@@ -17,14 +18,16 @@ def network(width: int) -> FullyConnected:
 
 def test_products_serve_wide_cuts_alone() -> None:
     x = torch.rand(3, 1, 20, 20)
-    assert quick_method(network(150), x) == "arnoldi"
-    assert quick_method(network(50), x) is None
-    assert quick_method(nn.Sequential(nn.Flatten(), nn.Linear(400, 150), nn.Linear(150, 400)), x.flatten(1)) is None
+    assert choose_quick_method(network(150), x) == "arnoldi"
+    assert choose_quick_method(network(50), x) is None
+    assert (
+        choose_quick_method(nn.Sequential(nn.Flatten(), nn.Linear(400, 150), nn.Linear(150, 400)), x.flatten(1)) is None
+    )
 
 
 def test_quick_radii_are_the_radii() -> None:
     f, x = network(150), torch.rand(4, 1, 20, 20)
-    quick, full = leading(f, x), spectrum(f, x, top=1)
+    quick, full = compute_leading_eigenvalues(f, x), spectrum(f, x, top=1)
     assert quick.method == "arnoldi"
     assert ((quick.radius - full.radius).abs() <= quick.radius_error).all()
     assert (quick.radius_error < 1e-3 * full.radius).all()
@@ -50,8 +53,10 @@ class Crowded(nn.Module):
 @pytest.mark.filterwarnings("error")
 def test_eigenvalues_that_do_not_settle_are_computed_in_full() -> None:
     f, x = Crowded().eval(), torch.rand(2, 300)
-    assert quick_method(f, x) == "arnoldi"
-    torch.testing.assert_close(leading(f, x).radius, spectrum(f, x, top=1).radius, rtol=1e-3, atol=0)
+    assert choose_quick_method(f, x) == "arnoldi"
+    torch.testing.assert_close(
+        compute_leading_eigenvalues(f, x).radius, spectrum(f, x, top=1).radius, rtol=1e-3, atol=0
+    )
 
 
 def test_verdicts_do_not_depend_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,8 +73,8 @@ def test_verdicts_do_not_depend_on_the_way(monkeypatch: pytest.MonkeyPatch) -> N
     quick = AttractorCallback(examples, torch.rand(5, 1, 20, 20), steps=300)
     found = quick.measure(f)
     careful = AttractorCallback(examples, torch.rand(5, 1, 20, 20), steps=300)
-    monkeypatch.setattr("memzoo.callbacks.attractor.quick_method", lambda f, x: None)
-    monkeypatch.setattr("memzoo.callbacks.cost.quick_method", lambda f, x: None)
+    monkeypatch.setattr("memzoo.dynamics.attractors.quick_certificate.choose_quick_method", lambda f, x: None)
+    monkeypatch.setattr("memzoo.dynamics.spectra.quick.choose_quick_method", lambda f, x: None)
     expected = careful.measure(f)
     assert quick.certificates is not None
     assert careful.certificates is not None
@@ -99,7 +104,7 @@ class Turning(nn.Module):
 @pytest.mark.filterwarnings("ignore:.* have not converged")
 def test_what_the_quick_way_leaves_undecided_is_certified_in_full() -> None:
     f, example = Turning().eval(), 0.01 * torch.ones(1, 300)
-    assert quick_method(f, example) == "arnoldi"
+    assert choose_quick_method(f, example) == "arnoldi"
     assert not certify(f, example, eps=5.0, steps=200, method="arnoldi").attractor.any()
     callback = AttractorCallback(example, torch.zeros(1, 300), eps=5.0)
     assert callback.measure(f)["attractor/fraction"] == 1

@@ -11,9 +11,10 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from memzoo.callbacks import AttractorCallback, ContractionCallback
-from memzoo.callbacks.measuring import EXAMPLES, KEPT, WIDE_EXAMPLES, MeasuringCallback, like_parameters
+from memzoo.callbacks.measuring import EXAMPLES, KEPT, WIDE_EXAMPLES, MeasuringCallback
 from memzoo.callbacks.shards import Part
 from memzoo.errors import NonFiniteError, NotASelfMapError
+from memzoo.modules.self_map import like_parameters
 
 X = torch.arange(12.0).reshape(6, 2)
 

@@ -14,15 +14,15 @@ from torch import nn
 from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, Subset, SubsetRandomSampler, TensorDataset
 
 from memzoo import callbacks
-from memzoo.callbacks.evaluation import evaluation_mode
-from memzoo.callbacks.image_grid import as_images, image_grid, show_image
 from memzoo.callbacks.pictures import FARTHEST, draw_iterates, draw_spectrum, shown_range
-from memzoo.callbacks.reason import ends_here, stopping_reason
-from memzoo.callbacks.self_map import Adapted, Widened, check_repeats, find_self_map
 from memzoo.callbacks.shards import Part, part_of, together
-from memzoo.callbacks.tracked import first_loader, has_rows, input_of, matching_noise, rows
 from memzoo.callbacks.weights import common_buffers, delivered_weights, fingerprint, stand_behind_averaging
 from memzoo.errors import NonFiniteError, NotASelfMapError
+from memzoo.modules.evaluation import evaluation_mode
+from memzoo.modules.inputs import first_loader, has_rows, input_of, matching_noise, rows
+from memzoo.modules.self_map import Adapted, Widened, check_repeats, find_self_map
+from memzoo.plotting.image_grid import as_images, image_grid, show_image
+from memzoo.runs.reason import ends_here, stopping_reason
 
 # Shares of several processes ------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from memzoo.callbacks import AttractorCallback, ContractionCallback, KeepSteps, StopBeforeMemorized, StopWhenMemorized
-from memzoo.callbacks.keep_last import LAST, KeepLast, over
+from memzoo.runs.keep_last import LAST, KeepLast, over
 
 
 def measured(fraction, recovered=0.0, residual=0.1, name="attractor"):

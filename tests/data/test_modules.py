@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from memzoo.callbacks.tracked import rows
 from memzoo.data import CIFAR10, MNIST, MNIST20, Drawn, Images, cifar10, full_batches, mini_batches, mnist20
 from memzoo.data.modules import parse_indices
 from memzoo.errors import CorruptCheckpointError, DataMissingError
+from memzoo.modules.inputs import rows
 
 FULL_BATCHES = Path(__file__).parents[1] / "support" / "full_batches.py"
 

@@ -29,8 +29,8 @@ from memzoo.dynamics import (
     spectrum,
     wilson,
 )
-from memzoo.dynamics.capacity import CapacityCurve
-from memzoo.dynamics.recall import level_at
+from memzoo.dynamics.memory.capacity import CapacityCurve
+from memzoo.dynamics.memory.recall import level_at
 from memzoo.errors import NonFiniteError, NotASelfMapError
 
 POINTS = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.5]])

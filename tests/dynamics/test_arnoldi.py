@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from memzoo.dynamics import certify, spectrum
-from memzoo.dynamics.arnoldi import largest_singular_value, leading_eigenvalues, solve_shifted
+from memzoo.dynamics.spectra.arnoldi import largest_singular_value, leading_eigenvalues, solve_shifted
 from memzoo.errors import NonFiniteError
 
 

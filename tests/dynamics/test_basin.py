@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from memzoo.dynamics import certify
-from memzoo.dynamics.basin import basin_radius
+from memzoo.dynamics.attractors.basin import basin_radius
 
 
 def halves(x):

@@ -6,7 +6,7 @@ from torch import nn
 
 import memzoo
 from memzoo.dynamics import census, certify, iterate
-from memzoo.dynamics.clusters import clusters
+from memzoo.dynamics.attractors.clusters import clusters
 from memzoo.errors import NonFiniteError, NotASelfMapError
 from memzoo.models import FullyConnected
 

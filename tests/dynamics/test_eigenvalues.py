@@ -7,10 +7,10 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from memzoo.dynamics import certify, recovery_curve, spectrum
-from memzoo.dynamics.cut import narrow_enough
-from memzoo.dynamics.factors import Factors
-from memzoo.dynamics.full_spectrum import full_spectrum
-from memzoo.dynamics.jacobian import _equal
+from memzoo.dynamics.spectra.factors import Factors
+from memzoo.dynamics.spectra.full_spectrum import full_spectrum
+from memzoo.dynamics.spectra.jacobian import _equal
+from memzoo.dynamics.tracing.minimum_cut import narrow_enough
 from memzoo.errors import NonFiniteError, NotASelfMapError
 from memzoo.models import D1, FullyConnected
 

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from memzoo.dynamics import iterate, recovery_curve
-from memzoo.dynamics.latent import latent_map, output_range
+from memzoo.dynamics.tracing.latent import latent_map, output_range
 from memzoo.models import D1, FullyConnected
 
 NETWORKS = {

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from memzoo.dynamics.lu import inverse, solve
+from memzoo.dynamics.spectra.lu import inverse, solve
 
 
 @pytest.fixture(params=[1, 2])

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from memzoo.dynamics import iterate
-from memzoo.dynamics.orbit import March
+from memzoo.dynamics.orbits.orbit import March
 from memzoo.errors import NonFiniteError, NotASelfMapError
 from memzoo.models import FullyConnected
 

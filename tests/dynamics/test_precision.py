@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from memzoo.dynamics.precision import in_dtype, leave_clean, tensors_of, widened
+from memzoo.dynamics.tracing.precision import in_dtype, leave_clean, tensors_of, widened
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from memzoo.dynamics import radius_bracket, spectrum
-from memzoo.dynamics.radius import bracket
+from memzoo.dynamics.spectra.radius import bracket
 from memzoo.errors import NonFiniteError
 from memzoo.models import FullyConnected
 

@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from memzoo.dynamics import recovery_curve, squares
+from memzoo.dynamics import recovery_curve
+from memzoo.dynamics.orbits import distance_bounds
 from memzoo.models import FullyConnected
 
 
@@ -190,7 +191,7 @@ def test_unrecoverable_is_proven_by_the_range_of_the_last_layer(monkeypatch):
     examples = torch.tensor([[7.0, 2, 0], [7.0, 2, 1]])
     curve = recovery_curve(model, torch.rand(20, 3), examples, 5, eps=0.5)
     assert curve.unrecoverable.tolist() == [False, True]
-    monkeypatch.setattr(squares, "BLOCK", 1)
+    monkeypatch.setattr(distance_bounds, "BLOCK", 1)
     assert recovery_curve(model, torch.rand(20, 3), examples, 5, eps=0.5).unrecoverable.tolist() == [False, True]
     assert recovery_curve(model, torch.rand(20, 3), examples, 5, eps=1.5).unrecoverable.tolist() == [False, False]
 

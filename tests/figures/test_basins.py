@@ -8,8 +8,9 @@ from matplotlib.offsetbox import AnnotationBbox
 from stand_in import StandIn, pull, shown
 
 from memzoo.errors import UnknownCheckpointError
-from memzoo.figures import Material, basins
-from memzoo.figures.basins import FIGURE, discs
+from memzoo.figures import Material
+from memzoo.figures.beyond import basins
+from memzoo.figures.beyond.basins import FIGURE, discs
 
 
 def arrays(ends, own):

@@ -9,7 +9,9 @@ from torch.testing import assert_close
 import memzoo
 from memzoo.data import gaussian_noise, white_squares
 from memzoo.errors import UnknownCheckpointError
-from memzoo.figures import FIGURES, fig1b, fig2, fig3a, fig5b, fig6, fig8, fig12, timm_backbones
+from memzoo.figures import FIGURES
+from memzoo.figures.beyond import timm_backbones
+from memzoo.figures.paper import fig1b, fig2, fig3a, fig5b, fig6, fig8, fig12
 
 SHAPE = (3, 4, 4)
 

@@ -11,7 +11,7 @@ import memzoo
 from memzoo.errors import UnknownCheckpointError
 from memzoo.figures import FIGURES, Claim, Figure, Material, draw_trajectories, reproduce, reproduce_all
 from memzoo.models import FullyConnected
-from memzoo.zoo import registry
+from memzoo.zoo.registry import registries
 
 SMALL = (
     "fig1a",
@@ -212,7 +212,7 @@ def plot(_):
 @pytest.fixture
 def three(monkeypatch, tmp_path):
     """A figure of a checkpoint that is not there, of one whose weights were altered, and of a sound one."""
-    monkeypatch.setattr(registry, "_registered", [])
+    monkeypatch.setattr(registries, "_registered", [])
     (tmp_path / "altered").mkdir()
     memzoo.register(small_checkpoint(tmp_path / "altered"))
     weights = tmp_path / "altered/checkpoints/small-fc/model.safetensors"

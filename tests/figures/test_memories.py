@@ -7,8 +7,9 @@ from matplotlib.offsetbox import AnnotationBbox
 from stand_in import StandIn, line_of, pull
 from torch.testing import assert_close
 
-from memzoo.figures import Material, memories
-from memzoo.figures.memories import BETA, FIGURE, NAMES, STEPS
+from memzoo.figures import Material
+from memzoo.figures.beyond import memories
+from memzoo.figures.beyond.memories import BETA, FIGURE, NAMES, STEPS
 
 UNITS = 32
 COUNT = 3

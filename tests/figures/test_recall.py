@@ -7,8 +7,9 @@ from stand_in import StandIn, line_of, pull
 from torch.testing import assert_close
 
 from memzoo.dynamics import Recall
-from memzoo.figures import Material, recall
-from memzoo.figures.recall import FIGURE, curves
+from memzoo.figures import Material
+from memzoo.figures.beyond import recall
+from memzoo.figures.beyond.recall import FIGURE, curves
 
 NOISE = (0.0, 0.5, 50.0)
 AREAS = (0.0, 0.5, 1.0)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from memzoo.zoo.registry import home
+from memzoo.zoo.registry.registries import home
 
 
 def test_from_the_hub_to_a_folder_that_works_without_it(hub, client, published, tmp_path):

@@ -6,8 +6,8 @@ import pytest
 from hub_client import BOTH, publish
 from small_checkpoint import small_checkpoint
 
-from memzoo.zoo.files import describe
-from memzoo.zoo.registry_file import read_registry, replace_entry
+from memzoo.zoo.registry.files import describe
+from memzoo.zoo.registry.registry_file import read_registry, replace_entry
 
 NAME = "zoo/small-fc"
 WORKS = "memzoo.load('small-fc')"

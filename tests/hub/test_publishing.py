@@ -8,8 +8,8 @@ import yaml
 from hub_client import BOTH
 from small_checkpoint import small_checkpoint
 
-from memzoo.zoo.card import is_ours
-from memzoo.zoo.registry_file import read_registry
+from memzoo.zoo.cards.model_card import is_ours
+from memzoo.zoo.registry.registry_file import read_registry
 
 NAME = "zoo/small-fc"
 FILES = {
@@ -242,9 +242,9 @@ def test_somebody_else_s_commit_in_between_is_not_overwritten(hub, client, publi
     small.write_text(small.read_text().replace("title: Small", "title: Smaller"))
     client.run(
         f"""
-        from memzoo.zoo import publishing
-        heads = [publishing.hub.head({NAME!r})]
-        publishing.hub.head = lambda repository: heads[0]
+        from memzoo.zoo.publishing import publication
+        heads = [publication.hub.head({NAME!r})]
+        publication.hub.head = lambda repository: heads[0]
         import huggingface_hub
         huggingface_hub.HfApi().create_commit(
             {NAME!r}, [huggingface_hub.CommitOperationAdd("mine.txt", b"x")], commit_message="mine"

@@ -10,8 +10,8 @@ from hub_client import BOTH, installation
 import memzoo
 
 HOME = """
-import memzoo.zoo.registry
-memzoo.zoo.registry.home = lambda: Path({!r})
+import memzoo.zoo.registry.registries
+memzoo.zoo.registry.registries.home = lambda: Path({!r})
 """
 PUBLISH = """
 from shared_facts import install

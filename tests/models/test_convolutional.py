@@ -7,8 +7,8 @@ from pydantic import ValidationError
 from torch import nn
 
 from memzoo.dynamics import operator, spectrum
-from memzoo.models.convolutional import ConvAutoencoder
-from memzoo.models.initialisation import Initialisation, initialise
+from memzoo.models.architectures.convolutional import ConvAutoencoder
+from memzoo.models.base.initialisation import Initialisation, initialise
 
 DOUBLE = torch.float64
 

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from memzoo.dynamics import operator
-from memzoo.models.d2 import D2
+from memzoo.models.architectures.d2 import D2
 
 SMALL = {"shape": (1, 16, 16), "filters": 3, "layers": 5}
 

@@ -5,9 +5,9 @@ from lightning.pytorch import Trainer
 from memzoo.data import full_batches
 from memzoo.dynamics import operator
 from memzoo.models import ARCHITECTURES, FullyConnected, Training
-from memzoo.models.convolutional import ConvAutoencoder
-from memzoo.models.ensemble import Ensemble
-from memzoo.models.single_filter import single_filter_chain
+from memzoo.models.architectures.convolutional import ConvAutoencoder
+from memzoo.models.ensembles.ensemble import Ensemble
+from memzoo.models.ensembles.single_filter import single_filter_chain
 
 CONV = {"shape": (1, 4, 4), "layers": 6, "filters": 3, "activation": "leaky_relu", "skip": None}
 MEMBERS = {
@@ -129,7 +129,7 @@ def test_what_is_not_linear_has_no_operator():
 @pytest.mark.parametrize("skips", [{}, {3: 0, 6: 3}, {6: 3, 9: 6}, {2: 1, 3: 1}])
 @pytest.mark.parametrize("cached", [0, 2**20])
 def test_matrices_of_layers_give_what_convolutions_give(skips, cached, monkeypatch):
-    monkeypatch.setattr("memzoo.models.single_filter.CACHED", cached)
+    monkeypatch.setattr("memzoo.models.ensembles.single_filter.CACHED", cached)
     filters = (0.3 * torch.randn(10, 4, 3, 3, dtype=torch.float64)).requires_grad_()
     x = torch.randn(4, 2, 5, 6, dtype=torch.float64)
     values = [x.transpose(0, 1)]

@@ -6,7 +6,7 @@ from lightning.pytorch import Trainer
 
 from memzoo.data import full_batches
 from memzoo.dynamics import operator
-from memzoo.models.linear import LinearAutoencoder
+from memzoo.models.architectures.linear import LinearAutoencoder
 from memzoo.theory import gradient_descent_solution, minimum_norm_solution, step_bound
 
 

@@ -16,7 +16,7 @@ from memzoo.data import full_batches
 from memzoo.dynamics import spectrum
 from memzoo.errors import NotASelfMapError
 from memzoo.models import ARCHITECTURES, D1, Autoencoder, FullyConnected, Initialisation, Training, initialise
-from memzoo.models.denormals import flushes_denormals
+from memzoo.models.base.denormals import flushes_denormals
 
 SMALL = {
     "ConvAutoencoder": {"shape": [3, 4, 4], "layers": 4, "filters": 3, "activation": "leaky_relu", "skip": 2},

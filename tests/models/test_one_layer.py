@@ -6,7 +6,7 @@ from lightning.pytorch import Trainer
 from pydantic import ValidationError
 
 from memzoo.data import full_batches
-from memzoo.models.one_layer import OneLayerAutoencoder
+from memzoo.models.architectures.one_layer import OneLayerAutoencoder
 from memzoo.theory import Phi, adaptive_descent, adaptive_step_bound, minimum_norm_preimage, register_phi
 
 NAMES = ("sigmoid", "tanh", "reflected_sigmoid")

@@ -5,7 +5,7 @@ import torch
 
 from memzoo.data import cifar10
 from memzoo.dynamics import certify
-from memzoo.models.piecewise_linear import PiecewiseLinear
+from memzoo.models.architectures.piecewise_linear import PiecewiseLinear
 from memzoo.theory import piecewise_linear_map
 
 

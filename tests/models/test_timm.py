@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from memzoo.dynamics import spectrum
-from memzoo.models.timm_autoencoder import FixedNorm, TimmAutoencoder
+from memzoo.models.architectures.timm_autoencoder import FixedNorm, TimmAutoencoder
 
 RESNET = {"shape": (3, 16, 16), "backbone": "test_resnet", "filters": 2}
 VIT = {

@@ -11,8 +11,8 @@ from memzoo.callbacks import AttractorCallback
 from memzoo.data import full_batches
 from memzoo.errors import TrainingDivergedError
 from memzoo.models import D1, FullyConnected, OneLayerAutoencoder, Training
-from memzoo.models.denormals import flushes_denormals
-from memzoo.models.squared_error import squared_error
+from memzoo.models.base.denormals import flushes_denormals
+from memzoo.models.base.loss import squared_error
 
 
 def fit(model, images, *, steps=None, steps_per_epoch=5, **options):

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from memzoo.dynamics import spectrum
-from memzoo.models.unet import UNet
+from memzoo.models.architectures.unet import UNet
 
 SMALL = {"shape": (1, 16, 16), "filters": (2, 3, 4), "skip_side": 4}
 

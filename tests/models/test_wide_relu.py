@@ -6,7 +6,7 @@ from lightning.pytorch import Trainer
 
 from memzoo.data import full_batches
 from memzoo.dynamics import spectrum
-from memzoo.models.wide_relu import WideReLU
+from memzoo.models.architectures.wide_relu import WideReLU
 from memzoo.theory import contraction_matrices, limit_radius, second_layer, spectral_radii
 
 

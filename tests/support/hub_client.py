@@ -10,15 +10,22 @@ from pathlib import Path
 import pytest
 from hub_server import Hub
 
-from memzoo.zoo.registry import home
+from memzoo.zoo.registry.registries import home
 
 MODES = ["xet", "lfs"]
 BOTH = pytest.mark.parametrize("server", MODES, indirect=True)
 """A test whose outcome may depend on how large files travel; ``MEMZOO_TEST_HUB=both`` runs every test so."""
 
 PRELOADED = [  # not huggingface_hub: it reads its variables when it is imported
-    *("pytest", "torch", "lightning.pytorch", "memzoo.cli", "memzoo.zoo.loading", "memzoo.zoo.publishing"),
-    *("memzoo.zoo.downloading", "memzoo.zoo.verification"),
+    *(
+        "pytest",
+        "torch",
+        "lightning.pytorch",
+        "memzoo.cli",
+        "memzoo.zoo.loading.loader",
+        "memzoo.zoo.publishing.publication",
+    ),
+    *("memzoo.zoo.loading.downloading", "memzoo.zoo.verification"),
 ]
 TOKENS = {"hf_right": "zoo", "hf_other": "other"}
 PRELUDE = """

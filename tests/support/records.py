@@ -2,15 +2,15 @@
 
 from dataclasses import is_dataclass
 from importlib import import_module
-from pkgutil import iter_modules
+from pkgutil import walk_packages
 
 
 def records(package):
-    """Each dataclass that a module of the package defines, by its name."""
-    modules = [import_module(f"{package.__name__}.{about.name}") for about in iter_modules(package.__path__)]
+    """Return each dataclass that a module of the package defines, by its name."""
+    names = [about.name for about in walk_packages(package.__path__, f"{package.__name__}.") if not about.ispkg]
     return {
         f"{module.__name__}.{name}": value
-        for module in modules
+        for module in map(import_module, names)
         for name, value in vars(module).items()
         if isinstance(value, type) and is_dataclass(value) and value.__module__ == module.__name__
     }

@@ -18,8 +18,8 @@ from weakref import WeakKeyDictionary
 from filelock import FileLock
 from torch import Tensor
 
-from memzoo.zoo.facts import MEASURES
-from memzoo.zoo.measurements import Measurements
+from memzoo.zoo.measures.facts import MEASURES
+from memzoo.zoo.measures.measurements import Measurements
 
 Measure = Callable[..., float]
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from memzoo.data import Selection, mnist20
 from memzoo.models import FullyConnected, Training
+from memzoo.zoo.cards.history import history_of
 from memzoo.zoo.entry import Entry, Fact, Images, Recipe, Step
-from memzoo.zoo.fingerprint import take_fingerprint
-from memzoo.zoo.history import history_of
+from memzoo.zoo.loading.fingerprint import take_fingerprint
+from memzoo.zoo.recipes.training import write_folder
 from memzoo.zoo.rights import Rights
-from memzoo.zoo.training import write_folder
 from memzoo.zoo.verification import measure_facts, versions_here
 
 

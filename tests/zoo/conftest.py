@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from small_checkpoint import small_checkpoint
 
-from memzoo.zoo import registry
+from memzoo.zoo.registry import registries
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +22,6 @@ def small(template, tmp_path) -> Path:
 @pytest.fixture(autouse=True)
 def own_registries_and_memory(monkeypatch, tmp_path):
     """What a test registers, and what it remembers of files, is its own."""
-    monkeypatch.setattr(registry, "_registered", [])
+    monkeypatch.setattr(registries, "_registered", [])
     monkeypatch.setenv("MEMZOO_DIR", str(tmp_path / "memzoo"))
     monkeypatch.delenv("MEMZOO_REGISTRIES", raising=False)

@@ -6,9 +6,9 @@ from cards import SAME_EXAMPLE
 from PIL import Image
 
 import memzoo
-from memzoo.zoo.card import card, is_ours, sealed
-from memzoo.zoo.pictures import draw_pictures, draw_training, draw_trajectories
-from memzoo.zoo.registry import home
+from memzoo.zoo.cards.model_card import card, is_ours, sealed
+from memzoo.zoo.cards.pictures import draw_pictures, draw_training, draw_trajectories
+from memzoo.zoo.registry.registries import home
 
 SOURCE = (home() / "pyproject.toml").is_file()
 

@@ -14,13 +14,13 @@ from memzoo.data import Pair, full_batches, gaussian_noise, mini_batches, points
 from memzoo.errors import RegistryError
 from memzoo.models import ArchitectureConfig, Autoencoder, Ensemble, FullyConnected, OneLayerAutoencoder
 from memzoo.zoo import train
-from memzoo.zoo.card import card
+from memzoo.zoo.cards.model_card import card
 from memzoo.zoo.entry import Recipe
-from memzoo.zoo.entry_check import check_entry
-from memzoo.zoo.facts import MEASURES
-from memzoo.zoo.loading import entry_in
-from memzoo.zoo.measurements import Measurements
-from memzoo.zoo.registry_file import entry_yaml, parse_entry
+from memzoo.zoo.loading.loader import entry_in
+from memzoo.zoo.measures.facts import MEASURES
+from memzoo.zoo.measures.measurements import Measurements
+from memzoo.zoo.registry.entry_check import check_entry
+from memzoo.zoo.registry.registry_file import entry_yaml, parse_entry
 
 QUIET = {"enable_progress_bar": False, "enable_model_summary": False}
 COUNT = 4
@@ -236,7 +236,7 @@ class Stop(Callback):
 
 @pytest.mark.parametrize(("before", "after"), [("same", "next"), ("next", "same")])
 def test_a_run_to_other_targets_is_not_gone_on_with(tmp_path, monkeypatch, before, after):
-    monkeypatch.setattr("memzoo.zoo.unfinished.SAVES", timedelta(0))
+    monkeypatch.setattr("memzoo.zoo.recipes.unfinished.SAVES", timedelta(0))
     with pytest.raises(RuntimeError, match="cut"):
         train(registered(tmp_path, targets=before), tmp_path / "runs", callbacks=[Stop()], **QUIET)
     with pytest.raises(FileExistsError, match=r"another recipe or seed.*Different are: recipe"):

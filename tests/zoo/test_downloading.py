@@ -7,9 +7,9 @@ import pytest
 
 import memzoo
 from memzoo.errors import CheckpointMissingError, StorageError, UnknownCheckpointError
-from memzoo.zoo import downloading
-from memzoo.zoo.loading import Located
-from memzoo.zoo.sources import Folder
+from memzoo.zoo.hub.sources import Folder
+from memzoo.zoo.loading import downloading
+from memzoo.zoo.loading.loader import Located
 
 
 @pytest.fixture

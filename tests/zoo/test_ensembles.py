@@ -8,9 +8,9 @@ from memzoo.data import Selection
 from memzoo.dynamics import certify, operator
 from memzoo.errors import UnknownCheckpointError
 from memzoo.zoo import checkpoints_of, train
-from memzoo.zoo.facts import MEASURES
-from memzoo.zoo.images import to_every_member
-from memzoo.zoo.measurements import Measurements
+from memzoo.zoo.loading.images import to_every_member
+from memzoo.zoo.measures.facts import MEASURES
+from memzoo.zoo.measures.measurements import Measurements
 
 QUIET = {"enable_progress_bar": False, "enable_model_summary": False}
 

@@ -10,8 +10,8 @@ from torch import nn
 
 import memzoo
 from memzoo.errors import CheckpointMissingError, CorruptCheckpointError, StorageError
-from memzoo.zoo import loading
-from memzoo.zoo.files import (
+from memzoo.zoo.loading import loader
+from memzoo.zoo.registry.files import (
     check_file,
     check_tensors,
     check_writable,
@@ -93,7 +93,7 @@ def test_registered_weights_are_checked_as_a_stranger_s_are(registered, change, 
 @pytest.mark.parametrize("change", [lambda t: t.pop("net.1.bias"), lambda t: t.update(more=torch.zeros(1))])
 def test_torch_would_refuse_other_names_too(registered, change, monkeypatch):
     registered(change)
-    monkeypatch.setattr(loading, "check_tensors", lambda *_: None)
+    monkeypatch.setattr(loader, "check_tensors", lambda *_: None)
     with pytest.raises(RuntimeError, match=r"Missing key|Unexpected key"):
         memzoo.load("small-fc")
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from memzoo.errors import FingerprintError
 from memzoo.zoo.entry import Fingerprint
-from memzoo.zoo.fingerprint import check_fingerprint, probe, take_fingerprint
+from memzoo.zoo.loading.fingerprint import check_fingerprint, probe, take_fingerprint
 
 
 @pytest.mark.parametrize(("shape", "rows"), [((1, 4, 4), 2), ((8,), 2), ((4,), 2), ((3,), 3), ((1,), 8)])

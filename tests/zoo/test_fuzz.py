@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 import memzoo
 from memzoo.errors import MemzooError, RegistryError
 from memzoo.zoo.entry import Entry
-from memzoo.zoo.entry_check import check_entry
-from memzoo.zoo.registry_file import entry_yaml, parse_registry
+from memzoo.zoo.registry.entry_check import check_entry
+from memzoo.zoo.registry.registry_file import entry_yaml, parse_registry
 
 MANY = settings(
     max_examples=1000,

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from memzoo.zoo import hashes
+from memzoo.zoo.registry import hashes
 
 
 @pytest.fixture

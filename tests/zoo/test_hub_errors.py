@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from memzoo.errors import CheckpointMissingError, HubAccessError, HubUnreachableError, PublishError, StorageError
-from memzoo.zoo.hub_errors import explain, explained, is_transient
+from memzoo.zoo.hub.errors import explain, explained, is_transient
 
 
 def answered(status, **more):
@@ -54,12 +54,12 @@ def test_what_is_said_of_an_error(error, kind, message):
 
 
 def test_without_network_by_choice(monkeypatch):
-    monkeypatch.setattr("memzoo.zoo.hub_errors._offline", lambda: True)
+    monkeypatch.setattr("memzoo.zoo.hub.errors._offline", lambda: True)
     for name in ("OfflineModeIsEnabled", "LocalEntryNotFoundError"):
         found = explain("f", named(name)("x"))
         assert isinstance(found, HubUnreachableError)
         assert "HF_HUB_OFFLINE forbids to ask the Hub" in str(found)
-    monkeypatch.setattr("memzoo.zoo.hub_errors._offline", lambda: False)
+    monkeypatch.setattr("memzoo.zoo.hub.errors._offline", lambda: False)
     assert "cannot be reached" in str(explain("f", named("LocalEntryNotFoundError", named("EntryNotFoundError"))("x")))
 
 

@@ -19,8 +19,7 @@ from memzoo.errors import (
     UnknownCheckpointError,
 )
 from memzoo.zoo.entry import Images
-from memzoo.zoo.files import read_tensors
-from memzoo.zoo.loading import (
+from memzoo.zoo.loading.loader import (
     _asks_for,
     _brief,
     _numbers,
@@ -31,7 +30,8 @@ from memzoo.zoo.loading import (
     load_folder,
     locate,
 )
-from memzoo.zoo.registry import home
+from memzoo.zoo.registry.files import read_tensors
+from memzoo.zoo.registry.registries import home
 
 ID = "mnist20-fc14x128"
 
@@ -134,7 +134,7 @@ def test_registry_and_config_must_agree(folder):
 
 
 def test_both_changed_still_fails_the_fingerprint(folder):
-    from memzoo.zoo.files import describe
+    from memzoo.zoo.registry.files import describe
 
     edit_config(folder, activation="gelu")
     entry = memzoo.info(ID)

@@ -15,14 +15,14 @@ import memzoo
 from memzoo.data import image_sha256, points
 from memzoo.errors import RegistryError, UsageError
 from memzoo.zoo import train
+from memzoo.zoo.cards.history import read_history
 from memzoo.zoo.entry import Entry, Recipe
-from memzoo.zoo.files import CARD
-from memzoo.zoo.history import read_history
-from memzoo.zoo.images import two_nearest
-from memzoo.zoo.loading import entry_in
-from memzoo.zoo.registry_file import entry_yaml, parse_entry
-from memzoo.zoo.training import batches, rounded
-from memzoo.zoo.unfinished import deviations
+from memzoo.zoo.loading.images import two_nearest
+from memzoo.zoo.loading.loader import entry_in
+from memzoo.zoo.recipes.training import batches, rounded
+from memzoo.zoo.recipes.unfinished import deviations
+from memzoo.zoo.registry.files import CARD
+from memzoo.zoo.registry.registry_file import entry_yaml, parse_entry
 from memzoo.zoo.verification import versions_here
 
 QUIET = {"enable_progress_bar": False, "enable_model_summary": False}
@@ -94,7 +94,7 @@ class Stop(Callback):
 
 def test_an_interrupted_run_is_gone_on_with(tmp_path, monkeypatch):
     name = registered(tmp_path, monkeypatch)
-    monkeypatch.setattr("memzoo.zoo.unfinished.SAVES", timedelta(0))
+    monkeypatch.setattr("memzoo.zoo.recipes.unfinished.SAVES", timedelta(0))
     whole, rows = train(name, tmp_path / "whole", **QUIET)
     with pytest.raises(RuntimeError, match="cut"):
         train(name, tmp_path / "cut", callbacks=[Stop()], **QUIET)
@@ -119,7 +119,7 @@ def test_an_interrupted_run_is_gone_on_with(tmp_path, monkeypatch):
 
 def test_a_run_of_another_seed_is_not_gone_on_with(tmp_path, monkeypatch):
     name = registered(tmp_path, monkeypatch)
-    monkeypatch.setattr("memzoo.zoo.unfinished.SAVES", timedelta(0))
+    monkeypatch.setattr("memzoo.zoo.recipes.unfinished.SAVES", timedelta(0))
     with pytest.raises(RuntimeError, match="cut"):
         train(name, tmp_path, callbacks=[Stop()], **QUIET)
     with pytest.raises(FileExistsError, match=r"unfinished run of another recipe or seed; remove it to begin anew"):
@@ -206,9 +206,9 @@ def same(one, other):
     ],
 )
 def test_a_run_of_an_entry_that_was_edited_is_not_gone_on_with(changes, different, tmp_path, monkeypatch):
-    monkeypatch.setattr("memzoo.zoo.unfinished.SAVES", timedelta(0))
+    monkeypatch.setattr("memzoo.zoo.recipes.unfinished.SAVES", timedelta(0))
     cut(registered(tmp_path, monkeypatch), tmp_path)
-    monkeypatch.setattr("memzoo.zoo.registry._registered", [])
+    monkeypatch.setattr("memzoo.zoo.registry.registries._registered", [])
     name = registered(tmp_path, monkeypatch, **changes)
     with pytest.raises(FileExistsError, match=rf"of another recipe or seed; .* Different are: {different}\."):
         train(name, tmp_path, **QUIET)
@@ -241,7 +241,7 @@ def test_weights_stored_in_float16_are_those_that_are_measured(tmp_path, monkeyp
     assert rows[0].measured == pytest.approx(loss, rel=1e-6)
     assert "; weights stored in float16; " in (folder / CARD).read_text()
 
-    monkeypatch.setattr("memzoo.zoo.registry._registered", [])
+    monkeypatch.setattr("memzoo.zoo.registry.registries._registered", [])
     (tmp_path / "full").mkdir()
     exact, _ = train(registered(tmp_path / "full", monkeypatch), tmp_path / "full", **QUIET)
     assert "stored in" not in (exact / CARD).read_text()
@@ -265,7 +265,7 @@ def test_processes_count_as_another_run():
 
 
 def test_a_run_goes_on_with_the_options_it_began_with(tmp_path, monkeypatch):
-    monkeypatch.setattr("memzoo.zoo.unfinished.SAVES", timedelta(0))
+    monkeypatch.setattr("memzoo.zoo.recipes.unfinished.SAVES", timedelta(0))
     name = registered(tmp_path, monkeypatch)
     cut(name, tmp_path)
     with pytest.raises(FileExistsError, match=r"began with precision 32-true and is to go on with precision 64-true"):
@@ -284,14 +284,14 @@ def test_a_fact_that_is_no_number_is_left_open(tmp_path, monkeypatch):
 def test_the_state_is_kept_until_the_entry_can_be_read(tmp_path, monkeypatch):
     name = registered(tmp_path, monkeypatch, recipe=RECIPE)
     with monkeypatch.context() as patched:
-        patched.setattr("memzoo.zoo.training.entry_yaml", lambda entry: f"{entry.id}:\n  title: half\n")
+        patched.setattr("memzoo.zoo.recipes.training.entry_yaml", lambda entry: f"{entry.id}:\n  title: half\n")
         with pytest.raises(RegistryError, match=r"test-roll"):
             train(name, tmp_path, **QUIET)
     assert (tmp_path / f"{name}.unfinished/last.ckpt").is_file()
 
 
 def test_a_run_in_float64_goes_on_in_float64(tmp_path, monkeypatch):
-    monkeypatch.setattr("memzoo.zoo.unfinished.SAVES", timedelta(0))
+    monkeypatch.setattr("memzoo.zoo.recipes.unfinished.SAVES", timedelta(0))
     name = registered(tmp_path, monkeypatch, recipe={**RECIPE, "precision": "64-true"})
     seen = []
 
@@ -317,7 +317,7 @@ def test_a_run_that_a_rule_ended_stays_ended(tmp_path, monkeypatch):
         def full(*_):
             raise OSError("disk full")
 
-        patched.setattr("memzoo.zoo.training.write_folder", full)
+        patched.setattr("memzoo.zoo.recipes.training.write_folder", full)
         with pytest.raises(OSError, match="disk full"):
             train(name, tmp_path / "again", **QUIET)
     seen = Seen()
@@ -344,7 +344,7 @@ def test_the_time_limit_of_the_trainer_holds(tmp_path, monkeypatch):
 
 
 def test_no_states_are_saved_where_none_are_wanted(tmp_path, monkeypatch):
-    monkeypatch.setattr("memzoo.zoo.unfinished.SAVES", timedelta(0))
+    monkeypatch.setattr("memzoo.zoo.recipes.unfinished.SAVES", timedelta(0))
     name = registered(tmp_path, monkeypatch)
     cut(name, tmp_path, enable_checkpointing=False)
     assert not list(tmp_path.rglob("*.ckpt"))
@@ -352,10 +352,10 @@ def test_no_states_are_saved_where_none_are_wanted(tmp_path, monkeypatch):
 
 
 def test_overwriting_trains_anew_after_a_kill_at_the_very_end(tmp_path, monkeypatch):
-    monkeypatch.setattr("memzoo.zoo.unfinished.SAVES", timedelta(0))
+    monkeypatch.setattr("memzoo.zoo.recipes.unfinished.SAVES", timedelta(0))
     name = registered(tmp_path, monkeypatch)
     with monkeypatch.context() as patched:
-        patched.setattr("memzoo.zoo.training.finish", lambda folder: None)
+        patched.setattr("memzoo.zoo.recipes.training.finish", lambda folder: None)
         train(name, tmp_path, **QUIET)
     assert (tmp_path / f"{name}.unfinished/last.ckpt").is_file()
     seen = Seen()
@@ -375,11 +375,11 @@ def test_strategies_that_lose_what_callbacks_keep_are_refused(strategy, tmp_path
 
 
 def test_a_resumed_run_says_where_it_began(tmp_path, monkeypatch):
-    monkeypatch.setattr("memzoo.zoo.unfinished.SAVES", timedelta(0))
+    monkeypatch.setattr("memzoo.zoo.recipes.unfinished.SAVES", timedelta(0))
     name = registered(tmp_path, monkeypatch)
     with monkeypatch.context() as patched:
         patched.setattr("platform.machine", lambda: "abacus")
-        patched.setattr("memzoo.zoo.unfinished.versions_here", lambda: {"torch": "1.0"})
+        patched.setattr("memzoo.zoo.recipes.unfinished.versions_here", lambda: {"torch": "1.0"})
         cut(name, tmp_path)
     folder, _ = train(name, tmp_path, **QUIET)
     recipe = entry_in(folder / "entry.yaml").recipe
@@ -395,7 +395,7 @@ def test_a_closed_form_takes_time_too(tmp_path, monkeypatch):
 
 
 def test_the_two_nearest_images_are_found_in_any_blocks(monkeypatch):
-    monkeypatch.setattr("memzoo.zoo.images.BLOCK", 3)
+    monkeypatch.setattr("memzoo.zoo.loading.images.BLOCK", 3)
     images = 1000 + torch.tensor([[0.0], [1.0], [2.0], [3.0]]) / 1000  # too near for products in float32
     ends = 1000 + torch.tensor([[0.0031], [0.0009], [0.0004]])
     expected = [[3, 2], [1, 0], [0, 1]]
@@ -446,7 +446,7 @@ def test_a_training_of_two_parts(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("at", [40, 12], ids=["first part", "second part"])
 def test_a_training_of_two_parts_is_gone_on_with_in_either(at, tmp_path, monkeypatch):
-    monkeypatch.setattr("memzoo.zoo.unfinished.SAVES", timedelta(0))
+    monkeypatch.setattr("memzoo.zoo.recipes.unfinished.SAVES", timedelta(0))
     name = registered(tmp_path, monkeypatch, recipe=PARTS)
 
     class Cut(Callback):
@@ -472,7 +472,7 @@ def test_a_training_of_two_parts_is_gone_on_with_in_either(at, tmp_path, monkeyp
 
 
 def test_foreign_states_are_refused_before_anything_is_trained(tmp_path, monkeypatch):
-    monkeypatch.setattr("memzoo.zoo.unfinished.SAVES", timedelta(0))
+    monkeypatch.setattr("memzoo.zoo.recipes.unfinished.SAVES", timedelta(0))
     name = registered(tmp_path, monkeypatch, recipe=PARTS)
 
     class Cut(Callback):
@@ -485,7 +485,7 @@ def test_foreign_states_are_refused_before_anything_is_trained(tmp_path, monkeyp
             raise AssertionError("trained")
 
     def again(recipe):
-        monkeypatch.setattr("memzoo.zoo.registry._registered", [])
+        monkeypatch.setattr("memzoo.zoo.registry.registries._registered", [])
         train(registered(tmp_path, monkeypatch, recipe=recipe), tmp_path, callbacks=[Never()], **QUIET)
 
     with pytest.raises(RuntimeError, match="cut"):

@@ -11,7 +11,7 @@ import pytest
 import memzoo
 from memzoo.cli import main
 from memzoo.errors import RegistryError, UnknownCheckpointError
-from memzoo.zoo import registry
+from memzoo.zoo.registry import registries
 
 
 def test_a_registered_file_is_searched_like_our_own(small):
@@ -60,7 +60,7 @@ def test_a_broken_file_or_a_name_taken_registers_nothing(small):
 
 @pytest.fixture
 def package(small, tmp_path, monkeypatch):
-    """An installed package that brings the registry."""
+    """An installed package that brings the registries."""
     folder = tmp_path / "site/their_nets"
     folder.parent.mkdir()
     small.parent.rename(folder)
@@ -73,12 +73,12 @@ def package(small, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(folder.parent)
 
     def install(*values):
-        points = [EntryPoint(name=f"their-{value}", value=value, group=registry.GROUP) for value in values]
-        monkeypatch.setattr(registry, "entry_points", lambda group: points if group == registry.GROUP else [])
-        registry._of_packages.cache_clear()
+        points = [EntryPoint(name=f"their-{value}", value=value, group=registries.GROUP) for value in values]
+        monkeypatch.setattr(registries, "entry_points", lambda group: points if group == registries.GROUP else [])
+        registries._of_packages.cache_clear()
 
     yield install
-    registry._of_packages.cache_clear()
+    registries._of_packages.cache_clear()
     sys.modules.pop("their_nets", None)
 
 

@@ -9,8 +9,8 @@ from memzoo.cli import main
 from memzoo.data import DISTRIBUTIONS, FORMULAS
 from memzoo.errors import RegistryError
 from memzoo.zoo.entry import Distribution, Formula, Images
-from memzoo.zoo.registry import home
-from memzoo.zoo.registry_file import entry_yaml, natural, read_registry, replace_entry
+from memzoo.zoo.registry.registries import home
+from memzoo.zoo.registry.registry_file import entry_yaml, natural, read_registry, replace_entry
 
 
 def test_listing_and_filters():

@@ -7,7 +7,14 @@ import pytest
 
 import memzoo
 from memzoo.errors import CheckpointMissingError, RegistryError, StorageError
-from memzoo.zoo.registry_file import check_replaceable, entry_yaml, parse_entry, parse_yaml, read_registry, write_text
+from memzoo.zoo.registry.registry_file import (
+    check_replaceable,
+    entry_yaml,
+    parse_entry,
+    parse_yaml,
+    read_registry,
+    write_text,
+)
 
 
 def test_bytes_that_are_no_text(tmp_path):

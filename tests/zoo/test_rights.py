@@ -14,12 +14,12 @@ import yaml
 
 import memzoo
 from memzoo.errors import PublishError, RegistryError
-from memzoo.zoo.card import card
+from memzoo.zoo.cards.model_card import card
 from memzoo.zoo.entry import Fact, Images
-from memzoo.zoo.facts import MEASURES
-from memzoo.zoo.registry import home
-from memzoo.zoo.registry_file import parse_entry, read_registry
-from memzoo.zoo.reproduction import REPRODUCING, object_to_denial
+from memzoo.zoo.measures.facts import MEASURES
+from memzoo.zoo.registry.registries import home
+from memzoo.zoo.registry.registry_file import parse_entry, read_registry
+from memzoo.zoo.registry.reproduction import REPRODUCING, object_to_denial
 from memzoo.zoo.rights import DATASETS, LICENSES, Rights, list_followers
 
 SOURCE = (home() / "pyproject.toml").is_file()
@@ -34,16 +34,16 @@ WORDS = {"cc-by-sa-3.0": "CC BY-SA 3.0", "other": "none given", "mit": "MIT"}
 @pytest.mark.parametrize("name", ALL_DATASETS)
 def test_what_is_said_of_every_dataset(name):
     assert name in DATASETS, (
-        f"dataset {name!r} has no row in DATASETS of memzoo/zoo/rights.py: add its name in words, its name on the Hub, "
-        "the licence of its images, and who made them"
+        f"dataset {name!r} has no row in DATASETS of memzoo/zoo/rights.py: add its name in words, its "
+        "name on the Hub, the licence of its images, and who made them"
     )
     assert name in IN_THE_ZOO, (
         f"IN_THE_ZOO of this file does not say which licence images of {name!r} have, and weights that reproduce them"
     )
     about = DATASETS[name]
     assert about.license in LICENSES, (
-        f"the licence {about.license!r} of dataset {name!r} has no row in LICENSES of memzoo/zoo/rights.py: add its "
-        "words, its link and what it asks of those who pass the images on"
+        f"the licence {about.license!r} of dataset {name!r} has no row in LICENSES of memzoo/zoo/rights.py: "
+        "add its words, its link and what it asks of those who pass the images on"
     )
     assert about.license == IN_THE_ZOO[name]
     named = [about.license_name is not None, about.license_link is not None]
@@ -304,7 +304,7 @@ def test_what_is_freer_than_the_images_is_not_published(small, monkeypatch, old,
     small.write_text(text.replace(old, new))
     memzoo.register(small)
     monkeypatch.setattr(
-        "memzoo.zoo.publishing.verify", lambda name: pytest.fail("refused only after a long measurement")
+        "memzoo.zoo.publishing.publication.verify", lambda name: pytest.fail("refused only after a long measurement")
     )
     with pytest.raises(PublishError, match=f"(?s){message}"):
         memzoo.publish("small-fc", "someone/small-fc")
@@ -353,6 +353,8 @@ def test_a_denial_against_the_facts_is_not_published(small, monkeypatch):
     entry["facts"].append({"name": "attractors", "measure": "attractors", "args": {"eps": 0.5}, "ours": 3.0})
     small.write_text(yaml.safe_dump(content))
     memzoo.register(small)
-    monkeypatch.setattr("memzoo.zoo.publishing.verify", lambda name: pytest.fail("refused only after a measurement"))
+    monkeypatch.setattr(
+        "memzoo.zoo.publishing.publication.verify", lambda name: pytest.fail("refused only after a measurement")
+    )
     with pytest.raises(PublishError, match=r"(?s)is not published.*is false, but .*'attractors' \(attractors\) is 3"):
         memzoo.publish("small-fc", "someone/small-fc", dry_run=True)

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from memzoo.cli import main
-from memzoo.zoo.registry import home
-from memzoo.zoo.registry_file import json_schema, json_schema_text
+from memzoo.zoo.registry.registries import home
+from memzoo.zoo.registry.registry_file import json_schema, json_schema_text
 
 WRONG = {
     "unknown key": lambda entry: entry.update(colour="red"),

@@ -5,8 +5,8 @@ import torch
 from shared_facts import sharing
 
 from memzoo.models import FullyConnected
-from memzoo.zoo.facts import MEASURES
-from memzoo.zoo.measurements import Measurements
+from memzoo.zoo.measures.facts import MEASURES
+from memzoo.zoo.measures.measurements import Measurements
 
 
 def measurements(width=4, examples=None):

@@ -8,9 +8,10 @@ from records import records
 
 from memzoo import zoo
 from memzoo.errors import CheckpointMissingError, CorruptCheckpointError, HubAccessError
-from memzoo.zoo import hashes, hub, registry
-from memzoo.zoo.files import describe
-from memzoo.zoo.sources import Folder, Repository, find, sources_of
+from memzoo.zoo.hub import client
+from memzoo.zoo.hub.sources import Folder, Repository, find, sources_of
+from memzoo.zoo.registry import hashes, registries
+from memzoo.zoo.registry.files import describe
 
 NAME = "config.json"
 
@@ -105,7 +106,7 @@ def test_a_file_that_stays_damaged(tmp_path, published, again, message):
 
 def test_without_trust_a_file_is_read_again(tmp_path, published, monkeypatch):
     place = folder(tmp_path / "a", "right")
-    monkeypatch.setattr("memzoo.zoo.files.remembered_sha256", lambda path: published.sha256)
+    monkeypatch.setattr("memzoo.zoo.registry.files.remembered_sha256", lambda path: published.sha256)
     (place.path / NAME).write_text("wrong")
     assert find([place], NAME, published).read_text() == "wrong"  # as it was remembered
     with pytest.raises(CorruptCheckpointError, match="changed or damaged"):
@@ -114,15 +115,15 @@ def test_without_trust_a_file_is_read_again(tmp_path, published, monkeypatch):
 
 def test_a_repository_of_the_hub(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(hub, "fetch", lambda *about, force=False: asked.append((*about, force)) or tmp_path / "x")
-    monkeypatch.setattr(hub, "cached", lambda *about: None)
+    monkeypatch.setattr(client, "fetch", lambda *about, force=False: asked.append((*about, force)) or tmp_path / "x")
+    monkeypatch.setattr(client, "cached", lambda *about: None)
     place = Repository("zoo/small", "0" * 40)
     assert place.get(NAME) == place.renew(NAME) == tmp_path / "x"
     assert asked == [("zoo/small", "0" * 40, NAME, False), ("zoo/small", "0" * 40, NAME, True)]
     assert str(place).startswith("zoo/small@000")
     assert str(place).endswith("on the Hub")
     (tmp_path / "x").write_text("")
-    monkeypatch.setattr(hub, "cached", lambda *about: tmp_path / "x")
+    monkeypatch.setattr(client, "cached", lambda *about: tmp_path / "x")
     assert place.renew(NAME) == tmp_path / "x"
     monkeypatch.setattr(os, "access", lambda path, mode: not (path == tmp_path and mode == os.W_OK))
     assert place.renew(NAME) is None  # it could not be put there
@@ -130,8 +131,8 @@ def test_a_repository_of_the_hub(tmp_path, monkeypatch):
 
 
 def test_places_of_a_registered_checkpoint_in_their_order(small):
-    registry.register(small)
-    entry = registry.info("small-fc")
+    registries.register(small)
+    entry = registries.info("small-fc")
     installed, downloaded = sources_of(entry)
     assert installed == Folder(small.parent / "checkpoints/small-fc")
     assert downloaded == Folder(hashes.store() / "checkpoints/small-fc")
@@ -205,7 +206,7 @@ class Vanishing(Cache):
 
 
 def test_a_file_that_another_process_puts_anew_is_waited_for(tmp_path, published, monkeypatch):
-    monkeypatch.setattr("memzoo.zoo.sources.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("memzoo.zoo.hub.sources.time.sleep", lambda seconds: None)
     place = folder(tmp_path / "a", "right").path
     assert find([Vanishing(place, 3)], NAME, published).read_text() == "right"
     with pytest.raises(CheckpointMissingError, match=rf"{NAME} is missing"):

@@ -11,7 +11,7 @@ import memzoo
 from memzoo.errors import CorruptCheckpointError, RegistryError, UnknownCheckpointError
 from memzoo.zoo import train
 from memzoo.zoo.entry import Recipe
-from memzoo.zoo.registry_file import parse_registry
+from memzoo.zoo.registry.registry_file import parse_registry
 
 QUIET = {"enable_progress_bar": False, "enable_model_summary": False}
 

@@ -7,10 +7,10 @@ import yaml
 import memzoo
 from memzoo.errors import CorruptCheckpointError, DataMissingError, RegistryError, StorageError
 from memzoo.zoo import record, train
-from memzoo.zoo.files import written_aside
-from memzoo.zoo.loading import load_folder
-from memzoo.zoo.registry import home
-from memzoo.zoo.registry_file import entry_yaml, read_registry
+from memzoo.zoo.loading.loader import load_folder
+from memzoo.zoo.registry.files import written_aside
+from memzoo.zoo.registry.registries import home
+from memzoo.zoo.registry.registry_file import entry_yaml, read_registry
 
 ID = "mnist20-fc14x128"
 FEW = {"max_steps": 20, "enable_progress_bar": False, "enable_model_summary": False}
@@ -131,7 +131,7 @@ def test_pictures_that_cannot_be_drawn_lose_nothing(shared_facts, tmp_path, monk
     def fail(*_):
         raise RuntimeError("no backend")
 
-    monkeypatch.setattr("memzoo.zoo.training.draw_pictures", fail)
+    monkeypatch.setattr("memzoo.zoo.recipes.training.draw_pictures", fail)
     with pytest.warns(UserWarning, match="pictures of mnist20-fc14x128 could not be drawn.*no backend"):
         folder, _ = train(ID, tmp_path, **FEW)
     memzoo.load(f"local-dir:{folder}")

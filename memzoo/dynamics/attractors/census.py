@@ -1,0 +1,198 @@
+"""Where the orbits of many starts end: at which training example, or where else."""
+
+from collections import Counter
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from memzoo._checks import check_batch, check_eps, check_same_shape
+from memzoo._types import Map
+from memzoo.dynamics.attractors.limit_sets import LimitSearch, LimitSet
+from memzoo.dynamics.intervals import Share, wilson
+from memzoo.dynamics.orbits import default_eps, iterate, nearest
+from memzoo.errors import InvalidArgumentError
+
+SPURIOUS, CYCLE, DIVERGENT, UNDECIDED = -1, -2, -3, -4
+NAMES = {SPURIOUS: "spurious", CYCLE: "cycle", DIVERGENT: "divergent", UNDECIDED: "undecided"}
+SHOWN = 12  # limits in the printed table
+
+
+@dataclass(frozen=True)
+class Census:
+    """What :func:`census` found, one row a start; prints as a table of the limits."""
+
+    label: Int[Tensor, " batch"]
+    """Index of the training example whose attractor the start ends in (the first of exact duplicates), else -1 another
+    fixed point, -2 a cycle, -3 divergent, -4 undecided."""
+    counts: dict[int, int]
+    """Number of starts of each label that occurs, the largest first."""
+    steps: Int[Tensor, " batch"]
+    """Steps until the orbit settled or left the number range, at most those asked for."""
+    distance: Float[Tensor, " batch"]
+    """L2 distance from the end point to the nearest example; infinity where divergent."""
+    margin: Float[Tensor, " batch"]
+    """How much farther the second nearest (distinct) example is; NaN where divergent."""
+    points: Float[Tensor, "batch *shape"]
+    """End points: the certified limit, at the start's own phase of a cycle, else the last (finite) point."""
+    limit: Int[Tensor, " batch"]
+    """Index into ``limits``, -1 where divergent or undecided."""
+    limits: tuple[LimitSet, ...]
+    """The fixed points and cycles that were reached, by the number of starts."""
+    eps: float
+    """Radius in L2 within which an attractor counts as an example's own."""
+    confidence: float
+    """Level of the intervals."""
+
+    @property
+    def continuum(self) -> bool:
+        """Some start ends in a continuum of limits, such as the span of the examples under a linear projection."""
+        return any(limit.continuum for limit in self.limits)
+
+    def share(self, label: int) -> Share:
+        """Share of the starts with this label, and its Wilson interval.
+
+        The interval is for the distribution that the starts were drawn from, independently: the volume of the basin
+        under that distribution and no other.
+        """
+        return wilson(self.counts.get(label, 0), len(self.label), self.confidence)
+
+    def __str__(self) -> str:
+        interval = f"{100 * self.confidence:g} % interval"
+        head = f"{len(self.label)} starts, eps = {self.eps:.3g}"
+        lines = [head, f"{'end':<22}{'starts':>8}{'share %':>9}  {interval:<16}{'radius':>10}"]
+        lines += [_line(_name(limit), limit.count, self, f"{limit.radius:.3f}") for limit in self.limits[:SHOWN]]
+        rest = self.limits[SHOWN:]
+        if rest:
+            lines.append(_line(f"and {len(rest)} more", sum(limit.count for limit in rest), self))
+        others = {label: self.counts[label] for label in (DIVERGENT, UNDECIDED) if label in self.counts}
+        lines += [_line(NAMES[label], count, self) for label, count in others.items()]
+        return "\n".join(lines)
+
+
+def _name(limit: LimitSet) -> str:
+    if limit.continuum:
+        return "continuum" if limit.period == 1 else f"cycles of {limit.period}, continuum"
+    if limit.kind == "training":
+        return f"training {limit.example}"
+    kind = "spurious" if limit.kind == "spurious" else f"cycle of {limit.period}"
+    return kind if limit.attracting else f"{kind}, unstable" if limit.unstable else f"{kind}, marginal"
+
+
+def _line(name: str, count: int, census: Census, radius: str = "") -> str:
+    share = [100 * value for value in wilson(count, len(census.label), census.confidence)]
+    return f"{name:<22}{count:>8}{share[0]:>9.1f}  {f'[{share[1]:.1f}, {share[2]:.1f}]':<16}{radius:>10}".rstrip()
+
+
+@torch.no_grad()
+def census(
+    f: Map,
+    starts: Float[Tensor, "batch *shape"],
+    examples: Float[Tensor, "n *shape"],
+    *,
+    steps: int = 1000,
+    eps: float | None = None,
+    max_period: int = 64,
+    max_limits: int = 256,
+    confidence: float = 0.95,
+) -> Census:
+    r"""Where the orbit of each start ends: a training example's attractor, another fixed point, a cycle, elsewhere.
+
+    All starts are iterated. Their end points are grouped, and one of each group is certified as
+    :func:`memzoo.dynamics.certify` does it: polished to the true fixed point in float64, with its spectral radius. It
+    is a *training* attractor if it lies within ``eps`` of an example and its radius is below 1 beyond the error bound;
+    all other fixed points are -1: spurious attractors, but also saddles and repellers that a start rests on, and fixed
+    points whose radius is 1. Orbits that do not settle are asked for cycles, that is fixed points of :math:`f^p`, with
+    the radius of :math:`f^p`; different phases are one cycle. Chaos, quasi-periodic motion and orbits too slow for
+    ``steps`` stay undecided (-4).
+
+    A small step proves nothing about where an orbit ends, hence the certificate; that the rest of a group ends where
+    its representative does is not proven, only that they are within :math:`\epsilon / 100` of each other.
+
+    Args:
+        f: Self-map; modules in eval mode. Runs in the dtype and on the device of ``starts``.
+        starts: Starts, drawn independently where the intervals are to mean something.
+        examples: Training examples.
+        steps: Most iterations of each start.
+        eps: Radius; :func:`memzoo.dynamics.default_eps` of the examples when left out.
+        max_period: Longest period looked for.
+        max_limits: Most groups that are certified for one period; starts beyond them are undecided. A continuum of
+            fixed points, where every start ends elsewhere, is recognised before.
+        confidence: Level of the intervals of :meth:`Census.share`.
+
+    Returns:
+        Cost: ``steps`` evaluations of f on all starts, ``2 max_period`` on those that did not settle, and one
+        certificate a group of end points.
+
+    Raises:
+        NonFiniteError: NaN or infinity in the points or in the parameters of ``f``.
+        NotASelfMapError: ``f`` changes the shape.
+        ValueError: Starts and examples of different shapes, ``eps`` not positive.
+
+    Example:
+        >>> starts = torch.tensor([[0.3], [2.0], [-0.1], [0.0]])
+        >>> found = census(lambda x: torch.tanh(3 * x), starts, torch.tensor([[1.0]]))
+        >>> found.label
+        tensor([ 0,  0, -1, -1])
+        >>> [(limit.kind, limit.count, round(limit.radius, 2)) for limit in found.limits]
+        [('training', 2, 0.03), ('spurious', 1, 0.03), ('spurious', 1, 3.0)]
+    """
+    check_batch(starts, "starts")
+    check_batch(examples, "examples")
+    check_same_shape(starts, examples, "starts and examples")
+    for name, value in (("max_period", max_period), ("max_limits", max_limits)):
+        if not isinstance(value, int) or value < 1:
+            raise InvalidArgumentError(f"{name} must be a whole number >= 1, got {value!r}.")
+    if not 0 < confidence < 1:
+        raise InvalidArgumentError(f"confidence must lie between 0 and 1, got {confidence!r}; 0.95 is usual.")
+    eps = default_eps(examples) if eps is None else eps
+    check_eps(eps)
+
+    first = _first_of_duplicates(examples)
+    distinct = examples[first].to(starts.device)
+    orbit = iterate(f, starts, steps)
+    search = LimitSearch(f, orbit.points, distinct, eps, steps, max_limits)
+    search.find_fixed_points(orbit)
+    search.find_cycles(~(orbit.converged | orbit.diverged), max_period)
+
+    count = torch.bincount(search.limit[search.limit >= 0], minlength=len(search.found))
+    order = count.argsort(descending=True, stable=True)
+    limits = tuple(_numbered(search.found[i], first, int(count[i])) for i in order.tolist())
+    rank = torch.cat([order.argsort(), order.new_tensor([-1])])  # the index -1, no limit, reaches the last entry
+    limit = rank[search.limit]
+    label = torch.tensor([*(_label(entry) for entry in limits), UNDECIDED], device=limit.device)[limit]
+    label[orbit.diverged] = DIVERGENT
+    diverged = orbit.diverged.reshape(-1, *[1] * (starts.ndim - 1))
+    near = nearest(torch.where(diverged, distinct[0].to(starts.dtype), search.points), distinct)
+    return Census(
+        label=label,
+        counts=dict(Counter(label.tolist()).most_common()),
+        steps=orbit.steps,
+        distance=torch.where(orbit.diverged, torch.inf, near.distance),
+        margin=torch.where(orbit.diverged, torch.nan, near.second - near.distance),
+        points=search.points,
+        limit=limit,
+        limits=limits,
+        eps=eps,
+        confidence=confidence,
+    )
+
+
+def _numbered(limit: LimitSet, first: Tensor, count: int) -> LimitSet:
+    """The example counted among all of them, duplicates included."""
+    return replace(limit, example=int(first[limit.example]) if limit.kind == "training" else -1, count=count)
+
+
+def _label(limit: LimitSet) -> int:
+    return {"training": limit.example, "spurious": SPURIOUS, "cycle": CYCLE}[limit.kind]
+
+
+def _first_of_duplicates(examples: Tensor) -> Int[Tensor, " distinct"]:
+    """Indices of the distinct examples, in order, each at its first occurrence."""
+    groups = examples.flatten(1).unique(dim=0, return_inverse=True)[1]
+    row = torch.arange(len(examples), device=groups.device)
+    first = torch.full((int(groups.max()) + 1,), len(examples), device=groups.device).scatter_reduce(
+        0, groups, row, "amin"
+    )
+    return first.sort().values

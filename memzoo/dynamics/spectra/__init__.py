@@ -1,0 +1,34 @@
+"""Jacobians of a map, their eigenvalues with error bounds, and the operators of linear maps."""
+
+from memzoo.dynamics.spectra.arnoldi import solve_shifted
+from memzoo.dynamics.spectra.eigenvalues import spectrum, spectrum_by
+from memzoo.dynamics.spectra.factors import factored
+from memzoo.dynamics.spectra.full_spectrum import full_spectrum
+from memzoo.dynamics.spectra.jacobian import ROWS, Jacobians, Method, check_differentiable_self_map
+from memzoo.dynamics.spectra.linear_operator import HasShape, Operator, operator
+from memzoo.dynamics.spectra.lu import solve
+from memzoo.dynamics.spectra.notation import bracket_notation
+from memzoo.dynamics.spectra.quick import choose_quick_method, compute_leading_eigenvalues
+from memzoo.dynamics.spectra.radius import radius_bracket
+from memzoo.dynamics.spectra.spectrum import Spectrum
+
+__all__ = [
+    "ROWS",
+    "HasShape",
+    "Jacobians",
+    "Method",
+    "Operator",
+    "Spectrum",
+    "bracket_notation",
+    "check_differentiable_self_map",
+    "choose_quick_method",
+    "compute_leading_eigenvalues",
+    "factored",
+    "full_spectrum",
+    "operator",
+    "radius_bracket",
+    "solve",
+    "solve_shifted",
+    "spectrum",
+    "spectrum_by",
+]

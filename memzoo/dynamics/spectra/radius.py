@@ -1,0 +1,83 @@
+"""The spectral radius between two bounds, by matrix products alone: no eigensolve, and differentiable."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from memzoo._checks import check_batch, check_module
+from memzoo._types import Map
+from memzoo.dynamics.spectra.jacobian import Jacobians, check_differentiable_self_map, refuse_non_finite
+from memzoo.dynamics.tracing import widened
+
+
+def radius_bracket(
+    f: Map, x: Float[Tensor, "batch *shape"], *, squarings: int = 12, memory_limit: int = 2**30
+) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
+    r"""Lower and upper bound on the spectral radius of the Jacobian at each point, differentiable.
+
+    For :math:`m = 1, 2, 4, \dots, 2^{squarings}`: :math:`(|tr J^m| / k)^{1/m} \le \rho(J) \le \|J^m\|_F^{1/m}`, k the
+    rank. The gap closes like :math:`(\kappa k)^{1/m}`. Gradients reach the parameters of a module, so that
+    the upper bound serves as a penalty that keeps training examples contracting, the lower one as its opposite. They
+    are the bounds' own gradients: where the leading eigenvalues are a complex pair, the radius has another.
+
+    Args:
+        f: Self-map; modules in eval mode or without dropout and batch norm.
+        x: Points.
+        squarings: Each doubles m and costs one k x k product a point.
+        memory_limit: As in :func:`memzoo.dynamics.spectrum`.
+
+    Raises:
+        NonFiniteError: NaN or infinity in ``x``, in the parameters of ``f`` or in a Jacobian.
+        NotASelfMapError: ``f`` changes the shape of ``x``.
+
+    Example:
+        >>> model = torch.nn.Linear(2, 2, bias=False)
+        >>> with torch.no_grad():
+        ...     _ = model.weight.copy_(torch.tensor([[0.0, -1.2], [1.2, 0.0]]))
+        >>> lower, upper = radius_bracket(model, torch.zeros(1, 2))
+        >>> [round(bound.item(), 3) for bound in (lower, upper)]
+        [1.2, 1.2]
+        >>> upper.sum().backward()
+        >>> model.weight.grad.round(decimals=2)
+        tensor([[ 0.0000, -0.5000],
+                [ 0.5000,  0.0000]])
+    """
+    check_batch(x, "x")
+    check_module(f)
+    check_differentiable_self_map(*widened(f, x))
+    jacobians = Jacobians(f, x, None, memory_limit)
+    if jacobians.method == "arnoldi":
+        jacobians.method = "dense"
+    bounds = []
+    for rows in jacobians.blocks(x):
+        factors = jacobians.factors(x[rows])
+        refuse_non_finite(factors.finite, rows)
+        core = factors.core()
+        delta = torch.linalg.matrix_norm(core.detach()) * torch.finfo(core.dtype).eps * core.shape[-1]
+        bounds.append(torch.stack(bracket(core, delta, squarings)).expand(2, len(rows)))
+    lower, upper = torch.cat(bounds, 1)
+    return lower, upper
+
+
+def bracket(matrix: Tensor, delta: Tensor, squarings: int = 12) -> tuple[Tensor, Tensor]:
+    r""":math:`(|tr A^m| / k)^{1/m} \le \rho(A) \le \|A^m\|^{1/m}`, m = 1, 2, 4, ... by squaring, errors carried along.
+
+    Holds for every A within ``delta`` of ``matrix``, defective or not, where bounds from eigenvector conditions say
+    nothing; the price is a gap of up to a factor :math:`(\kappa k)^{1/m}`.
+    """
+    size_k = matrix.shape[-1]
+    rounding = torch.finfo(matrix.dtype).eps * size_k
+    tiny = torch.finfo(matrix.dtype).tiny
+    largest = matrix.detach().abs().amax((-2, -1)).clamp(min=tiny)  # norms of extreme entries leave the number range
+    power, error, log_scale = matrix / largest[:, None, None], delta / largest, largest.log()
+    least, most = torch.zeros_like(delta), torch.full_like(delta, torch.inf)
+    for j in range(squarings + 1):
+        size = (torch.linalg.matrix_norm(power) + error).clamp(min=tiny)  # at least the norm of the true A^(2^j)
+        power, error, log_scale = power / size[:, None, None], error / size, log_scale + size.log() / 2**j
+        trace = (power.diagonal(dim1=-2, dim2=-1).sum(-1).abs() - size_k**0.5 * error).clamp(min=tiny)
+        most = torch.minimum(most, log_scale.exp())  # every power bounds; rounding may spoil the later ones
+        lower = torch.where(trace > tiny, (log_scale + (trace / size_k).log() / 2**j).exp(), 0.0)
+        least = torch.maximum(least, lower)
+        norm = torch.linalg.matrix_norm(power)
+        power, error = power @ power, rounding * norm**2 + 2 * error * norm + error**2
+    return least, most

@@ -1,0 +1,5 @@
+"""The architectures of single networks, one a file."""
+
+from lazy_loader import attach_stub
+
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)  # the names are in __init__.pyi

@@ -1,0 +1,64 @@
+"""Network D1 of the paper's supplement (Figure 7), also the network of Figures 5b, 6 and 12."""
+
+from typing import Annotated, ClassVar, Literal, final
+
+from pydantic import Field, PositiveInt, model_validator
+from torch import nn
+
+from memzoo.errors import InvalidArgumentError
+from memzoo.models.base import ArchitectureConfig, Autoencoder, Initialisation, activation_layers, initialise
+
+
+class D1Config(ArchitectureConfig):
+    """Configuration of :class:`D1`."""
+
+    shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (3, 32, 32)
+    filters: PositiveInt = 128
+    activation: Literal["linear", "leaky_relu"] = "linear"
+    bias: bool = False
+    """Off for the linear network: with biases the map is affine and its second eigenvalue falls far below 1."""
+    init: Annotated[Initialisation, Field(validate_default=True)] = Initialisation(scheme="default")
+
+    @model_validator(mode="after")
+    def _halves_down_to_one(self) -> "D1Config":
+        _, height, width = self.shape
+        if height != width or height < 2 or height & (height - 1):
+            raise InvalidArgumentError(
+                f"D1 halves a square image to 1x1, so the side must be a power of 2, got {self.shape}"
+            )
+        return self
+
+
+@final
+class D1(Autoencoder[D1Config]):
+    """Downsampling autoencoder: 3x3 convolutions of stride 2 down to 1x1, nearest-neighbour upsampling back.
+
+    Our reading of the paper's drawing: 32x32 goes to 1x1 in five convolutions with zero padding 1; each of five decoder
+    stages doubles the side by nearest-neighbour upsampling and applies a 3x3 convolution of stride 1. All convolutions
+    but the last have ``filters`` filters; with leaky ReLU, one follows each convolution but the last.
+
+    Example:
+        >>> sum(p.numel() for p in D1().parameters())
+        1186560
+    """
+
+    config_class: ClassVar[type[ArchitectureConfig]] = D1Config
+
+    def build(self, config: D1Config) -> nn.Sequential:
+        """Encoder stages, then decoder stages, in one chain."""
+        channels, side, _ = config.shape
+        stages = side.bit_length() - 1
+        layers: list[nn.Module] = []
+        fan_in = channels
+        for _ in range(stages):
+            layers.append(nn.Conv2d(fan_in, config.filters, 3, stride=2, padding=1, bias=config.bias))
+            layers += activation_layers(config.activation)
+            fan_in = config.filters
+        for stage in range(stages):
+            last = stage == stages - 1
+            layers.append(nn.Upsample(scale_factor=2, mode="nearest"))
+            layers.append(nn.Conv2d(fan_in, channels if last else config.filters, 3, padding=1, bias=config.bias))
+            layers += [] if last else activation_layers(config.activation)
+        net = nn.Sequential(*layers)
+        initialise(net, config.init)
+        return net

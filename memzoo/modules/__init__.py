@@ -1,0 +1,17 @@
+"""What every caller needs of a user's module: its self-map, evaluation mode, the inputs of a batch."""
+
+from memzoo.modules.evaluation import evaluation_mode
+from memzoo.modules.inputs import has_rows, input_of, matching_noise, rows
+from memzoo.modules.self_map import Adapter, check_repeats, find_self_map, like_parameters
+
+__all__ = [
+    "Adapter",
+    "check_repeats",
+    "evaluation_mode",
+    "find_self_map",
+    "has_rows",
+    "input_of",
+    "like_parameters",
+    "matching_noise",
+    "rows",
+]

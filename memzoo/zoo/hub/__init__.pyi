@@ -1,0 +1,9 @@
+# The names that hub re-exports; lazy_loader imports each on first use.
+
+# Its modules, which are reached as attributes as well: memzoo.zoo.hub.client.
+from . import client as client
+from . import errors as errors
+from . import sources as sources
+from .sources import Folder, Repository, Source, find, make_missing_error, sources_of
+
+__all__ = ["Folder", "Repository", "Source", "find", "make_missing_error", "sources_of"]

@@ -1,0 +1,5 @@
+"""Checkpoints as modules: loading with every check, downloading, the training images."""
+
+from lazy_loader import attach_stub
+
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)  # the names are in __init__.pyi

@@ -1,0 +1,5 @@
+"""Training a checkpoint from its recipe, and what such a run leaves behind."""
+
+from lazy_loader import attach_stub
+
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)  # the names are in __init__.pyi

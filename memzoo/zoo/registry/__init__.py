@@ -1,0 +1,5 @@
+"""Entries of the zoo: what a registry says of a checkpoint, its files, their hashes and rights."""
+
+from lazy_loader import attach_stub
+
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)  # the names are in __init__.pyi

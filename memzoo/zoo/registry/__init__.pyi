@@ -1,0 +1,78 @@
+# The names that registry re-exports; lazy_loader imports each on first use.
+
+# Its modules, which are reached as attributes as well: memzoo.zoo.registry.entry_check.
+from . import entry_check as entry_check
+from . import files as files
+from . import hashes as hashes
+from . import reference as reference
+from . import registries as registries
+from . import registry_file as registry_file
+from . import reproduction as reproduction
+from .entry_check import check_entry
+from .files import (
+    CARD,
+    CURVE,
+    ENTRY,
+    PICTURES,
+    TRAJECTORIES,
+    SavedConfig,
+    check_file,
+    check_tensors,
+    check_writable,
+    describe,
+    read_config,
+    read_tensors,
+    refuse_pickles,
+    written_aside,
+)
+from .hashes import store
+from .reference import ById, InFolder, OnHub, check_repository, is_commit, parse_reference
+from .registries import add_registry, did_you_mean, registry, registry_of, require_entry
+from .registry_file import (
+    check_replaceable,
+    entry_yaml,
+    json_schema_text,
+    parse_registry,
+    replace_entry,
+    with_entry,
+    write_text,
+)
+from .reproduction import object_to_denial
+
+__all__ = [
+    "CARD",
+    "CURVE",
+    "ENTRY",
+    "PICTURES",
+    "TRAJECTORIES",
+    "ById",
+    "InFolder",
+    "OnHub",
+    "SavedConfig",
+    "add_registry",
+    "check_entry",
+    "check_file",
+    "check_replaceable",
+    "check_repository",
+    "check_tensors",
+    "check_writable",
+    "describe",
+    "did_you_mean",
+    "entry_yaml",
+    "is_commit",
+    "json_schema_text",
+    "object_to_denial",
+    "parse_reference",
+    "parse_registry",
+    "read_config",
+    "read_tensors",
+    "refuse_pickles",
+    "registry",
+    "registry_of",
+    "replace_entry",
+    "require_entry",
+    "store",
+    "with_entry",
+    "write_text",
+    "written_aside",
+]

@@ -1,0 +1,53 @@
+"""The checks of an entry that need the architectures and the measures, and so import torch."""
+
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+
+from memzoo.errors import RegistryError
+from memzoo.zoo.entry import Entry
+
+
+def check_entry(entry: Entry, path: Path) -> Entry:
+    """Check what the schema alone cannot: whether the network can be built, and whether the facts can be measured.
+
+    Listing entries needs no torch; everything else that is done with an entry begins here.
+
+    Args:
+        entry: As its file was read.
+        path: That file, for the message.
+
+    Returns:
+        The entry.
+
+    Raises:
+        RegistryError: No such architecture or measure, or a configuration or arguments that do not fit it; the message
+            names file, entry and field.
+    """
+    try:
+        entry.architecture_config()
+        problems = "; ".join(_find_wrong_facts(entry))
+    except RegistryError as error:
+        raise RegistryError(f"{path}: {error}") from error
+    except RecursionError as error:
+        raise RegistryError(f"{path}: entry {entry.id!r} is nested too deeply.") from error
+    if problems:
+        raise RegistryError(f"{path}: entry {entry.id!r} does not follow the schema: {problems}.")
+    return entry
+
+
+def _find_wrong_facts(entry: Entry) -> Iterator[str]:
+    """Yield what is wrong with the facts, each with its place in the entry."""
+    from memzoo.zoo.measures import MEASURES, OF_A_PART
+
+    for place, fact in enumerate(entry.facts):
+        if fact.measure not in MEASURES:
+            yield f"facts.{place}.measure: no measure {fact.measure!r}, there are {', '.join(MEASURES)}"
+            continue
+        try:
+            inspect.signature(MEASURES[fact.measure]).bind(None, **fact.args)  # None in the place of the measurements
+        except TypeError as error:
+            yield f"facts.{place}: args do not fit the measure {fact.measure!r}: {error}"
+    wrong = sorted({fact.measure for fact in entry.facts} - OF_A_PART)
+    if entry.training_set is not None and wrong:
+        yield f"measures {wrong} speak of all training images, of which only some travel; take {sorted(OF_A_PART)}"
