@@ -10,7 +10,7 @@ from stand_in import StandIn, pull, shown
 from memzoo.errors import UnknownCheckpointError
 from memzoo.figures import Material
 from memzoo.figures.beyond import basins
-from memzoo.figures.beyond.basins import FIGURE, discs
+from memzoo.figures.beyond.basins import FIGURE, measure_discs
 
 
 def arrays(ends, own):
@@ -30,15 +30,15 @@ def test_a_disc_reaches_to_the_first_start_that_ends_elsewhere():
     ends = torch.zeros(5, 5, dtype=torch.long)
     ends[2, 4] = 1  # y = 2, x = 4: two from A
     ends[4, 2] = 2
-    found = discs(arrays(ends, [0, 1, 2]))
+    found = measure_discs(arrays(ends, [0, 1, 2]))
     assert found[0] == 2
     ends[2, 3] = 7  # another training image, one from A
-    assert discs(arrays(ends, [0, 1, 2]))[0] == 1
+    assert measure_discs(arrays(ends, [0, 1, 2]))[0] == 1
 
 
 def test_an_image_outside_of_its_own_basin_has_no_disc():
     ends = torch.zeros(5, 5, dtype=torch.long)
-    assert discs(arrays(ends, [3, 1, 2]))[0] == 0
+    assert measure_discs(arrays(ends, [3, 1, 2]))[0] == 0
 
 
 def test_networks_of_another_kind_are_refused():

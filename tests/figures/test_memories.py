@@ -8,7 +8,7 @@ from stand_in import StandIn, line_of, pull
 from torch.testing import assert_close
 
 from memzoo.figures import Material
-from memzoo.figures.beyond import memories
+from memzoo.figures.beyond import recall
 from memzoo.figures.beyond.memories import BETA, FIGURE, NAMES, STEPS
 
 UNITS = 32
@@ -28,9 +28,9 @@ def orthogonal():
 def known():
     """Memories of three orthogonal images, and a network that keeps a tenth of the distance to the nearest."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(memories, "NOISE", (0.0, 0.1))
-    patch.setattr(memories, "AREAS", (0.0, 1.0))
-    patch.setattr(memories, "DRAWS", 2)
+    patch.setattr(recall, "NOISE", (0.0, 0.1))
+    patch.setattr(recall, "AREAS", (0.0, 1.0))
+    patch.setattr(recall, "DRAWS", 2)
     stored = orthogonal()
     probes = (stored[:2] * 0.8 + 0.1).repeat(2, 1, 1, 1)  # none of the third
     material = StandIn(FIGURE.ids(), {0: pull(stored, probes, rate=0.1)})
@@ -93,7 +93,7 @@ def test_starts_near_two_of_three_images_recover_these(known):
 
 def test_the_gap_is_that_between_an_image_and_the_most_similar_one(monkeypatch):
     for name, value in (("NOISE", (0.0,)), ("AREAS", (0.0,)), ("DRAWS", 1)):
-        monkeypatch.setattr(memories, name, value)
+        monkeypatch.setattr(recall, name, value)
     stored = torch.ones(2, 1, 8, 8)
     stored[1, 0, :2] = 0  # a quarter of 64 values differs: products 64 and 32
     assert FIGURE.arrays(StandIn(FIGURE.ids(), {0: pull(stored, stored)}))["gap"] == 32

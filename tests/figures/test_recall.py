@@ -9,7 +9,7 @@ from torch.testing import assert_close
 from memzoo.dynamics import Recall
 from memzoo.figures import Material
 from memzoo.figures.beyond import recall
-from memzoo.figures.beyond.recall import FIGURE, curves
+from memzoo.figures.beyond.recall import FIGURE, list_parts
 
 NOISE = (0.0, 0.5, 50.0)
 AREAS = (0.0, 0.5, 1.0)
@@ -58,7 +58,7 @@ def test_an_orbit_is_recalled_within_the_eps_of_the_facts(few):
 def test_parts_of_a_curve_are_named():
     parts = [torch.rand(4, dtype=torch.float64) for _ in range(6)]
     level, rate, nearest, confused, looked_up, _ = parts
-    found = curves(Recall(level, rate, torch.rand(4, 5), nearest, confused, looked_up, draws=20, steps=3, eps=1.0))
+    found = list_parts(Recall(level, rate, torch.rand(4, 5), nearest, confused, looked_up, draws=20, steps=3, eps=1.0))
     for name, value in (("level", level), ("rate", rate), ("confused", confused), ("looked_up", looked_up)):
         assert torch.equal(found[name], value)
     trials, z = 100, 1.959964

@@ -11,7 +11,7 @@ from memzoo.figures.engine.drawing import (
     shift_to_grey,
     tidy,
 )
-from memzoo.figures.engine.figure import Arrays, Figure
+from memzoo.figures.engine.figure import Arrays, Figure, stack_arrays
 from memzoo.figures.engine.material import Claim, Material
 from memzoo.figures.engine.reproduction import Reproduction, Row, report_number
 from memzoo.figures.engine.style import (
@@ -67,5 +67,6 @@ __all__ = [
     "set_iteration_axis",
     "shift_to_grey",
     "show_noise_as_grey",
+    "stack_arrays",
     "tidy",
 ]

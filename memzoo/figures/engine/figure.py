@@ -1,9 +1,10 @@
-"""Define what a figure is: functions from checkpoints to arrays, and from arrays to a picture and to rows of numbers."""
+"""Define what a figure is: functions from checkpoints to arrays, and from arrays to a picture and to rows."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from memzoo.figures.engine.material import Claim, Material
@@ -12,6 +13,11 @@ from memzoo.zoo import list_models
 
 Arrays = dict[str, Tensor]
 """Everything that is drawn, by name."""
+
+
+def stack_arrays(parts: Sequence[Arrays]) -> Arrays:
+    """Stack arrays of the same names and shapes along a new first axis."""
+    return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
 
 
 @dataclass(frozen=True)
