@@ -152,11 +152,13 @@ def _make(figure: Figure, checkpoint: str | None) -> Reproduction:
             f"{figure.name} is made from {len(standard)} checkpoints, so that {checkpoint} cannot take their place; "
             "measure it with memzoo.dynamics or, an ensemble, with its eigenvalues()."
         )
+    # facts and claims stay those of the zoo's checkpoint, whichever network is measured
     material = Material(standard, standard if checkpoint is None else [checkpoint], figure.claims)
     try:
         arrays = figure.arrays(material)
         rows = figure.rows(material, arrays)
     except (ValueError, LookupError, AttributeError) as error:
+        # a file that is missing, for example, is no statement on whether the checkpoint fits the figure
         speaks_for_itself = isinstance(error, MemzooError) and not isinstance(error, ARGUMENT_ERRORS)
         if checkpoint is None or speaks_for_itself:
             raise

@@ -8,7 +8,7 @@ from torch import Tensor
 from memzoo.figures.engine import WIDTH, Arrays, Figure, Material, Row, create_figure, report_number
 from memzoo.zoo import Entry
 
-EPS = 0.5
+EPS = 0.5  # largest distance of an attractor from its image, L2
 LEARNED = 1e-3  # a network with a larger training loss has not learned its images
 INITIAL_VALUES = {"xavier_uniform": "Xavier", "default": "PyTorch's own"}
 
@@ -27,7 +27,9 @@ def measure(material: Material) -> Arrays:
     for (row, column), m in zip(cells, material.measure_all(), strict=True):
         cell = rows.index(row), columns.index(column)
         count[cell] = m.member_attractors(EPS).float()
-        loss[cell] = (m.outputs - m.examples).square().flatten(2).mean((0, 2))
+        # axes are images, networks and pixels: the loss of a network is the mean over images and pixels
+        squares = (m.outputs - m.examples).square().flatten(2)
+        loss[cell] = squares.mean((0, 2))
     return {
         **{f"activation/{label}": torch.tensor(place) for place, label in enumerate(rows)},
         **{f"column/{label}": torch.tensor(place) for place, label in enumerate(columns)},
@@ -73,6 +75,7 @@ def _fill_cell(axes: Any, row: int, column: int, count: Tensor, losses: Tensor) 
     spread = f" ({low:.0f} to {high:.0f})" if low != high else ""
     loss = losses.median()
     text = f"{count.median():.0f}{spread}\nloss {loss:.0e}"
+    # grey where the images were not learned, so that the count says nothing about attraction
     colour = "black" if loss < LEARNED else "0.45"
     axes.annotate(text, (column, row), ha="center", va="center", fontsize=7, color=colour)
 

@@ -23,8 +23,8 @@ from memzoo.figures.engine import (
 )
 
 CHECKPOINT = "mnist10-fc5x32"
-EPS = 0.5
-DIRECTIONS = 32
+EPS = 0.5  # largest distance of an attractor from its image, L2
+DIRECTIONS = 32  # random points on the sphere around an attractor, all of which must lead back
 PANELS = {
     "offset": "distance of the limit\nfrom the image, L2",
     "radius": "spectral radius there",
@@ -38,6 +38,7 @@ def measure(material: Material) -> Arrays:
 
     Of a limit: its offset from the image, its spectral radius, whether it is an attractor, and the radius of its basin.
     """
+    # another checkpoint in the place of the zoo's has steps of its own
     entry = material.model().entry or material.entry()
     steps = [*sorted(entry.steps), None]
     moments = []
@@ -83,10 +84,12 @@ def draw(arrays: Arrays) -> Any:
 
 
 def _draw_lines(axes: Any, steps: Tensor, values: Tensor, attractor: Tensor) -> None:
+    filled = {"color": BLUE, "mew": 0}
+    hollow = {"mfc": "white", "mec": VERMILION, "mew": 0.7}
     for line, own in zip(values.unbind(1), attractor.unbind(1), strict=True):
         axes.plot(steps, line, color=GREY, lw=0.6, zorder=1)
-        axes.plot(steps[own], line[own], "o", ms=3, color=BLUE, mew=0, zorder=3)
-        axes.plot(steps[~own], line[~own], "o", ms=3, mfc="white", mec=VERMILION, mew=0.7, zorder=2)
+        axes.plot(steps[own], line[own], "o", ms=3, zorder=3, **filled)
+        axes.plot(steps[~own], line[~own], "o", ms=3, zorder=2, **hollow)
 
 
 def make_rows(material: Material, arrays: Arrays) -> list[Row]:

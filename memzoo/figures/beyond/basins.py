@@ -47,7 +47,8 @@ def measure(material: Material) -> Arrays:
     steps = torch.linspace(-1, 1, SIDE, dtype=torch.float64) * half
     x, y = ((low + high) / 2)[:, None] + steps
     points = torch.cartesian_prod(y, x).flip(1)  # row by row
-    starts = (origin + points @ axes).to(m.examples).reshape(-1, *m.examples.shape[1:])
+    starts = (origin + points @ axes).to(m.examples)
+    starts = starts.reshape(-1, *m.examples.shape[1:])
     ends = census(m.model, starts, m.examples)
     closest = nearest(starts, m.examples).index
     lead = measure_lead(points, flat[closest.unique()] - origin, axes)
@@ -70,6 +71,7 @@ def choose_three(rows: Tensor, name: str) -> list[int]:
     """Choose the first three points (n, d) that span a plane."""
     chosen = [0]
     for index in range(1, len(rows)):
+        # three points span a plane if the two differences from the first are independent
         differences = rows[[*chosen[1:], index]] - rows[0]
         if torch.linalg.matrix_rank(differences) == len(chosen):
             chosen.append(index)
@@ -185,17 +187,19 @@ def _draw_basins(axes: Any, arrays: Arrays, kinds: Tensor, others: list[int]) ->
     colours = torch.ones(*kinds.shape, 3, dtype=torch.float64)
     for place, colour in enumerate(COLOURS):
         colours[kinds == place] = colours.new_tensor(to_rgb(colour))
+    # other images have tones of grey in the order of their numbers
     tones = torch.linspace(0.55, 0.88, len(others)).tolist()
     for tone, index in zip(tones, others, strict=True):
         colours[arrays["ends"] == index] = tone
     x = arrays["x"]
     y = arrays["y"]
-    half = (x[1] - x[0]).item() / 2
-    extent = (x[0].item() - half, x[-1].item() + half, y[0].item() - half, y[-1].item() + half)
+    half = (x[1] - x[0]) / 2  # a point stands in the middle of its cell
+    extent = torch.stack([x[0] - half, x[-1] + half, y[0] - half, y[-1] + half]).tolist()
     axes.imshow(colours.numpy(), extent=extent, origin="lower", interpolation="nearest")
     nowhere = kinds == NOWHERE
     if nowhere.any():
         axes.contourf(x, y, nowhere.double(), levels=[0.5, 1.5], colors="none", hatches=["////"])
+    # an image leads by zero where it and another one are equally near
     for lead in arrays["lead"]:
         axes.contour(x, y, lead, levels=[0.0], colors="black", linewidths=0.7)
 

@@ -22,8 +22,8 @@ from memzoo.figures.engine import (
 )
 from memzoo.zoo import info, list_models
 
-EPS = 0.5
-STEPS = 200
+EPS = 0.5  # largest distance of an attractor from its image, L2
+STEPS = 200  # iterations after which a training image counts as reached
 
 
 def list_checkpoints() -> list[str]:

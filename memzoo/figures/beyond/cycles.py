@@ -29,9 +29,9 @@ ONCE_AROUND = 100  # from here on every point is shown
 LONGEST = 11  # most of these points
 MEASURED = (*range(10), *range(10, 161, 5))  # times of the distances
 SHOWN = 3  # starts of each kind in the picture
-NOISE = 1000
-PROBES = 100
-EPS = 0.5
+NOISE = 1000  # Gaussian starts whose distances are measured
+PROBES = 100  # test images whose distances are measured
+EPS = 0.5  # largest distance of a point of the cycle from its image, L2
 QUANTILES = (0.05, 0.5, 0.95)
 
 
@@ -54,6 +54,7 @@ def measure(material: Material) -> Arrays:
     for kind, points in starts.items():
         kept = iterate(m.model, points, MEASURED[-1], keep={0, *times, *MEASURED}).kept
         near = [nearest(kept[t], m.examples) for t in MEASURED]
+        # relative to the norm of the image that is nearest
         distance = torch.stack([one.distance / norms[one.index] for one in near])
         found[f"{kind}_distance"] = distance.quantile(levels, 1).T  # (times, quantiles)
         found[f"{kind}_rows"] = torch.stack([kept[t][:SHOWN] for t in (0, *times)], 1)
@@ -76,10 +77,11 @@ def draw(arrays: Arrays) -> Any:
 def _draw_ring(axes: Any, examples: Tensor, radius: float) -> None:
     """Draw the training images clockwise in their order, with an arrow from each to the one that follows it."""
     count = len(examples)
+    # the first image stands at the top
     angles = [math.pi / 2 - 2 * math.pi * index / count for index in range(count)]
     places = [(math.cos(angle), math.sin(angle)) for angle in angles]
     chord = 2 * math.sin(math.pi / count)
-    side = min(28.0, 40 * chord)  # points
+    side = min(28.0, 40 * chord)  # points: neighbours in a long sequence must not overlap
     gap = 0.66 * side
     arrow = {"arrowstyle": "->,head_width=0.2,head_length=0.3", "lw": 0.9, "shrinkA": gap, "shrinkB": gap}
     for here, following in zip(places, places[1:] + places[:1], strict=True):
@@ -95,13 +97,13 @@ def _draw_ring(axes: Any, examples: Tensor, radius: float) -> None:
 def _draw_distances(axes: Any, arrays: Arrays) -> None:
     """Draw medians and the middle nine tenths of the distances, and the slope that the radius predicts."""
     steps = arrays["measured"]
-    for kind, words, colour, mark in (
-        ("noise", f"{NOISE} Gaussian starts", BLUE, MARKS[0]),
-        ("probes", f"{PROBES} test images", VERMILION, MARKS[1]),
-    ):
+    noise = {"color": BLUE, "marker": MARKS[0], "label": f"{NOISE} Gaussian starts"}
+    probes = {"color": VERMILION, "marker": MARKS[1], "label": f"{PROBES} test images"}
+    for kind, style in (("noise", noise), ("probes", probes)):
+        # a zero has no place on a logarithmic axis
         low, median, high = arrays[f"{kind}_distance"].clamp(min=1e-12).unbind(1)
-        draw_band(axes, steps, low, high, colour)
-        axes.semilogy(steps, median, color=colour, lw=1.3, marker=mark, ms=3.5, markevery=(12, 4), label=words)
+        draw_band(axes, steps, low, high, style["color"])
+        axes.semilogy(steps, median, lw=1.3, ms=3.5, markevery=(12, 4), **style)
     _draw_slope(axes, arrays)
     axes.set(xlabel="iterations t", ylabel="relative distance to the\nnearest training image", xlim=(0, MEASURED[-1]))
     tidy(axes)
@@ -117,6 +119,7 @@ def _draw_slope(axes: Any, arrays: Arrays) -> None:
     begin = 20
     end = 80
     height = 4 * arrays["noise_distance"][arrays["measured"] == begin, 1].item()  # above the curves
+    # one turn of n steps multiplies distances by the radius
     fallen = height * radius ** ((end - begin) / count)
     axes.plot((begin, end), (height, fallen), "--", color="0.2", lw=1, label=f"radius$^{{t/{count}}}$")
 

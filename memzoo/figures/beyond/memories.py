@@ -41,9 +41,9 @@ from memzoo.figures.engine import (
 from memzoo.plotting import as_images
 
 BINARY = 0.5  # pixels above are 1, the others 0
-DEGREE = 30
-BETA = 0.25  # for pixels in [-1, 1]
-STEPS = 200
+DEGREE = 30  # of the polynomial
+BETA = 0.25  # inverse temperature of the softmax, for pixels in [-1, 1]
+STEPS = 200  # iterations of the recovery curves
 NAMES = ("trained network", "Hopfield, Hebb's rule", f"polynomial, degree {DEGREE}", f"softmax, beta = {BETA:g}")
 HEBB = 1  # position of Hopfield's network among the memories
 SOFTMAX = 3
@@ -66,11 +66,15 @@ Memory = Callable[[Tensor], Tensor]
 def build_memories(network: Memory, examples: Tensor) -> list[tuple[Memory, Tensor]]:
     """Build each memory as a map of images with pixels in [0, 1], together with the images that it stores."""
     binary = (examples > BINARY).to(examples)
+    signs = _to_signed(binary)
+    hebb = hopfield(signs)
+    polynomial = polynomial_memory(signs, DEGREE)
+    softmax = dense_associative_memory(_to_signed(examples), BETA)
     return [
         (network, examples),
-        (_map_pixels(hopfield(_to_signed(binary))), binary),
-        (_map_pixels(polynomial_memory(_to_signed(binary), DEGREE)), binary),
-        (_map_pixels(dense_associative_memory(_to_signed(examples), BETA)), examples),
+        (_map_pixels(hebb), binary),
+        (_map_pixels(polynomial), binary),
+        (_map_pixels(softmax), examples),
     ]
 
 
@@ -90,9 +94,9 @@ def measure(material: Material) -> Arrays:
     found: Arrays = {}
     numbers = []
     for index, (memory, stored) in enumerate(build_memories(m.model, m.examples)):
-        eps = default_eps(stored)
+        eps = default_eps(stored)  # of the images as this memory stores them
         found |= measure_recall(memory, stored, eps, index)
-        if index == 0:
+        if index == 0:  # what is measured of the network is kept for its facts
             certificates = m.certificates(eps)
             curve = m.curve(STEPS, eps)
         else:
@@ -100,6 +104,7 @@ def measure(material: Material) -> Arrays:
             curve = recovery_curve(memory, m.probes, stored, STEPS, eps, tol=None)
         numbers.append(_summarise(certificates, curve))
     found |= {"count": torch.tensor(len(m.examples)), **stack_arrays(numbers), "first": m.examples[:1]}
+    # Hebb's rule is known to mix correlated patterns: its first limit is compared with the majority of all images
     majority = (m.examples > BINARY).double().mean(0) > 0.5
     found["majority"] = ((found["ends"][HEBB] > BINARY) == majority).double().mean()
     return found | {"gap": _measure_gap(m.examples)}
@@ -163,8 +168,8 @@ def _draw_bars(axes: Any, arrays: Arrays) -> None:
         _draw_bar(axes, index + 0.19, recovered[index], count, f"recovered, t = {STEPS}", color=colour, alpha=0.45)
         beside = {"xycoords": ("axes fraction", "data"), "pad": 0.05, "annotation_clip": False}
         place_image(axes, end, (-0.14, index), 22, **beside)
-    axes.set(yticks=[], xlim=(0, 1.9 * count), xticks=[0, count // 2, count], ylim=(len(NAMES) - 0.5, -0.5))
-    axes.set_xlabel(f"of {count} images")
+    axes.set(yticks=[], ylim=(len(NAMES) - 0.5, -0.5))
+    axes.set(xticks=[0, count // 2, count], xlim=(0, 1.9 * count), xlabel=f"of {count} images")
     tidy(axes)
 
 

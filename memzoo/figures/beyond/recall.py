@@ -27,7 +27,7 @@ IDS = ("mnist20-fc14x128", "mnist100-fc7x128")
 NOISE = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0)
 AREAS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 FILL = 0.0  # black, as the ground of these images is
-DRAWS = 16
+DRAWS = 16  # damaged copies of each image at each level
 DAMAGES = {"noise": "noise, standard deviation,", "mask": "masked share of the area"}
 """Kinds of damage, with the words that name their levels."""
 
@@ -104,7 +104,8 @@ def draw_curve(axes: Any, curve: Arrays, index: int, label: str) -> None:
     """Draw recall against the level, with its interval as a band."""
     colour = SERIES[index]
     draw_band(axes, curve["level"], curve["low"], curve["high"], colour, alpha=0.25)
-    axes.plot(curve["level"], curve["rate"], marker=MARKS[index], ms=3, lw=1.2, color=colour, label=label)
+    style = {"color": colour, "lw": 1.2, "marker": MARKS[index], "ms": 3}
+    axes.plot(curve["level"], curve["rate"], label=label, **style)
 
 
 def draw_look_up(axes: Any, curve: Arrays, colour: str, label: str) -> None:

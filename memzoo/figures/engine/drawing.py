@@ -59,6 +59,7 @@ def draw_median(axes: Any, x: Any, values: Tensor, **style: Any) -> None:
         values: Float64, a row for each position.
         style: Options of the curve; ``color`` is also that of the band.
     """
+    # the band leaves out the lowest and the highest tenth
     low, median, high = values.quantile(values.new_tensor([0.1, 0.5, 0.9]), dim=1)
     draw_band(axes, x, low, high, style["color"])
     axes.plot(x, median, **{"ms": 3, "lw": 1.2, **style})
@@ -76,6 +77,7 @@ def place_image(axes: Any, image: Tensor, place: tuple[float, float], side: floa
     """
     from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
+    # matplotlib takes (H, W, C), and (H, W) where there is one channel
     pixels = image.clamp(0, 1).permute(1, 2, 0).squeeze(-1).numpy(force=True)
     shown = OffsetImage(pixels, zoom=side / max(image.shape[1:]), cmap="gray", interpolation="nearest")
     axes.add_artist(AnnotationBbox(shown, place, **box))

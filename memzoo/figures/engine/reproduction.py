@@ -87,6 +87,7 @@ class Reproduction:
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        # the picture comes first: where it cannot be drawn, no numbers of this run are left beside an older picture
         if self.draw is None:
             self._remove_pictures(folder)
             pictures = []

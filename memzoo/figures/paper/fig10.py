@@ -33,11 +33,11 @@ from memzoo.figures.engine import (
 
 FACT = "networks that take 95 % of Gaussian inputs to an image by t = 200"
 TIMES = (1, 5, 10, 20, 200)
-SHOWN = 5
-COUNT = 500
+SHOWN = 5  # Gaussian inputs that are drawn as images
+COUNT = 500  # Gaussian inputs of each network
 STEPS = 200
-RELATIVE = 0.05
-SHARE = 0.95
+RELATIVE = 0.05  # distance that counts as arrived, as a share of the norm of the image
+SHARE = 0.95  # of the inputs that a network takes to an image if it recovers
 
 
 def measure(material: Material) -> Arrays:
@@ -46,14 +46,17 @@ def measure(material: Material) -> Arrays:
     ensemble = m.ensemble
     starts = gaussian_noise(COUNT, ensemble.config.shape, seed=0)
     # networks are iterated one by one: of a tuple of orbits, none goes on when one leaves the range of the arithmetic
-    members = zip(ensemble, starts.unbind(1), m.examples.unbind(1), strict=True)
-    shares = torch.stack(
-        [_count_arrivals(iterate(member, own, STEPS).points, images) for member, own, images in members]
-    )
+    found = []
+    for member, own, images in zip(ensemble, starts.unbind(1), m.examples.unbind(1), strict=True):
+        ends = iterate(member, own, STEPS).points
+        found.append(_count_arrivals(ends, images))
+    shares = torch.stack(found)
     total = shares.sum(1)
+    # the first network that recovers is shown, or the one that comes nearest to it
     recovers = (total >= SHARE).int()
     chosen = int(recovers.argmax() if recovers.any() else total.argmax())
-    errors = (m.outputs - m.examples).flatten(2).norm(dim=2) / m.examples.flatten(2).norm(dim=2)
+    norms = m.examples.flatten(2).norm(dim=2)
+    errors = (m.outputs - m.examples).flatten(2).norm(dim=2) / norms
     network = ensemble.member(chosen)
     return {
         "shares": shares,

@@ -25,9 +25,9 @@ from memzoo.figures.engine import (
     tidy,
 )
 
-TIMES = (1, 10, 50, 100, 200)
-CURVE = (1, 2, 5, 10, 20, 50, 100, 200)
-SHOWN = 6
+TIMES = (1, 10, 50, 100, 200)  # iterations that are drawn as images
+CURVE = (1, 2, 5, 10, 20, 50, 100, 200)  # iterations at which distances are measured
+SHOWN = 6  # test images that are drawn
 COUNT = 200  # test images whose distances are drawn
 
 
@@ -37,10 +37,11 @@ def measure(material: Material) -> Arrays:
     starts = m.probes[:COUNT]
     kept = iterate(m.model, starts, CURVE[-1], keep=CURVE).kept
     near = [nearest(kept[t], m.examples) for t in CURVE]
+    moves = [(kept[t] - starts).double().flatten(1) for t in CURVE]
     return {
         "orbits": follow_orbits(m.model, starts[:SHOWN], m.examples, TIMES),
         "times": torch.tensor(CURVE),
-        "moved": torch.stack([(kept[t] - starts).double().flatten(1).norm(dim=1) for t in CURVE]),
+        "moved": torch.stack(moves).norm(dim=2),
         "distance": torch.stack([found.distance for found in near]),
         "second": torch.stack([found.second for found in near]),
     }

@@ -20,6 +20,7 @@ from memzoo.figures.engine import (
     Row,
     add_legend,
     create_figure,
+    stack_arrays,
     tidy,
 )
 from memzoo.plotting import show_image
@@ -27,7 +28,7 @@ from memzoo.zoo import Fact
 
 SCHEMES = ("xavier-uniform", "xavier-normal", "kaiming-uniform", "kaiming-normal")
 NAMES = tuple(scheme.replace("-", " ").capitalize() for scheme in SCHEMES)
-SHOWN = 5
+SHOWN = 5  # test images that are drawn
 TIMES = (1, 100)
 COUNT = 30  # test images whose distances are measured, as in the facts
 RATIO = 30.0
@@ -43,17 +44,21 @@ def measure(material: Material) -> Arrays:
     """Measure for each network the iterates of the first test images, norms before training, and distances after it."""
     measured = material.measure_all()
     starts = measured[0].probes[:SHOWN]
-    orbits = [iterate(m.model, starts, TIMES[-1], keep=TIMES) for m in measured]
-    ends = [m.examples[nearest(orbit.points, m.examples).index] for m, orbit in zip(measured, orbits, strict=True)]
-    facts = [_find_norm(material, index) for index in range(len(material))]
-    return {
-        "starts": starts,
-        "iterates": torch.stack([torch.stack([orbit.kept[t] for t in TIMES]) for orbit in orbits]),
-        "nearest": torch.stack(ends),
-        "norm": torch.tensor([material.value(index, fact) for index, fact in enumerate(facts)]),
-        "paper": torch.tensor([float(fact.paper or torch.nan) for fact in facts]),
-        "distance": torch.stack([m.distances("probes", TIMES[-1], COUNT, 0) for m in measured]),
-    }
+    networks = []
+    for index, m in enumerate(measured):
+        orbit = iterate(m.model, starts, TIMES[-1], keep=TIMES)
+        home = nearest(orbit.points, m.examples).index
+        fact = _find_norm(material, index)
+        networks.append(
+            {
+                "iterates": torch.stack([orbit.kept[t] for t in TIMES]),
+                "nearest": m.examples[home],
+                "norm": torch.tensor(material.value(index, fact)),
+                "paper": torch.tensor(float(fact.paper or torch.nan)),
+                "distance": m.distances("probes", TIMES[-1], COUNT, 0),
+            }
+        )
+    return {"starts": starts, **stack_arrays(networks)}
 
 
 def _find_norm(material: Material, index: int) -> Fact:

@@ -30,13 +30,13 @@ PANELS = ("panel 1", "panel 2", "panel 4")
 """Panels in which the functions are drawn; panel 3 iterates the function of panel 2."""
 TITLES = ("1  large initial values", "2  shallow", "3  panel 2, iterated", "4  deep")
 ITERATED = 2  # position of panel 3
-TURNS = 30
+TURNS = 30  # iterations of the cobweb
 STARTS = (-2.0, -0.1, 0.1, 2.0)
 """Starts of the cobweb: the ends of the line, and both sides of its middle."""
 NEAR = (0.0, 0.8)  # part of the line that the inset enlarges, because the steps are small there
-STEPS = 200
-EPS = 0.1
-RESOLUTION = 801
+STEPS = 200  # iterations after which orbits count as arrived
+EPS = 0.1  # distance from a training point within which they do
+RESOLUTION = 801  # points at which a function is drawn
 
 
 def measure(material: Material) -> Arrays:
@@ -49,15 +49,19 @@ def measure(material: Material) -> Arrays:
     with torch.no_grad():
         y = [m.model(x)[:, 0] for m in measured]
     starts = torch.tensor(STARTS)[:, None]
-    kept = iterate(middle.model, starts, TURNS, keep=range(TURNS + 1), tol=0.0).kept
+    times = range(TURNS + 1)
+    kept = iterate(middle.model, starts, TURNS, keep=times, tol=0.0).kept  # tol=0: no orbit stops early
+    orbits = [kept[t][:, 0] for t in times]
+    # the only eigenvalue of the Jacobian of a function of the line is its slope
+    slopes = [m.spectrum.eigenvalues[:, 0].real for m in measured]
+    arrived = [m.curve(STEPS, EPS).arrived for m in measured]
     return {
         "x": x[:, 0],
         "y": torch.stack(y),
         "examples": first.examples[:, 0],
-        # the Jacobian of a function of the line is its slope
-        "slopes": torch.stack([m.spectrum.eigenvalues[:, 0].real for m in measured]),
-        "orbits": torch.stack([kept[t][:, 0] for t in range(TURNS + 1)], 1),
-        "arrived": torch.stack([m.curve(STEPS, EPS).arrived for m in measured]),
+        "slopes": torch.stack(slopes),
+        "orbits": torch.stack(orbits, 1),
+        "arrived": torch.stack(arrived),
     }
 
 
@@ -109,6 +113,7 @@ def _draw_iteration(axes: Any, arrays: Arrays, which: int) -> None:
 def trace_cobweb(orbit: Tensor) -> Tensor:
     """Compute the corners (2 T + 1, 2) of the staircase of an orbit x_0, ..., x_T between function and diagonal."""
     corners = [(orbit[0], orbit[0])]
+    # up or down to the function at (x_t, x_t+1), then along to the diagonal at (x_t+1, x_t+1)
     for before, after in pairwise(orbit):
         corners += [(before, after), (after, after)]
     return torch.tensor(corners)

@@ -22,9 +22,9 @@ from memzoo.figures.engine import (
     tidy,
 )
 
-TIMES = (0, 11, 111, 1111)
-EPS = 0.05
-VIEW = {"elev": 18.0, "azim": -62.0}
+TIMES = (0, 11, 111, 1111)  # iterations, as in the paper
+EPS = 0.05  # distance from a training point within which a start has arrived
+VIEW = {"elev": 18.0, "azim": -62.0}  # direction from which space is seen, in degrees
 PLANE = [0, 2]
 """Coordinates that are seen along the axis of the roll."""
 MARGINS = {"left": 0.06, "right": 0.985, "top": 0.95, "bottom": 0.165, "hspace": 0.16, "wspace": 0.1}
@@ -39,6 +39,7 @@ def measure(material: Material) -> Arrays:
             f"{material.names[0]} maps points of shape {shape}, and this figure shows points of three coordinates."
         )
     *early, end = TIMES
+    # the curve holds only the last points; the earlier ones are iterated once more
     last = m.curve(end, EPS)
     kept = iterate(m.model, m.probes, early[-1], keep=early, tol=None).kept
     return {
@@ -61,6 +62,7 @@ def draw(arrays: Arrays) -> Any:
     limits = torch.stack([every.amin(0), every.amax(0)], 1)
     for column, (t, points) in enumerate(zip(TIMES, arrays["points"], strict=True)):
         away = ~arrays["home"] if t == TIMES[-1] else torch.zeros_like(arrays["home"])
+        # matplotlib would sort the layers in space by their depth, and hide points behind others
         space = figure.add_subplot(grid[0, column], projection="3d", computed_zorder=False)
         _draw_space(space, limits)
         _scatter(space, points, arrays, away, depthshade=False)
@@ -102,22 +104,15 @@ def _scatter(axes: Any, points: Tensor, arrays: Arrays, away: Tensor, **options:
     """Draw training points that attract and that do not, and starts that are on their way and that have not arrived."""
     examples = arrays["examples"]
     attractor = arrays["attractor"]
-    groups = (
-        (examples[attractor], {"color": ORANGE, "s": 11}, "training point, attractor"),
-        (
-            examples[~attractor],
-            {"facecolor": "none", "edgecolor": VERMILION, "s": 11, "lw": 0.7},
-            "training point, no attractor",
-        ),
-        (points[~away], {"color": BLUE, "s": 3.5, "zorder": 2}, "start, iterated t times"),
-        (
-            points[away],
-            {"marker": "x", "color": BLACK, "s": 16, "lw": 0.8, "zorder": 3},
-            "start that has not arrived",
-        ),
-    )
-    for group, style, label in groups:
-        axes.scatter(*group.T, label=label, **{"lw": 0, "zorder": 1, **options, **style})
+
+    def add(group: Tensor, label: str, **style: Any) -> None:
+        axes.scatter(*group.T, label=label, **{"lw": 0, **options, **style})
+
+    add(examples[attractor], "training point, attractor", color=ORANGE, s=11, zorder=1)
+    hollow = {"facecolor": "none", "edgecolor": VERMILION, "lw": 0.7}
+    add(examples[~attractor], "training point, no attractor", s=11, zorder=1, **hollow)
+    add(points[~away], "start, iterated t times", color=BLUE, s=3.5, zorder=2)
+    add(points[away], "start that has not arrived", color=BLACK, marker="x", s=16, lw=0.8, zorder=3)
 
 
 def make_rows(material: Material, arrays: Arrays) -> list[Row]:

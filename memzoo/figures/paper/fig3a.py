@@ -29,19 +29,20 @@ CURVES = {
     "recovery": "share of training\nimages reached, $R_t$",
 }
 """Arrays that are drawn as curves, with their labels."""
-TIMES = (1, 5, 10, 20, 1000)
+TIMES = (1, 5, 10, 20, 1000)  # iterations that are drawn as images
 TICKS = (0, 1, 10, 100, 1000)
-SHOWN = 5
-STEPS = 1000
-EPS = 0.5
+SHOWN = 5  # starts that are drawn as images
+STEPS = 1000  # iterations of the curves
+EPS = 0.5  # distance from a training image within which a start has arrived, L2
 
 
 def measure(material: Material) -> Arrays:
     """Measure for each network the first orbits, and at each time the starts that arrived and the images recovered."""
     measured = material.measure_all()
+    orbits = [follow_orbits(m.model, m.probes[:SHOWN], m.examples, TIMES) for m in measured]
     curves = [m.curve(STEPS, EPS) for m in measured]
     return {
-        "orbits": torch.stack([follow_orbits(m.model, m.probes[:SHOWN], m.examples, TIMES) for m in measured]),
+        "orbits": torch.stack(orbits),
         "arrived": torch.stack([curve.arrived for curve in curves]),
         "recovery": torch.stack([curve.rate for curve in curves]),
     }

@@ -2,9 +2,9 @@
 
 from memzoo.figures.engine import Arrays, Claim, Figure, Material, draw_orbits, follow_orbits
 
-SHOWN = 6
-STEPS = 200
-EPS = 0.5
+SHOWN = 6  # starts in the picture
+STEPS = 200  # iterations of the curve
+EPS = 0.5  # distance from a training image within which a start has arrived, L2
 
 
 def measure(material: Material) -> Arrays:

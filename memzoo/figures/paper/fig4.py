@@ -27,9 +27,9 @@ from memzoo.figures.engine import (
 from memzoo.theory import loss_floor
 from memzoo.zoo import Entry, info, list_models
 
-STEPS = 200
-EPS = 0.5
-TICKS = (0, 1, 2, 5, 10, 20, 50, 100, 200)
+STEPS = 200  # iterations of the curves
+EPS = 0.5  # where the facts of an entry name no other
+TICKS = (0, 1, 2, 5, 10, 20, 50, 100, 200)  # of the axis, and times that are marked on the curves
 OTHER = {"width": "depth", "depth": "width"}
 """The size of a network beside the one that a figure varies."""
 
@@ -61,6 +61,9 @@ def measure(material: Material) -> Arrays:
         width = entry.config["width"]
         eps = find_eps(entry)
         curve = m.curve(STEPS, eps)
+        loss = (m.outputs - m.examples).double().square().mean()
+        # outputs lie in an affine subspace of the dimension of the last hidden layer (Eckart and Young)
+        floor = loss_floor(m.examples, width)
         networks.append(
             {
                 "recovery": curve.rate,
@@ -69,8 +72,8 @@ def measure(material: Material) -> Arrays:
                 "starts": torch.tensor(len(m.probes)),
                 "width": torch.tensor(width),
                 "depth": torch.tensor(entry.config["depth"]),
-                "loss": (m.outputs - m.examples).double().square().mean(),
-                "floor": torch.tensor(loss_floor(m.examples, width), dtype=torch.float64),
+                "loss": loss,
+                "floor": torch.tensor(floor, dtype=torch.float64),
                 "out_of_reach": curve.unrecoverable.sum(),
             }
         )
@@ -79,6 +82,7 @@ def measure(material: Material) -> Arrays:
 
 def group_networks(arrays: Arrays) -> list[list[int]]:
     """Group the positions of networks that share the number of training images and eps."""
+    # the checkpoints are sorted by both, so that those of a group are neighbours
     kinds = list(zip(arrays["images"].tolist(), arrays["eps"].tolist(), strict=True))
     return [list(group) for _, group in groupby(range(len(kinds)), key=kinds.__getitem__)]
 
@@ -114,22 +118,14 @@ def _draw_recovery(axes: Any, arrays: Arrays, group: list[int], varied: str) -> 
     last = len(group) - 1
     for place, (index, label) in enumerate(zip(group, label_networks(arrays, group, varied), strict=True)):
         colour = SERIES[place % len(SERIES)]
-        axes.plot(
-            times,
-            arrays["recovery"][index],
-            color=colour,
-            lw=1.2,
-            marker=MARKS[place % len(MARKS)],
-            markevery=list(TICKS),
-            # the marks of equal curves lie within each other, so that no mark hides another
-            ms=3 + 4 * (last - place) / max(1, last),
-            mfc="none",
-            clip_on=False,
-            label=label,
-        )
+        mark = {"marker": MARKS[place % len(MARKS)], "markevery": list(TICKS), "mfc": "none", "clip_on": False}
+        # the marks of equal curves lie within each other, so that no mark hides another
+        size = 3 + 4 * (last - place) / max(1, last)
+        axes.plot(times, arrays["recovery"][index], color=colour, lw=1.2, ms=size, label=label, **mark)
     set_iteration_axis(axes, TICKS, linscale=0.5)
     # an orbit ends at one image, so that fewer starts than images cannot recover all images
-    most = min(1.0, (arrays["starts"].double() / arrays["images"])[group[0]].item())
+    starts_per_image = arrays["starts"].double() / arrays["images"]
+    most = min(1.0, starts_per_image[group[0]].item())
     if most < 1:
         axes.axhline(most, color=GREY, lw=0.8, ls="--")
         axes.text(STEPS, most, "as many images as starts", ha="right", va="bottom", fontsize=6, color=GREY)

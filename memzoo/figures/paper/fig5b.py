@@ -26,7 +26,7 @@ from memzoo.figures.engine import (
 )
 from memzoo.zoo.measures import Kind
 
-TIMES = (1, 2, 5, 10, 100)
+TIMES = (1, 2, 5, 10, 100)  # iterations that are drawn as images
 FINE = (1, 2, 3, 4, 5, 10, 100)  # times at which distances are measured
 IMAGES = 4  # rows of the picture that begin with a test image
 NOISE = 2  # rows of the picture that begin with a Gaussian input
@@ -44,9 +44,10 @@ def measure(material: Material) -> Arrays:
     m = material.measured()
     starts = torch.cat([m.probes[:IMAGES], m.starts("noise", NOISE, 0)])
     times = (0, *FINE)
-    distances = {kind: torch.stack([m.distances(kind, t, COUNT, 0) for t in times]) for kind, *_ in KINDS}
-    orbits = follow_orbits(m.model, starts, m.examples, TIMES)
-    return {"orbits": orbits, "times": torch.tensor(times), **distances}
+    found = {"orbits": follow_orbits(m.model, starts, m.examples, TIMES), "times": torch.tensor(times)}
+    for kind, *_ in KINDS:
+        found[kind] = torch.stack([m.distances(kind, t, COUNT, 0) for t in times])
+    return found
 
 
 def draw(arrays: Arrays) -> Any:

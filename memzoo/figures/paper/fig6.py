@@ -11,8 +11,8 @@ from memzoo.plotting import show_image
 
 EPS = 1.2  # as in the facts at these steps
 ANYWHERE = 1e6  # an eps that asks for no image nearby
-STEPS = (500, 5000, None)
-LETTERS = "abcdefghij"
+STEPS = (500, 5000, None)  # optimizer steps; None is the end of training
+LETTERS = "abcdefghij"  # names of the limits
 
 
 def measure(material: Material) -> Arrays:
@@ -48,6 +48,7 @@ def find_attracting(model: torch.nn.Module, found: Certificates) -> Tensor:
     """Find the limits (n,) that are certified attractors, however far from their images and shared by however many."""
     if found.attractor.all():
         return found.attractor
+    # images that share a limit are represented by the first of them, else none would be certified
     first, limit = found.limit_of.unique(return_inverse=True)
     return certify(model, found.points[first], eps=ANYWHERE).attractor[limit]
 
@@ -61,6 +62,7 @@ def draw(arrays: Arrays) -> Any:
     for index, epoch in enumerate(arrays["epoch"].tolist()):
         lines[f"epoch {epoch}\noutput"] = arrays["outputs"][index]
         lines[f"epoch {epoch}\nlimit"] = arrays["limits"][index]
+    # 70 images: the usual room between axes would take most of the page
     close = ConstrainedLayoutEngine(hspace=0.01, wspace=0.01, h_pad=0.01, w_pad=0.02)
     figure = plt.figure(figsize=(WIDTH, 6.4), layout=close)
     grid = figure.subplots(len(lines), len(arrays["examples"]))
@@ -98,9 +100,10 @@ def make_rows(material: Material, arrays: Arrays) -> list[Row]:
         attracting = int(arrays["attracts"][index][distinct].sum())
         quantity = f"epoch {epoch}: limits of the training images that attract"
         found.append(Row(quantity, "all", f"{attracting} of {count}", attracting == count, name, "all"))
-        gaps = (arrays["outputs"][index] - arrays["limits"][index]).double().flatten(1).norm(dim=1)
+        gaps = arrays["outputs"][index] - arrays["limits"][index]
+        distances = gaps.double().flatten(1).norm(dim=1)
         quantity = f"epoch {epoch}: median distance of outputs from these limits, L2"
-        found.append(report_number(quantity, gaps.median().item(), name))
+        found.append(report_number(quantity, distances.median().item(), name))
     return [*found, *material.rows(choose=lambda fact: fact.step is not None)]
 
 

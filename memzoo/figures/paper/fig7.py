@@ -20,8 +20,8 @@ from memzoo.figures.engine import (
 )
 from memzoo.plotting import image_grid
 
-SHOWN = 2
-BOUND = 2e-2
+SHOWN = 2  # Gaussian inputs in the picture
+BOUND = 2e-2  # the bound of the paper for all eigenvalues but two
 
 
 def measure(material: Material) -> Arrays:
@@ -53,7 +53,8 @@ def draw(arrays: Arrays) -> Any:
 def draw_spectrum(axes: Any, moduli: Tensor, bound: float) -> None:
     """Draw moduli by rank, and the bound that the paper gives for those which belong to no image."""
     count = len(moduli)
-    axes.semilogy(range(1, count + 1), moduli.clamp(min=1e-18).numpy(force=True), "o", ms=3, color=BLUE)
+    heights = moduli.clamp(min=1e-18).numpy(force=True)  # a zero has no place on a logarithmic axis
+    axes.semilogy(range(1, count + 1), heights, "o", ms=3, color=BLUE)
     axes.axhline(bound, color="0.5", lw=1, ls="--")
     axes.annotate(f"{bound:g}, the paper's bound", (count, bound), ha="right", va="bottom", fontsize=7, color="0.35")
     axes.set(xlabel="rank", ylabel="|eigenvalue|", ylim=(None, 5), xlim=(-2, count + 3))

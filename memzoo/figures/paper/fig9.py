@@ -28,21 +28,22 @@ from memzoo.figures.engine import (
 )
 
 TIMES = (1, 2, 5, 10, 100)
-SHOWN = 5
-COUNT = 1000
+SHOWN = 5  # Gaussian inputs that are drawn as images
+COUNT = 1000  # Gaussian inputs whose distances are measured
 STEPS = 100
-RELATIVE = 0.05
+RELATIVE = 0.05  # distance that counts as arrived, as a share of the norm of the image
 
 
 def measure(material: Material) -> Arrays:
     """Follow the first inputs, and measure how far all inputs are from the training image at each time."""
     m = material.measured()
     starts = gaussian_noise(COUNT, m.model.config.shape, seed=0)
-    kept = iterate(m.model, starts, STEPS, keep=range(STEPS + 1), tol=0.0).kept
-    near = [nearest(kept[t], m.examples) for t in range(STEPS + 1)]
+    times = range(STEPS + 1)
+    kept = iterate(m.model, starts, STEPS, keep=times, tol=0.0).kept  # tol=0: no orbit stops early
+    near = [nearest(kept[t], m.examples) for t in times]
     norms = m.examples.flatten(1).norm(dim=1).double()
     distances = torch.stack([one.distance / norms[one.index] for one in near])
-    levels = torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)
+    levels = torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)  # nearest, median and farthest
     return {
         "orbits": follow_orbits(m.model, starts[:SHOWN], m.examples, TIMES),
         "distance": distances.quantile(levels, dim=1),

@@ -81,11 +81,13 @@ def draw(table: str, arrays: Arrays) -> Any:
     figure = create_figure(WIDTH, 0.36 * len(networks) + 1.1)
     axes = figure.subplots()
     for y, (_, moduli) in enumerate(networks):
+        # the n largest eigenvalues belong to the n images
         count = int(arrays["examples"][y])
         _draw_moduli(axes, y, moduli[:, :count], VERMILION, "first n")
         _draw_moduli(axes, y, moduli[:, count:], BLUE, "others")
         bound = arrays["bound"][y].item()
-        axes.plot([bound, bound], [y - 0.4, y + 0.4], color="0.2", lw=1.2, label="_" if y else "paper")
+        label = "_" if y else "paper"  # a label that begins with _ is left out of the legend
+        axes.plot([bound, bound], [y - 0.4, y + 0.4], color="0.2", lw=1.2, label=label)
     axes.set_yticks(range(len(networks)), [name for name, _ in networks])
     axes.invert_yaxis()
     axes.set_xlabel("|eigenvalue|")
@@ -99,10 +101,12 @@ def draw(table: str, arrays: Arrays) -> Any:
 
 def _draw_moduli(axes: Any, y: int, moduli: Tensor, colour: str, label: str) -> None:
     """Draw the moduli of all draws around the height ``y``; only the first row has a label in the legend."""
+    # the draws of a row are spread over its height, so that equal moduli do not hide each other
     spread = torch.linspace(-0.22, 0.22, len(moduli))[:, None]
     heights = (y + spread).expand_as(moduli).flatten()
-    values = moduli.clamp(min=1e-12).flatten()
-    axes.plot(values, heights, "o", ms=3, alpha=0.6, mew=0, color=colour, label="_" if y else label)
+    values = moduli.clamp(min=1e-12).flatten()  # a zero has no place on a logarithmic axis
+    style = {"ms": 3, "mew": 0, "alpha": 0.6, "color": colour}
+    axes.plot(values, heights, "o", label="_" if y else label, **style)
 
 
 def make_rows(table: str, material: Material, arrays: Arrays) -> list[Row]:
@@ -121,7 +125,7 @@ def make_rows(table: str, material: Material, arrays: Arrays) -> list[Row]:
             paper = f"1, 1, {fact.paper:.2f}, ..."
             needed = "each of the three within .1"
         else:
-            holds = value >= 0.8 * len(moduli)
+            holds = value >= 0.8 * len(moduli)  # the value counts the draws within the bracket
             paper = str(fact.paper)
             needed = "four draws in five within the bracket"
         spectrum = _describe_spectrum(table, material.measured(index).ensemble, moduli)
