@@ -37,7 +37,7 @@ class Stamps(Callback):
 
 
 def time_trainer(model: Autoencoder, images: Tensor, batches: int = 4) -> float:
-    """Measure the seconds of an optimizer step under the Trainer, from the end of the first batch to that of the last."""
+    """Measure the seconds of an optimizer step under the Trainer, between the ends of the first and the last batch."""
     stamps = Stamps()
     per_batch = model.training_config.steps_per_batch
     trainer = Trainer(
