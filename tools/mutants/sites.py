@@ -196,14 +196,14 @@ class _Finder(ast.NodeVisitor):
         if not isinstance(node.op, ast.UAdd):
             kind = "sign" if isinstance(node.op, ast.USub) else "comparison"
 
-            def unsigned() -> None:
+            def remove_sign() -> None:
                 if isinstance(node.op, ast.USub):
                     node.op = ast.UAdd()
                 else:  # twice the same operator: a + before a tensor of truth values would only be refused
                     node.operand = ast.copy_location(ast.UnaryOp(node.op, node.operand), node)
 
             bare = ast.unparse(node.operand)
-            self.add(kind, node, f"{ast.unparse(node)} → {bare}", unsigned)
+            self.add(kind, node, f"{ast.unparse(node)} → {bare}", remove_sign)
         self.generic_visit(node)
 
     def visit_Constant(self, node: ast.Constant) -> None:

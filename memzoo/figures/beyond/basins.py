@@ -181,7 +181,7 @@ def draw(arrays: Arrays) -> Any:
 
 
 def _draw_basins(axes: Any, arrays: Arrays, kinds: Tensor, others: list[int]) -> None:
-    """Colour the points by where they end, and draw the borders between the starts nearest to two images."""
+    """Draw the points in the colours of their ends, and the borders between the starts nearest to two images."""
     from matplotlib.colors import to_rgb
 
     colours = torch.ones(*kinds.shape, 3, dtype=torch.float64)
