@@ -143,7 +143,7 @@ def test_a_mistake_in_a_guarded_function_is_noticed_and_another_survives(project
     guard = "tests/dynamics/test_toy.py::test_guarded"
     assert len(found) == 5
     assert found["2", "x + 1 → x - 1"] == ("True", guard)
-    assert found["6", "x < 5 → x <= 5"] == ("False", "1 tests pass")  # of three: the others do not come by
+    assert found["6", "x < 5 → x <= 5"] == ("False", "1 tests pass")  # the two other tests do not execute the line
     example = "memzoo/dynamics/toy.py::memzoo.dynamics.toy.shown"
     assert found["15", "x / 2 → x * 2"] == ("True", example)
     assert found["27", "x -= 1 → pass"] == ("True", "three times as long")  # it never ends

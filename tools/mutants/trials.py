@@ -25,7 +25,7 @@ ZOO |= {"zoo/hub/sources.py"}
 """Files of the zoo whose mutants are drawn: those that loading a checkpoint consists of."""
 SECONDS = 120  # CPU time for all tests of a mutant: what else the machine does has no part in a verdict
 PATIENCE = 5  # wall time for each of these seconds, for a mutant that waits for ever
-SLOWER = 3  # a mutant that needs so many times the CPU time without it counts as killed
+SLOWER = 3  # a mutant under which the tests need more than 3 times their CPU time counts as killed
 FLOOR = 10  # CPU seconds allowed in any case: a machine that is shared measures short times badly
 
 

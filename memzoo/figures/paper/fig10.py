@@ -45,7 +45,7 @@ def measure(material: Material) -> Arrays:
     m = material.measured()
     ensemble = m.ensemble
     starts = gaussian_noise(COUNT, ensemble.config.shape, seed=0)
-    # networks are iterated one by one: of a tuple of orbits, none goes on when one leaves the range of the arithmetic
+    # networks are iterated one by one: all orbits of a tuple stop when one leaves the range of floats
     found = []
     for member, own, images in zip(ensemble, starts.unbind(1), m.examples.unbind(1), strict=True):
         ends = iterate(member, own, STEPS).points
