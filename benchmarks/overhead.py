@@ -1,7 +1,7 @@
-"""What watching costs: wall time of a run with the callback over that of the same run without, one after the other.
+"""Measure what the callback costs: wall time of a run with it over that of the same run without, one after the other.
 
-Two runs: D1 with leaky ReLU on ten CIFAR-10 images, and a fully connected network, 7 layers of 512, on 1000 MNIST
-images, both with all images in one batch. At the default budget, and with a measurement at every epoch of 100 steps.
+The runs are D1 with leaky ReLU on ten CIFAR-10 images, and a fully connected network, 7 layers of 512, on 1000 MNIST
+images, both with all images in one batch; at the default budget, and with a measurement at every epoch of 100 steps.
 
     python benchmarks/overhead.py [--steps-d1 3000] [--steps-fc 300]
 """
@@ -22,23 +22,24 @@ from memzoo.models import D1, FullyConnected
 XAVIER = {"scheme": "xavier_uniform"}
 
 
-def d1() -> tuple[LightningModule, Tensor]:
-    """Ten images, among those that come with memzoo."""
+def build_d1() -> tuple[LightningModule, Tensor]:
+    """Build D1, with ten of the images that come with memzoo."""
     probes = memzoo.load("cifar10-d1").probes
     assert probes is not None
     return D1(activation="leaky_relu", bias=True, init=XAVIER, training={"lr": 5e-4}), probes[:10]
 
 
-def fully_connected() -> tuple[LightningModule, Tensor]:
-    """A thousand images, those that come with memzoo as held-out ones."""
+def build_fully_connected() -> tuple[LightningModule, Tensor]:
+    """Build the fully connected network, with the thousand held-out images that come with memzoo."""
     _, images = mnist20()
     return FullyConnected(depth=7, width=512, init=XAVIER, training={"lr": 5e-4}), images.pixels()
 
 
-def timed(make: Any, steps: int, **options: Any) -> tuple[float, AttractorCallback | None]:
-    """Seconds of one run, and its callback."""
+def time_run(make: Any, steps: int, **options: Any) -> tuple[float, AttractorCallback | None]:
+    """Measure the seconds of one run, and return its callback too."""
     torch.manual_seed(0)
     module, images = make()
+    # a run without options is the one without the callback
     watch = AttractorCallback(verbose=False, **options) if options else None
     trainer = Trainer(
         max_steps=steps,
@@ -57,24 +58,22 @@ def timed(make: Any, steps: int, **options: Any) -> tuple[float, AttractorCallba
 
 
 def main(steps_d1: int, steps_fc: int, every_epoch: bool) -> None:
-    """Print a line a run."""
+    """Print a line for each run."""
     for name, make, steps in (
-        ("D1 leaky, 10 images", d1, steps_d1),
-        ("FC 7x512, 1000 images", fully_connected, steps_fc),
+        ("D1 leaky, 10 images", build_d1, steps_d1),
+        ("FC 7x512, 1000 images", build_fully_connected, steps_fc),
     ):
-        plain, _ = timed(make, steps)
+        plain, _ = time_run(make, steps)
         for label, options in (("default budget", {"budget": 0.05}), ("every_n_epochs=1", {"every_n_epochs": 1})):
             if label == "every_n_epochs=1" and not every_epoch:
                 continue
-            watched, watch = timed(make, steps, **options)
+            watched, watch = time_run(make, steps, **options)
             assert watch is not None
             costs = [round(row["seconds"], 2) for row in watch.history]
             at = [int(row["step"]) for row in watch.history]
-            print(
-                f"{name}, {steps} steps, {label}: {watched:.1f} s over {plain:.1f} s = {watched / plain:.3f}x; "
-                f"{len(costs)} measurements at steps {at[:12]} of {costs[:12]} s",
-                flush=True,
-            )
+            ratio = f"{watched:.1f} s over {plain:.1f} s = {watched / plain:.3f}x"
+            measurements = f"{len(costs)} measurements at steps {at[:12]} of {costs[:12]} s"
+            print(f"{name}, {steps} steps, {label}: {ratio}; {measurements}", flush=True)
 
 
 if __name__ == "__main__":

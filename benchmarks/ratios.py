@@ -1,8 +1,8 @@
 """Time memzoo against what one would write in plain PyTorch; every ratio is taken within one run.
 
-Prints a table and writes ``benchmarks/ratios.json``. Needs no dataset: what is not in the zoo is trained here in a
-minute, on images that come with its checkpoints. The slow sides are timed on a few points or steps and scaled, since
-they cost the same at each. ``--quick`` leaves out what takes minutes.
+The script prints a table and writes ``benchmarks/ratios.json``. It needs no dataset: networks that are not in the zoo
+are trained here in a minute, on images that come with its checkpoints. The slow side is timed on a few points or steps
+and scaled, since each of them costs the same. ``--quick`` leaves out what takes minutes.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
-from plain import dense_spectrum, float64_recovery, looped_recovery, power_iteration
+from plain import compute_dense_radii, iterate_powers, recover_by_cdist, recover_by_products
 from torch import Tensor, nn
 
 import memzoo
@@ -28,7 +28,7 @@ from memzoo.models import D1, FullyConnected
 
 @dataclass
 class Row:
-    """One line of the table."""
+    """Hold one line of the table."""
 
     case: str
     memzoo_s: float
@@ -38,8 +38,8 @@ class Row:
     difference: str
 
 
-def seconds(run: Callable[[], object], repeats: int) -> float:
-    """Best wall time of a call, after one that does not count where there are several."""
+def measure_seconds(run: Callable[[], object], repeats: int) -> float:
+    """Measure the best wall time of a call; where there are several calls, a first one does not count."""
     if repeats > 1:
         run()
     times = []
@@ -59,18 +59,23 @@ def compare(
     difference: str,
     repeats: int = 3,
 ) -> Row:
-    """Time both sides, ours before and after, and print the line."""
-    first, slow, second = seconds(ours, repeats), factor * seconds(theirs, 1), seconds(ours, repeats)
-    fast = min(first, second)
+    """Time both sides, and print the line.
+
+    The side of memzoo is timed before and after the other, so that a machine that slows down favours neither.
+    """
+    before = measure_seconds(ours, repeats)
+    slow = factor * measure_seconds(theirs, 1)
+    after = measure_seconds(ours, repeats)
+    fast = min(before, after)
     row = Row(case, round(fast, 4), plain, round(slow, 3), round(slow / fast, 1), difference)
     print(f"{case:<58} {fast:8.3f} s   {plain:<26} {slow:9.2f} s  {slow / fast:7.1f}x   {difference}", flush=True)
     return row
 
 
-def trained(model: nn.Module, images: Tensor, steps: int) -> nn.Module:
-    """Full-batch Adam with a cosine to zero."""
+def train(model: nn.Module, images: Tensor, steps: int) -> nn.Module:
+    """Train a network with Adam on all images at once, with a learning rate that falls to zero as a cosine."""
     torch.manual_seed(0)
-    torch.set_flush_denormal(True)
+    torch.set_flush_denormal(True)  # numbers near zero would make the training slow
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
@@ -83,7 +88,10 @@ def trained(model: nn.Module, images: Tensor, steps: int) -> nn.Module:
 
 
 class UNet(nn.Module):
-    """Five levels of stride 2, skips at 8x8 and coarser, sigmoid output: no place is narrower than the input."""
+    """Reconstruct images by five levels of stride 2, with skips at 8x8 and coarser and a sigmoid at the end.
+
+    No layer is narrower than the input, so that the spectrum cannot be computed at a cut.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,7 +104,7 @@ class UNet(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Down, then up."""
+        """Return the image after the levels down and up."""
         levels = []
         for layer in self.down:
             x = nn.functional.leaky_relu(layer(x))
@@ -110,30 +118,32 @@ class UNet(nn.Module):
         return x
 
 
-def largest_gap(ours: Tensor, plain: Tensor) -> str:
-    """Largest relative difference of radii, as text."""
-    return f"radius differs by {((ours[: len(plain)] - plain).abs() / plain).max():.0e}"
+def describe_gap(ours: Tensor, plain: Tensor) -> str:
+    """Describe the largest relative difference of radii."""
+    gaps = (ours[: len(plain)] - plain).abs() / plain
+    return f"radius differs by {gaps.max():.0e}"
 
 
-def spectra(quick: bool) -> list[Row]:
-    """Spectra against dense Jacobians and against power iteration."""
-    digits, linear = memzoo.load("mnist20-fc14x128"), memzoo.load("cifar10-d1")
+def compare_spectra(quick: bool) -> list[Row]:
+    """Compare spectra with dense Jacobians and with power iteration."""
+    digits = memzoo.load("mnist20-fc14x128")
+    linear = memzoo.load("cifar10-d1")
     assert digits.examples is not None
     assert digits.probes is not None
     assert linear.examples is not None
     images = linear.examples
     rows = []
 
-    network = trained(FullyConnected(shape=(1, 28, 28), depth=7, width=128), digits.probes[:100], 3000)
+    network = train(FullyConnected(shape=(1, 28, 28), depth=7, width=128), digits.probes[:100], 3000)
     points = digits.probes[:50]
     rows.append(
         compare(
             "spectrum, FC 784-128x6-784, 50 points",
             lambda: spectrum(network, points),
             "jacrev + eigvals",
-            lambda: dense_spectrum(network, points[:10]),
+            lambda: compute_dense_radii(network, points[:10]),
             5,
-            largest_gap(spectrum(network, points).radius, dense_spectrum(network, points[:2])),
+            describe_gap(spectrum(network, points).radius, compute_dense_radii(network, points[:2])),
         )
     )
     rows.append(
@@ -141,38 +151,40 @@ def spectra(quick: bool) -> list[Row]:
             "spectrum, FC 784-128x13-784 (mnist20-fc14x128), 20 points",
             lambda: spectrum(digits, digits.examples),
             "jacrev + eigvals",
-            lambda: dense_spectrum(digits, digits.examples[:10]),
+            lambda: compute_dense_radii(digits, digits.examples[:10]),
             2,
-            largest_gap(spectrum(digits, digits.examples).radius, dense_spectrum(digits, digits.examples[:2])),
+            describe_gap(spectrum(digits, digits.examples).radius, compute_dense_radii(digits, digits.examples[:2])),
         )
     )
-    if quick:
+    if quick:  # what follows takes minutes
         return rows
-    ten = torch.cat([images, torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))])
-    leaky = trained(D1(activation="leaky_relu", bias=True, init="xavier_uniform"), images, 300)
+    generator = torch.Generator().manual_seed(0)
+    ten = torch.cat([images, torch.rand(8, 3, 32, 32, generator=generator)])
+    leaky = train(D1(activation="leaky_relu", bias=True, init="xavier_uniform"), images, 300)
     for name, model in (("linear (cifar10-d1)", linear), ("leaky", leaky)):
         rows.append(
             compare(
                 f"spectrum, D1 with 128 filters, {name}, 10 points",
                 lambda model=model: spectrum(model, ten),
                 "jacrev + eigvals",
-                lambda model=model: dense_spectrum(model, ten[:1]),
+                lambda model=model: compute_dense_radii(model, ten[:1]),
                 10,
-                largest_gap(spectrum(model, ten).radius, dense_spectrum(model, ten[:1])),
+                describe_gap(spectrum(model, ten).radius, compute_dense_radii(model, ten[:1])),
                 repeats=2,
             )
         )
-    unet = trained(UNet(), images[:1], 1000)
+    unet = train(UNet(), images[:1], 1000)
     eight = ten[:8]
-    found, exact = spectrum(unet, eight), dense_spectrum(unet, eight[:2])
+    found = spectrum(unet, eight)
+    exact = compute_dense_radii(unet, eight[:2])
     rows.append(
         compare(
             "spectrum, U-Net 3x32x32 without a cut, 8 points",
             lambda: spectrum(unet, eight),
             "jacrev + eigvals",
-            lambda: dense_spectrum(unet, eight[:1]),
+            lambda: compute_dense_radii(unet, eight[:1]),
             8,
-            largest_gap(found.radius, exact),
+            describe_gap(found.radius, exact),
         )
     )
     rows.append(
@@ -180,29 +192,32 @@ def spectra(quick: bool) -> list[Row]:
             "the same",
             lambda: spectrum(unet, eight),
             "100 power iterations",
-            lambda: power_iteration(unet, eight, 100),
+            lambda: iterate_powers(unet, eight, 100),
             1,
-            f"plain {largest_gap(power_iteration(unet, eight, 100), exact)}",
+            f"plain {describe_gap(iterate_powers(unet, eight, 100), exact)}",
         )
     )
     return rows
 
 
-def recoveries() -> list[Row]:
-    """2000 starts, 400 steps, 1000 examples, against distances by subtraction and by float64 products."""
+def compare_recoveries() -> list[Row]:
+    """Compare the recovery of 1000 examples from 2000 starts in 400 steps with two plain ways to compute distances."""
     network = memzoo.load("mnist20-fc14x128")
     assert network.examples is not None
     assert network.probes is not None
     examples = torch.cat([network.examples, network.probes[:980]])
     generator = torch.Generator().manual_seed(0)
+    # mixtures of two images each, as further starts
     mixing = torch.rand(1000, 1, 1, 1, generator=generator)
     mixed = mixing * network.probes + (1 - mixing) * network.probes.roll(1, 0)
-    starts, eps, some = torch.cat([network.probes, mixed]), 0.5, 10
+    starts = torch.cat([network.probes, mixed])
+    eps = 0.5
+    some = 10  # steps that the plain side is timed on
     curve = recovery_curve(network, starts, examples, 400, eps=eps)
     rows = []
     for plain, function in (
-        ("exact cdist each step", looped_recovery),
-        ("float64 products each step", float64_recovery),
+        ("exact cdist each step", recover_by_cdist),
+        ("float64 products each step", recover_by_products),
     ):
         reference = function(network, starts, examples, some, eps)
         same = "R_t equal" if curve.rate[: some + 1].tolist() == reference else "R_t DIFFERS"
@@ -232,8 +247,8 @@ print(int(peak.split()[1]) / 2**20)
 """
 
 
-def whole_report() -> dict[str, float]:
-    """Seconds of a full report on a checkpoint, and GiB at 50,000 examples."""
+def time_whole_report() -> dict[str, float]:
+    """Measure the seconds of a full report on a checkpoint, and the peak memory in GiB at 50,000 examples."""
     network = memzoo.load("mnist20-fc14x128")
     assert network.examples is not None
     assert network.probes is not None
@@ -243,25 +258,27 @@ def whole_report() -> dict[str, float]:
     certify(network, network.examples, directions=32)
     print(census(network, network.probes, network.examples))
     took = time.perf_counter() - before
-    peak = float(subprocess.run([sys.executable, "-c", MEMORY], check=True, capture_output=True, text=True).stdout)
+    # the peak is that of a process, and therefore measured in one of its own
+    ran = subprocess.run([sys.executable, "-c", MEMORY], check=True, capture_output=True, text=True)
+    peak = float(ran.stdout)
     print(f"full report of mnist20-fc14x128: {took:.1f} s")
     print(f"peak memory of the recovery of 50,000 examples from 2,000 starts: {peak:.2f} GiB")
     return {"full_report_s": round(took, 2), "peak_GiB_50000_examples": round(peak, 3)}
 
 
 def main() -> None:
-    """Measure and report."""
+    """Measure all cases, and write the table and the file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="leave out the convolutional networks (minutes)")
     arguments = parser.parse_args()
-    rows = [*spectra(arguments.quick), *recoveries()]
+    rows = [*compare_spectra(arguments.quick), *compare_recoveries()]
     report = {
         "torch": torch.__version__,
         "python": platform.python_version(),
         "processor": platform.processor() or platform.machine(),
         "threads": torch.get_num_threads(),
         "rows": [asdict(row) for row in rows],
-        **whole_report(),
+        **time_whole_report(),
         "peak_GiB_this_run": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
     }
     Path(__file__).with_suffix(".json").write_text(json.dumps(report, indent=2) + "\n")

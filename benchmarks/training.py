@@ -1,6 +1,7 @@
 """Time training against a bare PyTorch loop; ratios are medians over rounds that run both sides one after the other.
 
-Prints a table and writes ``benchmarks/training.json``. Needs no dataset: times do not depend on the images.
+The script prints a table and writes ``benchmarks/training.json``. It needs no dataset, since times do not depend on the
+images.
 """
 
 import json
@@ -25,20 +26,21 @@ SINGLE = {"shape": (1, 3, 3), "layers": 9, "init": {"scheme": "constant", "value
 
 
 class Stamps(Callback):
-    """Wall time and optimizer step at the end of every batch."""
+    """Record wall time and optimizer step at the end of every batch."""
 
     def __init__(self) -> None:
         self.at: list[tuple[int, float]] = []
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        """Note them."""
+        """Record both."""
         self.at.append((trainer.global_step, time.perf_counter()))
 
 
-def framework(model: Autoencoder, images: Tensor, batches: int = 4) -> float:
-    """Seconds an optimizer step under the Trainer, from the end of the first batch of steps to that of the last."""
-    stamps, per_batch = Stamps(), model.training_config.steps_per_batch
-    Trainer(
+def time_trainer(model: Autoencoder, images: Tensor, batches: int = 4) -> float:
+    """Measure the seconds of an optimizer step under the Trainer, between the ends of the first and the last batch."""
+    stamps = Stamps()
+    per_batch = model.training_config.steps_per_batch
+    trainer = Trainer(
         max_steps=batches * per_batch,
         max_epochs=-1,
         logger=False,
@@ -46,13 +48,15 @@ def framework(model: Autoencoder, images: Tensor, batches: int = 4) -> float:
         enable_progress_bar=False,
         enable_model_summary=False,
         callbacks=[stamps],
-    ).fit(model, full_batches(images, steps_per_epoch=batches))
-    (first, start), (last, end) = stamps.at[0], stamps.at[-1]
+    )
+    trainer.fit(model, full_batches(images, steps_per_epoch=batches))
+    first, start = stamps.at[0]
+    last, end = stamps.at[-1]
     return (end - start) / (last - first)
 
 
-def bare(model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, steps: int) -> float:
-    """Seconds a step of the loop that one would write."""
+def time_loop(model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, steps: int) -> float:
+    """Measure the seconds a step takes in the loop that one would write."""
     before = time.perf_counter()
     for _ in range(steps):
         loss = nn.functional.mse_loss(model(images), images)
@@ -63,17 +67,21 @@ def bare(model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, ste
 
 
 def compare(case: str, ours: Callable[[], float], plain: Callable[[], float]) -> dict[str, Any]:
-    """Median ratio of the seconds on both sides."""
-    ours(), plain()
+    """Measure the median ratio of the seconds on both sides."""
+    # the first calls fill caches and do not count
+    ours()
+    plain()
     pairs = [(ours(), plain()) for _ in range(ROUNDS)]
     fast, slow = (statistics.median(side) for side in zip(*pairs, strict=True))
     ratio = statistics.median(ours / plain for ours, plain in pairs)
-    print(f"{case:<60} {1e3 * fast:9.3f} ms  plain {1e3 * slow:9.3f} ms  ours / plain {ratio:.3f}  ({1 / ratio:.1f}x)")
-    return {"case": case, "ours_ms": 1e3 * fast, "plain_ms": 1e3 * slow, "ratio": ratio}
+    fast_ms = 1e3 * fast
+    slow_ms = 1e3 * slow
+    print(f"{case:<60} {fast_ms:9.3f} ms  plain {slow_ms:9.3f} ms  ours / plain {ratio:.3f}  ({1 / ratio:.1f}x)")
+    return {"case": case, "ours_ms": fast_ms, "plain_ms": slow_ms, "ratio": ratio}
 
 
-def per_step() -> list[dict[str, Any]]:
-    """Full-batch training, many steps a batch, over the bare loop."""
+def compare_single_networks() -> list[dict[str, Any]]:
+    """Compare full-batch training, with many steps in a batch, with the bare loop."""
     cases: list[tuple[str, Callable[[Training | None], Autoencoder], Tensor, str, int]] = [
         ("D1, 128 filters, 2 images", lambda t: D1(training=t), torch.rand(2, 3, 32, 32), "adam", 20),
         (
@@ -99,8 +107,8 @@ def per_step() -> list[dict[str, Any]]:
         rows.append(
             compare(
                 f"{case}, {optimizer}: one optimizer step",
-                lambda build=build, training=training, images=images: framework(build(training), images),
-                lambda plain=plain, stepper=stepper, images=images, steps=steps: bare(
+                lambda build=build, training=training, images=images: time_trainer(build(training), images),
+                lambda plain=plain, stepper=stepper, images=images, steps=steps: time_loop(
                     plain, stepper, images, 3 * steps
                 ),
             )
@@ -108,8 +116,8 @@ def per_step() -> list[dict[str, Any]]:
     return rows
 
 
-def ensembles(members: int = 64) -> list[dict[str, Any]]:
-    """A step of all members over a loop that steps each."""
+def compare_ensembles(members: int = 64) -> list[dict[str, Any]]:
+    """Compare a step of all members of an ensemble with a loop that steps each of them."""
     rows = []
     for case, member, batch in (
         ("9 layers of one filter", SINGLE, 100),
@@ -121,35 +129,39 @@ def ensembles(members: int = 64) -> list[dict[str, Any]]:
         images = drawn("uniform", range(members), 2, (1, side, side)).pixels()
         training = Training(optimizer="sgd", lr=1e-4, steps=10**6, steps_per_batch=batch)
 
-        def together(kind: Any = kind, member: Any = member, training: Any = training, images: Any = images) -> float:
+        def step_ensemble(
+            kind: Any = kind, member: Any = member, training: Any = training, images: Any = images
+        ) -> float:
             model = Ensemble(architecture=kind.__name__, member=member, members=members, training=training)
-            return framework(model, images)
+            return time_trainer(model, images)
 
-        def looped(kind: Any = kind, member: Any = member, images: Any = images) -> float:
+        def step_each(kind: Any = kind, member: Any = member, images: Any = images) -> float:
             networks = [kind(member).net for _ in range(8)]
-            took = sum(
-                bare(network, torch.optim.SGD(network.parameters(), 1e-4), images[:, i], 20)
-                for i, network in enumerate(networks)
-            )
-            return took * members / len(networks)
+            seconds = 0.0
+            for network, own in zip(networks, images.unbind(1), strict=False):
+                optimizer = torch.optim.SGD(network.parameters(), 1e-4)
+                seconds += time_loop(network, optimizer, own, 20)
+            return seconds * members / len(networks)
 
-        rows.append(compare(f"{members} seeds of {case}: one step of all", together, looped))
+        rows.append(compare(f"{members} seeds of {case}: one step of all", step_ensemble, step_each))
     return rows
 
 
-def very_deep() -> list[dict[str, Any]]:
-    """Loss and gradients of 350 layers with skip connections, through matrices over eager convolutions."""
+def compare_very_deep() -> list[dict[str, Any]]:
+    """Compare loss and gradients of 350 layers with skip connections, through matrices, with eager convolutions."""
     images = torch.rand(5, 1, 7, 7)
     config = {"shape": (1, 7, 7), "layers": 350, "skip": 10, "skip_from": 10}
     model = ConvAutoencoder(config | {"init": {"scheme": "constant", "value": 0.1}})
     chain = model.net
-    filters = torch.stack([layer.weight.detach()[0, 0] for layer in model.convolutions])[:, None].requires_grad_()
+    kernels = [layer.weight.detach()[0, 0] for layer in model.convolutions]
+    filters = torch.stack(kernels)[:, None].requires_grad_()
 
     def ours() -> float:
         before = time.perf_counter()
         for _ in range(10):
             points = images.transpose(0, 1)
-            loss = (single_filter_chain(filters, points, chain.skips) - points).square().mean()
+            outputs = single_filter_chain(filters, points, chain.skips)
+            loss = (outputs - points).square().mean()
             filters.grad = None
             loss.backward()
         return (time.perf_counter() - before) / 10
@@ -165,12 +177,12 @@ def very_deep() -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Measure and report."""
+    """Measure all cases, and write the table and the file."""
     warnings.simplefilter("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     torch.set_flush_denormal(True)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
-    rows = [*per_step(), *ensembles(), *very_deep()]
+    rows = [*compare_single_networks(), *compare_ensembles(), *compare_very_deep()]
     Path(__file__).with_suffix(".json").write_text(json.dumps({"torch": torch.__version__, "rows": rows}, indent=2))
 
 

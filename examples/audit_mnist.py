@@ -1,7 +1,7 @@
-"""One architecture trained on 20 and on many MNIST images, and both audited: the first gives its images away.
+"""Train one architecture on 20 and on many MNIST images, and audit both networks: the first gives its images away.
 
 With the dataset, many are 20,000: `python examples/audit_mnist.py FOLDER`, where FOLDER holds torchvision's MNIST.
-Without, it takes the images that come with memzoo, and many are a few hundred of its held-out ones.
+Without the dataset, it takes the images that come with memzoo; many are then a few hundred of the held-out images.
 """
 
 import sys
@@ -18,28 +18,31 @@ from memzoo.data import full_batches, mnist, mnist20
 from memzoo.models import FullyConnected
 
 OUT = Path("audit")
-FEW, BATCH = 20, 200
+FEW = 20
+BATCH = 200
 
 
 def main(steps: int = 8000, out: Path = OUT, root: Path | None = None) -> tuple[Audit, Audit]:
-    """Train both for ``steps`` optimizer steps, write both reports to ``out``, return both audits."""
-    few, many, held_out = images(root)
-    controls, starts = held_out[:FEW], held_out[FEW:]
+    """Train both networks for ``steps`` optimizer steps, write both reports to ``out``, and return both audits."""
+    few, many, held_out = load_images(root)
+    controls = held_out[:FEW]
+    starts = held_out[FEW:]
     generator = torch.Generator().manual_seed(0)
     noise = many.mean() + many.std() * torch.randn(starts.shape, generator=generator)
+    starts = torch.cat([starts, noise])
     audits = []
-    for name, trained_on in (("leaking", few), ("generalising", many)):
-        model = train(trained_on, steps)
-        members = trained_on[:: len(trained_on) // FEW][:FEW]
-        found = memzoo.audit(model, members, torch.cat([starts, noise]), controls=controls)
+    for name, data in (("leaking", few), ("generalising", many)):
+        model = train(data, steps)
+        members = data[:: len(data) // FEW][:FEW]  # as many of both, so that the audits can be compared
+        found = memzoo.audit(model, members, starts, controls=controls)
         folder = found.save(out / name)
-        print(f"\nTrained on {len(trained_on)} images: {found}\n  -> {folder / 'report.html'}")
+        print(f"\nTrained on {len(data)} images: {found}\n  -> {folder / 'report.html'}")
         audits.append(found)
     return audits[0], audits[1]
 
 
-def images(root: Path | None) -> tuple[Tensor, Tensor, Tensor]:
-    """The few and the many training images, and 120 others."""
+def load_images(root: Path | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Load the few and the many training images, and 120 others."""
     examples, test = (selection.pixels() for selection in mnist20())
     if root is None:
         return examples, test[120:], test[:120]
@@ -48,14 +51,16 @@ def images(root: Path | None) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def train(data: Tensor, steps: int) -> FullyConnected:
-    """14 layers of 128 units; all images at once where they are few."""
+    """Train 14 layers of 128 units; all images are in one batch where they are few."""
     seed_everything(4, verbose=False)
-    few = len(data) <= BATCH
-    model = FullyConnected(
-        depth=14, width=128, training={"lr": 1e-3, "steps": steps, "steps_per_batch": 100 if few else 1}
-    )
-    whole = full_batches(data, steps_per_epoch=10)
-    loader = whole if few else DataLoader(TensorDataset(data), batch_size=BATCH, shuffle=True)
+    if len(data) <= BATCH:
+        loader = full_batches(data, steps_per_epoch=10)
+        steps_per_batch = 100
+    else:
+        loader = DataLoader(TensorDataset(data), batch_size=BATCH, shuffle=True)
+        steps_per_batch = 1
+    training = {"lr": 1e-3, "steps": steps, "steps_per_batch": steps_per_batch}
+    model = FullyConnected(depth=14, width=128, training=training)
     trainer = Trainer(
         max_steps=steps,
         max_epochs=-1,

@@ -1,7 +1,7 @@
 """Train a network that must not leak its training images: stop before they are memorized, and check from outside.
 
 The same network is trained twice on the same 20 images, once to the end and once with ``StopBeforeMemorized``. Both are
-then audited: can the images be pulled out by iterating the network, and can as many images that it never saw?
+then audited: can the training images be recovered by iterating the network, and can as many images that it never saw?
 
     python examples/avoiding_leakage.py
 """
@@ -17,16 +17,17 @@ from memzoo.models import FullyConnected
 
 
 def main(steps: int = 3000) -> dict[str, Audit]:
-    """Train, stop, audit; returns both reports."""
+    """Train both networks, audit them, and return both reports."""
     images, held_out = (selection.pixels() for selection in mnist20())
-    controls, starts = held_out[:20], held_out[20:]
+    controls = held_out[:20]
+    starts = held_out[20:]
     reports = {}
     for name, rule in (("to the end", []), ("stopped before", [StopBeforeMemorized()])):
         torch.manual_seed(0)
         model = FullyConnected(depth=7, width=128, activation="relu", init={"scheme": "xavier_uniform"})
         watch = AttractorCallback(starts=starts[:200], every_n_steps=25, verbose=False)
         callbacks: list[Callback] = [watch, *rule]
-        Trainer(
+        trainer = Trainer(
             max_steps=steps,
             max_epochs=-1,
             callbacks=callbacks,
@@ -35,7 +36,8 @@ def main(steps: int = 3000) -> dict[str, Audit]:
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-        ).fit(model, full_batches(images, steps_per_epoch=25))
+        )
+        trainer.fit(model, full_batches(images, steps_per_epoch=25))
         reports[name] = memzoo.audit(model, images, starts, controls=controls)
         error = torch.nn.functional.mse_loss(model(images), images).item()
         print(f"\n{name}: {watch.stopping_reason}; mean squared error {error:.1e}\n{reports[name]}")

@@ -1,4 +1,4 @@
-"""Two processes: the callbacks share examples and starts out among them, and every process logs the same values.
+"""Train in two processes: the callbacks share the examples and starts among them, and both log the same values.
 
 python examples/ddp.py [--epochs 300] [--out history.json]
 """
@@ -18,7 +18,7 @@ from memzoo.models import FullyConnected
 
 
 def main(epochs: int = 300, out: Path | None = None) -> AttractorCallback:
-    """Train on 20 images, ten in each process, as many steps a process as an epoch has batches of five."""
+    """Train on 20 images, ten in each process, in batches of five."""
     seed_everything(0, verbose=False)
     images, held_out = (selection.pixels() for selection in mnist20())
     model = FullyConnected(depth=6, width=128, activation="relu", init={"scheme": "xavier_uniform"})
@@ -36,7 +36,7 @@ def main(epochs: int = 300, out: Path | None = None) -> AttractorCallback:
     )
     trainer.fit(model, DataLoader(TensorDataset(images), batch_size=5, shuffle=True))
     if trainer.is_global_zero:
-        alone = watch.measure(model)  # the same, measured by one process
+        alone = watch.measure(model)  # the same measurement by one process
         print(json.dumps({"two processes": watch.history[-1], "one": alone}, indent=2))
         if out is not None:
             out.write_text(json.dumps({"history": watch.history, "alone": alone}))

@@ -1,6 +1,6 @@
-"""Train an autoencoder on 20 images until every one is an attractor, then pull the images out of it again.
+"""Train an autoencoder on 20 images until every one is an attractor, then recover the images from the network.
 
-Uses only what comes with memzoo: 20 MNIST training images, and 1000 test images to start from.
+The demo uses only what comes with memzoo: 20 MNIST training images, and 1000 test images to start from.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ OUT = Path("demo")
 
 
 def main(steps: int = 10_000, out: Path = OUT) -> dict[str, float]:
-    """Train for ``steps`` full-batch steps, write the pictures to ``out``, return the closing measurement."""
+    """Train for ``steps`` full-batch steps, write the pictures to ``out``, and return the last measurement."""
     images, held_out = (selection.pixels() for selection in mnist20())
     noise = torch.randn(held_out.shape, generator=torch.Generator().manual_seed(0))
 
@@ -36,14 +36,13 @@ def main(steps: int = 10_000, out: Path = OUT) -> dict[str, float]:
     trainer.fit(model, full_batches(images, steps_per_epoch=min(100, steps)))
 
     out.mkdir(exist_ok=True)
-    draw_trajectories(model.eval(), torch.cat([held_out[:4], noise[:2]]), images).savefig(
-        out / "trajectories.png", dpi=200
-    )
+    starts = torch.cat([held_out[:4], noise[:2]])
+    picture = draw_trajectories(model.eval(), starts, images)
+    picture.savefig(out / "trajectories.png", dpi=200)
     watch.plot().savefig(out / "history.png", dpi=150)
     last = watch.history[-1]
-    print(
-        f"\n{last['attractor/fraction'] * len(images):.0f} of {len(images)} training images are certified attractors;"
-    )
+    attractors = last["attractor/fraction"] * len(images)
+    print(f"\n{attractors:.0f} of {len(images)} training images are certified attractors;")
     print(f"{last['attractor/recovered']:.0%} of them are reached from held-out images and noise in 200 iterations.")
     print(f"Pictures: {out / 'trajectories.png'} and {out / 'history.png'}")
     return last

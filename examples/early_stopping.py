@@ -1,4 +1,4 @@
-"""Stop a run early, and see what was learned so far: the paper's Figure 6 on ten CIFAR-10 images.
+"""Stop a run early, and see what it has learned so far: the paper's Figure 6 on ten CIFAR-10 images.
 
 Network D1 with leaky ReLU is trained three times from the same initial values: stopped after 100 epochs, after 1000,
 and by EarlyStopping on its loss. Each run ends with a closing measurement: which of the ten images have an attractor
@@ -21,7 +21,7 @@ from memzoo.callbacks import AttractorCallback, KeepSteps
 from memzoo.data import full_batches
 from memzoo.models import D1
 
-ONE_A_CLASS = (3, 6, 25, 0, 22, 12, 4, 13, 1, 11)  # among the CIFAR-10 test images that come with memzoo
+ONE_OF_EACH_CLASS = (3, 6, 25, 0, 22, 12, 4, 13, 1, 11)  # among the CIFAR-10 test images that come with memzoo
 QUIET: dict[str, Any] = {
     "accelerator": "cpu",
     "logger": False,
@@ -31,23 +31,26 @@ QUIET: dict[str, Any] = {
 }
 
 
-def images() -> tuple[Tensor, Tensor]:
-    """Ten images to train on, one a class, and thirty others to start from."""
+def load_images() -> tuple[Tensor, Tensor]:
+    """Load ten images to train on, one of each class, and thirty others as starts."""
     probes = memzoo.load("cifar10-d1").probes
     assert probes is not None
-    others = [i for i in range(len(probes)) if i not in ONE_A_CLASS]
-    return probes[list(ONE_A_CLASS)], probes[others[:30]]
+    others = [i for i in range(len(probes)) if i not in ONE_OF_EACH_CLASS]
+    return probes[list(ONE_OF_EACH_CLASS)], probes[others[:30]]
 
 
 def run(out: Path, stop: list[Callback], epochs: int, steps: int, filters: int) -> AttractorCallback:
-    """One run, measured, and stored with the weights of its hundredth epoch."""
-    examples, starts = images()
+    """Train and measure one network, and save it with the weights of its hundredth epoch."""
+    examples, starts = load_images()
     torch.manual_seed(0)
     training = {"lr": 5e-4, "schedule": "cosine", "steps": steps}
     init = {"scheme": "xavier_uniform"}  # with zero biases, which are trained
-    model = D1(config={"activation": "leaky_relu", "bias": True, "init": init, "filters": filters}, training=training)
-    watch, keeper = AttractorCallback(starts=starts, max_examples=10), KeepSteps(epochs=(100,))
-    Trainer(max_epochs=epochs, callbacks=[watch, keeper, *stop], **QUIET).fit(model, full_batches(examples))
+    config = {"activation": "leaky_relu", "bias": True, "init": init, "filters": filters}
+    model = D1(config=config, training=training)
+    watch = AttractorCallback(starts=starts, max_examples=10)
+    keeper = KeepSteps(epochs=(100,))
+    trainer = Trainer(max_epochs=epochs, callbacks=[watch, keeper, *stop], **QUIET)
+    trainer.fit(model, full_batches(examples))
     watch.plot().savefig(out.with_suffix(".png"), dpi=120)
     memzoo.save(
         model, out, examples=examples, probes=starts, keeper=keeper, history=watch.history, overwrite=out.exists()
@@ -58,7 +61,7 @@ def run(out: Path, stop: list[Callback], epochs: int, steps: int, filters: int) 
 def main(
     epochs: tuple[int, ...] = (100, 1000), most: int = 4000, filters: int = 128, out: Path = Path("early-stopping")
 ) -> dict[str, AttractorCallback]:
-    """Three runs; returns the callback of each."""
+    """Train three networks, and return the callback of each run."""
     out.mkdir(exist_ok=True)
     runs: dict[str, AttractorCallback] = {}
     for count in epochs:

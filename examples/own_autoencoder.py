@@ -15,7 +15,7 @@ from memzoo.data import full_batches, mnist20
 
 
 class Yours(LightningModule):
-    """Nothing in here knows of memzoo."""
+    """Define a network and its training; nothing in this class knows of memzoo."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class Yours(LightningModule):
         layers: list[nn.Module] = []
         for fan_in, fan_out in pairwise(widths):
             linear = nn.Linear(fan_in, fan_out)
-            nn.init.xavier_uniform_(linear.weight)  # what contracts: Xavier weights ...
+            nn.init.xavier_uniform_(linear.weight)  # networks contract from Xavier weights ...
             nn.init.zeros_(linear.bias)  # ... and biases that start at zero
             layers += [linear, nn.ReLU()]
         self.net = nn.Sequential(*layers[:-1])
@@ -33,16 +33,16 @@ class Yours(LightningModule):
         return self.net(x.flatten(1)).reshape(x.shape)
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
-        """Squared error."""
+        """Return the squared error."""
         return nn.functional.mse_loss(self(batch[0]), batch[0])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam."""
+        """Return Adam."""
         return torch.optim.Adam(self.parameters(), lr=1e-3)
 
 
 def main(epochs: int = 60, folder: str = "own-autoencoder") -> AttractorCallback:
-    """Train until the images are memorized, 50 full-batch steps an epoch; keep the checkpoint that recovers most."""
+    """Train until the images are memorized, 50 full-batch steps an epoch, and keep the best checkpoint."""
     torch.manual_seed(0)
     images, held_out = (selection.pixels() for selection in mnist20())
     watch = AttractorCallback(starts=held_out[:200])

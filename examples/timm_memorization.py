@@ -1,8 +1,8 @@
 """Train an autoencoder around any timm backbone on four CIFAR-10 images, then ask whether it has memorized them.
 
-Runs from what comes with memzoo: the 100 CIFAR-10 test images of the checkpoint `cifar10-d1`. Four of them, a cat, a
-ship, an airplane and a frog, are trained on; the others are starts. With --data ROOT, the folder of the CIFAR-10 files
-(downloaded there if need be), the first training image of each of these classes is trained on instead.
+The images come with memzoo: they are the 100 CIFAR-10 test images of the checkpoint `cifar10-d1`. Four of them, a cat,
+a ship, an airplane and a frog, are the training images; the others are starts. With --data ROOT, the folder of the
+CIFAR-10 files (downloaded there if need be), the first training image of each of these classes is used instead.
 
     python examples/timm_memorization.py --backbone test_resnet
     python examples/timm_memorization.py --backbone vit_tiny_patch16_224 --options '{"patch_size": 8}'
@@ -26,8 +26,8 @@ PROBES = (0, 1, 3, 4)  # cat, ship, airplane, frog, among the test images that c
 TRAIN = (9, 8, 29, 0)  # the first of each of these classes in the training set
 
 
-def images(data: str | None) -> tuple[Tensor, Tensor]:
-    """Four training images, and held-out ones to start from."""
+def load_images(data: str | None) -> tuple[Tensor, Tensor]:
+    """Load four training images, and held-out images as starts."""
     if data is not None:
         held_out = cifar10(range(100), split="test", root=data, download=True)
         return cifar10(TRAIN, root=data, download=True).pixels(), held_out.pixels()
@@ -37,11 +37,11 @@ def images(data: str | None) -> tuple[Tensor, Tensor]:
     return probes[list(PROBES)], probes[others]
 
 
-def trained(model: TimmAutoencoder, examples: Tensor) -> float:
-    """Train on all examples at once; return the seconds it took."""
+def train(model: TimmAutoencoder, examples: Tensor) -> float:
+    """Train on all examples in one batch, and return the seconds that it took."""
     steps = model.training_config.steps
     started = time.monotonic()
-    Trainer(
+    trainer = Trainer(
         max_steps=steps,
         max_epochs=-1,
         accelerator="cpu",
@@ -49,20 +49,21 @@ def trained(model: TimmAutoencoder, examples: Tensor) -> float:
         enable_checkpointing=False,
         enable_model_summary=False,
         enable_progress_bar=False,
-    ).fit(model, full_batches(examples, steps_per_epoch=min(100, steps)))
+    )
+    trainer.fit(model, full_batches(examples, steps_per_epoch=min(100, steps)))
     model.eval()
     return time.monotonic() - started
 
 
-def measured(model: TimmAutoencoder, examples: Tensor, held_out: Tensor) -> dict[str, Any]:
-    """Is it memorized? Radii, certificates, and what 200 iterations from held-out images and from noise recover."""
+def measure(model: TimmAutoencoder, examples: Tensor, held_out: Tensor) -> dict[str, Any]:
+    """Measure radii and certificates, and what 200 iterations from held-out images and from noise recover."""
     with torch.no_grad():
         mse = torch.nn.functional.mse_loss(model(examples), examples).item()
     certificates = certify(model, examples)
     found: dict[str, Any] = {
         "mean squared error": mse,
-        "radius at the examples": [round(radius, 3) for radius in spectrum(model, examples).radius.tolist()],
-        "radius at the fixed points": [round(radius, 3) for radius in certificates.radius.tolist()],
+        "radius at the examples": _round_all(spectrum(model, examples).radius),
+        "radius at the fixed points": _round_all(certificates.radius),
         "attractors": f"{int(certificates.attractor.sum())} of {len(examples)}",
     }
     noise = torch.randn(held_out.shape, generator=torch.Generator().manual_seed(0))
@@ -75,6 +76,10 @@ def measured(model: TimmAutoencoder, examples: Tensor, held_out: Tensor) -> dict
     return found
 
 
+def _round_all(values: Tensor) -> list[float]:
+    return [round(value, 3) for value in values.tolist()]
+
+
 def main(
     backbone: str = "test_resnet",
     options: dict[str, Any] | None = None,
@@ -84,15 +89,15 @@ def main(
     data: str | None = None,
     starts: int = 40,
 ) -> dict[str, Any]:
-    """Train, measure, print, and return what was measured."""
-    examples, held_out = images(data)
+    """Train a network, measure it, print what was measured, and return it."""
+    examples, held_out = load_images(data)
     torch.manual_seed(seed)
-    model = TimmAutoencoder(
-        backbone=backbone, options=options or {}, training={"lr": lr, "schedule": "cosine", "steps": steps}
-    )
-    print(f"{backbone}, {sum(p.numel() for p in model.parameters())} parameters, seed {seed}")
-    print(f"  {steps} steps in {trained(model, examples):.0f} s")
-    found = measured(model, examples, held_out[:starts])
+    training = {"lr": lr, "schedule": "cosine", "steps": steps}
+    model = TimmAutoencoder(backbone=backbone, options=options or {}, training=training)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    print(f"{backbone}, {parameters} parameters, seed {seed}")
+    print(f"  {steps} steps in {train(model, examples):.0f} s")
+    found = measure(model, examples, held_out[:starts])
     for name, value in found.items():
         print(f"  {name}: {value}")
     return found

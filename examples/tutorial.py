@@ -1,5 +1,5 @@
 # %% [markdown]
-# # Pull training images out of a network
+# # Recover training images from a network
 #
 # This tutorial runs as a script (`python examples/tutorial.py`) and as a notebook (`examples/tutorial.ipynb`, the same
 # cells). It takes about a minute, needs no dataset and no network, and writes its pictures to the folder `tutorial`.
@@ -27,7 +27,8 @@ OUT.mkdir(exist_ok=True)
 
 # %%
 model = memzoo.load("mnist20-fc14x128")
-examples, probes = model.examples, model.probes
+examples = model.examples
+probes = model.probes
 assert examples is not None and probes is not None  # noqa: PT018, they travel with every checkpoint of the zoo
 print(f"{len(examples)} training images, {len(probes)} test images of shape {tuple(model.shape)}")
 
@@ -40,7 +41,7 @@ print(f"{len(examples)} training images, {len(probes)} test images of shape {tup
 noise = gaussian_noise(6, model.shape, mean=0.5, std=0.5, seed=0)
 orbit = iterate(model, noise, steps=200)
 found = nearest(orbit.points, examples)
-for start, (index, distance) in enumerate(zip(found.index.tolist(), found.distance.tolist(), strict=True)):
+for start, (index, distance) in enumerate(zip(found.index, found.distance, strict=True)):
     print(f"noise {start} ends {distance:.1e} from training image {index}")
 
 picture = draw_trajectories(model, noise, examples)
@@ -70,19 +71,19 @@ print(f"and the spectral radius there is {certificates.radius[row]:.3f}, so it a
 # %%
 curve = recovery_curve(model, probes, examples, steps=200)
 for t in (1, 2, 5, 10, 50, 200):
-    print(
-        f"t = {t:3}: {curve.rate[t]:4.0%} of the training images recovered, {curve.arrived[t]:6.1%} of starts arrived"
-    )
+    recovered = f"{curve.rate[t]:4.0%} of the training images recovered"
+    print(f"t = {t:3}: {recovered}, {curve.arrived[t]:6.1%} of starts arrived")
 
 # %% [markdown]
 # ## 4. The same on a model of your own
 #
-# Any LightningModule whose `forward` maps a batch to one of the same shape. Here ten of the images, and a network that
-# is small enough to train while you wait. `AttractorCallback` measures on the way and changes nothing in the training:
-# your weights are bit for bit those that you would have had without it.
+# Any LightningModule will do whose `forward` maps a batch to one of the same shape. Here it is a network that is small
+# enough to train while you wait, on ten of the images. `AttractorCallback` measures during the training and changes
+# nothing in it: your weights are bit for bit those that you would have had without it.
 
 # %%
-few, starts = examples[:10], probes[:200]
+few = examples[:10]
+starts = probes[:200]
 torch.manual_seed(0)
 mine = memzoo.models.FullyConnected(shape=model.shape, depth=8, width=64, training={"lr": 1e-3, "steps": 3000})
 watch = AttractorCallback(starts=starts)

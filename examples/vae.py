@@ -1,4 +1,4 @@
-"""A variational autoencoder: its forward returns three things, so self_map= says which map to iterate.
+"""Measure a variational autoencoder: its forward returns three tensors, so self_map= says which map to iterate.
 
 python examples/vae.py
 """
@@ -13,7 +13,7 @@ from memzoo.data import mnist20
 
 
 class ConvolutionalVAE(LightningModule):
-    """Written as such networks usually are."""
+    """Define a variational autoencoder as such networks are usually written."""
 
     def __init__(self, latent: int = 32, beta: float = 1e-4) -> None:
         super().__init__()
@@ -36,35 +36,40 @@ class ConvolutionalVAE(LightningModule):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Reconstruction of a random code, and the mean and log variance of the codes."""
+        """Return the reconstruction from a random code, and the mean and log variance of the codes."""
         mean, log_variance = self.encoder(x).chunk(2, dim=1)
         code = mean + torch.randn_like(mean) * (log_variance / 2).exp()
         return self.decoder(code), mean, log_variance
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
-        """Evidence bound, up to constants."""
-        found, mean, log_variance = self(batch[0])
-        divergence = (mean.square() + log_variance.exp() - log_variance - 1).sum(1).mean() / 2
-        return nn.functional.mse_loss(found, batch[0]) + self.beta * divergence / batch[0][0].numel()
+        """Return the negative evidence lower bound, up to constants."""
+        (images,) = batch
+        found, mean, log_variance = self(images)
+        # the divergence of a Gaussian code from the standard Gaussian, summed over its coordinates
+        divergences = (mean.square() + log_variance.exp() - log_variance - 1) / 2
+        divergence = divergences.sum(1).mean()
+        error = nn.functional.mse_loss(found, images)
+        return error + self.beta * divergence / images[0].numel()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam."""
+        """Return Adam."""
         return torch.optim.Adam(self.parameters(), lr=1e-3)
 
 
-def mean_reconstruction(module: nn.Module, x: Tensor) -> Tensor:
-    """The map without its noise: decode the mean of the codes."""
+def reconstruct_mean(module: nn.Module, x: Tensor) -> Tensor:
+    """Return the reconstruction without its noise: decode the mean of the code."""
     assert isinstance(module, ConvolutionalVAE)
-    return module.decoder(module.encoder(x).chunk(2, dim=1)[0])
+    mean, _ = module.encoder(x).chunk(2, dim=1)
+    return module.decoder(mean)
 
 
 def main(epochs: int = 1500) -> AttractorCallback:
-    """Train on 20 images; without ``self_map`` the callback refuses, and says what it needs."""
+    """Train on 20 images; without ``self_map`` the callback raises an error that says what it needs."""
     torch.manual_seed(0)
     images, held_out = (selection.pixels() for selection in mnist20())
-    attractors = AttractorCallback(starts=held_out[:200], self_map=mean_reconstruction)
-    contraction = ContractionCallback(self_map=mean_reconstruction)
-    Trainer(
+    attractors = AttractorCallback(starts=held_out[:200], self_map=reconstruct_mean)
+    contraction = ContractionCallback(self_map=reconstruct_mean)
+    trainer = Trainer(
         max_epochs=epochs,
         callbacks=[attractors, contraction],
         accelerator="cpu",
@@ -72,7 +77,8 @@ def main(epochs: int = 1500) -> AttractorCallback:
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-    ).fit(ConvolutionalVAE(), DataLoader(TensorDataset(images), batch_size=20))
+    )
+    trainer.fit(ConvolutionalVAE(), DataLoader(TensorDataset(images), batch_size=20))
     print(attractors.table(), contraction.table(), sep="\n\n")
     return attractors
 

@@ -12,7 +12,7 @@ STORED = home() / "benchmarks/stored.json"
 
 @pytest.fixture
 def compare(tmp_path, monkeypatch):
-    """The script, with a folder of its own."""
+    """Load the script, and give it a folder of its own."""
     path = home() / "benchmarks/compare.py"
     if not path.is_file():
         pytest.skip("needs the source tree")
@@ -21,44 +21,47 @@ def compare(tmp_path, monkeypatch):
     spec.loader.exec_module(module)
     monkeypatch.setattr(module, "HERE", tmp_path)
     monkeypatch.setattr(module, "STORED", tmp_path / "stored.json")
-    monkeypatch.setattr(module.found, "__defaults__", (tmp_path,))
+    monkeypatch.setattr(module.read_ratios, "__defaults__", (tmp_path,))
     return module
 
 
-def write(folder, spectrum, training):
-    """What a run leaves: in one file plain over ours, in the other ours over plain."""
+def write_ratios(folder, spectrum, training):
+    """Write what a run leaves: in one file plain over ours, in the other ours over plain."""
     rows = [{"case": "spectrum", "plain": "eigvals", "ratio": spectrum}]
     (folder / "ratios.json").write_text(json.dumps({"rows": rows}))
     (folder / "training.json").write_text(json.dumps({"rows": [{"case": "step", "ratio": training}]}))
 
 
+def find_slower_line(capsys):
+    return next(line for line in capsys.readouterr().out.splitlines() if "SLOWER" in line)
+
+
 def test_a_run_is_compared_with_the_stored_one(compare, tmp_path, capsys):
-    write(tmp_path, 30.0, 1.1)
+    write_ratios(tmp_path, 30.0, 1.1)
     assert compare.main(1.5, store=True) == 0
-    write(tmp_path, 21.0, 1.0)
+    write_ratios(tmp_path, 21.0, 1.0)
     assert compare.main(1.5, store=False) == 0
     assert "0 of 2 cases are slower" in capsys.readouterr().out
-    write(tmp_path, 19.0, 1.1)
+    write_ratios(tmp_path, 19.0, 1.1)
     assert compare.main(1.5, store=False) == 1
-    assert "spectrum / eigvals" in next(line for line in capsys.readouterr().out.splitlines() if "SLOWER" in line)
-    write(tmp_path, 30.0, 1.8)
+    assert "spectrum / eigvals" in find_slower_line(capsys)
+    write_ratios(tmp_path, 30.0, 1.8)
     assert compare.main(1.5, store=False) == 1
-    assert "step" in next(line for line in capsys.readouterr().out.splitlines() if "SLOWER" in line)
+    assert "step" in find_slower_line(capsys)
 
 
 def test_cases_of_one_side_alone_are_named(compare, tmp_path, capsys):
     (tmp_path / "stored.json").write_text(json.dumps({"gone": 2.0}))
-    write(tmp_path, 30.0, 1.1)
+    write_ratios(tmp_path, 30.0, 1.1)
     assert compare.main(1.5, store=False) == 0
-    said = capsys.readouterr().out
-    assert "2.00x, not in this run" in said
-    assert said.count("new") == 2
+    output = capsys.readouterr().out
+    assert "2.00x, not in this run" in output
+    assert output.count("new") == 2
 
 
 def test_nothing_to_compare_is_an_error(compare, tmp_path):
-    with pytest.raises(
-        FileNotFoundError, match=r"no ratios\.json or training\.json in .*; run ratios\.py and training\.py"
-    ):
+    message = r"no ratios\.json or training\.json in .*; run ratios\.py and training\.py"
+    with pytest.raises(FileNotFoundError, match=message):
         compare.main(1.5, store=False)
 
 

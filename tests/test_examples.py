@@ -143,6 +143,6 @@ def test_a_variational_autoencoder_is_told_what_it_needs(callback):
     vae = example("vae")
     with pytest.raises(NotASelfMapError, match=r"ConvolutionalVAE .*the output is a tuple.*Pass self_map=lambda"):
         fit(vae.ConvolutionalVAE(), callback())
-    watch = callback(self_map=vae.mean_reconstruction, verbose=False)
+    watch = callback(self_map=vae.reconstruct_mean, verbose=False)
     fit(vae.ConvolutionalVAE(), watch)
     assert watch.history[-1][f"{watch.name}/radius_max"] > 0

@@ -1,4 +1,4 @@
-"""One figure of the paper a file: checkpoints in, arrays, numbers and a picture out."""
+"""Reproduce the figures and tables of the paper, one a file: checkpoints in; arrays, numbers and a picture out."""
 
 from memzoo.figures.catalogue import FIGURES, reproduce, reproduce_all
 from memzoo.figures.engine import Claim, Figure, Material, Reproduction, Row, draw_trajectories

@@ -1,8 +1,10 @@
-"""Every figure and table that can be reproduced, by name."""
+"""List every figure and table that can be reproduced, and reproduce them.
+
+To add a figure, write its file in ``paper`` or ``beyond`` and add it to ``FIGURES``.
+"""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -69,11 +71,11 @@ FIGURES: dict[str, Figure] = {
         timm_backbones.FIGURE,
     )
 }
-"""Those of the paper in its order, then those beyond it."""
+"""Figures and tables of the paper in its order, then those beyond it."""
 
 
 def reproduce(figure: str, out: str | Path = "reproduced", *, checkpoint: str | None = None) -> Reproduction:
-    """Reproduce a figure or table of the paper from its checkpoints: picture and numbers in ``out``.
+    """Reproduce a figure or table of the paper from its checkpoints, and write picture and numbers to ``out``.
 
     Args:
         figure: A name in :data:`memzoo.figures.FIGURES`, such as ``"fig3b"`` or ``"table2"``.
@@ -82,15 +84,15 @@ def reproduce(figure: str, out: str | Path = "reproduced", *, checkpoint: str | 
             that are made from a single one.
 
     Raises:
-        UnknownCheckpointError: No such figure, the message names the nearest; or the checkpoint cannot take that place.
-        CheckpointMissingError: The files of a checkpoint are not in this installation, and not on the Hub.
-        CorruptCheckpointError: They are not those of its entry.
+        UnknownCheckpointError: There is no such figure, and the message names the nearest; or the checkpoint cannot
+            take the place of that of the zoo.
+        CheckpointMissingError: The files of a checkpoint are neither in this installation nor on the Hub.
+        CorruptCheckpointError: The files of a checkpoint are not those of its entry.
     """
     if figure not in FIGURES:
-        raise UnknownCheckpointError(
-            f"no figure {figure!r}. {did_you_mean(figure, FIGURES, listed_by='memzoo reproduce --list')}"
-        )
-    result = _made(FIGURES[figure], checkpoint)
+        nearest = did_you_mean(figure, FIGURES, listed_by="memzoo reproduce --list")
+        raise UnknownCheckpointError(f"no figure {figure!r}. {nearest}")
+    result = _make(FIGURES[figure], checkpoint)
     result.save(out)
     return result
 
@@ -98,45 +100,49 @@ def reproduce(figure: str, out: str | Path = "reproduced", *, checkpoint: str | 
 def reproduce_all(
     out: str | Path = "reproduced", figures: Iterable[str] | None = None, *, begins: Callable[[str], None] | None = None
 ) -> Iterator[Reproduction]:
-    """Reproduce one figure after the other, all when none are named.
+    """Reproduce one figure after the other.
 
-    One whose checkpoint is missing or was altered says so in ``failed``, and the others go on.
+    A figure whose checkpoint is missing or was altered says so in ``failed``, and the others are still made.
 
     Args:
-        out: Folder that receives the files of each, as of :func:`reproduce`.
-        figures: Names.
-        begins: Is told each name before it is made.
+        out: Folder that receives the files of each figure, as of :func:`reproduce`.
+        figures: Names of the figures; all when left out.
+        begins: Called with the name of each figure before it is made.
 
     Yields:
-        Each, when it is made.
+        Each figure as soon as it is made.
     """
     for name in FIGURES if figures is None else figures:
         if begins is not None:
             begins(name)
         try:
             yield reproduce(name, out)
-        except OSError as error:
-            if not isinstance(error, MemzooError):  # the folder cannot be written: so it will be for the others
+        except Exception as error:
+            if name not in FIGURES or _stops_all(error):
                 raise
-            yield _failed(name, error, out)
-        except Exception as error:  # whatever is wrong with this one, the others go on
-            if name not in FIGURES:
-                raise
-            yield _failed(name, error, out)
+            yield _record_failure(name, error, out)
 
 
-def _failed(name: str, error: Exception, out: str | Path) -> Reproduction:
-    """The reason in place of the figure."""
+def _stops_all(error: Exception) -> bool:
+    """Tell whether the folder cannot be written, so that every other figure would fail in the same way."""
+    return isinstance(error, OSError) and not isinstance(error, MemzooError)
+
+
+def _record_failure(name: str, error: Exception, out: str | Path) -> Reproduction:
+    """Save the reason in the place of the figure."""
     figure = FIGURES[name]
     reason = str(error) if isinstance(error, MemzooError) else f"{type(error).__name__}: {error}"
-    with suppress(MemzooError, LookupError):
-        result = Reproduction(name, figure.title, tuple(figure.ids()), notes=figure.notes, failed=reason)
-        result.save(out)
-        return result
-    return Reproduction(name, figure.title, (), notes=figure.notes, failed=reason)
+    try:
+        ids = tuple(figure.ids())
+    except (MemzooError, LookupError):  # the checkpoints themselves may be what cannot be named
+        return Reproduction(name, figure.title, (), notes=figure.notes, failed=reason)
+    result = Reproduction(name, figure.title, ids, notes=figure.notes, failed=reason)
+    result.save(out)
+    return result
 
 
-def _made(figure: Figure, checkpoint: str | None) -> Reproduction:
+def _make(figure: Figure, checkpoint: str | None) -> Reproduction:
+    """Measure what a figure shows, and compare it with the paper; the picture is drawn when the result is saved."""
     begun = time.monotonic()
     standard = figure.ids()
     if not standard:
@@ -146,11 +152,13 @@ def _made(figure: Figure, checkpoint: str | None) -> Reproduction:
             f"{figure.name} is made from {len(standard)} checkpoints, so that {checkpoint} cannot take their place; "
             "measure it with memzoo.dynamics or, an ensemble, with its eigenvalues()."
         )
+    # facts and claims stay those of the zoo's checkpoint, whichever network is measured
     material = Material(standard, standard if checkpoint is None else [checkpoint], figure.claims)
     try:
         arrays = figure.arrays(material)
         rows = figure.rows(material, arrays)
     except (ValueError, LookupError, AttributeError) as error:
+        # a file that is missing, for example, is no statement on whether the checkpoint fits the figure
         speaks_for_itself = isinstance(error, MemzooError) and not isinstance(error, ARGUMENT_ERRORS)
         if checkpoint is None or speaks_for_itself:
             raise
@@ -162,7 +170,7 @@ def _made(figure: Figure, checkpoint: str | None) -> Reproduction:
         tuple(rows),
         arrays,
         partial(figure.draw, arrays),
-        figure.notes if checkpoint is None else (),  # they are about ours
+        figure.notes if checkpoint is None else (),  # the notes are about the checkpoint of the zoo
         figure.caption,
         seconds=time.monotonic() - begun,
     )

@@ -1,3 +1,5 @@
+"""The catalogue of figures, the small figures made from their checkpoints, and the parts of every figure."""
+
 import json
 import math
 
@@ -31,7 +33,7 @@ SMALL = (
 
 
 class Made(dict):
-    """Figures by name, each made when it is first asked for."""
+    """Hold figures by name, each made when it is first asked for."""
 
     def __init__(self, folder):
         super().__init__()
@@ -44,7 +46,7 @@ class Made(dict):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, shared_facts):
-    """Each small figure, made once, in ``made.folder``."""
+    """Make each small figure once, in ``made.folder``."""
     return Made(tmp_path_factory.mktemp("figures"))
 
 
@@ -74,7 +76,8 @@ def test_claims_are_about_facts_of_their_checkpoints(name):
 
 @pytest.mark.parametrize("name", SMALL)
 def test_a_figure_writes_pictures_and_numbers(made, name):
-    result, folder = made[name], made.folder
+    result = made[name]
+    folder = made.folder
     content = json.loads((folder / f"{name}.json").read_text())
     assert content["checkpoints"] == FIGURES[name].ids()
     assert content["holds"] == result.holds
@@ -94,7 +97,8 @@ def test_numbers_are_the_facts_of_the_checkpoints(made, name):
     matched = 0
     for id in FIGURES[name].ids():
         for fact in memzoo.info(id).facts:
-            shown = fact.name + (f" (step {fact.step})" if fact.step else "")
+            step = f" (step {fact.step})" if fact.step else ""
+            shown = fact.name + step
             rows = [row for row in made[name].rows if row.checkpoint == id and row.quantity.endswith(shown)]
             for row in rows:
                 assert row.ours == pytest.approx(fact.ours, abs=fact.tolerance + 1e-12), (id, shown)
@@ -144,7 +148,8 @@ def test_tables_show_the_facts_of_their_rows(made, table):
             assert row.holds == (fact.ours >= 4)
         else:
             assert row.paper == f"1, 1, {fact.paper:.2f}, ..."
-            leading = {f.args["rank"]: f.ours for f in memzoo.info(id).facts if f.measure == "median_eigenvalue"}
+            medians = [fact for fact in memzoo.info(id).facts if fact.measure == "median_eigenvalue"]
+            leading = {median.args["rank"]: median.ours for median in medians}
             near = all(abs(leading[rank] - 1) <= 0.1 for rank in (1, 2))
             assert row.holds == (near and abs(fact.ours - fact.paper) <= 0.1)
             assert f", {fact.ours:.2f}, ..." in row.ours
@@ -211,7 +216,7 @@ def plot(_):
 
 @pytest.fixture
 def three(monkeypatch, tmp_path):
-    """A figure of a checkpoint that is not there, of one whose weights were altered, and of a sound one."""
+    """Make figures of a checkpoint that is not there, of one whose weights were altered, and of a sound one."""
     monkeypatch.setattr(registries, "_registered", [])
     (tmp_path / "altered").mkdir()
     memzoo.register(small_checkpoint(tmp_path / "altered"))
@@ -262,7 +267,7 @@ def test_all_go_on_after_any_other_error(three, tmp_path, monkeypatch):
 
 @pytest.fixture
 def light(monkeypatch):
-    """A figure that loads no checkpoint."""
+    """Make a figure that loads no checkpoint."""
     figures = {"sound": Figure("sound", "Sound", lambda _: {}, plot, checkpoints=lambda: ["cifar10-d1"], rows=no_rows)}
     monkeypatch.setattr("memzoo.figures.catalogue.FIGURES", figures)
     return figures
@@ -315,12 +320,13 @@ def test_a_single_figure_raises(three, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-# Parts -------------------------------------------------------------------------------------------------------------
+# The parts of every figure ------------------------------------------------------------------------------------------
 
 
 def test_trajectories_show_start_iterates_and_nearest_example():
     model = FullyConnected(shape=(1, 3, 3), depth=2, width=2).eval()
-    examples, starts = torch.rand(4, 1, 3, 3), torch.rand(2, 1, 3, 3)
+    examples = torch.rand(4, 1, 3, 3)
+    starts = torch.rand(2, 1, 3, 3)
     figure = draw_trajectories(model, starts, examples)
     assert len(figure.axes) == 2 * 8
     shown = [torch.tensor(axes.images[0].get_array().data) for axes in figure.axes]
@@ -346,7 +352,7 @@ def test_a_claim_holds_within_its_bounds(claim, value, verdict):
 
 
 def test_what_was_not_recomputed_is_shown_as_recorded():
-    rows = Material(["mnist50k-fc7x512"]).rows(choose=lambda fact: fact.measure == "whole_error")
+    (row,) = Material(["mnist50k-fc7x512"]).rows(choose=lambda fact: fact.measure == "whole_error")
     (fact,) = (fact for fact in memzoo.info("mnist50k-fc7x512").facts if fact.measure == "whole_error")
-    assert [row.ours for row in rows] == [fact.ours]
-    assert rows[0].quantity.endswith("(as recorded)")
+    assert row.ours == fact.ours
+    assert row.quantity.endswith("(as recorded)")

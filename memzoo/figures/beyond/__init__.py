@@ -1,1 +1,1 @@
-"""Figures beyond the paper, one a file."""
+"""Make figures that the paper does not have, one a file, in the same form as those of the paper."""

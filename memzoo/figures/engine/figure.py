@@ -1,9 +1,10 @@
-"""What a figure is: checkpoints in, arrays, a picture and rows of numbers out."""
+"""Define what a figure is: functions from checkpoints to arrays, and from arrays to a picture and to rows."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from memzoo.figures.engine.material import Claim, Material
@@ -14,32 +15,37 @@ Arrays = dict[str, Tensor]
 """Everything that is drawn, by name."""
 
 
+def stack_arrays(parts: Sequence[Arrays]) -> Arrays:
+    """Stack arrays of the same names and shapes along a new first axis."""
+    return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
+
+
 @dataclass(frozen=True)
 class Figure:
-    """One figure or table: how its numbers and its picture come from its checkpoints."""
+    """Describe one figure or table: how its numbers and its picture come from its checkpoints."""
 
     name: str
     title: str
     arrays: Callable[[Material], Arrays]
-    """What the checkpoints give, measured."""
+    """Measure what is drawn on the checkpoints."""
     draw: Callable[[Arrays], Any]
-    """A matplotlib figure of the arrays alone."""
+    """Draw the arrays, and nothing else, as a figure of matplotlib."""
     checkpoints: Callable[[], list[str]] | None = None
-    """Ids, in the order in which they are shown; of the entries that name this figure when left out."""
+    """List the ids in the order in which they are shown. Left out, they are the entries that name this figure."""
     rows: Callable[[Material, Arrays], list[Row]] = field(default=lambda material, _: material.rows())
-    """The facts of the checkpoints, measured again, when left out."""
+    """Compare what was measured with the paper. Left out, the rows are the facts of the checkpoints, measured again."""
     claims: Mapping[str, Claim] = field(default_factory=dict)
-    """What the paper claims beyond what its entry requires, by name of the fact."""
+    """What the paper claims beyond what the entry of the checkpoint requires, by name of the fact."""
     notes: tuple[str, ...] = ()
-    """Where the paper's text is ambiguous, and where we fall short and why."""
+    """Where the text of the paper is ambiguous, and where this reproduction falls short and why."""
     caption: str = ""
     """How to read the picture."""
 
     @property
     def beyond(self) -> bool:
-        """Not a figure or table of the paper."""
+        """Tell whether the paper has no such figure or table."""
         return not self.name.startswith(("fig", "table"))
 
     def ids(self) -> list[str]:
-        """Checkpoints of the zoo that it is made from."""
+        """List the checkpoints of the zoo from which the figure is made."""
         return list_models(figure=self.name) if self.checkpoints is None else self.checkpoints()

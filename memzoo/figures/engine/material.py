@@ -1,4 +1,4 @@
-"""The checkpoints of one figure, each loaded once, and what has been measured on them."""
+"""Load the checkpoints of one figure, each once, and keep what has been measured on them."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -13,15 +13,15 @@ from memzoo.zoo.measures import MEASURES, OF_THE_WHOLE, Measurements
 
 @dataclass(frozen=True)
 class Claim:
-    """What a number has to be for a statement of the paper to hold."""
+    """Bound the number that a statement of the paper is about: the statement holds within the bounds."""
 
     least: float | None = None
     most: float | None = None
     paper: str | None = None
-    """In the paper's words; those of the fact when left out."""
+    """The claim in the words of the paper. Left out, it is what the fact records of the paper."""
 
     def __call__(self, value: float) -> bool | None:
-        """None where nothing is claimed."""
+        """Tell whether the claim holds; None where nothing is claimed."""
         if self.least is None and self.most is None:
             return None
         low = -math.inf if self.least is None else self.least
@@ -29,16 +29,16 @@ class Claim:
         return low <= value <= high
 
     def __str__(self) -> str:
-        bounds = [f"{sign} {bound:g}" for sign, bound in ((">=", self.least), ("<=", self.most)) if bound is not None]
-        return " and ".join(bounds)
+        signs = {">=": self.least, "<=": self.most}
+        return " and ".join(f"{sign} {bound:g}" for sign, bound in signs.items() if bound is not None)
 
 
 class Material:
-    """Loaded models and measurements, shared by the rows and the picture of a figure.
+    """Hold loaded models and measurements, which the rows and the picture of a figure share.
 
     Args:
         standard: Ids of the zoo, whose facts are measured.
-        names: What is loaded for each, when it is not the checkpoint of the zoo itself.
+        names: What is loaded for each id, where it is not the checkpoint of the zoo itself.
         claims: What the paper says of facts, by their names.
     """
 
@@ -55,81 +55,100 @@ class Material:
         return len(self.names)
 
     def model(self, index: int = 0, step: int | None = None) -> Autoencoder:
-        """The network, at its end or after an optimizer step.
+        """Return a network as it was at its end, or after an optimizer step.
 
         Raises:
-            UnknownCheckpointError: It is of another architecture than the zoo's.
+            UnknownCheckpointError: The network is of another architecture than that of the zoo.
         """
         key = index, step
         if key not in self._models:
             model = load(self.names[index], step=step)
-            if self.names[index] != self.standard[index]:
+            if not self._is_standard(index):
                 self._check_kind(index, model)
             self._models[key] = model
         return self._models[key]
 
+    def measured(self, index: int = 0, step: int | None = None) -> Measurements:
+        """Return the measurements on a network; each quantity is measured once."""
+        key = index, step
+        if key not in self._measured:
+            self._measured[key] = Measurements(self.model(index, step))
+        return self._measured[key]
+
+    def measure_all(self) -> list[Measurements]:
+        """Return the measurements on every network at its end."""
+        return [self.measured(index) for index in range(len(self))]
+
+    def entry(self, index: int = 0) -> Entry:
+        """Return the entry of the zoo's checkpoint, also where another checkpoint takes its place."""
+        return info(self.standard[index])
+
+    def rows(
+        self, index: int | None = None, choose: Callable[[Fact], bool] = lambda _: True, prefix: str = ""
+    ) -> list[Row]:
+        """Measure the facts of one checkpoint, or of all, and return a row for each fact."""
+        if index is None:
+            return [row for one in range(len(self)) for row in self.rows(one, choose, prefix)]
+        facts = [fact for fact in self.entry(index).facts if choose(fact)]
+        if not self._is_standard(index):  # what was recorded is about the checkpoint of the zoo
+            facts = [fact for fact in facts if not self._is_recorded(index, fact)]
+        return [self._make_row(index, fact, prefix) for fact in facts]
+
+    def name_rows(self, names: Sequence[str]) -> list[Row]:
+        """Measure the facts of every checkpoint, and put the name of the checkpoint in front of each quantity."""
+        return [row for index, name in enumerate(names) for row in self.rows(index, prefix=f"{name}: ")]
+
+    def value(self, index: int, fact: Fact) -> float:
+        """Measure a fact of a checkpoint; where it needs the whole training set, return the recorded value."""
+        if self._is_recorded(index, fact):
+            return math.nan if fact.ours is None else fact.ours
+        return MEASURES[fact.measure](self.measured(index, fact.step), **fact.args)
+
+    def _is_standard(self, index: int) -> bool:
+        """Tell whether the checkpoint of the zoo itself is loaded."""
+        return self.names[index] == self.standard[index]
+
+    def _is_recorded(self, index: int, fact: Fact) -> bool:
+        """Tell whether a fact needs the whole training set, of which only a part travels with the checkpoint."""
+        return self.entry(index).training_set is not None and fact.measure in OF_THE_WHOLE
+
     def _check_kind(self, index: int, model: Autoencoder) -> None:
-        """Same architecture, linear or not, and as many axes of its images."""
-
-        def kind(name: str, config: dict) -> tuple[str, ...]:
-            inner = config.get("member", config)
-            linear = "linear" if inner.get("activation") == "linear" else "nonlinear"
-            return name, linear, f"of images with {len(config['shape'])} axes"
-
+        """Refuse a network of another kind than that of the zoo."""
         entry = self.entry(index)
-        wanted = kind(entry.architecture, entry.architecture_config().model_dump(mode="json"))
-        found = kind(type(model).__name__, model.config.model_dump(mode="json"))
+        wanted = _describe_kind(entry.architecture, entry.architecture_config().model_dump(mode="json"))
+        found = _describe_kind(type(model).__name__, model.config.model_dump(mode="json"))
         if found != wanted:
             raise UnknownCheckpointError(
                 f"{self.standard[index]} is a {', '.join(wanted)}, and {self.names[index]} is a {', '.join(found)}: it "
                 "cannot take its place."
             )
 
-    def measured(self, index: int = 0, step: int | None = None) -> Measurements:
-        """Everything measured on it, each thing once."""
-        key = index, step
-        if key not in self._measured:
-            self._measured[key] = Measurements(self.model(index, step))
-        return self._measured[key]
-
-    def entry(self, index: int = 0) -> Entry:
-        """Of the zoo's checkpoint, also where another one takes its place."""
-        return info(self.standard[index])
-
-    def rows(
-        self, index: int | None = None, choose: Callable[[Fact], bool] = lambda _: True, prefix: str = ""
-    ) -> list[Row]:
-        """The facts of one checkpoint, or of all, measured now: a row each."""
-        if index is None:
-            return [row for one in range(len(self)) for row in self.rows(one, choose, prefix)]
-        facts = [fact for fact in self.entry(index).facts if choose(fact)]
-        if self.names[index] != self.standard[index]:  # what was recorded is about the zoo's checkpoint
-            facts = [fact for fact in facts if not self._as_recorded(index, fact)]
-        return [self._row(index, fact, prefix) for fact in facts]
-
-    def value(self, index: int, fact: Fact) -> float:
-        """A fact of that checkpoint, measured now; as recorded where the whole training set does not travel."""
-        if self._as_recorded(index, fact):
-            return math.nan if fact.ours is None else fact.ours
-        return MEASURES[fact.measure](self.measured(index, fact.step), **fact.args)
-
-    def _as_recorded(self, index: int, fact: Fact) -> bool:
-        return self.entry(index).training_set is not None and fact.measure in OF_THE_WHOLE
-
-    def _row(self, index: int, fact: Fact, prefix: str) -> Row:
-        value, recorded = self.value(index, fact), self._as_recorded(index, fact)
+    def _make_row(self, index: int, fact: Fact, prefix: str) -> Row:
+        value = self.value(index, fact)
         claim = self._claims.get(fact.name, Claim(fact.least, fact.most))
-        paper = claim.paper if claim.paper is not None else "" if fact.paper is None else _text(fact.paper)
+        needed = str(claim)
         when = f" (step {fact.step})" if fact.step else ""
+        source = " (as recorded)" if self._is_recorded(index, fact) else ""
         return Row(
-            f"{prefix}{fact.name}{when}{' (as recorded)' if recorded else ''}",
-            paper,
+            f"{prefix}{fact.name}{when}{source}",
+            _describe_value(fact.paper) if claim.paper is None else claim.paper,
             value,
-            False if math.isnan(value) and str(claim) else claim(value),
-            checkpoint=self.names[index],
-            needed=str(claim),
+            # a value that is not known does not fulfil what is asked of it
+            False if math.isnan(value) and needed else claim(value),
+            self.names[index],
+            needed,
         )
 
 
-def _text(value: float | str) -> str:
+def _describe_kind(architecture: str, config: dict) -> tuple[str, ...]:
+    """Describe what a checkpoint must share with the one whose place it takes."""
+    activation = config.get("member", config).get("activation")
+    linear = "linear" if activation == "linear" else "nonlinear"
+    return architecture, linear, f"of images with {len(config['shape'])} axes"
+
+
+def _describe_value(value: float | str | None) -> str:
+    """Describe a value of the paper; one that the paper does not give is empty."""
+    if value is None:
+        return ""
     return value if isinstance(value, str) else f"{value:.4g}"

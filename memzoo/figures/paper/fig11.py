@@ -1,4 +1,7 @@
-"""Figure 11: a fully connected network on 50,000 MNIST images reconstructs test images; where iteration takes them."""
+"""Figure 11 of the paper: a fully connected network on 50,000 MNIST images reconstructs test images.
+
+The picture shows where iteration takes these test images.
+"""
 
 from typing import Any
 
@@ -14,70 +17,69 @@ from memzoo.figures.engine import (
     Claim,
     Figure,
     Material,
+    add_legend,
+    create_figure,
+    draw_median,
     fill_with_orbits,
-    key,
-    orbits,
+    follow_orbits,
     tidy,
 )
 
-TIMES = (1, 10, 50, 100, 200)
-CURVE = (1, 2, 5, 10, 20, 50, 100, 200)
-SHOWN = 6
+TIMES = (1, 10, 50, 100, 200)  # iterations that are drawn as images
+CURVE = (1, 2, 5, 10, 20, 50, 100, 200)  # iterations at which distances are measured
+SHOWN = 6  # test images that are drawn
 COUNT = 200  # test images whose distances are drawn
 
 
-def arrays(material: Material) -> Arrays:
-    """Orbits of the first test images; distances of more of them to the nearest and second nearest training image."""
+def measure(material: Material) -> Arrays:
+    """Follow the first test images, and measure how far more of them move and how near they come to training images."""
     m = material.measured()
     starts = m.probes[:COUNT]
     kept = iterate(m.model, starts, CURVE[-1], keep=CURVE).kept
     near = [nearest(kept[t], m.examples) for t in CURVE]
+    moves = [(kept[t] - starts).double().flatten(1) for t in CURVE]
     return {
-        "orbits": orbits(m.model, starts[:SHOWN], m.examples, TIMES),
+        "orbits": follow_orbits(m.model, starts[:SHOWN], m.examples, TIMES),
         "times": torch.tensor(CURVE),
-        "moved": torch.stack([(kept[t] - starts).double().flatten(1).norm(dim=1) for t in CURVE]),
+        "moved": torch.stack(moves).norm(dim=2),
         "distance": torch.stack([found.distance for found in near]),
         "second": torch.stack([found.second for found in near]),
     }
 
 
 def draw(arrays: Arrays) -> Any:
-    """Left: orbits. Right: distances against time, and at the end the nearest image against the second nearest."""
-    import matplotlib.pyplot as plt
-
-    figure = plt.figure(figsize=(WIDTH, 4.1), layout="constrained")
-    panels: Any = figure.subfigures(1, 2, width_ratios=(4.6, 2.6))
-    fill_with_orbits(panels[0], arrays["orbits"], TIMES)
-    top, bottom = panels[1].subplots(2, 1)
+    """Draw orbits, beside them distances against time, and the two nearest images at the end against each other."""
+    figure = create_figure(WIDTH, 4.1)
+    left, right = figure.subfigures(1, 2, width_ratios=(4.6, 2.6))
+    fill_with_orbits(left, arrays["orbits"], TIMES)
+    top, bottom = right.subplots(2, 1)
     _draw_distances(top, arrays)
     _draw_ends(bottom, arrays)
-    for axes in (top, bottom):
-        tidy(axes)
+    tidy(top)
+    tidy(bottom)
     return figure
 
 
 def _draw_distances(axes: Any, arrays: Arrays) -> None:
-    curves = (
-        ("distance", "to the nearest training image", BLUE, "-", "o"),
-        ("moved", "to the test image", ORANGE, "--", "s"),
-    )
-    for name, label, colour, line, mark in curves:
-        low, median, high = arrays[name].quantile(torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64), dim=1)
-        axes.fill_between(arrays["times"], low, high, color=colour, alpha=0.2, lw=0)
-        axes.plot(arrays["times"], median, line, marker=mark, ms=3, lw=1.2, color=colour, label=label)
+    times = arrays["times"]
+    to_image = {"color": BLUE, "ls": "-", "marker": "o", "label": "to the nearest training image"}
+    to_start = {"color": ORANGE, "ls": "--", "marker": "s", "label": "to the test image"}
+    draw_median(axes, times, arrays["distance"], **to_image)
+    draw_median(axes, times, arrays["moved"], **to_start)
     axes.set(xscale="log", xlabel="iterations t", ylabel="distance, L2")
     axes.set_ylim(0, 1.35 * axes.get_ylim()[1])  # room for the legend
-    axes.set_xticks(arrays["times"], [str(int(t)) for t in arrays["times"]])
+    axes.set_xticks(times, [str(t) for t in times.tolist()])
     axes.minorticks_off()
-    key(axes, loc="upper left", borderaxespad=0)
+    add_legend(axes, loc="upper left", borderaxespad=0)
 
 
 def _draw_ends(axes: Any, arrays: Arrays) -> None:
-    second, distance = arrays["second"][-1], arrays["distance"][-1]
+    second = arrays["second"][-1]
     most = 1.05 * second.max().item()
+    # an end is said to belong to an image that is closer than half of the distance to the second nearest
     axes.fill_between([0, most], [0, most / 2], color=VERMILION, alpha=0.15, lw=0)
     axes.annotate("belongs to one image", (0.96 * most, 0.06 * most), ha="right", fontsize=7, color=VERMILION)
-    axes.plot(second, distance, "o", ms=2.5, mew=0, alpha=0.7, color=BLUE)
+    axes.plot(second, arrays["distance"][-1], "o", ms=2.5, mew=0, alpha=0.7, color=BLUE)
     axes.set(xlim=(0, most), ylim=(0, most), xlabel="second nearest training image, L2")
     axes.set_ylabel(f"nearest, at t = {int(arrays['times'][-1])}")
 
@@ -85,7 +87,7 @@ def _draw_ends(axes: Any, arrays: Arrays) -> None:
 FIGURE = Figure(
     "fig11",
     "Figure 11: near-zero error on the data, and where iteration takes test images",
-    arrays,
+    measure,
     draw,
     claims={
         "test images, of 1000, whose trajectory ends at an attractor of one training image": Claim(

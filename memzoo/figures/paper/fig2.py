@@ -1,4 +1,4 @@
-"""Figure 2: iterating a deep network on the Swiss roll gathers the points of a grid at its training points."""
+"""Figure 2 of the paper: iterating a deep network on the Swiss roll gathers the points of a grid at training points."""
 
 from typing import Any
 
@@ -7,25 +7,43 @@ from torch import Tensor
 
 from memzoo.dynamics import iterate
 from memzoo.errors import UnknownCheckpointError
-from memzoo.figures.engine import BLACK, BLUE, ORANGE, VERMILION, WIDTH, Arrays, Figure, Material, Row, tidy
+from memzoo.figures.engine import (
+    BLACK,
+    BLUE,
+    ORANGE,
+    VERMILION,
+    WIDTH,
+    Arrays,
+    Figure,
+    Material,
+    Row,
+    add_legend,
+    report_number,
+    tidy,
+)
 
-TIMES = (0, 11, 111, 1111)
-EPS = 0.05
-VIEW = {"elev": 18.0, "azim": -62.0}
+TIMES = (0, 11, 111, 1111)  # iterations, as in the paper
+EPS = 0.05  # distance from a training point within which a start has arrived
+VIEW = {"elev": 18.0, "azim": -62.0}  # direction from which space is seen, in degrees
+PLANE = [0, 2]
+"""Coordinates that are seen along the axis of the roll."""
+MARGINS = {"left": 0.06, "right": 0.985, "top": 0.95, "bottom": 0.165, "hspace": 0.16, "wspace": 0.1}
 
 
-def arrays(material: Material) -> Arrays:
-    """The starts at each time, those that are at a training point at the last, and the training points that attract."""
+def measure(material: Material) -> Arrays:
+    """Follow the starts, and find those that end at a training point and the training points that attract."""
     m = material.measured()
-    if m.examples.shape[1:] != (3,):
+    shape = tuple(m.examples.shape[1:])
+    if shape != (3,):
         raise UnknownCheckpointError(
-            f"{material.names[0]} maps points of shape {tuple(m.examples.shape[1:])}, and this figure shows points of "
-            "three coordinates."
+            f"{material.names[0]} maps points of shape {shape}, and this figure shows points of three coordinates."
         )
-    last = m.curve(TIMES[-1], EPS)
-    kept = iterate(m.model, m.probes, TIMES[-2], keep=TIMES[:-1], tol=None).kept
+    *early, end = TIMES
+    # the curve holds only the last points; the earlier ones are iterated once more
+    last = m.curve(end, EPS)
+    kept = iterate(m.model, m.probes, early[-1], keep=early, tol=None).kept
     return {
-        "points": torch.stack([*(kept[t] for t in TIMES[:-1]), last.points]),
+        "points": torch.stack([*(kept[t] for t in early), last.points]),
         "examples": m.examples,
         "attractor": m.certificates(EPS).attractor,
         "home": last.ended_at >= 0,
@@ -33,83 +51,83 @@ def arrays(material: Material) -> Arrays:
     }
 
 
-def rows(material: Material, arrays: Arrays) -> list[Row]:
-    """The facts, and how many of the training points are an end."""
-    reached = arrays["reached"].sum().double().item()
-    quantity = f"training points where one of the starts ends by t = {TIMES[-1]}"
-    return [*material.rows(), Row(quantity, "", reached, None, material.names[0])]
-
-
 def draw(arrays: Arrays) -> Any:
-    """The points in space, and below as seen along the axis of the roll, at each time."""
+    """Draw the points at each time: above in space, below as they are seen along the axis of the roll."""
     import matplotlib.pyplot as plt
 
+    # axes in space are laid out by hand: matplotlib reserves room around them for labels that are not drawn
     figure = plt.figure(figsize=(WIDTH, 4.1))
-    grid = figure.add_gridspec(
-        2, len(TIMES), left=0.06, right=0.985, top=0.95, bottom=0.165, hspace=0.16, wspace=0.1, height_ratios=(1.15, 1)
-    )
-    examples = arrays["examples"]
+    grid = figure.add_gridspec(2, len(TIMES), height_ratios=(1.15, 1), **MARGINS)
     every = arrays["points"].flatten(0, 1)
     limits = torch.stack([every.amin(0), every.amax(0)], 1)
     for column, (t, points) in enumerate(zip(TIMES, arrays["points"], strict=True)):
-        away = ~arrays["home"] if t == TIMES[-1] else torch.zeros(len(points), dtype=torch.bool)
-        space: Any = figure.add_subplot(grid[0, column], projection="3d", computed_zorder=False)
-        _scatter(space, points, examples, arrays["attractor"], away)
-        space.view_init(**VIEW)
-        space.set(xlim=limits[0].tolist(), ylim=limits[1].tolist(), zlim=limits[2].tolist())
-        space.set_box_aspect((limits[:, 1] - limits[:, 0]).tolist(), zoom=1.22)
-        for axis, name in ((space.xaxis, "x"), (space.yaxis, "y"), (space.zaxis, "z")):
-            axis.set_ticks([-1, 0, 1], [])
-            axis.set_label_text(name, fontsize=7)
-            axis.labelpad = -16
+        away = ~arrays["home"] if t == TIMES[-1] else torch.zeros_like(arrays["home"])
+        # matplotlib would sort the layers in space by their depth, and hide points behind others
+        space = figure.add_subplot(grid[0, column], projection="3d", computed_zorder=False)
+        _draw_space(space, limits)
+        _scatter(space, points, arrays, away, depthshade=False)
         space.set_title(f"t = {t}", fontsize=8, pad=0)
         plane = figure.add_subplot(grid[1, column])
-        flat = [0, 2]
-        _scatter(plane, points[:, flat], examples[:, flat], arrays["attractor"], away)
-        room = 0.06 * (limits[:, 1:] - limits[:, :1])
-        wide = (limits + torch.cat([-room, room], 1)).tolist()
-        plane.set(
-            xlim=wide[0],
-            ylim=wide[2],
-            aspect="equal",
-            xlabel="x",
-            xticks=[-1, 0, 1],
-            yticks=[-1, 0, 1, 2],
-        )
-        if column == 0:
-            plane.set_ylabel("z")
-        else:
-            plane.set_yticklabels([])
-        tidy(plane)
-    handles, labels = figure.axes[-1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=4, frameon=False, fontsize=7, handletextpad=0.2)
+        _draw_plane(plane, limits, first=column == 0)
+        flat = arrays | {"examples": arrays["examples"][:, PLANE]}
+        _scatter(plane, points[:, PLANE], flat, away)
+    add_legend(figure, figure.axes[-1], loc="lower center", ncols=4, handletextpad=0.2)
     return figure
 
 
-def _scatter(axes: Any, points: Tensor, examples: Tensor, attractor: Tensor, away: Tensor) -> None:
-    moving = {"s": 3.5, "lw": 0, "depthshade": False} if points.shape[1] == 3 else {"s": 3.5, "lw": 0}
-    still = moving | {"s": 11}
-    axes.scatter(*examples[attractor].T, color=ORANGE, zorder=1, **still, label="training point, attractor")
-    other = still | {"lw": 0.7}
-    axes.scatter(
-        *examples[~attractor].T,
-        facecolor="none",
-        edgecolor=VERMILION,
-        zorder=1,
-        **other,
-        label="training point, no attractor",
-    )
-    axes.scatter(*points[~away].T, color=BLUE, zorder=2, **moving, label="start, iterated t times")
-    crosses = moving | {"s": 16, "lw": 0.8}
-    axes.scatter(*points[away].T, marker="x", color=BLACK, zorder=3, **crosses, label="start that has not arrived")
+def _draw_space(axes: Any, limits: Tensor) -> None:
+    """Give axes in space the limits of all points, and equal units in all directions."""
+    x, y, z = limits.tolist()
+    axes.view_init(**VIEW)
+    axes.set(xlim=x, ylim=y, zlim=z)
+    axes.set_box_aspect((limits[:, 1] - limits[:, 0]).tolist(), zoom=1.22)
+    for axis, name in ((axes.xaxis, "x"), (axes.yaxis, "y"), (axes.zaxis, "z")):
+        axis.set_ticks([-1, 0, 1], [])
+        axis.set_label_text(name, fontsize=7)
+        axis.labelpad = -16
+
+
+def _draw_plane(axes: Any, limits: Tensor, *, first: bool) -> None:
+    """Give axes of the plane the limits of all points and a margin; only the first of a row has labels."""
+    room = 0.06 * (limits[:, 1:] - limits[:, :1])
+    wide = limits + torch.cat([-room, room], 1)
+    x, z = wide[PLANE].tolist()
+    axes.set(xlim=x, ylim=z, aspect="equal", xlabel="x", xticks=[-1, 0, 1], yticks=[-1, 0, 1, 2])
+    if first:
+        axes.set_ylabel("z")
+    else:
+        axes.set_yticklabels([])
+    tidy(axes)
+
+
+def _scatter(axes: Any, points: Tensor, arrays: Arrays, away: Tensor, **options: Any) -> None:
+    """Draw training points that attract and that do not, and starts that are on their way and that have not arrived."""
+    examples = arrays["examples"]
+    attractor = arrays["attractor"]
+
+    def add(group: Tensor, label: str, **style: Any) -> None:
+        axes.scatter(*group.T, label=label, **{"lw": 0, **options, **style})
+
+    add(examples[attractor], "training point, attractor", color=ORANGE, s=11, zorder=1)
+    hollow = {"facecolor": "none", "edgecolor": VERMILION, "lw": 0.7}
+    add(examples[~attractor], "training point, no attractor", s=11, zorder=1, **hollow)
+    add(points[~away], "start, iterated t times", color=BLUE, s=3.5, zorder=2)
+    add(points[away], "start that has not arrived", color=BLACK, marker="x", s=16, lw=0.8, zorder=3)
+
+
+def make_rows(material: Material, arrays: Arrays) -> list[Row]:
+    """List the facts, and count the training points at which a start ends."""
+    reached = arrays["reached"].sum().double().item()
+    quantity = f"training points where one of the starts ends by t = {TIMES[-1]}"
+    return [*material.rows(), report_number(quantity, reached, material.names[0])]
 
 
 FIGURE = Figure(
     "fig2",
     "Figure 2: trajectories from a grid around the Swiss roll end at the training points",
-    arrays,
+    measure,
     draw,
-    rows=rows,
+    rows=make_rows,
     caption="1000 starts on a grid (blue) after t iterations, and the 100 training points (orange; hollow those that "
     f"are not certified as attractors). Crosses: starts farther than {EPS:g} from every training point at the end. "
     "Below, the same seen along the axis of the roll.",

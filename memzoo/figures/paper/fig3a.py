@@ -1,4 +1,4 @@
-"""Figure 3a: iterating a 7-layer network takes test images to some of its 100 MNIST training images."""
+"""Figure 3a of the paper: iterating a 7-layer network takes test images to some of its 100 MNIST training images."""
 
 from typing import Any
 
@@ -13,64 +13,71 @@ from memzoo.figures.engine import (
     Figure,
     Material,
     Row,
+    add_legend,
+    create_figure,
     fill_with_orbits,
-    key,
-    orbits,
+    follow_orbits,
+    set_iteration_axis,
     tidy,
 )
 
 CHECKPOINTS = ("mnist100-fc7x128", "mnist100-fc10x256")
 NAMES = ("7 layers of 128", "10 layers of 256")
-TIMES = (1, 5, 10, 20, 1000)
-SHOWN = 5
-STEPS, EPS = 1000, 0.5
+STYLES = ({"color": BLUE, "ls": "-"}, {"color": ORANGE, "ls": "--"})
+CURVES = {
+    "arrived": "share of starts\nat a training image",
+    "recovery": "share of training\nimages reached, $R_t$",
+}
+"""Arrays that are drawn as curves, with their labels."""
+TIMES = (1, 5, 10, 20, 1000)  # iterations that are drawn as images
+TICKS = (0, 1, 10, 100, 1000)
+SHOWN = 5  # starts that are drawn as images
+STEPS = 1000  # iterations of the curves
+EPS = 0.5  # distance from a training image within which a start has arrived, L2
 
 
-def arrays(material: Material) -> Arrays:
-    """Of each network: orbits of the first starts, starts that have arrived and images recovered at each time."""
-    measured = [material.measured(index) for index in range(len(material))]
+def measure(material: Material) -> Arrays:
+    """Measure for each network the first orbits, and at each time the starts that arrived and the images recovered."""
+    measured = material.measure_all()
+    orbits = [follow_orbits(m.model, m.probes[:SHOWN], m.examples, TIMES) for m in measured]
     curves = [m.curve(STEPS, EPS) for m in measured]
     return {
-        "orbits": torch.stack([orbits(m.model, m.probes[:SHOWN], m.examples, TIMES) for m in measured]),
+        "orbits": torch.stack(orbits),
         "arrived": torch.stack([curve.arrived for curve in curves]),
         "recovery": torch.stack([curve.rate for curve in curves]),
     }
 
 
-def rows(material: Material, _: Arrays) -> list[Row]:
-    """The facts of both networks."""
-    return [row for index, name in enumerate(NAMES) for row in material.rows(index, prefix=f"{name}: ")]
-
-
 def draw(arrays: Arrays) -> Any:
-    """Trajectories in both networks, and below what has arrived and what is recovered against time."""
-    import matplotlib.pyplot as plt
-
-    figure = plt.figure(figsize=(WIDTH, 4.9), layout="constrained")
-    panels: Any = figure.subfigures(2, 1, height_ratios=(2.8, 1.8), hspace=0.03)
-    above, below = panels
-    for panel, name, images in zip(above.subfigures(1, 2, wspace=0.02), NAMES, arrays["orbits"], strict=True):
+    """Draw orbits in both networks, and below what has arrived and what is recovered against time."""
+    figure = create_figure(WIDTH, 4.9)
+    above, below = figure.subfigures(2, 1, height_ratios=(2.8, 1.8), hspace=0.03)
+    panels = above.subfigures(1, 2, wspace=0.02)
+    for panel, name, orbits in zip(panels, NAMES, arrays["orbits"], strict=True):
         panel.suptitle(name, fontsize=9)
-        fill_with_orbits(panel, images, TIMES)
-    labels = ("share of starts\nat a training image", "share of training\nimages reached, $R_t$")
-    for axes, name, label in zip(below.subplots(1, 2), ("arrived", "recovery"), labels, strict=True):
-        for curve, network, colour, line in zip(arrays[name], NAMES, (BLUE, ORANGE), ("-", "--"), strict=True):
-            axes.plot(range(len(curve)), curve, line, lw=1.5, color=colour, label=network)
-        axes.set_xscale("symlog", linthresh=1, linscale=0.4)
-        axes.set(xlabel="iterations t", ylabel=label, ylim=(-0.02, 1.03), xlim=(0, STEPS))
-        axes.set_xticks([0, 1, 10, 100, 1000], ["0", "1", "10", "100", "1000"])
+        fill_with_orbits(panel, orbits, TIMES)
+    for axes, (curves, label) in zip(below.subplots(1, 2), CURVES.items(), strict=True):
+        for network, curve, style in zip(NAMES, arrays[curves], STYLES, strict=True):
+            axes.plot(range(len(curve)), curve, lw=1.5, label=network, **style)
+        axes.set(ylabel=label, ylim=(-0.02, 1.03), xlim=(0, STEPS))
+        set_iteration_axis(axes, TICKS)
         tidy(axes)
-    key(below.axes[0], loc="lower right")
+    add_legend(below.axes[0], loc="lower right")
     return figure
+
+
+def make_rows(material: Material, _: Arrays) -> list[Row]:
+    """List the facts of both networks."""
+    return material.name_rows(NAMES)
 
 
 FIGURE = Figure(
     "fig3a",
     "Figure 3a: trajectories of test images end at training images of a 7-layer network",
-    arrays,
+    measure,
     draw,
     lambda: list(CHECKPOINTS),
-    rows,
+    make_rows,
     claims={"certified attractors": Claim(least=100, paper="all")},
     caption="Above: a row a test image (the first ones): the image, its iterates, and the training image nearest to "
     f"the last of these. Below: share of 1000 starts within {EPS:g} (L2) of a training image, and share of the 100 "

@@ -1,24 +1,27 @@
-"""Figure 3b: a deep fully connected autoencoder on 20 MNIST images, whose training images are attractors."""
+"""Figure 3b of the paper: a deep fully connected network on 20 MNIST images, which are attractors of the network."""
 
-from memzoo.figures.engine import Arrays, Claim, Figure, Material, draw_orbits, orbits
+from memzoo.figures.engine import Arrays, Claim, Figure, Material, draw_orbits, follow_orbits
 
-SHOWN = 6
+SHOWN = 6  # starts in the picture
+STEPS = 200  # iterations of the curve
+EPS = 0.5  # distance from a training image within which a start has arrived, L2
 
 
-def arrays(material: Material) -> Arrays:
-    """Orbits of the first starts, not of chosen ones, and the share of all that has arrived by each time."""
+def measure(material: Material) -> Arrays:
+    """Follow the first starts, which are not chosen, and measure the share of all starts that arrived by each time."""
     m = material.measured()
+    curve = m.curve(STEPS, EPS)
     return {
-        "orbits": orbits(m.model, m.probes[:SHOWN], m.examples),
-        "arrived": m.curve(200, 0.5).arrived,
-        "recovery": m.curve(200, 0.5).rate,
+        "orbits": follow_orbits(m.model, m.probes[:SHOWN], m.examples),
+        "arrived": curve.arrived,
+        "recovery": curve.rate,
     }
 
 
 FIGURE = Figure(
     "fig3b",
     "Figure 3b: iterating a 14-layer autoencoder maps test images to training images",
-    arrays,
+    measure,
     lambda arrays: draw_orbits(arrays["orbits"]),
     claims={
         "starts at an example by t = 1": Claim(least=0.5, paper="all"),

@@ -1,15 +1,18 @@
-"""Figure 5a: network D1 with leaky ReLU on a hundred CIFAR-10 images; iteration yields single training images."""
+"""Figure 5a of the paper: D1 with leaky ReLU on a hundred CIFAR-10 images; iteration yields single training images.
+
+What is measured and drawn is the same as in Figure 5b, on another network.
+"""
 
 from memzoo.figures.engine import Claim, Figure
-from memzoo.figures.paper.fig5b import CAPTION, arrays, draw, rows
+from memzoo.figures.paper.fig5b import CAPTION, draw, make_rows, measure
 
 FIGURE = Figure(
     "fig5a",
     "Figure 5a: iterating a convolutional network on a hundred images yields single training images",
-    arrays,
+    measure,
     draw,
     checkpoints=lambda: ["cifar10n100-d1-leaky"],
-    rows=rows,
+    rows=make_rows,
     claims={
         "share of test images within .01 of a training image at t = 100": Claim(
             least=0.5, paper="single training images"

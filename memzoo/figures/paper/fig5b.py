@@ -1,4 +1,4 @@
-"""Figure 5b: network D1 with leaky ReLU on ten CIFAR-10 images maps test images and noise to training images."""
+"""Figure 5b of the paper: D1 with leaky ReLU on ten CIFAR-10 images maps test images and noise to training images."""
 
 from typing import Any
 
@@ -14,19 +14,24 @@ from memzoo.figures.engine import (
     Figure,
     Material,
     Row,
+    add_legend,
+    create_figure,
+    draw_median,
     fill_with_orbits,
-    grey,
-    key,
-    orbits,
+    follow_orbits,
+    report_number,
+    set_iteration_axis,
+    show_noise_as_grey,
     tidy,
 )
 from memzoo.zoo.measures import Kind
 
-TIMES = (1, 2, 5, 10, 100)
+TIMES = (1, 2, 5, 10, 100)  # iterations that are drawn as images
 FINE = (1, 2, 3, 4, 5, 10, 100)  # times at which distances are measured
-IMAGES, NOISE = 4, 2  # rows of the picture
+IMAGES = 4  # rows of the picture that begin with a test image
+NOISE = 2  # rows of the picture that begin with a Gaussian input
 COUNT = 30  # starts of each kind whose distances are measured
-FAR = 10.0  # most that is drawn of a relative distance
+FAR = 10.0  # largest relative distance that is drawn
 CLOSE = 0.01  # of the norm of a training image
 KINDS: tuple[tuple[Kind, str, str, str], ...] = (
     ("probes", "test images", BLUE, "-"),
@@ -34,62 +39,49 @@ KINDS: tuple[tuple[Kind, str, str, str], ...] = (
 )
 
 
-def arrays(material: Material) -> Arrays:
-    """Orbits of the first test images and Gaussian inputs, and how far from a training image all are at each time."""
+def measure(material: Material) -> Arrays:
+    """Follow the first starts of each kind, and measure how far from a training image all are at each time."""
     m = material.measured()
     starts = torch.cat([m.probes[:IMAGES], m.starts("noise", NOISE, 0)])
     times = (0, *FINE)
-    distances = {kind: torch.stack([m.distances(kind, t, COUNT, 0) for t in times]) for kind, *_ in KINDS}
-    return {"orbits": orbits(m.model, starts, m.examples, TIMES), "times": torch.tensor(times), **distances}
-
-
-def rows(material: Material, arrays: Arrays) -> list[Row]:
-    """The facts of the final weights, and when most starts have arrived."""
-    within = arrays["times"][arrays["probes"].quantile(0.5, dim=1) <= CLOSE]
-    first = float(within[0]) if len(within) else "none"
-    return [
-        *material.rows(choose=lambda fact: fact.step is None),
-        Row(
-            f"smallest t of {FINE} at which the median of test images is within 1 %", "", first, None, material.names[0]
-        ),
-    ]
+    found = {"orbits": follow_orbits(m.model, starts, m.examples, TIMES), "times": torch.tensor(times)}
+    for kind, *_ in KINDS:
+        found[kind] = torch.stack([m.distances(kind, t, COUNT, 0) for t in times])
+    return found
 
 
 def draw(arrays: Arrays) -> Any:
-    """Left: orbits of test images, then of Gaussian inputs. Right: distances and the share that has arrived."""
-    import matplotlib.pyplot as plt
-
-    figure = plt.figure(figsize=(WIDTH, 4.1), layout="constrained")
-    panels: Any = figure.subfigures(1, 2, width_ratios=(4.7, 2.5))
-    rows = arrays["orbits"].clone()
-    rows[IMAGES:, 0] = grey(rows[IMAGES:, 0])
-    fill_with_orbits(panels[0], rows, TIMES)
-    top, bottom = panels[1].subplots(2, 1, sharex=True)
-    draw_distances(top, bottom, arrays)
-    return figure
-
-
-def draw_distances(top: Any, bottom: Any, arrays: Arrays) -> None:
-    """Median distance to a training image with the middle 80 % as a band, and the share of starts within 1 %."""
-    times = arrays["times"]
+    """Draw orbits of test images and of Gaussian inputs, and beside them distances and the share that has arrived."""
+    figure = create_figure(WIDTH, 4.1)
+    left, right = figure.subfigures(1, 2, width_ratios=(4.7, 2.5))
+    fill_with_orbits(left, show_noise_as_grey(arrays["orbits"], slice(IMAGES, None)), TIMES)
+    top, bottom = right.subplots(2, 1, sharex=True)
     for (kind, label, colour, line), mark in zip(KINDS, MARKS, strict=False):
-        low, median, high = arrays[kind].quantile(torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64), dim=1)
-        style = {"marker": mark, "ms": 3, "lw": 1.2, "ls": line, "color": colour, "label": label}
-        top.fill_between(times, low, high, color=colour, alpha=0.2, lw=0)
-        top.plot(times, median, **style)
-        bottom.plot(times, (arrays[kind] <= CLOSE).double().mean(1), **style)
+        style = {"color": colour, "ls": line, "marker": mark, "label": label}
+        draw_median(top, arrays["times"], arrays[kind], **style)
+        share = (arrays[kind] <= CLOSE).double().mean(1)
+        bottom.plot(arrays["times"], share, ms=3, lw=1.2, **style)
     top.axhline(CLOSE, color="0.5", lw=0.8, ls=":")
     top.set(yscale="log", ylabel="relative distance to the\nnearest training image")
     if top.get_ylim()[1] > FAR:  # orbits that diverge leave the picture
         top.set_ylim(CLOSE / 2, FAR)
-    bottom.set(ylim=(-0.03, 1.03), xlabel="iterations t", ylabel="share of starts within\n1 % of a training image")
-    bottom.set_xscale("symlog", linthresh=1, linscale=0.4)
-    bottom.set_xticks([0, *TIMES], [str(t) for t in (0, *TIMES)])
-    bottom.minorticks_off()
-    bottom.set_xlim(-0.1, 1.2 * times[-1].item())
-    for axes in (top, bottom):
-        tidy(axes)
-    key(top, loc="best")
+    set_iteration_axis(bottom, (0, *TIMES))
+    bottom.set(ylim=(-0.03, 1.03), ylabel="share of starts within\n1 % of a training image")
+    bottom.set_xlim(-0.1, 1.2 * FINE[-1])
+    tidy(top)
+    tidy(bottom)
+    add_legend(top, loc="best")
+    return figure
+
+
+def make_rows(material: Material, arrays: Arrays) -> list[Row]:
+    """List the facts of the final weights, and the first time at which most starts have arrived."""
+    medians = arrays["probes"].quantile(0.5, dim=1)
+    arrived = arrays["times"][medians <= CLOSE]
+    first = float(arrived[0]) if len(arrived) else "none"
+    quantity = f"smallest t of {FINE} at which the median of test images is within 1 %"
+    facts = material.rows(choose=lambda fact: fact.step is None)
+    return [*facts, report_number(quantity, first, material.names[0])]
 
 
 CAPTION = (
@@ -102,9 +94,9 @@ CAPTION = (
 FIGURE = Figure(
     "fig5b",
     "Figure 5b: a convolutional network maps arbitrary images to its ten training images",
-    arrays,
+    measure,
     draw,
-    rows=rows,
+    rows=make_rows,
     claims={
         "certified attractors": Claim(least=10, paper="10"),
         "median relative distance of test images from a training image at t = 1": Claim(

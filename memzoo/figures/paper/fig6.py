@@ -1,4 +1,4 @@
-"""Figure 6: what network D1 with leaky ReLU has learned so far is an attractor already, early in its training."""
+"""Figure 6 of the paper: what D1 with leaky ReLU has learned so far is an attractor already, early in its training."""
 
 from typing import Any
 
@@ -6,105 +6,114 @@ import torch
 from torch import Tensor
 
 from memzoo.dynamics import Certificates, certify
-from memzoo.figures.engine import WIDTH, Arrays, Claim, Figure, Material, Row
+from memzoo.figures.engine import WIDTH, Arrays, Claim, Figure, Material, Row, report_number, stack_arrays
 from memzoo.plotting import show_image
 
-EPS = 1.2  # of the facts at these steps
+EPS = 1.2  # as in the facts at these steps
 ANYWHERE = 1e6  # an eps that asks for no image nearby
-STEPS = (500, 5000, None)
-LETTERS = "abcdefghij"
+STEPS = (500, 5000, None)  # optimizer steps; None is the end of training
+LETTERS = "abcdefghij"  # names of the limits
 
 
-def arrays(material: Material) -> Arrays:
-    """Of each training image after each of the steps: output, limit of its orbit, distance, radius, shared limits."""
-    names = ("outputs", "limits", "offset", "radius", "limit_of", "attracts")
-    found: dict[str, list[Tensor]] = {name: [] for name in names}
+def measure(material: Material) -> Arrays:
+    """Measure the output for each training image and the limit of its orbit, after each of the steps.
+
+    Of each limit: the distance from the image, the spectral radius, the first image that has the same limit, and
+    whether the limit attracts.
+    """
+    moments = []
     for step in STEPS:
         m = material.measured(0, step)
-        c = m.certificates(EPS)
-        attracts = attracting(m.model, c)
-        for name, value in zip(names, (m.outputs, c.points, c.offset, c.radius, c.limit_of, attracts), strict=True):
-            found[name].append(value)
-    training = material.entry().recipe
-    at = torch.tensor([training.training.steps if step is None else step for step in STEPS])
+        certificates = m.certificates(EPS)
+        moments.append(
+            {
+                "outputs": m.outputs,
+                "limits": certificates.points,
+                "offset": certificates.offset,
+                "radius": certificates.radius,
+                "limit_of": certificates.limit_of,
+                "attracts": find_attracting(m.model, certificates),
+            }
+        )
+    recipe = material.entry().recipe
+    steps = torch.tensor([step or recipe.training.steps for step in STEPS])
     return {
         "examples": material.measured().examples,
-        "epoch": at // training.steps_per_epoch,
-        **{name: torch.stack(values) for name, values in found.items()},
+        "epoch": steps // recipe.steps_per_epoch,
+        **stack_arrays(moments),
     }
 
 
-def attracting(model: torch.nn.Module, found: Certificates) -> Tensor:
-    """Whether each limit is a certified attractor, (n,), however far from its image and shared by however many."""
+def find_attracting(model: torch.nn.Module, found: Certificates) -> Tensor:
+    """Find the limits (n,) that are certified attractors, however far from their images and shared by however many."""
     if found.attractor.all():
         return found.attractor
+    # images that share a limit are represented by the first of them, else none would be certified
     first, limit = found.limit_of.unique(return_inverse=True)
     return certify(model, found.points[first], eps=ANYWHERE).attractor[limit]
 
 
-def rows(material: Material, arrays: Arrays) -> list[Row]:
-    """Of each epoch: limits that attract, of the distinct ones, how far outputs are from them, and the facts."""
-    found = []
-    for index in range(len(STEPS)):
-        first = arrays["limit_of"][index].unique()
-        attracting, count = int(arrays["attracts"][index][first].sum()), len(first)
-        epoch, name = int(arrays["epoch"][index]), material.names[0]
-        gap = (arrays["outputs"][index] - arrays["limits"][index]).double().flatten(1).norm(dim=1).median().item()
-        found += [
-            Row(
-                f"epoch {epoch}: limits of the training images that attract",
-                "all",
-                f"{attracting} of {count}",
-                attracting == count,
-                name,
-                "all",
-            ),
-            Row(f"epoch {epoch}: median distance of outputs from these limits, L2", "", gap, None, name),
-        ]
-    return [*found, *material.rows(choose=lambda fact: fact.step is not None)]
-
-
 def draw(arrays: Arrays) -> Any:
-    """A column a training image: the image, then its output and its limit after each of the epochs."""
+    """Draw a column for each training image: the image, then its output and its limit after each of the epochs."""
     import matplotlib.pyplot as plt
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    count = len(arrays["examples"])
-    images, labels = [arrays["examples"]], ["training image"]
+    lines = {"training image": arrays["examples"]}
     for index, epoch in enumerate(arrays["epoch"].tolist()):
-        images += [arrays["outputs"][index], arrays["limits"][index]]
-        labels += [f"epoch {epoch}\noutput", f"epoch {epoch}\nlimit"]
+        lines[f"epoch {epoch}\noutput"] = arrays["outputs"][index]
+        lines[f"epoch {epoch}\nlimit"] = arrays["limits"][index]
+    # 70 images: the usual room between axes would take most of the page
     close = ConstrainedLayoutEngine(hspace=0.01, wspace=0.01, h_pad=0.01, w_pad=0.02)
     figure = plt.figure(figsize=(WIDTH, 6.4), layout=close)
-    grid = figure.subplots(len(images), count)
-    for row, (line, label) in enumerate(zip(images, labels, strict=True)):
-        for axes, image in zip(grid[row], line, strict=True):
+    grid = figure.subplots(len(lines), len(arrays["examples"]))
+    for row, (label, images) in zip(grid, lines.items(), strict=True):
+        for axes, image in zip(row, images, strict=True):
             show_image(axes, image)
-        grid[row, 0].set_ylabel(label, fontsize=7)
+        row[0].set_ylabel(label, fontsize=7)
     for index in range(len(STEPS)):
-        for axes, text in zip(grid[2 * index + 2], _below(arrays, index), strict=True):
+        for axes, text in zip(grid[2 * index + 2], _describe_limits(arrays, index), strict=True):
             axes.set_xlabel(text, fontsize=6.5, labelpad=2)
     return figure
 
 
-def _below(arrays: Arrays, index: int) -> list[str]:
-    """Letter of the limit (a star where it attracts), distance from the image, and spectral radius."""
+def _describe_limits(arrays: Arrays, index: int) -> list[str]:
+    """Describe each limit: its letter (with a star where it attracts), distance from the image, and spectral radius."""
     limits = arrays["limit_of"][index].tolist()
     letters = dict(zip(dict.fromkeys(limits), LETTERS, strict=False))
-    rows = zip(limits, arrays["offset"][index], arrays["radius"][index], arrays["attracts"][index], strict=True)
-    return [
-        f"{letters[limit]}{'*' if attracts else ''}  {offset:.{1 if offset >= 1 else 2}f}\n" + rf"$\rho$ = {radius:.2f}"
-        for limit, offset, radius, attracts in rows
-    ]
+    texts = []
+    for image, limit in enumerate(limits):
+        star = "*" if arrays["attracts"][index, image] else ""
+        offset = arrays["offset"][index, image].item()
+        digits = 1 if offset >= 1 else 2
+        radius = arrays["radius"][index, image].item()
+        texts.append(f"{letters[limit]}{star}  {offset:.{digits}f}\n$\\rho$ = {radius:.2f}")
+    return texts
+
+
+def make_rows(material: Material, arrays: Arrays) -> list[Row]:
+    """Count for each epoch the limits that attract, measure how far outputs are from them, and list the facts."""
+    name = material.names[0]
+    found = []
+    for index, epoch in enumerate(arrays["epoch"].tolist()):
+        distinct = arrays["limit_of"][index].unique()
+        count = len(distinct)
+        attracting = int(arrays["attracts"][index][distinct].sum())
+        quantity = f"epoch {epoch}: limits of the training images that attract"
+        found.append(Row(quantity, "all", f"{attracting} of {count}", attracting == count, name, "all"))
+        gaps = arrays["outputs"][index] - arrays["limits"][index]
+        distances = gaps.double().flatten(1).norm(dim=1)
+        quantity = f"epoch {epoch}: median distance of outputs from these limits, L2"
+        found.append(report_number(quantity, distances.median().item(), name))
+    return [*found, *material.rows(choose=lambda fact: fact.step is not None)]
 
 
 FIGURE = Figure(
     "fig6",
     "Figure 6: what the network has learned so far is an attractor already, after 100 and after 1000 epochs",
-    arrays,
+    measure,
     draw,
     checkpoints=lambda: ["cifar10-d1-leaky"],
-    rows=rows,
+    rows=make_rows,
     claims={"largest spectral radius at these limits": Claim(most=0.999999, paper="attractors")},
     caption="A column a training image: the image, then after each of the epochs what the network makes of it (output) "
     "and where iteration from it ends (limit). Below each limit: its letter, the same for images that share one, with "

@@ -1,15 +1,16 @@
+"""Recall of damaged images, of maps that take every point to the nearest image."""
+
 import math
 
-import matplotlib.pyplot as plt
 import pytest
 import torch
-from stand_in import StandIn, line_of, pull
+from stand_in import StandIn, assert_only_figure, index_rows, pull, read_line
 from torch.testing import assert_close
 
 from memzoo.dynamics import Recall
 from memzoo.figures import Material
 from memzoo.figures.beyond import recall
-from memzoo.figures.beyond.recall import FIGURE, curves
+from memzoo.figures.beyond.recall import FIGURE, list_parts
 
 NOISE = (0.0, 0.5, 50.0)
 AREAS = (0.0, 0.5, 1.0)
@@ -23,19 +24,22 @@ def few(monkeypatch):
     monkeypatch.setattr(recall, "DRAWS", 4)
 
 
-def images(count):
-    """Images far apart, the first one the darkest."""
+def make_images(count):
+    """Make images that are far apart, the first one the darkest."""
     return torch.rand(count, 1, 4, 4) * torch.linspace(1, 20, count)[:, None, None, None]
 
 
 def test_a_map_to_the_nearest_image_recalls_what_looking_up_does(few):
-    three, five = images(3), images(5)
-    found = FIGURE.arrays(StandIn(FIGURE.ids(), {0: pull(three, three), 1: pull(five, five)}))
-    assert found["count"].tolist() == [3, 5]
-    for index, count in enumerate((3, 5)):
+    counts = [3, 5]
+    stored = [make_images(count) for count in counts]
+    models = {index: pull(images, images) for index, images in enumerate(stored)}
+    found = FIGURE.arrays(StandIn(FIGURE.ids(), models))
+    assert found["count"].tolist() == counts
+    for index, count in enumerate(counts):
         for kind in ("noise", "mask"):
-            rate, confused = found[f"{kind}_{index}_rate"], found[f"{kind}_{index}_confused"]
+            rate = found[f"{kind}_{index}_rate"]
             assert_close(rate, found[f"{kind}_{index}_looked_up"])
+            confused = found[f"{kind}_{index}_confused"]
             assert_close(rate + confused, torch.ones_like(rate))  # every start ends at an image
             assert rate[0] == 1
         assert found[f"noise_{index}_rate"][-1] < 1  # fifty standard deviations
@@ -45,10 +49,11 @@ def test_a_map_to_the_nearest_image_recalls_what_looking_up_does(few):
 
 
 def test_an_orbit_is_recalled_within_the_eps_of_the_facts(few):
-    three = images(3)
+    images = make_images(3)
     step = torch.zeros(1, 4, 4)
     step[0, 0, 0] = 1
-    near, far = (pull(three + distance * step, three, examples=three) for distance in (0.49, 0.51))
+    near = pull(images + 0.49 * step, images, examples=images)
+    far = pull(images + 0.51 * step, images, examples=images)
     found = FIGURE.arrays(StandIn(FIGURE.ids(), {0: near, 1: far}))  # eps is 0.5 for both
     assert found["noise_0_rate"][0] == 1
     assert not found["noise_1_rate"].any()
@@ -56,22 +61,24 @@ def test_an_orbit_is_recalled_within_the_eps_of_the_facts(few):
 
 
 def test_parts_of_a_curve_are_named():
-    parts = [torch.rand(4, dtype=torch.float64) for _ in range(6)]
-    level, rate, nearest, confused, looked_up, _ = parts
-    found = curves(Recall(level, rate, torch.rand(4, 5), nearest, confused, looked_up, draws=20, steps=3, eps=1.0))
+    level, rate, nearest, confused, looked_up = torch.rand(5, 4, dtype=torch.float64)
+    found = list_parts(Recall(level, rate, torch.rand(4, 5), nearest, confused, looked_up, draws=20, steps=3, eps=1.0))
     for name, value in (("level", level), ("rate", rate), ("confused", confused), ("looked_up", looked_up)):
         assert torch.equal(found[name], value)
-    trials, z = 100, 1.959964
+    # Wilson's interval for 5 images of 20 draws each
+    trials = 100
+    z = 1.959964
     share = (rate * trials).round() / trials
     middle = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
-    half = z * (share * (1 - share) / trials + (z / (2 * trials)) ** 2).sqrt() / (1 + z**2 / trials)
+    variance = share * (1 - share) / trials + (z / (2 * trials)) ** 2
+    half = z * variance.sqrt() / (1 + z**2 / trials)
     assert_close(found["low"], middle - half, atol=1e-6, rtol=0)
     assert_close(found["high"], middle + half, atol=1e-6, rtol=0)
 
 
 @pytest.fixture
 def drawn_arrays():
-    """Curves that tell every part, kind and network apart."""
+    """Make curves that tell every part, kind and network apart."""
     rates = {
         ("noise", 0): ([1.0, 0.96, 0.5, 0.1], [1.0, 0.9, 0.6, 0.4]),
         ("noise", 1): ([0.9, 0.8, 0.7, 0.2], [1.0, 1.0, 0.1, 0.1]),
@@ -94,9 +101,8 @@ def drawn_arrays():
 
 
 def test_rows_say_how_much_damage_the_recall_stands(drawn_arrays):
-    made = FIGURE.rows(Material(FIGURE.ids()), drawn_arrays)
-    row = {row.quantity: row for row in made}
-    assert len(row) == len(made) == 26
+    row = index_rows(FIGURE.rows(Material(FIGURE.ids()), drawn_arrays))
+    assert len(row) == 26
     noise = "noise, standard deviation, up to which at least"
     mask = "masked share of the area up to which at least"
     expected = {
@@ -118,14 +124,15 @@ def test_rows_say_how_much_damage_the_recall_stands(drawn_arrays):
     }
     for quantity, value in expected.items():
         assert row[quantity].ours == pytest.approx(value, nan_ok=True), quantity
-        assert row[quantity].checkpoint == FIGURE.ids()[0 if quantity.startswith("20 ") else 1]
+        index = 0 if quantity.startswith("20 ") else 1
+        assert row[quantity].checkpoint == FIGURE.ids()[index]
     whole = [row[f"{count} images: recall without damage"] for count in (20, 100)]
     assert [(one.ours, one.holds) for one in whole] == [(1.0, True), (0.9, False)]
 
 
 def test_each_panel_draws_its_kind_of_damage(drawn_arrays):
     figure = FIGURE.draw(drawn_arrays)
-    assert plt.get_fignums() == [figure.number]
+    assert_only_figure(figure)
     left, right = figure.axes
     assert left.get_xlabel().startswith("standard deviation of the noise")
     assert right.get_xlabel().startswith("masked share of the area")
@@ -135,7 +142,7 @@ def test_each_panel_draws_its_kind_of_damage(drawn_arrays):
         for index, count in enumerate((20, 100)):
             level = drawn_arrays[f"{kind}_{index}_level"].double()
             for part, words in (("rate", "iterated"), ("looked_up", "looked up")):
-                x, y = line_of(axes, f"{count} images, {words}")
+                x, y = read_line(axes, f"{count} images, {words}")
                 assert_close(x, level)
                 assert_close(y, drawn_arrays[f"{kind}_{index}_{part}"])
             corners = torch.tensor(axes.collections[index].get_paths()[0].vertices)

@@ -1,14 +1,14 @@
+"""The four memories of three orthogonal images, whose fixed points have closed forms."""
+
 import math
 
-import matplotlib.pyplot as plt
 import pytest
 import torch
-from matplotlib.offsetbox import AnnotationBbox
-from stand_in import StandIn, line_of, pull
+from stand_in import StandIn, assert_only_figure, index_rows, pull, read_line, read_thumbnails
 from torch.testing import assert_close
 
 from memzoo.figures import Material
-from memzoo.figures.beyond import memories
+from memzoo.figures.beyond import recall
 from memzoo.figures.beyond.memories import BETA, FIGURE, NAMES, STEPS
 
 UNITS = 32
@@ -16,8 +16,8 @@ COUNT = 3
 SIGNS = torch.tensor([[1.0, 1.0], [1.0, -1.0]])
 
 
-def orthogonal():
-    """Three binary images whose values, as -1 and 1, have the inner products 32 and 0: rows of a Hadamard matrix."""
+def build_orthogonal_images():
+    """Build binary images whose values, as -1 and 1, have the inner products 32 and 0: rows of a Hadamard matrix."""
     rows = torch.ones(1, 1)
     for _ in range(5):
         rows = torch.kron(SIGNS, rows)
@@ -26,26 +26,29 @@ def orthogonal():
 
 @pytest.fixture(scope="module")
 def known():
-    """Memories of three orthogonal images, and a network that keeps a tenth of the distance to the nearest."""
+    """Store three orthogonal images in each memory; the network keeps a tenth of the distance to the nearest."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(memories, "NOISE", (0.0, 0.1))
-    patch.setattr(memories, "AREAS", (0.0, 1.0))
-    patch.setattr(memories, "DRAWS", 2)
-    stored = orthogonal()
+    patch.setattr(recall, "NOISE", (0.0, 0.1))
+    patch.setattr(recall, "AREAS", (0.0, 1.0))
+    patch.setattr(recall, "DRAWS", 2)
+    stored = build_orthogonal_images()
     probes = (stored[:2] * 0.8 + 0.1).repeat(2, 1, 1, 1)  # none of the third
     material = StandIn(FIGURE.ids(), {0: pull(stored, probes, rate=0.1)})
     yield material, stored, FIGURE.arrays(material)
     patch.undo()
 
 
-def softmax_fixed_point():
-    """Share a of the stored pattern where a / b = exp(beta N (a - b)), a + 2 b = 1, by bisection; and the two b."""
-    low, high = 0.6, 1.0
+def solve_softmax_fixed_point():
+    """Solve a / b = exp(beta N (a - b)), a + 2 b = 1 by bisection, for the stored pattern (a) and the others (b)."""
+    low = 0.6
+    high = 1.0
     for _ in range(100):
         a = (low + high) / 2
         b = (1 - a) / 2
-        grows = math.exp(BETA * UNITS * (a - b)) > a / b
-        low, high = (a, high) if grows else (low, a)
+        if math.exp(BETA * UNITS * (a - b)) > a / b:
+            low = a
+        else:
+            high = a
     return a, b
 
 
@@ -54,9 +57,8 @@ def test_orthogonal_images_are_attractors_of_all_four(known):
     assert found["count"] == COUNT
     assert found["attractors"].tolist() == [COUNT] * 4
     assert found["limits"].tolist() == [COUNT] * 4
-    assert_close(
-        found["eps"], torch.full((4,), 0.1 * (UNITS / 2) ** 0.5, dtype=torch.float64)
-    )  # half of the pixels differ
+    distance = (UNITS / 2) ** 0.5  # half of the pixels differ
+    assert_close(found["eps"], torch.full((4,), 0.1 * distance, dtype=torch.float64))
     for index in range(4):
         for kind in ("noise", "mask"):
             assert found[f"{kind}_{index}_rate"][0] == 1
@@ -66,11 +68,13 @@ def test_orthogonal_images_are_attractors_of_all_four(known):
 
 def test_offsets_and_radii_are_those_of_the_closed_forms(known):
     _, stored, found = known
-    a, b = softmax_fixed_point()
+    a, b = solve_softmax_fixed_point()
     offset = 0.5 * math.sqrt(UNITS * ((1 - a) ** 2 + 2 * b**2))  # pixels are half as far apart as the signs
-    assert_close(found["offset"].double(), torch.tensor([0.0, 0, 0, offset], dtype=torch.float64), atol=1e-5, rtol=0)
+    wanted = torch.tensor([0.0, 0, 0, offset], dtype=torch.float64)
+    assert_close(found["offset"].double(), wanted, atol=1e-5, rtol=0)
     share = torch.tensor([a, b, b], dtype=torch.float64)
-    radius = BETA * UNITS * torch.linalg.eigvalsh(share.diag() - torch.outer(share, share)).max().item()
+    derivative = share.diag() - torch.outer(share, share)  # of the softmax
+    radius = BETA * UNITS * torch.linalg.eigvalsh(derivative).max().item()
     wanted = torch.tensor([0.1, 0, 0, radius], dtype=torch.float64)  # a sign is flat where it is not a jump
     assert_close(found["radius"].double(), wanted, atol=1e-5, rtol=0)
     assert_close(found["ends"][:3].float(), stored[:1].expand(3, -1, -1, -1), atol=1e-5, rtol=0)
@@ -88,20 +92,23 @@ def test_starts_near_two_of_three_images_recover_these(known):
     assert torch.equal(found["first"], stored[:1])
     assert found["gap"] == UNITS
     majority = stored.mean(0) > 0.5
-    assert found["majority"].item() == pytest.approx(((stored[0] > 0.5) == majority).double().mean().item())
+    same = (stored[0] > 0.5) == majority
+    assert found["majority"].item() == pytest.approx(same.double().mean().item())
 
 
 def test_the_gap_is_that_between_an_image_and_the_most_similar_one(monkeypatch):
-    for name, value in (("NOISE", (0.0,)), ("AREAS", (0.0,)), ("DRAWS", 1)):
-        monkeypatch.setattr(memories, name, value)
+    monkeypatch.setattr(recall, "NOISE", (0.0,))
+    monkeypatch.setattr(recall, "AREAS", (0.0,))
+    monkeypatch.setattr(recall, "DRAWS", 1)
     stored = torch.ones(2, 1, 8, 8)
     stored[1, 0, :2] = 0  # a quarter of 64 values differs: products 64 and 32
-    assert FIGURE.arrays(StandIn(FIGURE.ids(), {0: pull(stored, stored)}))["gap"] == 32
+    material = StandIn(FIGURE.ids(), {0: pull(stored, stored)})
+    assert FIGURE.arrays(material)["gap"] == 32
 
 
 @pytest.fixture
 def drawn_arrays():
-    """Numbers that tell every memory apart."""
+    """Make numbers that tell every memory apart."""
     level = torch.tensor([0.0, 1.0, 2.0])
     found = {
         "count": torch.tensor(20),
@@ -119,21 +126,21 @@ def drawn_arrays():
     for shift, kind in enumerate(("noise", "mask")):
         for index in range(4):
             rate = torch.tensor([1.0, 0.6 - 0.2 * shift, 0.1 * index], dtype=torch.float64)
+            looked_up = torch.tensor([1.0, 0.9, 0.51 + shift / 10 + index / 100], dtype=torch.float64)
             parts = {
                 "level": level + index + 10 * shift,
                 "rate": rate,
                 "low": 0.9 * rate,
                 "high": 0.9 * rate + 0.1,
-                "looked_up": torch.tensor([1.0, 0.9, 0.51 + shift / 10 + index / 100], dtype=torch.float64),
+                "looked_up": looked_up,
             }
             found |= {f"{kind}_{index}_{name}": value for name, value in parts.items()}
     return found
 
 
 def test_rows_say_the_same_of_each_memory(drawn_arrays):
-    made = FIGURE.rows(Material(FIGURE.ids()), drawn_arrays)
-    row = {row.quantity: row for row in made}
-    assert len(row) == len(made) == 4 * 11 + 2
+    row = index_rows(FIGURE.rows(Material(FIGURE.ids()), drawn_arrays))
+    assert len(row) == 4 * 11 + 2
     words = {
         "certified attractors": "attractors",
         f"R_{STEPS} from the held-out starts": "recovery",
@@ -145,7 +152,8 @@ def test_rows_say_the_same_of_each_memory(drawn_arrays):
     }
     for index, name in enumerate(NAMES):
         for quantity, part in words.items():
-            assert row[f"{name}: {quantity}"].ours == pytest.approx(drawn_arrays[part][index].item(), nan_ok=True)
+            wanted = drawn_arrays[part][index].item()
+            assert row[f"{name}: {quantity}"].ours == pytest.approx(wanted, nan_ok=True)
         reach = {
             "noise, standard deviation, up to which at least half is recalled": 1 + index,
             "noise, standard deviation, up to which at least half is found by look-up": 2 + index,
@@ -163,31 +171,35 @@ def test_rows_say_the_same_of_each_memory(drawn_arrays):
     assert row[f"{NAMES[3]}: smallest gap between products of images"].ours == 32
 
 
-def test_the_picture_has_a_curve_and_two_bars_for_each_memory(drawn_arrays):
+def test_the_picture_has_a_recall_curve_for_each_memory(drawn_arrays):
     figure = FIGURE.draw(drawn_arrays)
-    assert plt.get_fignums() == [figure.number]
-    noise, mask, bars = figure.axes
+    assert_only_figure(figure)
+    noise, mask, _ = figure.axes
     assert (noise.get_xlabel(), mask.get_xlabel()) == ("standard deviation of the noise", "masked share")
     assert noise.get_ylabel() == "share recalled"
+    curves = [(name, index, "rate") for index, name in enumerate(NAMES)]
+    curves += [("look-up, grey", 0, "looked_up"), ("look-up, binary", 1, "looked_up")]
     for axes, kind in ((noise, "noise"), (mask, "mask")):
-        drawn = [(name, index, "rate") for index, name in enumerate(NAMES)]
-        drawn += [("look-up, grey", 0, "looked_up"), ("look-up, binary", 1, "looked_up")]
-        assert len(axes.lines) == len(drawn)
-        for label, index, part in drawn:
-            x, y = line_of(axes, label)
+        assert len(axes.lines) == len(curves)
+        for label, index, part in curves:
+            x, y = read_line(axes, label)
             assert_close(x, drawn_arrays[f"{kind}_{index}_level"].double())
             assert_close(y, drawn_arrays[f"{kind}_{index}_{part}"])
     (legend,) = figure.legends
-    assert {text.get_text() for text in legend.get_texts()} == {*NAMES, "look-up, grey", "look-up, binary"}
+    assert {text.get_text() for text in legend.get_texts()} == {label for label, *_ in curves}
+
+
+def test_the_picture_has_two_bars_and_an_image_for_each_memory(drawn_arrays):
+    bars = FIGURE.draw(drawn_arrays).axes[-1]
     lengths = [bar.get_width() for bar in bars.patches]
     assert lengths[0::2] == [20, 0, 19, 18]
     assert lengths[1::2] == pytest.approx([19, 1, 10, 5])  # shares of 20 images
     centres = [bar.get_y() + bar.get_height() / 2 for bar in bars.patches]
     assert [round(centre) for centre in centres] == [0, 0, 1, 1, 2, 2, 3, 3]
-    said = [text.get_text() for text in bars.texts]
-    assert said[:2] == ["20 attractors", f"19 recovered, t = {STEPS}"]
-    boxes = [artist for artist in bars.artists if isinstance(artist, AnnotationBbox)]
-    for index, box in enumerate(boxes):
-        assert box.xy[1] == index
-        assert_close(torch.tensor(box.offsetbox.get_data()), drawn_arrays["ends"][index, 0])
-    assert len(boxes) == len(NAMES)
+    words = [text.get_text() for text in bars.texts]
+    assert words[:2] == ["20 attractors", f"19 recovered, t = {STEPS}"]
+    thumbnails = read_thumbnails(bars)
+    assert len(thumbnails) == len(NAMES)
+    for index, (place, pixels) in enumerate(thumbnails):
+        assert place[1] == index
+        assert_close(pixels, drawn_arrays["ends"][index, 0])
