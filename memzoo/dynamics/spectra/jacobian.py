@@ -168,8 +168,8 @@ class Jacobians:
         """Return how many tangents or cotangents at one point go into one batch."""
         return self._elements // (self.dim if self.graph is None else max(self.dim, self.graph.widest))
 
-    def _trace(self, row: Tensor, *, afresh: bool = False) -> TracedGraph | None:
-        return trace_map(self.f, row.detach(), self._constants, afresh=afresh)
+    def _trace(self, row: Tensor, *, ignore_cache: bool = False) -> TracedGraph | None:
+        return trace_map(self.f, row.detach(), self._constants, ignore_cache=ignore_cache)
 
     def _choose_method(self) -> Method:
         if cut_pays(self.width, self.dim):
@@ -180,7 +180,7 @@ class Jacobians:
         """Offer the narrowest cut first; trace once more if a trace fails, because the module may have changed."""
         if self.graph is not None and self.graph.cut.size == self.width:
             yield partial(self._factor_at_traced_cut, self.graph, x)
-            self.graph = self._trace(x[:1], afresh=True)
+            self.graph = self._trace(x[:1], ignore_cache=True)
             if self.graph is not None and self.graph.cut.size < self.dim:
                 yield partial(self._factor_at_traced_cut, self.graph, x)
             self.graph = None

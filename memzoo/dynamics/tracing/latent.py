@@ -67,8 +67,8 @@ def output_range(f: Map, x: Float[Tensor, "batch *shape"]) -> OutputRange | None
     Cost: one product for each unit before the affine layers, and a QR factorisation.
     """
     wide = cast_map(f, torch.float64)
-    for afresh in (False, True):  # a module may have changed since it was traced
-        ending = _find_affine_ending(f, x, afresh=afresh)
+    for ignore_cache in (False, True):  # a module may have changed since it was traced
+        ending = _find_affine_ending(f, x, ignore_cache=ignore_cache)
         if ending is None:
             return None
         with contextlib.suppress(RuntimeError, TypeError):
@@ -141,10 +141,10 @@ class _AffineEnding:
     """s."""
 
 
-def _find_affine_ending(f: Map, x: Tensor, *, afresh: bool = False) -> _AffineEnding | None:
+def _find_affine_ending(f: Map, x: Tensor, *, ignore_cache: bool = False) -> _AffineEnding | None:
     """Find the affine last layers of ``f`` in its traced graph; None if they are not narrower than the input."""
     constants = collect_constants(f, torch.float64)
-    graph = trace_map(f, x[:1].double(), constants, afresh=afresh)
+    graph = trace_map(f, x[:1].double(), constants, ignore_cache=ignore_cache)
     if graph is None or graph.sizes[graph.cut.exit] >= x[0].numel():
         return None
     try:

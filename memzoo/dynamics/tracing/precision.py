@@ -5,6 +5,7 @@ evaluates a module with cast copies in place of its own parameters and buffers.
 """
 
 import contextlib
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -46,9 +47,7 @@ def cast_map(f: Map, dtype: torch.dtype) -> Map:
     """
     if not isinstance(f, nn.Module):
         return f
-    module = f
-    tensors = cast_tensors(collect_tensors(f), dtype)
-    return lambda x: functional_call(module, tensors, (x,), tie_weights=False)
+    return partial(functional_call, f, cast_tensors(collect_tensors(f), dtype), tie_weights=False)
 
 
 @torch.no_grad()

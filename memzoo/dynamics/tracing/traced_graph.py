@@ -172,15 +172,15 @@ _TraceKey = tuple[torch.Size, torch.dtype, torch.device, tuple[tuple[str, torch.
 _TRACES: weakref.WeakKeyDictionary[nn.Module, dict[_TraceKey, TracedGraph]] = weakref.WeakKeyDictionary()
 
 
-def trace_map(f: Map, row: Tensor, constants: dict[str, Tensor], *, afresh: bool = False) -> TracedGraph | None:
+def trace_map(f: Map, row: Tensor, constants: dict[str, Tensor], *, ignore_cache: bool = False) -> TracedGraph | None:
     r"""Record the operations of ``f`` at one row (1, \*shape); return None if that is not possible.
 
     What the trace takes for granted (the branch taken at an ``if``, tensors that are no parameters) holds at this row.
     Who uses the graph compares it with ``f`` wherever it is executed. A module is traced once for each shape of input
-    and each set of parameter shapes, unless ``afresh``.
+    and each set of parameter shapes, unless ``ignore_cache``.
     """
     key = (row.shape, row.dtype, row.device, tuple((name, value.shape) for name, value in constants.items()))
-    if isinstance(f, nn.Module) and not afresh and (known := _TRACES.get(f, {}).get(key)):
+    if isinstance(f, nn.Module) and not ignore_cache and (known := _TRACES.get(f, {}).get(key)):
         return known
 
     def call(values: list[Tensor], x: Tensor) -> Tensor:
