@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from memzoo._checks import check_batch
-from memzoo.dynamics.spectra import factored, full_spectrum
+from memzoo.dynamics.spectra import build_factors, compute_full_spectrum
 from memzoo.errors import InvalidArgumentError
 from memzoo.metrics.exact_metric import ExactMetric
 
@@ -42,8 +42,8 @@ def spectral_radius(matrices: Float[Tensor, "batch d d"]) -> tuple[Float[Tensor,
         raise InvalidArgumentError(
             f"matrices must be square (B, d, d), got shape {tuple(matrices.shape)}; one wants matrix[None]."
         )
-    factors = factored(torch.finfo(torch.float64).eps, matrices.detach().double())
-    found = full_spectrum(factors, "dense", None, vectors=False, transient=False)
+    factors = build_factors(torch.finfo(torch.float64).eps, matrices.detach().double())
+    found = compute_full_spectrum(factors, "dense", None, vectors=False, transient=False)
     return found.radius, found.radius_error
 
 

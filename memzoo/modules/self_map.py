@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from memzoo._checks import apply_map
 from memzoo._types import Map
-from memzoo.dynamics.tracing import in_dtype
+from memzoo.dynamics.tracing import cast_map
 from memzoo.errors import NotASelfMapError
 
 Adapter = Callable[[nn.Module, Tensor], Tensor]
@@ -39,7 +39,7 @@ class Widened(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Reconstruct a batch."""
-        return in_dtype(self.module, torch.float64 if x.dtype == torch.float64 else torch.float32)(x)
+        return cast_map(self.module, torch.float64 if x.dtype == torch.float64 else torch.float32)(x)
 
 
 def find_self_map(module: nn.Module, adapter: Adapter | None, examples: Tensor) -> tuple[nn.Module, Tensor]:

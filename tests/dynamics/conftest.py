@@ -7,8 +7,10 @@ from torch.nn import functional
 class UNet(nn.Module):
     def __init__(self, filters=8):
         super().__init__()
-        self.a, self.b = nn.Conv2d(3, filters, 3, 2, 1), nn.Conv2d(filters, filters, 3, 2, 1)
-        self.c, self.d = nn.Conv2d(filters, filters, 3, padding=1), nn.Conv2d(2 * filters, 3, 3, padding=1)
+        self.a = nn.Conv2d(3, filters, 3, 2, 1)
+        self.b = nn.Conv2d(filters, filters, 3, 2, 1)
+        self.c = nn.Conv2d(filters, filters, 3, padding=1)
+        self.d = nn.Conv2d(2 * filters, 3, 3, padding=1)
 
     def forward(self, x):
         a = functional.leaky_relu(self.a(x))
@@ -19,5 +21,5 @@ class UNet(nn.Module):
 
 @pytest.fixture
 def unet():
-    """A network whose skip connection leaves no place narrower than its input."""
+    """Return a network whose skip connection leaves no place narrower than its input."""
     return UNet

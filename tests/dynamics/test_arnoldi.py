@@ -1,3 +1,5 @@
+"""Eigenvalues, singular values and linear systems by products with a matrix alone."""
+
 import math
 
 import pytest
@@ -5,7 +7,7 @@ import torch
 from torch import nn
 
 from memzoo.dynamics import certify, spectrum
-from memzoo.dynamics.spectra.arnoldi import largest_singular_value, leading_eigenvalues, solve_shifted
+from memzoo.dynamics.spectra.arnoldi import compute_largest_singular_value, compute_ritz_pairs, solve_shifted
 from memzoo.errors import NonFiniteError
 
 
@@ -13,17 +15,17 @@ def affine(matrix):
     return lambda x: x @ matrix.T + 1.0
 
 
-def similar(values, dim, spread=1.0):
-    """A matrix of the given leading eigenvalues, in a random basis that is not orthogonal."""
-    basis = torch.eye(dim, dtype=torch.float64) + spread * torch.randn(dim, dim, dtype=torch.float64) / dim**0.5 / 3
-    middle = torch.zeros(dim, dim, dtype=torch.float64)
-    middle.diagonal()[: len(values)] = torch.tensor(values, dtype=torch.float64)
-    middle.diagonal()[len(values) :] = 0.3 * torch.rand(dim - len(values), dtype=torch.float64)
-    return basis @ middle @ torch.linalg.inv(basis)
+def build_matrix(values, dim):
+    """Build a matrix of the given leading eigenvalues, in a random basis that is not orthogonal."""
+    noise = torch.randn(dim, dim, dtype=torch.float64) / dim**0.5 / 3
+    basis = torch.eye(dim, dtype=torch.float64) + noise
+    others = 0.3 * torch.rand(dim - len(values), dtype=torch.float64)
+    diagonal = torch.cat([torch.tensor(values, dtype=torch.float64), others])
+    return basis @ diagonal.diag() @ torch.linalg.inv(basis)
 
 
 def test_products_find_the_leading_eigenvalues_of_a_known_matrix():
-    matrix = similar([0.95, -0.9, 0.8], 300)
+    matrix = build_matrix([0.95, -0.9, 0.8], 300)
     found = spectrum(affine(matrix), torch.zeros(2, 300), method="arnoldi", top=3, vectors=True)
     assert found.method == "arnoldi"
     for row in found.eigenvalues:
@@ -36,21 +38,23 @@ def test_products_find_the_leading_eigenvalues_of_a_known_matrix():
     sigma = torch.linalg.matrix_norm(matrix, 2).item()
     assert found.sigma_max.tolist() == pytest.approx([sigma] * 2, rel=1e-2)
     assert (found.sigma_max <= sigma * (1 + 1e-12)).all()
-    gap = matrix.to(torch.complex128) @ found.vectors[0] - found.vectors[0] * found.eigenvalues[0]
-    assert gap.abs().max() < 1e-4
+    images = matrix.to(torch.complex128) @ found.vectors[0]
+    assert (images - found.vectors[0] * found.eigenvalues[0]).abs().max() < 1e-4
 
 
 def test_a_rotation_has_no_real_direction_to_converge_to():
-    matrix = similar([0.1], 280)
-    c, s = math.cos(1.0), math.sin(1.0)
-    matrix[:2] = matrix[:, :2] = 0
+    matrix = build_matrix([0.1], 280)
+    c = math.cos(1.0)
+    s = math.sin(1.0)
+    matrix[:2] = 0
+    matrix[:, :2] = 0
     matrix[:2, :2] = 1.2 * torch.tensor([[c, -s], [s, c]], dtype=torch.float64)
     found = spectrum(affine(matrix), torch.zeros(1, 280), method="arnoldi", top=2)
     assert found.eigenvalues[0].abs().tolist() == pytest.approx([1.2, 1.2], rel=1e-8)
     assert found.verdict == ["expanding"]
 
 
-def test_multiplicity_is_seen():
+def test_an_eigenvalue_is_found_as_often_as_its_multiplicity():
     # orthogonal projection on five directions: 1, 1, 1, 1, 1, then nothing
     basis = torch.linalg.qr(torch.randn(300, 5, dtype=torch.float64)).Q
     found = spectrum(affine(basis @ basis.T), torch.zeros(1, 300), method="arnoldi", top=6)
@@ -59,14 +63,15 @@ def test_multiplicity_is_seen():
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 0.5])
-def test_multiples_of_the_identity(scale):
+def test_a_multiple_of_the_identity_has_its_factor_as_radius(scale):
     found = spectrum(lambda x: scale * x, torch.rand(2, 270), method="arnoldi")
     assert found.radius.tolist() == pytest.approx([scale] * 2)
     assert found.verdict == ["undecided" if scale == 1 else "contracting"] * 2
 
 
 def test_a_network_without_a_narrow_place_agrees_with_its_full_jacobian(unet):
-    model, x = unet(16).eval(), torch.rand(3, 3, 16, 16)
+    model = unet(16).eval()
+    x = torch.rand(3, 3, 16, 16)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(2)
@@ -89,8 +94,12 @@ def test_a_transient_direction_does_not_fool_the_bound():
 
 
 def test_the_bound_covers_what_rounding_may_do_to_an_ill_conditioned_eigenvalue():
-    # [[a, c], [0, b]] known to one unit in the last place is [[a, c], [eps c, b]], of another eigenvalue in closed form
-    a, b, c, eps = 0.9, 0.8, 1e6, torch.finfo(torch.float64).eps
+    # A matrix [[a, c], [0, b]] that is known to one unit in the last place may as well be [[a, c], [eps c, b]], whose
+    # eigenvalue is known in closed form.
+    a = 0.9
+    b = 0.8
+    c = 1e6
+    eps = torch.finfo(torch.float64).eps
     matrix = torch.zeros(260, 260, dtype=torch.float64)
     matrix[:2, :2] = torch.tensor([[a, c], [0.0, b]], dtype=torch.float64)
     found = spectrum(affine(matrix), torch.zeros(1, 260), method="arnoldi")
@@ -99,27 +108,27 @@ def test_the_bound_covers_what_rounding_may_do_to_an_ill_conditioned_eigenvalue(
     assert a + found.radius_error.item() >= moved
 
 
-def test_the_bound_covers_the_rounding_of_the_products():
-    # a normal matrix known to one unit in the last place has its eigenvalues to within that unit
-    for scale in (1e-3, 1.0, 1e3):
-        found = spectrum(lambda x, scale=scale: scale * x, torch.rand(1, 300), method="arnoldi")
-        assert scale * torch.finfo(torch.float64).eps <= found.radius_error.item() <= 1e-12 * scale
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_the_bound_covers_the_rounding_of_the_products(scale):
+    # a normal matrix that is known to one unit in the last place has its eigenvalues to within that unit
+    found = spectrum(lambda x: scale * x, torch.rand(1, 300), method="arnoldi")
+    assert scale * torch.finfo(torch.float64).eps <= found.radius_error.item() <= 1e-12 * scale
 
 
-def test_the_largest_singular_value_of_a_known_matrix():
+def test_the_largest_singular_value_of_a_known_matrix_is_found():
     u, v = (torch.linalg.qr(torch.randn(60, 60, dtype=torch.float64)).Q for _ in range(2))
     matrix = u @ torch.linspace(3, 0.1, 60, dtype=torch.float64).diag() @ v.T
-    push, pull = (lambda s: s @ matrix.T), (lambda s: s @ matrix)
-    value, vector = largest_singular_value(push, pull, torch.randn(1, 60, dtype=torch.float64), tol=1e-8)
+    start = torch.randn(1, 60, dtype=torch.float64)
+    value, vector = compute_largest_singular_value(lambda s: s @ matrix.T, lambda s: s @ matrix, start, tol=1e-8)
     assert value.item() == pytest.approx(3, rel=1e-6)
     assert (vector @ v[:, 0]).abs().item() == pytest.approx(1, rel=1e-4)
 
 
-def test_values_that_do_not_converge_say_so():
-    # 400 eigenvalues on a circle: no Krylov space of 200 columns holds one of them
+def test_a_warning_names_the_eigenvalues_that_have_not_converged():
+    # 400 eigenvalues lie on a circle: no Krylov space of 200 columns holds an eigenvector
     matrix = torch.eye(400, dtype=torch.float64).roll(1, 0)
     start = torch.randn(1, 400, 1, dtype=torch.float64)
-    found = leading_eigenvalues(lambda s: s @ matrix.T, start, 1, 1e-8)
+    found = compute_ritz_pairs(lambda s: s @ matrix.T, start, 1, 1e-8)
     assert found.residual.item() > 1e-3
     with pytest.warns(UserWarning, match=r"1 of 1 eigenvalues have not converged"):
         result = spectrum(affine(0.999 * matrix), torch.zeros(1, 400), method="arnoldi")
@@ -128,9 +137,9 @@ def test_values_that_do_not_converge_say_so():
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("values", [[1.1, -1.1, 0.5], [0.9, -0.9], [0.9, 0.9]])
-def test_conditions_where_several_eigenvalues_share_the_largest_modulus(values, seed):
+def test_the_condition_is_found_where_several_eigenvalues_share_the_largest_modulus(values, seed):
     torch.manual_seed(seed)
-    matrix = similar(values, 300)
+    matrix = build_matrix(values, 300)
     found = spectrum(affine(matrix), torch.zeros(1, 300), method="arnoldi")
     assert found.radius.item() == pytest.approx(abs(values[0]), rel=1e-6)
     assert found.condition < 3
@@ -145,23 +154,25 @@ def test_a_cycle_of_four_is_normal():
     assert found.verdict == ["expanding"]
 
 
-def test_more_eigenvalues_than_a_block_holds():
+def test_more_eigenvalues_than_a_block_holds_are_found():
     values = torch.linspace(1, 0.5, 30, dtype=torch.float64).tolist()
-    matrix = similar(values, 300)
+    matrix = build_matrix(values, 300)
     found = spectrum(affine(matrix), torch.zeros(1, 300), method="arnoldi", top=30)
     assert found.eigenvalues[0].real.tolist() == pytest.approx(values, rel=1e-4)
 
 
-def test_a_trace_that_went_stale_is_noticed_without_a_cut():
+def test_a_trace_that_no_longer_holds_is_noticed_without_a_cut():
     class Gain(nn.Module):
         def __init__(self):
             super().__init__()
-            self.linear, self.gain = nn.Linear(300, 300), 0.5
+            self.linear = nn.Linear(300, 300)
+            self.gain = 0.5
 
         def forward(self, x):
             return self.gain * (x + self.linear(x)).tanh()
 
-    model, x = Gain(), torch.rand(2, 300)
+    model = Gain()
+    x = torch.rand(2, 300)
     before = spectrum(model, x).radius
     model.gain = 2.0
     after = spectrum(model, x)
@@ -169,7 +180,7 @@ def test_a_trace_that_went_stale_is_noticed_without_a_cut():
     torch.testing.assert_close(after.radius, 4 * before, rtol=1e-4, atol=0)
 
 
-def test_control_flow_that_depends_on_the_data_without_a_cut():
+def test_control_flow_may_depend_on_the_data_without_a_cut():
     class Branching(nn.Module):
         def forward(self, x):
             return 0.9 * x.tanh() if x.sum() > 0 else 0.4 * x
@@ -178,15 +189,15 @@ def test_control_flow_that_depends_on_the_data_without_a_cut():
     assert found.radius.tolist() == pytest.approx([0.9, 0.4], rel=1e-5)
 
 
-def test_one_point_without_a_jacobian():
+def test_an_error_names_the_point_without_a_jacobian():
     x = torch.ones(3, 300)
     x[1, 7] = 0
     with pytest.raises(NonFiniteError, match=r"Jacobian at row 1 holds NaN or infinity"):
         spectrum(lambda x: x.abs().sqrt() / 3, x)
 
 
-def test_shifted_systems():
-    matrix = similar([0.9, -0.7], 50)
+def test_the_solution_of_a_shifted_system_solves_it():
+    matrix = build_matrix([0.9, -0.7], 50)
     right_side = torch.randn(3, 50, dtype=torch.float64)
     x = solve_shifted(lambda s: s @ matrix.T, right_side)
     torch.testing.assert_close(x - x @ matrix.T, right_side, rtol=1e-7, atol=1e-7)
@@ -206,7 +217,7 @@ def test_slow_attractors_of_a_map_without_a_cut_are_polished_by_products():
     torch.testing.assert_close(found.points, centre, rtol=0, atol=1e-6)
 
 
-def test_rounding_alone_keeps_an_exact_eigenvalue_from_being_certain():
+def test_an_exact_eigenvalue_has_an_error_bound_of_the_size_of_rounding():
     found = spectrum(lambda x: 0.5 * x, torch.rand(1, 300), method="arnoldi")
     assert 1e-16 < found.radius_error < 1e-12
 
@@ -216,7 +227,8 @@ def test_where_single_precision_sees_another_jacobian_double_decides():
     class Kinked(nn.Module):
         def __init__(self):
             super().__init__()
-            self.a, self.b = (nn.Parameter(similar([value], 280)) for value in (0.9, 0.4))
+            self.a = nn.Parameter(build_matrix([0.9], 280))
+            self.b = nn.Parameter(build_matrix([0.4], 280))
             self.threshold = nn.Parameter(torch.ones(1, dtype=torch.float64))
 
         def forward(self, x):
@@ -228,16 +240,16 @@ def test_where_single_precision_sees_another_jacobian_double_decides():
 
 @pytest.mark.parametrize("scale", [1e-4, 1e4])
 def test_whether_a_value_has_converged_does_not_depend_on_its_size(scale):
-    circle = scale * torch.eye(400, dtype=torch.float64).roll(1, 0)  # no Krylov space of 200 columns holds a value
+    circle = scale * torch.eye(400, dtype=torch.float64).roll(1, 0)  # too many for a Krylov space of 200 columns
     with pytest.warns(UserWarning, match="1 of 1 eigenvalues have not converged"):
         spectrum(affine(circle), torch.zeros(1, 400), method="arnoldi")
-    clear = scale * similar([0.95, -0.5], 260)
+    clear = scale * build_matrix([0.95, -0.5], 260)
     found = spectrum(affine(clear), torch.zeros(1, 260), method="arnoldi")  # a warning would be an error
     assert found.radius.item() == pytest.approx(0.95 * scale, rel=1e-7)
 
 
-def test_a_block_of_systems_and_one_that_is_solved_already():
-    matrix = similar([0.9, -0.7], 40)
+def test_a_system_is_solved_beside_one_whose_right_side_is_zero():
+    matrix = build_matrix([0.9, -0.7], 40)
     right_side = torch.randn(2, 40, dtype=torch.float64)
     right_side[1] = 0
     x = solve_shifted(lambda s: s @ matrix.T, right_side)
@@ -248,10 +260,10 @@ def test_a_block_of_systems_and_one_that_is_solved_already():
 
 
 @pytest.mark.parametrize("block", [1, 2, 4])
-def test_as_many_copies_of_a_value_as_the_block_has_columns(block):
+def test_a_block_finds_as_many_copies_of_a_value_as_it_has_columns(block):
     values = torch.tensor([2.0, 2, 2, 2, *torch.linspace(1, 0.1, 76)], dtype=torch.float64)
     start = torch.randn(1, 80, block, dtype=torch.float64)
-    found = leading_eigenvalues(lambda s: s * values, start, block, 1e-8)
+    found = compute_ritz_pairs(lambda s: s * values, start, block, 1e-8)
     assert found.values[0].real.tolist() == pytest.approx([2.0] * block, rel=1e-6)
     assert (found.residual <= 1e-8 * 2).all()
     torch.testing.assert_close(found.vectors.abs().square().sum(1), torch.ones(1, block, dtype=torch.float64))
@@ -259,22 +271,26 @@ def test_as_many_copies_of_a_value_as_the_block_has_columns(block):
     torch.testing.assert_close(torch.linalg.vector_norm(gap, dim=1), found.residual, rtol=1e-3, atol=1e-9)
 
 
-def test_the_eigenvalue_nearest_to_a_given_one():
+def test_the_eigenvalues_nearest_to_a_given_one_are_found():
     values = torch.linspace(2, 0.1, 25, dtype=torch.float64)
     near = torch.tensor([0.9 + 0j], dtype=torch.complex128)
-    found = leading_eigenvalues(lambda s: s * values, torch.randn(1, 25, 1).double(), 2, 1e-10, near)
+    found = compute_ritz_pairs(lambda s: s * values, torch.randn(1, 25, 1).double(), 2, 1e-10, near)
     expected = values[(values - 0.9).abs().argsort()[:2]]
     assert found.values[0].real.tolist() == pytest.approx(expected.tolist())
 
 
-def test_the_largest_singular_value_of_several_matrices_and_of_nothing():
+def test_the_largest_singular_values_of_several_matrices_and_of_zero_are_found():
     matrices = torch.randn(3, 20, 20, dtype=torch.float64)
     matrices[1] = 0
-    push, pull = (
-        lambda s: torch.einsum("bij,mbj->mbi", matrices, s),
-        lambda s: torch.einsum("bij,mbi->mbj", matrices, s),
-    )
-    values, vectors = largest_singular_value(push, pull, torch.randn(3, 20, dtype=torch.float64), tol=1e-12)
+
+    def push(stack):
+        return torch.einsum("bij,mbj->mbi", matrices, stack)
+
+    def pull(stack):
+        return torch.einsum("bij,mbi->mbj", matrices, stack)
+
+    start = torch.randn(3, 20, dtype=torch.float64)
+    values, vectors = compute_largest_singular_value(push, pull, start, tol=1e-12)
     torch.testing.assert_close(values, torch.linalg.matrix_norm(matrices, 2))
     images = torch.einsum("bij,bj->bi", matrices, vectors).norm(dim=1)
     torch.testing.assert_close(images, values, rtol=1e-6, atol=1e-12)

@@ -1,3 +1,5 @@
+"""Orbits in the coordinates of what the last layers of a map can reach."""
+
 import pytest
 import torch
 from torch import nn
@@ -11,8 +13,9 @@ NETWORKS = {
     "no bias": (lambda: FullyConnected(shape=(40,), depth=3, width=5, bias=False, activation="tanh"), (40,)),
     "convolution inside": (
         lambda: nn.Sequential(
-            *(nn.Flatten(), nn.Linear(64, 16), nn.Unflatten(1, (1, 4, 4)), nn.Conv2d(1, 1, 3, padding=1), nn.ReLU()),
-            *(nn.Flatten(), nn.Linear(16, 64), nn.Unflatten(1, (1, 8, 8))),
+            nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Unflatten(1, (1, 4, 4))),
+            nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.ReLU()),
+            nn.Sequential(nn.Flatten(), nn.Linear(16, 64), nn.Unflatten(1, (1, 8, 8))),
         ),
         (1, 8, 8),
     ),
@@ -22,7 +25,8 @@ NETWORKS = {
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_orbit_in_latent_coordinates_is_the_orbit(name):
     build, shape = NETWORKS[name]
-    model, x = build().double(), torch.randn(7, *shape).double()
+    model = build().double()
+    x = torch.randn(7, *shape).double()
     latent = latent_map(model, x)
     y = latent.first(x)
     with torch.no_grad():
@@ -35,12 +39,14 @@ def test_the_orbit_in_latent_coordinates_is_the_orbit(name):
 
 
 def test_coordinates_keep_distances():
-    model, x = FullyConnected(shape=(30,), depth=3, width=6), torch.randn(5, 30)
+    model = FullyConnected(shape=(30,), depth=3, width=6)
+    x = torch.randn(5, 30)
     latent = latent_map(model, x)
-    y, other = latent.first(x).double(), torch.randn(1, 30).double()
-    true = (latent.lift(y) - other).norm(dim=1)
+    y = latent.first(x).double()
+    other = torch.randn(1, 30).double()
+    expected = (latent.lift(y) - other).norm(dim=1)
     within = (y - latent.range.coordinates(other)).norm(dim=1)
-    torch.testing.assert_close((within**2 + latent.range.offset(other) ** 2).sqrt(), true)
+    torch.testing.assert_close(torch.hypot(within, latent.range.offset(other)), expected)  # Pythagoras
 
 
 @pytest.mark.parametrize(
@@ -62,9 +68,8 @@ def test_the_range_of_the_last_layer():
         model[-1].bias.copy_(torch.tensor([5.0, 2, 0]))
     found = output_range(model, torch.rand(1, 3))
     torch.testing.assert_close(found.centre, torch.tensor([0.0, 2, 0]).double())
-    assert found.offset(torch.tensor([[7.0, 2, 0], [7, 2, 1], [0, 5, 4]])).tolist() == pytest.approx(
-        [0, 1, 5], abs=1e-6
-    )
+    offsets = found.offset(torch.tensor([[7.0, 2, 0], [7, 2, 1], [0, 5, 4]]))
+    assert offsets.tolist() == pytest.approx([0, 1, 5], abs=1e-6)
     assert output_range(nn.Linear(3, 3), torch.rand(1, 3)) is None
 
 
@@ -73,7 +78,9 @@ class Shifted(nn.Module):
 
     def __init__(self, shift):
         super().__init__()
-        self.inward, self.outward, self.shift = nn.Linear(4, 1), nn.Linear(1, 4, bias=False), shift
+        self.inward = nn.Linear(4, 1)
+        self.outward = nn.Linear(1, 4, bias=False)
+        self.shift = shift
 
     def forward(self, x):
         return self.outward(self.inward(x).tanh()) + self.shift
@@ -81,10 +88,11 @@ class Shifted(nn.Module):
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
 def test_the_range_is_that_of_the_module_as_it_is_now(scale):
-    model, x = Shifted(0.0), torch.rand(3, 4)
+    model = Shifted(0.0)
+    x = torch.rand(3, 4)
     model.outward.weight.data *= scale
     assert output_range(model, x).centre.norm() < 1e-12 * scale
-    model.shift = 5.0 * scale  # the trace that was made before does not know of it
+    model.shift = 5.0 * scale  # the earlier trace recorded 0
     with torch.no_grad():
         images = model(x)
         assert output_range(model, x).offset(images).max() < 1e-5 * scale
@@ -94,9 +102,8 @@ def test_the_range_is_that_of_the_module_as_it_is_now(scale):
 
 
 def test_a_start_that_leaves_the_number_range_at_once_stays_where_it_was():
-    model = nn.Sequential(nn.Linear(6, 2), nn.Tanh(), nn.Linear(2, 2, bias=False), nn.Linear(2, 6)).requires_grad_(
-        False
-    )
+    inner = nn.Sequential(nn.Linear(6, 2), nn.Tanh(), nn.Linear(2, 2, bias=False))
+    model = nn.Sequential(*inner, nn.Linear(2, 6)).requires_grad_(False)
     model[0].weight.fill_(1.0)
     starts = torch.rand(3, 6)
     starts[1] = 3e38  # their sum is infinity
@@ -128,11 +135,14 @@ def test_no_range_of_a_last_layer_that_depends_on_the_point():
     class Branching(nn.Module):
         def __init__(self):
             super().__init__()
-            self.inward, self.outward, self.other = nn.Linear(6, 2), nn.Linear(2, 6), nn.Linear(2, 6)
+            self.inward = nn.Linear(6, 2)
+            self.outward = nn.Linear(2, 6)
+            self.other = nn.Linear(2, 6)
 
         def forward(self, x):
-            h = self.inward(x).tanh()
-            return torch.stack([(self.outward if row[0] > 0 else self.other)(y) for row, y in zip(x, h, strict=True)])
+            codes = self.inward(x).tanh()
+            rows = zip(x, codes, strict=True)
+            return torch.stack([(self.outward if row[0] > 0 else self.other)(code) for row, code in rows])
 
     x = torch.rand(4, 6) * torch.tensor([1.0, -1, 1, -1])[:, None]
     model = Branching()

@@ -1,4 +1,4 @@
-"""The narrowest place of a network is found without being told, and the Jacobian through it is the Jacobian."""
+"""memzoo finds the narrowest place of a network by itself, and the Jacobian formed there is the Jacobian."""
 
 import pytest
 import timm
@@ -10,9 +10,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from memzoo.dynamics import spectrum
 from memzoo.dynamics.spectra.jacobian import Jacobians
-from memzoo.dynamics.tracing.convolution import upsampled_convolution
-from memzoo.dynamics.tracing.minimum_cut import anatomy
-from memzoo.dynamics.tracing.traced_graph import traced
+from memzoo.dynamics.tracing.convolution import convolve_upsampled
+from memzoo.dynamics.tracing.traced_graph import trace_map
 from memzoo.models import D1, FullyConnected
 
 
@@ -38,7 +37,8 @@ class Sampler(nn.Module):
         self.norm = nn.BatchNorm2d(6)
         self.relu = nn.ReLU(inplace=True)
         self.drop = nn.Dropout(0.5)
-        self.neck, self.back = nn.Linear(6 * 16, 7), nn.Linear(7, 6 * 16)
+        self.neck = nn.Linear(6 * 16, 7)
+        self.back = nn.Linear(7, 6 * 16)
         self.up = nn.ConvTranspose2d(6, 1, 4, stride=2, padding=1)
         self.register_buffer("shift", torch.randn(7))
 
@@ -53,7 +53,8 @@ class Sampler(nn.Module):
 class Attention(nn.Module):
     def __init__(self):
         super().__init__()
-        self.embed, self.back = nn.Linear(8, 6), nn.Linear(6, 8)
+        self.embed = nn.Linear(8, 6)
+        self.back = nn.Linear(6, 8)
         self.attention = nn.MultiheadAttention(6, 2, batch_first=True)
 
     def forward(self, x):
@@ -80,8 +81,10 @@ def skip_over_the_neck():
 
 
 def convolutions_to_a_vector():
-    down = nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 4, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(16, 6)
-    return nn.Sequential(*down, nn.ReLU(), nn.Linear(6, 192), nn.Unflatten(1, (3, 8, 8)))
+    encoder = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 4, 3, 2, 1), nn.ReLU(), nn.Flatten())
+    code = nn.Sequential(nn.Linear(16, 6), nn.ReLU())
+    decoder = nn.Sequential(nn.Linear(6, 192), nn.Unflatten(1, (3, 8, 8)))
+    return nn.Sequential(encoder, code, decoder)
 
 
 CASES = {  # network, shape of a point, numbers that cross its narrowest cut
@@ -111,8 +114,9 @@ CASES = {  # network, shape of a point, numbers that cross its narrowest cut
 @pytest.mark.parametrize("name", CASES)
 def test_the_narrowest_cut_is_found_and_its_spectrum_is_that_of_the_full_jacobian(name):
     build, shape, width = CASES[name]
-    model, x = build().eval(), torch.rand(3, *shape)
-    assert Jacobians(model, x, None, 2**30).anatomy.size == width
+    model = build().eval()
+    x = torch.rand(3, *shape)
+    assert Jacobians(model, x, None, 2**30).graph.cut.size == width
     found = spectrum(model, x, vectors=True)
     assert found.method == "cut"
     assert found.eigenvalues.shape[1] <= width
@@ -125,12 +129,14 @@ def test_the_narrowest_cut_is_found_and_its_spectrum_is_that_of_the_full_jacobia
         values, right = torch.linalg.eig(jacobian)
         condition = torch.linalg.inv(right).norm(dim=1)
         rounding = 1e-14 * torch.linalg.matrix_norm(jacobian)
-        sure = values.abs() > 1e-6 * values.abs().max()
-        gap = (values[sure, None] - found.eigenvalues[row]).abs().amin(1)
-        assert (gap <= 10 * condition[sure] * rounding).all()
-        lifted = jacobian.to(torch.complex128) @ found.vectors[row] - found.vectors[row] * found.eigenvalues[row]
-        assert lifted.abs().max() < 1e-10 * max(1, torch.linalg.matrix_norm(jacobian, 2))
-        assert found.sigma_max[row].item() == pytest.approx(torch.linalg.matrix_norm(jacobian, 2).item(), rel=1e-9)
+        large = values.abs() > 1e-6 * values.abs().max()
+        gap = (values[large, None] - found.eigenvalues[row]).abs().amin(1)
+        assert (gap <= 10 * condition[large] * rounding).all()  # the theorem of Bauer and Fike, to first order
+        images = jacobian.to(torch.complex128) @ found.vectors[row]
+        residual = images - found.vectors[row] * found.eigenvalues[row]
+        sigma_max = torch.linalg.matrix_norm(jacobian, 2).item()
+        assert residual.abs().max() < 1e-10 * max(1, sigma_max)
+        assert found.sigma_max[row].item() == pytest.approx(sigma_max, rel=1e-9)
         leading = values.abs().argmax()
         assert found.condition[row].item() == pytest.approx(condition[leading].item(), rel=1e-4)
 
@@ -147,7 +153,8 @@ def test_where_nothing_is_narrower_the_full_jacobian_is_taken(model):
 
 
 def test_a_closure_is_cut_too():
-    down, up = torch.randn(40, 4, dtype=torch.float64), torch.randn(4, 40, dtype=torch.float64) / 40
+    down = torch.randn(40, 4, dtype=torch.float64)
+    up = torch.randn(4, 40, dtype=torch.float64) / 40
 
     def f(x):
         return (x @ down).tanh() @ up
@@ -159,10 +166,11 @@ def test_a_closure_is_cut_too():
 
 
 def test_an_affine_map_has_one_jacobian():
-    model, x = D1(shape=(1, 8, 8), filters=9).eval(), torch.rand(4, 1, 8, 8)
+    model = D1(shape=(1, 8, 8), filters=9).eval()
+    x = torch.rand(4, 1, 8, 8)
     jacobians = Jacobians(model, x, None, 2**30)
     assert jacobians.affine
-    assert len(jacobians.factors(x).left) == 1
+    assert len(jacobians.form_factors(x).left) == 1
     found = spectrum(model, x, vectors=True)
     assert found.eigenvalues.shape[0] == found.vectors.shape[0] == 4
     assert torch.equal(found.radius, found.radius[:1].expand(4))
@@ -170,7 +178,8 @@ def test_an_affine_map_has_one_jacobian():
 
 
 def test_a_trace_follows_the_parameters_and_a_changed_module():
-    model, x = FullyConnected(shape=(9,), depth=3, width=4).eval(), torch.rand(2, 9)
+    model = FullyConnected(shape=(9,), depth=3, width=4).eval()
+    x = torch.rand(2, 9)
     spectrum(model, x)
     with torch.no_grad():
         model.net[3].weight.mul_(2)
@@ -191,19 +200,21 @@ def test_a_tensor_that_is_no_parameter_may_change():
     assert not torch.allclose(spectrum(model, x).radius, before)
 
 
+def branch_by_sign(x):
+    """Multiply two coordinates by 0.9 if the sum of all is positive, otherwise by 0.4."""
+    identity = torch.eye(8, dtype=torch.float64)
+    factor = 0.9 if x.sum() > 0 else 0.4
+    return x @ (factor * identity[:, :2]) @ identity[:2]
+
+
 def test_a_branch_that_depends_on_the_data_is_not_taken_for_all_points():
-    a, b = 0.9 * torch.eye(8, dtype=torch.float64)[:, :2], 0.4 * torch.eye(8, dtype=torch.float64)[:, :2]
-
-    def f(x):
-        chosen = a if x.sum() > 0 else b
-        return x @ chosen @ torch.eye(8, dtype=torch.float64)[:2]
-
-    found = spectrum(f, torch.tensor([[1.0] * 8, [-1.0] * 8]))
+    found = spectrum(branch_by_sign, torch.tensor([[1.0] * 8, [-1.0] * 8]))
     assert found.radius.tolist() == pytest.approx([0.9, 0.4])
 
 
 def test_a_fixed_selection_is_linear_and_one_that_depends_on_the_point_is_not():
-    order, x = torch.randperm(9), torch.rand(2, 9)
+    order = torch.randperm(9)
+    x = torch.rand(2, 9)
     assert Jacobians(lambda x: x[:, order], x, None, 2**30).affine
     assert not Jacobians(lambda x: x[:, x[0].argsort()], x, None, 2**30).affine
 
@@ -219,24 +230,26 @@ def test_a_layer_that_computes_in_float32_widens_the_bound():
     class Narrow(nn.Module):
         def __init__(self):
             super().__init__()
-            self.a, self.b = nn.Linear(20, 4), nn.Linear(4, 20)
+            self.a = nn.Linear(20, 4)
+            self.b = nn.Linear(4, 20)
 
         def forward(self, x):
             h = self.a(x)
-            return self.b(h + h.float().square().mean(-1, keepdim=True).rsqrt().type_as(h) * h)
+            scale = h.float().square().mean(-1, keepdim=True).rsqrt()
+            return self.b(h + scale.type_as(h) * h)
 
-    model, x = Narrow(), torch.rand(3, 20)
-    found = spectrum(model, x)
+    found = spectrum(Narrow(), torch.rand(3, 20))
     assert (found.radius_error > 1e-8).all()
     assert found.method == "cut"
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (5, 4)])
 @pytest.mark.parametrize("bias", [None, torch.randn(6)])
-def test_upsampling_and_convolution_in_one(size, bias):
-    x, weight = torch.randn(3, 4, *size), torch.randn(6, 4, 3, 3)
+def test_upsampling_and_convolution_are_one_operation(size, bias):
+    x = torch.randn(3, 4, *size)
+    weight = torch.randn(6, 4, 3, 3)
     plain = functional.conv2d(functional.interpolate(x, scale_factor=2), weight, bias, padding=1)
-    torch.testing.assert_close(upsampled_convolution(x, weight, bias), plain, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(convolve_upsampled(x, weight, bias), plain, rtol=1e-5, atol=1e-5)
 
 
 def test_only_plain_convolutions_after_doubling_are_joined():
@@ -244,47 +257,47 @@ def test_only_plain_convolutions_after_doubling_are_joined():
     class Odd(nn.Module):
         def __init__(self):
             super().__init__()
-            self.a, self.b = nn.Conv2d(2, 3, 3, padding=1), nn.Conv2d(3, 2, 5, stride=2, padding=2)
-            self.c, self.d = nn.Conv2d(2, 2, 3, padding=1, groups=2), nn.Conv2d(2, 2, 3, stride=3, padding=1)
+            self.a = nn.Conv2d(2, 3, 3, padding=1)
+            self.b = nn.Conv2d(3, 2, 5, stride=2, padding=2)
+            self.c = nn.Conv2d(2, 2, 3, padding=1, groups=2)
+            self.d = nn.Conv2d(2, 2, 3, stride=3, padding=1)
 
         def forward(self, x):
             up = functional.interpolate(x, scale_factor=2)
             x = self.b(self.a(up).tanh()) + up[:, :, ::2, ::2]
             return self.d(self.c(functional.interpolate(x, scale_factor=3)).tanh())
 
-    model, x = Odd().double(), torch.rand(2, 2, 6, 6).double()
-    program = traced(model, x[:1], dict(model.named_parameters()))
-    run = program.run(dict(model.named_parameters()), [program.source], [program.target])
-    torch.testing.assert_close(run(x[:1])[0], model(x[:1]))
-    assert not any(node.target is upsampled_convolution for node in program.nodes)
+    model = Odd().double()
+    x = torch.rand(2, 2, 6, 6).double()
+    parameters = dict(model.named_parameters())
+    graph = trace_map(model, x[:1], parameters)
+    function = graph.extract(parameters, [graph.source], [graph.target])
+    torch.testing.assert_close(function(x[:1])[0], model(x[:1]))
+    assert not any(node.target is convolve_upsampled for node in graph.nodes)
 
 
 def test_entry_and_exit_of_a_perceptron():
     model = FullyConnected(shape=(1, 6, 6), depth=4, width=9)
-    plan = anatomy(traced(model, torch.rand(1, 1, 6, 6), dict(model.named_parameters())))
-    assert plan.program.size(plan.entry) == plan.program.size(plan.exit) == 9
-    assert plan.entry is not plan.exit
-    assert not plan.affine
+    graph = trace_map(model, torch.rand(1, 1, 6, 6), dict(model.named_parameters()))
+    assert graph.sizes[graph.cut.entry] == graph.sizes[graph.cut.exit] == 9
+    assert graph.cut.entry is not graph.cut.exit
+    assert not graph.cut.affine
     sigmoid = nn.Sequential(nn.Linear(20, 6), nn.ReLU(), nn.Linear(6, 20), nn.Sigmoid())
-    plan = anatomy(traced(sigmoid, torch.rand(1, 20), dict(sigmoid.named_parameters())))
-    assert plan.exit is plan.program.target
+    graph = trace_map(sigmoid, torch.rand(1, 20), dict(sigmoid.named_parameters()))
+    assert graph.cut.exit is graph.target
 
 
-def test_memory_limit_changes_nothing():
-    for build, shape in ((two_in_parallel, (20,)), (Sampler, (1, 8, 8))):
-        model, x = build().eval(), torch.rand(5, *shape)
-        tight = spectrum(model, x, memory_limit=1)
-        torch.testing.assert_close(tight.eigenvalues.abs(), spectrum(model, x).eigenvalues.abs(), rtol=1e-8, atol=1e-12)
+@pytest.mark.parametrize(("build", "shape"), [(two_in_parallel, (20,)), (Sampler, (1, 8, 8))])
+def test_the_memory_limit_does_not_change_the_spectrum(build, shape):
+    model = build().eval()
+    x = torch.rand(5, *shape)
+    tight = spectrum(model, x, memory_limit=1)
+    torch.testing.assert_close(tight.eigenvalues.abs(), spectrum(model, x).eigenvalues.abs(), rtol=1e-8, atol=1e-12)
 
 
 def test_a_cut_that_does_not_hold_is_forgotten():
-    a, b = 0.9 * torch.eye(8, dtype=torch.float64)[:, :2], 0.4 * torch.eye(8, dtype=torch.float64)[:, :2]
-
-    def f(x):
-        return x @ (a if x.sum() > 0 else b) @ torch.eye(8, dtype=torch.float64)[:2]
-
     x = torch.tensor([[1.0] * 8, [-1.0] * 8], dtype=torch.float64)
-    jacobians = Jacobians(f, x, None, 2**30)
-    radius = torch.linalg.eigvals(jacobians.factors(x).core()).abs().amax(1)
+    jacobians = Jacobians(branch_by_sign, x, None, 2**30)
+    radius = torch.linalg.eigvals(jacobians.form_factors(x).core()).abs().amax(1)
     assert radius.tolist() == pytest.approx([0.9, 0.4])
     assert (jacobians.method, jacobians.affine, jacobians.width) == ("dense", False, 8)

@@ -1,3 +1,5 @@
+"""The matrix of a linear map."""
+
 import copy
 
 import pytest
@@ -10,8 +12,8 @@ from memzoo.errors import NonFiniteError, NotASelfMapError
 from memzoo.models import D1
 
 
-def pushed_through(module, shape):
-    """The matrix column by column from a float64 copy, straight from the definition."""
+def push_basis_through(module, shape):
+    """Compute the matrix column by column from a float64 copy, straight from the definition."""
     wide = copy.deepcopy(module).double()
     zero = torch.zeros(1, *shape, dtype=torch.float64)
     columns = []
@@ -36,29 +38,30 @@ def conv(fan_in, fan_out, bias=False, **options):
     return nn.Conv2d(fan_in, fan_out, 3, padding=1, bias=bias, **options)
 
 
-STACKS = {
-    "filters": (nn.Sequential(conv(2, 5), conv(5, 3), conv(3, 2)), (2, 3, 4)),
-    "stride": (nn.Sequential(conv(1, 4, stride=2), nn.Upsample(scale_factor=2), conv(4, 1)), (1, 4, 4)),
-    "bilinear": (nn.Sequential(conv(1, 2, stride=2), nn.UpsamplingBilinear2d(scale_factor=2), conv(2, 1)), (1, 4, 4)),
-    "skip": (nn.Sequential(Skip(conv(1, 1)), Skip(nn.Sequential(conv(1, 3), conv(3, 1)))), (1, 3, 3)),
-    "bias": (nn.Sequential(conv(1, 3, bias=True), conv(3, 1, bias=True)), (1, 3, 3)),
-    "dense": (nn.Sequential(nn.Flatten(), nn.Linear(6, 2), nn.Linear(2, 6), nn.Unflatten(1, (1, 2, 3))), (1, 2, 3)),
-}
-
-
-@pytest.mark.parametrize("name", STACKS)
-def test_stacks_equal_the_basis_pushed_through_one_by_one(name):
-    module, shape = STACKS[name]
+@pytest.mark.parametrize(
+    ("layers", "shape", "has_offset"),
+    [
+        ([conv(2, 5), conv(5, 3), conv(3, 2)], (2, 3, 4), False),
+        ([conv(1, 4, stride=2), nn.Upsample(scale_factor=2), conv(4, 1)], (1, 4, 4), False),
+        ([conv(1, 2, stride=2), nn.UpsamplingBilinear2d(scale_factor=2), conv(2, 1)], (1, 4, 4), False),
+        ([Skip(conv(1, 1)), Skip(nn.Sequential(conv(1, 3), conv(3, 1)))], (1, 3, 3), False),
+        ([conv(1, 3, bias=True), conv(3, 1, bias=True)], (1, 3, 3), True),
+        ([nn.Flatten(), nn.Linear(6, 2), nn.Linear(2, 6), nn.Unflatten(1, (1, 2, 3))], (1, 2, 3), True),
+    ],
+    ids=["filters", "stride", "bilinear", "skip", "bias", "dense"],
+)
+def test_the_columns_are_the_images_of_the_basis_vectors(layers, shape, has_offset):
+    module = nn.Sequential(*layers)
     found = operator(module, shape)
-    matrix, offset = pushed_through(module, shape)
+    matrix, offset = push_basis_through(module, shape)
     torch.testing.assert_close(found.matrix, matrix)
     torch.testing.assert_close(found.offset, offset)
     assert found.shape == shape
-    assert (offset.norm() > 0) == (name in ("bias", "dense"))
+    assert (offset.norm() > 0) == has_offset
     assert next(module.parameters()).dtype == torch.float32
 
 
-def test_the_3x3_convolution_that_the_paper_prints():
+def test_a_3x3_convolution_has_the_matrix_that_the_paper_prints():
     a, b, c, d, e, f, g, h, i = range(1, 10)
     printed = [
         [e, f, 0, h, i, 0, 0, 0, 0],
@@ -76,7 +79,7 @@ def test_the_3x3_convolution_that_the_paper_prints():
     assert operator(layer, (1, 3, 3)).matrix.tolist() == printed
 
 
-def test_the_1x1_upsampling_that_the_paper_prints():
+def test_a_1x1_upsampling_has_the_matrix_that_the_paper_prints():
     # nearest-neighbour upsampling of a 1x1 image by 2 within zero padding, 3x3 to 4x4, on a common 4x4 canvas
     def upsample(x):
         y = torch.zeros_like(x)
@@ -90,21 +93,23 @@ def test_the_1x1_upsampling_that_the_paper_prints():
 
 def test_a_linear_d1_equals_its_jacobian_anywhere():
     model = D1(shape=(3, 8, 8), filters=16)
-    wide, x = copy.deepcopy(model).double(), torch.rand(3, 8, 8, dtype=torch.float64)
+    wide = copy.deepcopy(model).double()
+    x = torch.rand(3, 8, 8, dtype=torch.float64)
     jacobian = jacrev(lambda row: wide(row[None])[0])(x).reshape(192, 192)
     found = operator(model, (3, 8, 8))
     torch.testing.assert_close(found.matrix, jacobian.detach())
     assert torch.equal(operator(model, (3, 8, 8), block=7).matrix, found.matrix)
 
 
-def test_affine_maps_keep_matrix_and_offset_apart():
-    matrix, offset = torch.randn(4, 4, dtype=torch.float64), torch.randn(4, dtype=torch.float64)
+def test_the_matrix_and_the_offset_of_an_affine_map_are_found():
+    matrix = torch.randn(4, 4, dtype=torch.float64)
+    offset = torch.randn(4, dtype=torch.float64)
     found = operator(lambda x: x @ matrix.T + offset, (4,))
     torch.testing.assert_close(found.matrix, matrix)
     assert torch.equal(found.offset, offset)
 
 
-def test_spectrum_and_its_notation():
+def test_an_operator_prints_as_its_spectrum_in_the_notation_of_the_paper():
     values = torch.tensor([1.0, -0.98, 0.45, 0.012, 0.004], dtype=torch.float64)
     basis = torch.randn(5, 5, dtype=torch.float64)
     matrix = basis @ values.diag() @ torch.linalg.inv(basis)
@@ -118,9 +123,10 @@ def test_spectrum_and_its_notation():
     assert str(operator(lambda x: x @ (0.4 * matrix).T, (5,))) == "[< 5e-1]"
 
 
-def test_the_spectrum_of_a_projection_by_a_nonnormal_matrix():
+def test_a_projection_by_a_nonnormal_matrix_has_radius_1():
     # x y^T / (y^T x) has spectrum 1, 0, however stretched
-    x, y = torch.tensor([[1.0], [2], [3]]).double(), torch.tensor([[1.0], [0], [0]]).double()
+    x = torch.tensor([[1.0], [2], [3]]).double()
+    y = torch.tensor([[1.0], [0], [0]]).double()
     found = operator(lambda z: z @ (x @ y.T).T, (3,))
     assert found.bracket(1).startswith("1, [")
     assert found.spectrum.radius.item() == pytest.approx(1)
@@ -155,13 +161,13 @@ class Elsewhere(nn.Linear):
         (nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 3)), (3,)),
     ],
 )
-def test_a_shape_that_the_map_knows(module, shape):
+def test_the_shape_is_read_from_the_map_unless_it_is_given(module, shape):
     assert operator(module).shape == shape
     assert operator(module, (3,)).shape == (3,)
 
 
 @pytest.mark.parametrize("f", [conv(1, 1), nn.Sequential(), lambda x: x])
-def test_a_shape_that_the_map_does_not_know(f):
+def test_an_error_asks_for_a_shape_that_the_map_does_not_know(f):
     with pytest.raises(TypeError, match=r"does not tell the shape of its points; pass shape=, such as \(3, 32, 32\)"):
         operator(f)
 
@@ -183,14 +189,14 @@ def test_nonlinear_maps_are_refused(f):
         operator(f, (3,))
 
 
-def test_no_self_map_and_wrong_shapes():
+def test_a_map_of_another_shape_is_refused():
     with pytest.raises(NotASelfMapError, match=r"input \(1, 4\) became \(1, 2\)"):
         operator(nn.Linear(4, 2))
     with pytest.raises(NotASelfMapError, match=r"maps batches of shape \(B, 3, 8, 8\), got \(1, 3, 4, 4\)"):
         operator(D1(shape=(3, 8, 8), filters=4), (3, 4, 4))
 
 
-def test_values_that_are_not_finite():
+def test_parameters_and_outputs_that_are_not_finite_are_refused():
     module = nn.Linear(3, 3)
     module.weight.data[0, 1] = torch.nan
     with pytest.raises(NonFiniteError, match=r"parameter 'weight' holds NaN or infinity in 1 of 9"):

@@ -1,10 +1,10 @@
-"""Which arithmetic a map is measured in."""
+"""The arithmetic in which a map is measured."""
 
 import pytest
 import torch
 from torch import nn
 
-from memzoo.dynamics.tracing.precision import in_dtype, leave_clean, tensors_of, widened
+from memzoo.dynamics.tracing.precision import cast_map, collect_tensors, promote_to_float64, restore_plain_attributes
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from memzoo.dynamics.tracing.precision import in_dtype, leave_clean, tensors_of,
 )
 def test_a_map_that_loses_the_digits_is_measured_in_float32(f):
     x = torch.rand(2, 3, dtype=torch.float64)
-    found, points = widened(f, x)
+    found, points = promote_to_float64(f, x)
     assert found is f
     assert points.dtype == torch.float32
     assert torch.equal(points, x.float())
@@ -28,22 +28,22 @@ def test_a_map_that_loses_the_digits_is_measured_in_float32(f):
     "f",
     [
         torch.tanh,
-        torch.zeros_like,  # has no digits to lose
-        lambda x: torch.full_like(x, torch.nan),  # says nothing of its digits
+        torch.zeros_like,  # a constant map has no digits to lose
+        lambda x: torch.full_like(x, torch.nan),  # shows nothing of its digits
         lambda x: torch.where(x < 0.5, x, torch.inf),
     ],
     ids=["smooth", "constant", "nan", "partly infinite"],
 )
 def test_a_map_that_keeps_the_digits_is_measured_in_float64(f):
     x = torch.linspace(0, 1, 6).reshape(2, 3)
-    found, points = widened(f, x)
+    found, points = promote_to_float64(f, x)
     assert points.dtype == torch.float64
     assert found(points).dtype == torch.float64
 
 
 def test_a_float32_module_is_read_in_float64_and_left_as_it_is():
     model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)).eval()
-    wide, x = widened(model, torch.rand(4, 3))
+    wide, x = promote_to_float64(model, torch.rand(4, 3))
     expected = nn.functional.batch_norm(
         nn.functional.linear(x, model[0].weight.double(), model[0].bias.double()),
         model[1].running_mean.double(),
@@ -58,11 +58,11 @@ def test_a_float32_module_is_read_in_float64_and_left_as_it_is():
 
 def test_gradients_reach_the_parameters():
     model = nn.Linear(2, 2)
-    in_dtype(model, torch.float64)(torch.ones(1, 2).double()).sum().backward()
+    cast_map(model, torch.float64)(torch.ones(1, 2).double()).sum().backward()
     assert torch.equal(model.bias.grad, torch.ones(2))
 
 
-def test_each_tensor_once_under_the_name_of_its_first_module():
+def test_each_tensor_appears_once_under_the_name_of_its_first_module():
     class Tied(nn.Module):
         def __init__(self):
             super().__init__()
@@ -71,20 +71,20 @@ def test_each_tensor_once_under_the_name_of_its_first_module():
             self.register_buffer("kept", torch.zeros(1))
 
     model = Tied()
-    assert tensors_of(model).keys() == {"one.weight", "own", "kept"}
-    assert tensors_of(model)["one.weight"] is model.two.weight
-    assert tensors_of(torch.tanh) == {}
+    assert collect_tensors(model).keys() == {"one.weight", "own", "kept"}
+    assert collect_tensors(model)["one.weight"] is model.two.weight
+    assert collect_tensors(torch.tanh) == {}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_what_forward_kept_is_replaced_whatever_the_type_of_the_points(dtype):
+def test_a_tensor_that_forward_keeps_is_plain_again_whatever_the_type_of_the_points(dtype):
     class Keeping(nn.Linear):
         def forward(self, x):
             self.kept = super().forward(x)
             return self.kept
 
     model = Keeping(2, 2)
-    leave_clean(model, torch.rand(3, 2, dtype=dtype))
+    restore_plain_attributes(model, torch.rand(3, 2, dtype=dtype))
     assert model.kept.shape == (1, 2)
     assert model.kept.dtype == torch.float32
     assert not model.kept.requires_grad

@@ -1,4 +1,4 @@
-"""The shapes in signatures and results are promises: check them by beartype on ordinary calls."""
+"""The shapes that signatures and results declare: beartype checks them on ordinary calls."""
 
 from dataclasses import fields
 from typing import get_type_hints
@@ -10,7 +10,8 @@ from jaxtyping import jaxtyped
 
 from memzoo import dynamics
 
-EXAMPLES, STARTS = torch.rand(4, 1, 3, 3), torch.rand(6, 1, 3, 3)
+EXAMPLES = torch.rand(4, 1, 3, 3)
+STARTS = torch.rand(6, 1, 3, 3)
 CALLS = {
     "iterate": (torch.tanh, STARTS, 3),
     "spectrum": (torch.tanh, STARTS),

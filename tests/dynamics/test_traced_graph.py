@@ -1,4 +1,4 @@
-"""What a trace knows of a map: which values are affine, how large they are, what severs input from output."""
+"""A traced graph: which values are affine, how large they are, what severs the input from the output."""
 
 from itertools import pairwise
 
@@ -8,11 +8,11 @@ from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional
 
-from memzoo.dynamics.tracing.convolution import upsampled_convolution
-from memzoo.dynamics.tracing.fast_convolution import rearranged_in_dtype
-from memzoo.dynamics.tracing.minimum_cut import anatomy
-from memzoo.dynamics.tracing.precision import tensors_of
-from memzoo.dynamics.tracing.traced_graph import traced
+from memzoo.dynamics.tracing.convolution import convolve_upsampled
+from memzoo.dynamics.tracing.fast_convolution import accelerate_convolutions_in_dtype
+from memzoo.dynamics.tracing.minimum_cut import find_affine_values
+from memzoo.dynamics.tracing.precision import collect_constants
+from memzoo.dynamics.tracing.traced_graph import trace_map
 
 
 class Written(nn.Module):
@@ -20,14 +20,15 @@ class Written(nn.Module):
 
     def __init__(self, function, shape):
         super().__init__()
-        self.function, self.weight = function, nn.Parameter(torch.randn(shape, dtype=torch.float64))
+        self.function = function
+        self.weight = nn.Parameter(torch.randn(shape, dtype=torch.float64))
 
     def forward(self, x):
         return self.function(self.weight, x)
 
 
-def program_of(model, x):
-    return traced(model, x[:1], {name: tensor.detach() for name, tensor in tensors_of(model).items()})
+def trace(model, x):
+    return trace_map(model, x[:1], collect_constants(model))
 
 
 MAPS = {  # the weight is (1, 3, 3), a point (1, 3, 3): every place that an argument can have
@@ -74,73 +75,83 @@ MAPS = {  # the weight is (1, 3, 3), a point (1, 3, 3): every place that an argu
 
 
 @pytest.mark.parametrize("name", MAPS)
-def test_a_value_is_called_affine_where_it_is(name):
+def test_a_value_is_called_affine_exactly_if_it_is(name):
     model = Written(MAPS[name], (1, 3, 3))
-    x, y, zero = *torch.randn(2, 1, 3, 3, dtype=torch.float64), torch.zeros(1, 3, 3, dtype=torch.float64)
+    x, y = torch.randn(2, 1, 3, 3, dtype=torch.float64)
     with torch.no_grad():
-        # an affine map is one for which this holds at all points; two random ones are witnesses enough
-        origin = model(zero)
-        straight = bool(((model(x) + model(y) - model(x + y) - origin).abs() < 1e-9).all())
-    program = program_of(model, torch.randn(1, 3, 3, dtype=torch.float64))
-    assert (program.target in program.affine({program.source})) is straight
-    assert anatomy(program).affine is straight
+        # f(x) + f(y) = f(x + y) + f(0) holds at all points if f is affine; two random points are witnesses enough
+        sums = model(x) + model(y)
+        expected = model(x + y) + model(torch.zeros_like(x))
+    affine = bool(((sums - expected).abs() < 1e-9).all())
+    graph = trace(model, torch.randn(1, 3, 3, dtype=torch.float64))
+    affine_values = find_affine_values(graph.nodes, graph.linear, graph.source)
+    assert (graph.target in affine_values) is affine
+    assert graph.cut.affine is affine
 
 
-def layered(*sizes):
+def build_perceptron(*sizes):
     layers = [part for i, o in pairwise(sizes) for part in (nn.Linear(i, o), nn.ReLU())]
-    return nn.Sequential(*layers[:-1])
+    return nn.Sequential(*layers[:-1]).double()
 
 
 @pytest.mark.parametrize(
-    ("model", "entry", "waist", "exit_"),
+    ("model", "entry", "size", "exit_"),
     [
-        (layered(20, 4, 20), 4, 4, 4),
-        (layered(20, 6, 3, 20), 6, 3, 3),
-        (layered(20, 6, 3, 8, 20), 6, 3, 8),
+        (build_perceptron(20, 4, 20), 4, 4, 4),
+        (build_perceptron(20, 6, 3, 20), 6, 3, 3),
+        (build_perceptron(20, 6, 3, 8, 20), 6, 3, 8),
         (nn.Sequential(nn.Linear(20, 10), nn.Linear(10, 5), nn.ReLU(), nn.Linear(5, 7), nn.Linear(7, 20)), 5, 5, 5),
         (nn.Sequential(nn.ReLU(), nn.Linear(20, 4), nn.ReLU(), nn.Linear(4, 20), nn.ReLU()), 20, 4, 20),
-        (layered(6, 9, 6), 6, 6, 6),
+        (build_perceptron(6, 9, 6), 6, 6, 6),
     ],
 )
-def test_a_network_is_taken_apart_at_its_narrowest_places(model, entry, waist, exit_):
-    program = program_of(
-        model.double(), torch.rand(1, model(torch.rand(1, 20).double()[:, : _width(model)]).shape[1]).double()
-    )
-    plan = anatomy(program)
-    assert (program.size(plan.entry), plan.size, program.size(plan.exit)) == (entry, waist, exit_)
-    assert plan is anatomy(program)
-    if waist in (entry, exit_):  # nothing is formed between an end and a waist that is no narrower
-        assert plan.waist == ((plan.entry,) if waist == entry else (plan.exit,))
-
-
-def _width(model):
-    return next(part.in_features for part in model if isinstance(part, nn.Linear))
+def test_a_network_is_cut_at_its_narrowest_places(model, entry, size, exit_):
+    width = next(part.in_features for part in model if isinstance(part, nn.Linear))
+    graph = trace(model.double(), torch.rand(1, width).double())
+    cut = graph.cut
+    assert (graph.sizes[cut.entry], cut.size, graph.sizes[cut.exit]) == (entry, size, exit_)
+    assert cut is graph.cut
+    if size in (entry, exit_):  # an end that is as narrow as the cut serves as the cut
+        assert cut.nodes == ((cut.entry,) if size == entry else (cut.exit,))
 
 
 def test_the_largest_value_and_the_narrowest_arithmetic_are_known():
-    model = layered(4, 30, 4).double()
-    program = program_of(model, torch.rand(1, 4).double())
-    assert program.widest == 30
-    assert program.eps == torch.finfo(torch.float64).eps
-    assert program.shape(program.source) == (1, 4)
+    graph = trace(build_perceptron(4, 30, 4), torch.rand(1, 4).double())
+    assert graph.widest == 30
+    assert graph.eps == torch.finfo(torch.float64).eps
+    assert graph.sizes[graph.source] == 4
     narrow = Written(lambda w, x: (x.float() @ w.float()).double(), (4, 4))
-    assert program_of(narrow, torch.rand(1, 4).double()).eps == torch.finfo(torch.float32).eps
+    assert trace(narrow, torch.rand(1, 4).double()).eps == torch.finfo(torch.float32).eps
 
 
-def test_a_part_of_a_program_is_the_function_between_its_ends():
-    model, x = layered(5, 3, 5).double(), torch.rand(1, 5).double()
-    program = program_of(model, x)
-    constants = {name: tensor.detach() for name, tensor in tensors_of(model).items()}
-    plan = anatomy(program)
-    inner = program.run(constants, [program.source], [plan.entry])
-    outer = program.run(constants, [plan.entry], [program.target])
+def test_an_extracted_part_is_the_function_between_its_ends():
+    model = build_perceptron(5, 3, 5)
+    x = torch.rand(1, 5).double()
+    graph = trace(model, x)
+    constants = collect_constants(model)
+    inner = graph.extract(constants, [graph.source], [graph.cut.entry])
+    outer = graph.extract(constants, [graph.cut.entry], [graph.target])
     torch.testing.assert_close(inner(x)[0], model[0](x))
     torch.testing.assert_close(outer(inner(x)[0])[0], model(x))
-    doubled = {name: 2 * tensor for name, tensor in constants.items()}  # parameters are handed in anew at each run
-    torch.testing.assert_close(program.run(doubled, [program.source], [plan.entry])(x)[0], 2 * model[0](x))
+    doubled = {name: 2 * tensor for name, tensor in constants.items()}  # every extraction reads its own constants
+    inner = graph.extract(doubled, [graph.source], [graph.cut.entry])
+    torch.testing.assert_close(inner(x)[0], 2 * model[0](x))
 
 
-def enlarging_is_one_operation():
+def test_a_flat_part_takes_and_returns_the_values_one_after_another():
+    model = Written(lambda w, x: torch.bmm(x.tanh(), w) + torch.bmm(w, x.sin()), (1, 3, 3))
+    x = torch.randn(1, 3, 3, dtype=torch.float64)
+    graph = trace(model, x)
+    ends = [node for node in graph.nodes if node.target in (torch.ops.aten.tanh.default, torch.ops.aten.sin.default)]
+    constants = collect_constants(model)
+    inner = graph.extract_flat(constants, [graph.source], ends)
+    outer = graph.extract_flat(constants, ends, [graph.target])
+    values = {"tanh": x.tanh().flatten(), "sin": x.sin().flatten()}
+    torch.testing.assert_close(inner(x.flatten()), torch.cat([values[node.target._opname] for node in ends]))
+    torch.testing.assert_close(outer(inner(x.flatten())), model(x).flatten())
+
+
+def traces_enlarging_as_one_operation():
     """Tell whether torch traces it as one: torch 2.6 looks up each pixel, and there is nothing to join."""
     graph = make_fx(nn.Upsample(scale_factor=2))(torch.rand(1, 2, 3, 4)).graph
     return any(node.target is torch.ops.aten.upsample_nearest2d.default for node in graph.nodes)
@@ -153,14 +164,18 @@ def enlarging_is_one_operation():
 def test_upsampling_by_two_is_joined_with_the_convolution_after_it(factor, size, padding, joined):
     stride = tuple(factor)
     model = nn.Sequential(
-        nn.Conv2d(2, 3, 3, stride, 1), nn.Tanh(), nn.Upsample(scale_factor=factor), nn.Conv2d(3, 2, size, 1, padding)
+        nn.Conv2d(2, 3, 3, stride, 1),
+        nn.Tanh(),
+        nn.Upsample(scale_factor=factor),
+        nn.Conv2d(3, 2, size, 1, padding),
     ).double()
     x = torch.rand(3, 2, 6, 12).double()
-    program = program_of(model, x)
-    found = any(node.target is upsampled_convolution for node in program.nodes)
-    assert found is (joined and enlarging_is_one_operation())
+    graph = trace(model, x)
+    found = any(node.target is convolve_upsampled for node in graph.nodes)
+    assert found is (joined and traces_enlarging_as_one_operation())
     with torch.no_grad():
-        torch.testing.assert_close(rearranged_in_dtype(model, x, torch.float64)(x), model(x))
+        fast = accelerate_convolutions_in_dtype(model, x, torch.float64)
+        torch.testing.assert_close(fast(x), model(x))
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -168,4 +183,4 @@ def test_a_convolution_of_an_image_doubled_in_size(bias):
     layer = nn.Conv2d(2, 3, 3, padding=1, bias=bias).double()
     x = torch.rand(2, 2, 5, 4).double()
     expected = layer(functional.interpolate(x, scale_factor=2))
-    torch.testing.assert_close(upsampled_convolution(x, layer.weight, layer.bias), expected)
+    torch.testing.assert_close(convolve_upsampled(x, layer.weight, layer.bias), expected)

@@ -12,8 +12,8 @@ from memzoo._types import Map
 from memzoo.dynamics.attractors.basin import basin_radius
 from memzoo.dynamics.attractors.newton import polished, residual_norm
 from memzoo.dynamics.orbits import default_eps, iterate
-from memzoo.dynamics.spectra import Jacobians, Method, check_differentiable_self_map, spectrum_by
-from memzoo.dynamics.tracing import leave_clean, rearranged_in_dtype
+from memzoo.dynamics.spectra import Jacobians, Method, check_differentiable_self_map, compute_spectrum
+from memzoo.dynamics.tracing import accelerate_convolutions_in_dtype, restore_plain_attributes
 
 WIDE_STEPS = 100
 PUSHED_STEPS = 50  # time for a transient to pass
@@ -166,7 +166,7 @@ def certify(
     limit = iterate(f, examples, steps)
     jacobians = Jacobians(f, limit.points, method, memory_limit)
     points = limit.points.to(jacobians.dtype)
-    wide = rearranged_in_dtype(f, points, jacobians.dtype) or jacobians.wide
+    wide = accelerate_convolutions_in_dtype(f, points, jacobians.dtype) or jacobians.wide
     points = iterate(wide, points, min(steps, WIDE_STEPS)).points  # fast ones are done here, at no Jacobian
     points, step = polished(jacobians, points, 0.1 * eps)
     residual = residual_norm(jacobians.wide, points)
@@ -187,7 +187,7 @@ def certify(
     first = (same & fixed).int().argmax(1)  # one eigensolve for all examples that ended at one point
     chosen = first[fixed].unique()
     if len(chosen):
-        found = spectrum_by(jacobians, points[chosen], top=1, strict=False)
+        found = compute_spectrum(jacobians, points[chosen], top=1, strict=False)
         radius[chosen], error[chosen] = found.radius, found.radius_error
         radius, error = torch.where(fixed, radius[first], torch.nan), torch.where(fixed, error[first], torch.nan)
     by_radius = torch.where(residual == 0, 0.0, residual.double() / (1 - radius).abs().nan_to_num(1.0))
@@ -209,7 +209,7 @@ def certify(
         basin_radius=torch.full_like(radius, torch.nan),
         basin_share=torch.nan,
     )
-    leave_clean(f, examples)
+    restore_plain_attributes(f, examples)
     found = replace(found, returns=_returns(f, found.points, found.attractor, eps))
     rows = found.attractor.nonzero().flatten()
     if not directions or not len(rows):

@@ -22,15 +22,15 @@ def newton_step(jacobians: Jacobians, x: Tensor) -> Tensor:
     With J = L R, the step :math:`(I - LR)^{-1} r = r + L (I - RL)^{-1} R r` needs only a k x k system (Woodbury).
     """
     steps = []
-    for rows in jacobians.blocks(x):
+    for rows in jacobians.split_into_blocks(x):
         gap = (jacobians.wide(x[rows]) - x[rows]).flatten(1)[:, :, None]
         if jacobians.method == "arnoldi":
             step = torch.full_like(gap.squeeze(-1), torch.inf)
-            sound = jacobians.finite(x[rows])
+            sound = jacobians.find_finite(x[rows])
             if sound.any():
-                step[sound] = solve_shifted(jacobians.products(x[rows][sound])[0], gap[sound].squeeze(-1))
+                step[sound] = solve_shifted(jacobians.form_products(x[rows][sound])[0], gap[sound].squeeze(-1))
         else:
-            factors = jacobians.factors(x[rows])
+            factors = jacobians.form_factors(x[rows])
             core = factors.core()
             identity = torch.eye(core.shape[-1], dtype=gap.dtype, device=gap.device)
             inner, solved = solve(identity - core, factors.inward(gap))

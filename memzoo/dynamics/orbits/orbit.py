@@ -9,7 +9,7 @@ from torch import Tensor
 
 from memzoo._checks import apply_map, check_batch, check_module, check_steps
 from memzoo._types import Map
-from memzoo.dynamics.tracing import LatentMap, agree, latent_map, rearranged_map
+from memzoo.dynamics.tracing import LatentMap, accelerate_convolutions, latent_map, outputs_agree
 from memzoo.errors import InvalidArgumentError
 
 SETTLED = 8  # a step below this many units in the last place of |x| is rounding noise (float32 plateaus near 3 of them)
@@ -79,9 +79,9 @@ def iterate(
     wanted = set(keep)
     if any(t < 0 or t > steps for t in wanted):
         raise InvalidArgumentError(f"keep holds {sorted(wanted)}, but only t = 0..{steps} are computed; raise steps.")
-    fast = None if latent is False else rearranged_map(f, x0, steps)
+    fast = None if latent is False else accelerate_convolutions(f, x0, steps)
     march, kept = _marched(f if fast is None else fast, f, x0, steps, wanted, tol, block, latent)
-    if fast is not None and not agree(fast, f, march.points, block):
+    if fast is not None and not outputs_agree(fast, f, march.points, block):
         march, kept = _marched(f, f, x0, steps, wanted, tol, block, latent)
     for t in sorted(wanted - kept.keys()):  # every row had settled
         kept[t] = march.points.clone()

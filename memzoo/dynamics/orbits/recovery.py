@@ -14,7 +14,7 @@ from memzoo.dynamics.orbits.distance import default_eps, distinct, nearest
 from memzoo.dynamics.orbits.distance_bounds import blocks
 from memzoo.dynamics.orbits.neighbours import Vicinity
 from memzoo.dynamics.orbits.orbit import March, iterate, worth_it
-from memzoo.dynamics.tracing import agree, output_range, rearranged_map
+from memzoo.dynamics.tracing import accelerate_convolutions, output_range, outputs_agree
 
 OFFSETS = 3  # half of the offsets are larger than their median
 SAMPLE = 256  # examples whose fixed points are looked for
@@ -120,9 +120,9 @@ def recovery_curve(
             stacklevel=2,
         )
 
-    fast = None if latent is False else rearranged_map(f, starts, steps)
+    fast = None if latent is False else accelerate_convolutions(f, starts, steps)
     found = _followed(f if fast is None else fast, f, starts, examples, steps, eps, tol, block, latent)
-    if fast is not None and not agree(fast, f, found.march.points, block):
+    if fast is not None and not outputs_agree(fast, f, found.march.points, block):
         found = _followed(f, f, starts, examples, steps, eps, tol, block, latent)
     return RecoveryCurve(
         rate=torch.stack(found.rate),

@@ -1,9 +1,9 @@
 """Jacobians of a map, their eigenvalues with error bounds, and the operators of linear maps."""
 
 from memzoo.dynamics.spectra.arnoldi import solve_shifted
-from memzoo.dynamics.spectra.eigenvalues import spectrum, spectrum_by
-from memzoo.dynamics.spectra.factors import factored
-from memzoo.dynamics.spectra.full_spectrum import full_spectrum
+from memzoo.dynamics.spectra.eigenvalues import compute_spectrum, spectrum
+from memzoo.dynamics.spectra.factors import build_factors
+from memzoo.dynamics.spectra.full_spectrum import compute_full_spectrum
 from memzoo.dynamics.spectra.jacobian import ROWS, Jacobians, Method, check_differentiable_self_map
 from memzoo.dynamics.spectra.linear_operator import HasShape, Operator, operator
 from memzoo.dynamics.spectra.lu import solve
@@ -20,15 +20,15 @@ __all__ = [
     "Operator",
     "Spectrum",
     "bracket_notation",
+    "build_factors",
     "check_differentiable_self_map",
     "choose_quick_method",
+    "compute_full_spectrum",
     "compute_leading_eigenvalues",
-    "factored",
-    "full_spectrum",
+    "compute_spectrum",
     "operator",
     "radius_bracket",
     "solve",
     "solve_shifted",
     "spectrum",
-    "spectrum_by",
 ]

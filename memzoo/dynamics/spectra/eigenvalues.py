@@ -1,4 +1,4 @@
-"""Eigenvalues of the Jacobian of a self-map, with error bounds and a verdict."""
+"""Compute eigenvalues of the Jacobian of a self-map, with error bounds and a verdict."""
 
 import torch
 from jaxtyping import Float
@@ -6,11 +6,11 @@ from torch import Tensor
 
 from memzoo._checks import check_batch, check_module
 from memzoo._types import Map
-from memzoo.dynamics.spectra.full_spectrum import full_spectrum
+from memzoo.dynamics.spectra.full_spectrum import compute_full_spectrum
 from memzoo.dynamics.spectra.jacobian import Jacobians, Method, check_differentiable_self_map, refuse_non_finite
-from memzoo.dynamics.spectra.leading_spectrum import leading_spectrum
-from memzoo.dynamics.spectra.spectrum import Spectrum
-from memzoo.dynamics.tracing import leave_clean, widened
+from memzoo.dynamics.spectra.leading_spectrum import compute_leading_spectrum
+from memzoo.dynamics.spectra.spectrum import Spectrum, fill_with_nan, join_spectra, repeat_spectrum
+from memzoo.dynamics.tracing import promote_to_float64, restore_plain_attributes
 from memzoo.errors import InvalidArgumentError
 
 
@@ -25,20 +25,20 @@ def spectrum(
     transient: bool = False,
     memory_limit: int = 2**30,
 ) -> Spectrum:
-    r"""The nonzero spectrum of the Jacobian :math:`J_f(x)` at each point.
+    r"""Compute the nonzero spectrum of the Jacobian :math:`J_f(x)` at each point.
 
     At a fixed point a radius below 1 makes ``x`` an attractor and a radius above 1 makes it unstable (Theorem 2 of the
     paper, reading its "largest eigenvalue" as the largest modulus). At any other point the values describe local
     stretching and imply nothing about attraction: an untrained network has a radius near 0 everywhere.
 
-    ``"cut"``: where some set of k < d intermediate values severs input from output, :math:`f = g \circ h` and the
-    nonzero eigenvalues of the d x d matrix :math:`J_g J_h` are those of a k x k matrix, exactly and with multiplicity.
-    The narrowest such place is found by tracing f; a module that cannot be traced may name one by a method ``cut()``
-    (see :class:`memzoo.dynamics.HasCut`). Affine stretches before and after are formed once for all points.
-    Every Jacobian so formed is compared with a reverse product of f itself; where it differs, another way is taken.
+    ``"cut"``: if some set of k < d intermediate values severs input from output, :math:`f = g \circ h` and the nonzero
+    eigenvalues of the d x d matrix :math:`J_g J_h` are those of a k x k matrix, exactly and with multiplicity. The
+    narrowest such place is found by tracing f; a module that cannot be traced may name one by a method ``cut()`` (see
+    :class:`memzoo.dynamics.HasCut`). Affine parts before and after it are formed once for all points. Every Jacobian
+    formed in this way is compared with a reverse product of f itself; if it differs, another way is taken.
 
-    ``"dense"``: the full Jacobian. ``"arnoldi"``: the leading eigenvalues alone, by block Krylov spaces on
-    products with J and its transpose, for all points at once.
+    ``"dense"``: the full Jacobian. ``"arnoldi"``: the leading eigenvalues alone, in block Krylov spaces of products
+    with J and its transpose, for all points at once.
 
     Args:
         f: Self-map; modules must be in eval mode. A module is read in float64 without being changed; another callable
@@ -70,14 +70,14 @@ def spectrum(
     check_module(f)
     if top is not None and top < 1:
         raise InvalidArgumentError(f"top must be at least 1, got {top}.")
-    check_differentiable_self_map(*widened(f, x))
+    check_differentiable_self_map(*promote_to_float64(f, x))
     jacobians = Jacobians(f, x, method, memory_limit)
-    found = spectrum_by(jacobians, x, top=top, vectors=vectors, transient=transient)
-    leave_clean(f, x)
+    found = compute_spectrum(jacobians, x, top=top, vectors=vectors, transient=transient)
+    restore_plain_attributes(f, x)
     return found
 
 
-def spectrum_by(
+def compute_spectrum(
     jacobians: Jacobians,
     x: Tensor,
     *,
@@ -86,20 +86,22 @@ def spectrum_by(
     transient: bool = False,
     strict: bool = True,
 ) -> Spectrum:
-    """:func:`spectrum` with the way to the Jacobians chosen; unless ``strict``, NaN where one is not finite."""
-    parts = []
-    for rows in jacobians.blocks(x):
+    """Compute :func:`spectrum` from given Jacobians; unless ``strict``, it is NaN where one is not finite."""
+    parts: list[Spectrum] = []
+    for rows in jacobians.split_into_blocks(x):
         if jacobians.method == "arnoldi":
-            sound = jacobians.finite(x[rows])
+            finite = jacobians.find_finite(x[rows])
             if strict:
-                refuse_non_finite(sound, rows)
-            chosen = rows[sound] if sound.any() else rows[:0]
-            part = leading_spectrum(jacobians, x[chosen], top or 1, vectors=vectors) if len(chosen) else None
-            parts.append(Spectrum.spread(part, sound, jacobians.dim if vectors else 0))
+                refuse_non_finite(finite, rows)
+            part = None
+            if finite.any():
+                part = compute_leading_spectrum(jacobians, x[rows[finite]], top or 1, vectors=vectors)
+            parts.append(fill_with_nan(part, finite, jacobians.dim if vectors else 0))
             continue
-        factors = jacobians.factors(x[rows])
+        factors = jacobians.form_factors(x[rows])
         if strict:
             refuse_non_finite(factors.finite, rows)
-        part = full_spectrum(factors, jacobians.method, top, vectors=vectors, transient=transient)
-        parts.append(part.repeated(len(rows)) if len(factors.left) < len(rows) else part)
-    return Spectrum.joined(parts)
+        part = compute_full_spectrum(factors, jacobians.method, top, vectors=vectors, transient=transient)
+        # An affine map has one Jacobian for all points.
+        parts.append(repeat_spectrum(part, len(rows)) if len(factors.left) < len(rows) else part)
+    return join_spectra(parts)

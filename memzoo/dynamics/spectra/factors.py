@@ -1,10 +1,22 @@
-"""Jacobians as products of thin factors."""
+r"""Form Jacobians as products of thin factors, at the narrowest place of a map.
 
+Where a map is :math:`f = g \circ h`, the chain rule gives :math:`J_f(x) = J_g(h(x))\,J_h(x)`. With k numbers in h(x)
+the factors are d x k and k x d, and the nonzero eigenvalues of :math:`J_g J_h` are those of the k x k matrix
+:math:`J_h J_g`, with their multiplicities (Horn and Johnson, Matrix Analysis, theorem 1.3.22). The linearisation is
+taken at x and at h(x), so the product is the Jacobian at every point, not only at fixed points.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, fx
+from torch.func import vmap
+
+from memzoo._types import Map
+from memzoo.dynamics.spectra.derivatives import compute_jacobians, flatten_map
+from memzoo.dynamics.tracing import TracedGraph
 
 
 @dataclass(frozen=True)
@@ -20,47 +32,107 @@ class Factors:
     finite: Bool[Tensor, " batch"]
     """False where the Jacobian holds NaN or infinity; its factors are zero there."""
     eps: float
-    """Rounding of the arithmetic they were computed in."""
+    """Rounding unit of the arithmetic in which the factors were computed."""
 
     def inward(self, v: Float[Tensor, "batch dim m"]) -> Float[Tensor, "batch k m"]:
-        """From the space to the cut."""
+        """Map vectors from the space to the cut."""
         for factor in (self.outer_right, self.right):
             v = v if factor is None else factor @ v
         return v
 
     def outward(self, z: Float[Tensor, "batch k m"]) -> Float[Tensor, "batch dim m"]:
-        """From the cut back to the space: J v is ``outward(inward(v))``."""
+        """Map vectors from the cut back to the space: J v is ``outward(inward(v))``."""
         z = self.left @ z
         return z if self.outer_left is None else self.outer_left @ z
 
     def pull(self, u: Float[Tensor, "batch dim m"]) -> Float[Tensor, "batch dim m"]:
-        """J^T u."""
+        """Compute J^T u."""
         for factor in (self.outer_left, self.left, self.right, self.outer_right):
             u = u if factor is None else factor.mT @ u
         return u
 
     def core(self) -> Float[Tensor, "batch k k"]:
-        """A matrix with the nonzero eigenvalues of the Jacobian."""
+        """Compute a matrix that has the nonzero eigenvalues of the Jacobian."""
         core = self.left if self.outer_left is None else self.outer_left @ self.left
         return self.inward(core)
 
 
-def factored(
+def factor_at_cut(
+    graph: TracedGraph, constants: dict[str, Tensor], points: Tensor, tangents: int, eps: float
+) -> Factors:
+    r"""Compute the Jacobians at flat ``points`` through the minimum cut of a traced map.
+
+    Along x -> entry -> cut -> exit -> f(x) they are :math:`J = S\,A(x)\,B(x)\,P`. The affine ends S and P are the same
+    at every point and are formed once; an end that is much wider than the cut is not worth its matrix.
+    """
+    cut = graph.cut
+    if cut.affine:
+        points = points[:1]
+    entry = cut.entry if graph.sizes[cut.entry] <= 2 * cut.size else graph.source
+    exit_ = cut.exit if graph.sizes[cut.exit] <= 2 * cut.size else graph.target
+
+    def extract(sources: Sequence[fx.Node], targets: Sequence[fx.Node]) -> Map:
+        return graph.extract_flat(constants, sources, targets)
+
+    # P, the same at every point
+    to_entry = extract([graph.source], [entry])
+    at_entry = vmap(to_entry)(points)
+    outer_right = None
+    if entry is not graph.source:
+        outer_right = compute_jacobians(to_entry, points[:1], tangents)[0]
+
+    # B(x), linearised at the value of the entry
+    at_cut = at_entry
+    right = None
+    if cut.nodes != (entry,):
+        to_cut = extract([entry], cut.nodes)
+        at_cut = vmap(to_cut)(at_entry)
+        right = compute_jacobians(to_cut, at_entry, tangents)
+
+    # A(x), linearised at the values of the cut
+    to_exit = extract(cut.nodes, [exit_])
+    if cut.nodes == (exit_,):
+        left = torch.eye(cut.size, dtype=points.dtype, device=points.device).expand(len(points), -1, -1)
+    else:
+        left = compute_jacobians(to_exit, at_cut, tangents, forward=True)
+
+    # S, the same at every point
+    outer_left = None
+    if exit_ is not graph.target:
+        to_output = extract([exit_], [graph.target])
+        at_exit = vmap(to_exit)(at_cut)[:1]
+        outer_left = compute_jacobians(to_output, at_exit, tangents, forward=True)[0]
+    return build_factors(eps, left, right, outer_left, outer_right)
+
+
+def factor_at_declared_cut(encode: Map, decode: Map, x: Tensor, tangents: int, eps: float) -> Factors:
+    """Compute the Jacobians at ``x`` of the composition ``decode(encode(x))``."""
+    code = encode(x)
+    left = compute_jacobians(flatten_map(decode, code.shape[1:]), code.flatten(1), tangents, forward=True)
+    right = compute_jacobians(flatten_map(encode, x.shape[1:]), x.flatten(1), tangents)
+    return build_factors(eps, left, right)
+
+
+def build_factors(
     eps: float,
     left: Tensor,
     right: Tensor | None = None,
     outer_left: Tensor | None = None,
     outer_right: Tensor | None = None,
 ) -> Factors:
-    """Outer factors made orthonormal; zeros where a Jacobian is not finite: an eigensolve on NaN kills the process."""
+    """Make the outer factors orthonormal, and replace the factors of a Jacobian that is not finite by zeros.
+
+    LAPACK's eigensolver may end the process on NaN.
+    """
     outer_finite = all(bool(part.isfinite().all()) for part in (outer_left, outer_right) if part is not None)
+    # S A = Q (R A) with S = Q R, and B P = (B R^T) Q^T with P^T = Q R
     if outer_left is not None and outer_finite:
         outer_left, triangle = torch.linalg.qr(outer_left)
         left = triangle @ left
     if outer_right is not None and outer_finite:
         basis, triangle = torch.linalg.qr(outer_right.mT)
-        inner = triangle.mT.expand(len(left), -1, -1) if right is None else right @ triangle.mT
-        outer_right, right = basis.mT, inner
+        right = triangle.mT.expand(len(left), -1, -1) if right is None else right @ triangle.mT
+        outer_right = basis.mT
     finite = left.isfinite().flatten(1).all(1) & outer_finite
     if right is not None:
         finite &= right.isfinite().flatten(1).all(1)

@@ -1,120 +1,165 @@
-"""All nonzero eigenvalues of a Jacobian from its factors."""
+r"""Compute all nonzero eigenvalues of a Jacobian from its factors, with a bound on the error of the radius.
+
+The Jacobian is written as :math:`J = Q T` with the orthonormal basis Q of its range, so that its nonzero eigenvalues
+are those of the small core :math:`T Q`. A matrix that is known to within :math:`\delta` has its eigenvalues within
+:math:`\kappa_i \delta` of those computed, to first order, with the condition numbers :math:`\kappa_i` of the
+eigenvalues (Bauer and Fike, Norms and exclusion theorems, 1960; Golub and Van Loan, Matrix Computations, 7.2.2).
+"""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from memzoo.dynamics.spectra.factors import Factors
 from memzoo.dynamics.spectra.jacobian import Method
-from memzoo.dynamics.spectra.lu import inverse as invert
-from memzoo.dynamics.spectra.radius import bracket
+from memzoo.dynamics.spectra.lu import invert
+from memzoo.dynamics.spectra.radius import bound_radius
 from memzoo.dynamics.spectra.spectrum import Spectrum
 
 POWERS = 300
-NOTHING = 2.0**-160  # of the largest entry: far below its rounding
-PAYS = 0.75  # of the width: a rank below is worth the factorisation that shows it
-LOOSE = 1e-4  # relative; squaring leaves a gap of the order of 1e-3
+"""Powers of a Jacobian that are looked at for its transient growth."""
+NEGLIGIBLE = 2.0**-160
+"""Share of the largest entry of a matrix that is far below the rounding of that entry."""
+PAYS = 0.75
+"""A rank below this share of the width is worth the factorisation that shows it."""
+LOOSE = 1e-4
+"""Relative error bound from which on squaring may give a tighter one; squaring leaves a gap of the order of 1e-3."""
 
 
-def full_spectrum(factors: Factors, method: Method, top: int | None, *, vectors: bool, transient: bool) -> Spectrum:
-    """All nonzero eigenvalues, from the Jacobian in an orthonormal basis of its range."""
-    basis, tail, left_out = _range(factors)
-    inner = tail
-    if factors.outer_right is not None and factors.outer_left is not None:
-        inner = tail @ (factors.outer_right @ factors.outer_left)  # one small product for all points
-    else:
-        for factor in (factors.outer_right, factors.outer_left):
-            inner = inner if factor is None else inner @ factor
-    core = inner if basis is None else inner @ basis
-
-    values, right = (part.to(core.device) for part in _eig(core.cpu()))  # small ones are slow on a GPU
+def compute_full_spectrum(
+    factors: Factors, method: Method, top: int | None, *, vectors: bool, transient: bool
+) -> Spectrum:
+    """Compute all nonzero eigenvalues, from the Jacobian in an orthonormal basis of its range."""
+    basis, tail, left_out = _find_range(factors)
+    core = _form_core(factors, basis, tail)
+    values, right = _solve_eigenproblem(core.cpu())  # small ones are slow on a GPU
+    values = values.to(core.device)
+    right = right.to(core.device)
     order = values.abs().argsort(-1, descending=True)
     values = values.gather(-1, order)
     right = right.gather(-1, order.unsqueeze(-2).expand_as(right))
-    # condition of an eigenvalue: |left vector| |right vector| / |their product|; the rows of V^-1 are the left ones
-    inverse, exists = invert(right)
+
+    # The condition of an eigenvalue is |left vector| |right vector| / |their product|; the rows of V^-1 are the left
+    # vectors, scaled so that the products are 1.
+    left, exists = invert(right)
     length = torch.linalg.vector_norm(right, dim=-2)
-    condition = torch.linalg.vector_norm(inverse, dim=-1) * length
+    condition = torch.linalg.vector_norm(left, dim=-1) * length
     condition = torch.where(~exists.unsqueeze(-1) | ~condition.isfinite(), torch.inf, condition)
 
-    # the factors carry relative rounding errors, so the matrix is known to within delta
-    rounding = factors.eps * factors.left.shape[-2] ** 0.5
-    other = factors.left.shape[-1] ** 0.5 if factors.right is None else torch.linalg.matrix_norm(factors.right)
-    delta = rounding * torch.linalg.matrix_norm(factors.left) * other + left_out
-    error = torch.where(delta.unsqueeze(-1) > 0, condition * delta.unsqueeze(-1), 0.0)
     radius = values[:, 0].abs()
-    upper, lower = (values.abs() + error).amax(-1), radius - error[:, 0]
-    loose = ~(torch.maximum(upper - radius, radius - lower) <= LOOSE * radius)  # squaring may know better
-    if loose.any():
-        least, most = bracket(core[loose], delta[loose])
-        upper[loose], lower[loose] = torch.minimum(upper[loose], most), torch.maximum(lower[loose], least)
-    sigma_max = _norm(tail)
-    # the left eigenvector of J itself, not only of its restriction to the range
-    dual = torch.hypot(
-        *(torch.linalg.vector_norm(part[:, :1] @ tail, dim=(-2, -1)) for part in (inverse.real, inverse.imag))
-    )
-    dual = dual / radius
-    whole = torch.where(condition[:, 0].isfinite() & (radius > 0), dual * length[:, 0], condition[:, 0])
+    lower, upper = _bound_radius(core, values, condition, _bound_rounding(factors) + left_out)
+    sigma_max = _compute_sigma_max(tail)
+    # The condition so far is that of the restriction to the range; the left vector of J itself is w T / lambda.
+    dual_parts = [torch.linalg.vector_norm(part[:, :1] @ tail, dim=(-2, -1)) for part in (left.real, left.imag)]
+    dual = torch.hypot(*dual_parts) / radius
+    defined = condition[:, 0].isfinite() & (radius > 0)
+    whole = torch.where(defined, dual * length[:, 0], condition[:, 0])
+
     unknown = ~factors.finite.to(values.device)
-    values[unknown], radius[unknown] = torch.nan, torch.nan
+    values[unknown] = torch.nan
+    radius[unknown] = torch.nan
     return Spectrum(
         eigenvalues=values[:, :top].to(torch.complex128),
         radius=radius.double(),
         radius_error=torch.maximum(radius - lower, upper - radius).clamp(min=0).double(),
         sigma_max=sigma_max.double(),
         condition=torch.maximum(whole, condition[:, 0]).double(),
-        transient_growth=_growth(core, tail, sigma_max, upper < 1).double() if transient else None,
-        vectors=_lifted(factors, basis, right[..., :top]) if vectors else None,
+        transient_growth=_bound_growth(core, tail, sigma_max, upper < 1).double() if transient else None,
+        vectors=_lift(right[..., :top], (basis, factors.outer_left)) if vectors else None,
         method=method,
     )
 
 
-def _lifted(factors: Factors, basis: Tensor | None, vectors: Tensor) -> Tensor:
-    for factor in (basis, factors.outer_left):
-        vectors = vectors if factor is None else factor.to(vectors.dtype) @ vectors
+def _form_core(factors: Factors, basis: Tensor | None, tail: Tensor) -> Tensor:
+    """Multiply the factors to the matrix of the Jacobian in the basis of its range."""
+    inner = tail
+    if factors.outer_right is not None and factors.outer_left is not None:
+        inner = tail @ (factors.outer_right @ factors.outer_left)  # one small product for all points
+    else:
+        for factor in (factors.outer_right, factors.outer_left):
+            inner = inner if factor is None else inner @ factor
+    return inner if basis is None else inner @ basis
+
+
+def _bound_rounding(factors: Factors) -> Tensor:
+    """Bound the norm of the error of the Jacobian that the relative rounding errors of its factors cause."""
+    rounding = factors.eps * factors.left.shape[-2] ** 0.5
+    other = factors.left.shape[-1] ** 0.5 if factors.right is None else torch.linalg.matrix_norm(factors.right)
+    return rounding * torch.linalg.matrix_norm(factors.left) * other
+
+
+def _bound_radius(core: Tensor, values: Tensor, condition: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
+    """Bound the spectral radius of every matrix within ``delta`` of ``core`` from below and above."""
+    # Bauer and Fike: an eigenvalue moves by at most its condition times the norm of the perturbation, to first order.
+    error = torch.where(delta.unsqueeze(-1) > 0, condition * delta.unsqueeze(-1), 0.0)
+    radius = values[:, 0].abs()
+    upper = (values.abs() + error).amax(-1)
+    lower = radius - error[:, 0]
+    tight = torch.maximum(upper - radius, radius - lower) <= LOOSE * radius
+    loose = ~tight  # also where a bound is NaN
+    if loose.any():
+        least, most = bound_radius(core[loose], delta[loose])
+        upper[loose] = torch.minimum(upper[loose], most)
+        lower[loose] = torch.maximum(lower[loose], least)
+    return lower, upper
+
+
+def _lift(vectors: Tensor, bases: Sequence[Tensor | None]) -> Tensor:
+    """Map eigenvectors of the core to unit eigenvectors of the Jacobian."""
+    for basis in bases:
+        vectors = vectors if basis is None else basis.to(vectors.dtype) @ vectors
     return vectors / torch.linalg.vector_norm(vectors, dim=-2, keepdim=True)
 
 
-def _eig(core: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues and right vectors.
+def _solve_eigenproblem(core: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute eigenvalues and right vectors.
 
-    Where a program flushes denormals, products that underflow keep LAPACK from converging: the largest entry is brought
-    to 1, and entries that are nothing beside its rounding are dropped.
+    If a program flushes denormals, products that underflow keep LAPACK from converging. The largest entry is therefore
+    scaled to about 1, and entries that are negligible beside its rounding are dropped.
     """
     size = core.abs().amax((-2, -1), keepdim=True)
-    scale = torch.where(size > 0, 2.0 ** size.clamp(min=torch.finfo(size.dtype).tiny).log2().floor(), 1.0)  # exact
+    exponent = size.clamp(min=torch.finfo(size.dtype).tiny).log2().floor()
+    scale = torch.where(size > 0, 2.0**exponent, 1.0)  # a power of two: exact
     scaled = core / scale
-    values, right = torch.linalg.eig(torch.where(scaled.abs() < NOTHING, 0.0, scaled))
+    values, right = torch.linalg.eig(torch.where(scaled.abs() < NEGLIGIBLE, 0.0, scaled))
     return values * scale.squeeze(-1), right
 
 
-def _range(factors: Factors) -> tuple[Tensor | None, Tensor, Tensor]:
-    """``(basis, tail, left_out)``: left @ right = basis @ tail, the basis orthonormal and as thin as rounding allows.
+def _find_range(factors: Factors) -> tuple[Tensor | None, Tensor, Tensor]:
+    """Find an orthonormal basis, as thin as rounding allows, of the range of left @ right.
 
-    The rank is often far below the width: the units of a ReLU network that are off carry nothing. It is
-    guessed from a few points; what a random sketch of that size leaves out is computed.
+    The rank is often far below the width: the units of a ReLU network that are off carry nothing. The rank is guessed
+    from a few points. The basis comes from the product with a random matrix of that many columns, and the norm of what
+    it leaves out is computed (Halko, Martinsson and Tropp, Finding structure with randomness, 2011).
+
+    Returns:
+        ``(basis, tail, left_out)``: left @ right = basis @ tail up to a matrix of norm ``left_out``; None for the
+        identity.
     """
-    basis, tail = None, factors.left
+    basis = None
+    tail = factors.left
     if tail.shape[-1] < tail.shape[-2]:
         basis, tail = torch.linalg.qr(tail)
     tail = tail if factors.right is None else tail @ factors.right
-    rows = tail.shape[-2]
+    rows, columns = tail.shape[-2:]
     norm = torch.linalg.matrix_norm(tail)
     rounding = torch.finfo(tail.dtype).eps * rows**0.5
     generator = torch.Generator().manual_seed(0)
 
-    def random(*size: int) -> Tensor:
+    def draw(*size: int) -> Tensor:
         return torch.randn(*size, generator=generator, dtype=torch.float64).to(tail)
 
-    sample, columns = tail[:: math.ceil(len(tail) / 4)], tail.shape[-1]
+    sample = tail[:: math.ceil(len(tail) / 4)]
     if rows > 512:  # of a large one, only a rank below a quarter is looked for: a random product of that size shows it
-        sample = random(rows // 4, rows) @ sample @ random(columns, rows // 4)
+        sample = draw(rows // 4, rows) @ sample @ draw(columns, rows // 4)
     values = torch.linalg.svdvals(sample)
-    rank = int(1.1 * int((values > rounding * values[:, :1]).sum(1).max())) + 8
+    sample_rank = int((values > rounding * values[:, :1]).sum(1).max())
+    rank = int(1.1 * sample_rank) + 8
     if rank < PAYS * min(rows, values.shape[-1]):
-        thin, triangle = torch.linalg.qr(tail @ random(columns, rank))
-        shown = triangle.diagonal(dim1=-2, dim2=-1).abs() > rounding * norm[:, None]  # falls off a cliff at the rank
+        thin, triangle = torch.linalg.qr(tail @ draw(columns, rank))
+        shown = triangle.diagonal(dim1=-2, dim2=-1).abs() > rounding * norm[:, None]  # drops sharply at the rank
         thin = thin[..., : int(shown.sum(1).max()) + 1]
         rest = thin.mT @ tail
         left_out = torch.linalg.matrix_norm(tail - thin @ rest)
@@ -123,23 +168,25 @@ def _range(factors: Factors) -> tuple[Tensor | None, Tensor, Tensor]:
     return basis, tail, torch.zeros_like(norm)
 
 
-def _norm(matrices: Tensor) -> Tensor:
-    """Largest singular value, from the eigenvalues of the smaller Gram matrix."""
+def _compute_sigma_max(matrices: Tensor) -> Tensor:
+    """Compute the largest singular value from the eigenvalues of the Gram matrix of the rows."""
     scale = matrices.abs().amax((-2, -1), keepdim=True).clamp(min=torch.finfo(matrices.dtype).tiny)
     gram = matrices / scale @ (matrices / scale).mT
     return torch.linalg.eigvalsh(gram)[..., -1].clamp(min=0).sqrt() * scale.flatten()
 
 
-def _growth(core: Tensor, tail: Tensor, sigma_max: Tensor, contracting: Tensor) -> Tensor:
-    """max_t ||J^t||, where J^t is core^(t-1) tail in an orthonormal basis; infinite where no decay is proven.
+def _bound_growth(core: Tensor, tail: Tensor, sigma_max: Tensor, contracting: Tensor) -> Tensor:
+    """Compute max_t ||J^t||, where J^t is core^(t-1) tail in an orthonormal basis; infinite if no decay is proven.
 
-    Once some power has shrunk all there is (norm < 1), no later one exceeds the largest so far.
+    Once some power has a norm below 1, no later one exceeds the largest so far.
     """
     largest = sigma_max.clone()
-    rows, power = contracting.nonzero().flatten(), tail[contracting]
+    rows = contracting.nonzero().flatten()
+    power = tail[contracting]
     for _ in range(POWERS):
-        still = torch.linalg.matrix_norm(power) >= 1
-        rows, power = rows[still], power[still]
+        growing = torch.linalg.matrix_norm(power) >= 1
+        rows = rows[growing]
+        power = power[growing]
         if not len(rows):
             break
         power = core[rows] @ power
@@ -147,6 +194,6 @@ def _growth(core: Tensor, tail: Tensor, sigma_max: Tensor, contracting: Tensor) 
         most = torch.linalg.matrix_norm(gram @ gram).pow(0.25)  # ||A|| <= ||(A A^T)^2||_F^(1/4)
         raised = most > (1 + 1e-9) * largest[rows]
         if raised.any():
-            largest[rows[raised]] = torch.maximum(largest[rows[raised]], _norm(power[raised]))
+            largest[rows[raised]] = torch.maximum(largest[rows[raised]], _compute_sigma_max(power[raised]))
     largest[rows] = torch.inf
     return torch.where(contracting, largest, torch.inf)

@@ -1,32 +1,57 @@
-"""Jacobians of a self-map: formed through its narrowest place or as products alone, checked against the map itself."""
+"""The Jacobians of a self-map, as thin factors, in full or as products alone, checked against the map itself.
 
-import math
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from typing import Literal
+The way leads through the files of this folder and of ``tracing``: trace the map, cut it where it is narrowest, form the
+factors there, check them by a product of the map itself, and fall back to another way where they fail.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import cached_property, partial
+from typing import Literal, NoReturn
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, fx, nn
-from torch.func import jacfwd, jacrev, jvp, vjp, vmap
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch import Tensor, nn
 
 from memzoo._checks import apply_map
 from memzoo._types import Map
-from memzoo.dynamics.spectra.arnoldi import MOST
-from memzoo.dynamics.spectra.factors import Factors, factored
-from memzoo.dynamics.tracing import Anatomy, anatomy, declared_cut, in_dtype, narrow_enough, tensors_of, traced, widened
+from memzoo.dynamics.spectra.arnoldi import MOST_COLUMNS
+from memzoo.dynamics.spectra.derivatives import (
+    Products,
+    compute_jacobians,
+    flatten_map,
+    linearise,
+    linearise_row_by_row,
+)
+from memzoo.dynamics.spectra.factors import Factors, build_factors, factor_at_cut, factor_at_declared_cut
+from memzoo.dynamics.spectra.proof import draw_witness
+from memzoo.dynamics.tracing import (
+    TracedGraph,
+    cast_map,
+    cast_tensors,
+    collect_tensors,
+    promote_to_float64,
+    read_declared_cut,
+    trace_map,
+)
 from memzoo.errors import InvalidArgumentError, NonFiniteError
 
 Method = Literal["cut", "arnoldi", "dense"]
-ROWS = 256  # evaluated at one time
-CACHE = 2**24  # numbers; larger batches of tangents run no faster
-TINY = 256  # below this dimension the full Jacobian is cheapest
+ROWS = 256
+"""Rows evaluated at one time."""
+CACHE = 2**24
+"""Numbers in a batch of tangents; larger batches run no faster."""
+TINY = 256
+"""Dimension up to which the full Jacobian is cheapest."""
+
+
+def cut_pays(size: int, dim: int) -> bool:
+    """Tell whether the eigensolve at a cut, cubic in ``size``, is bearable and smaller than the full one."""
+    return size < dim and size <= 1024
 
 
 class Jacobians:
-    """The Jacobians of one map: chooses once how they are formed, then forms them a block of points at a time.
+    """The Jacobians of one map: choose once how they are formed, then form them a block of points at a time.
 
     Args:
         f: Self-map.
@@ -35,285 +60,155 @@ class Jacobians:
         memory_limit: Bytes for the factors and tangents in work at one time.
     """
 
-    f: Map
-    memory_limit: int
-    wide: Map
-    dtype: torch.dtype
-    shape: torch.Size
-    dim: int
-
     def __init__(self, f: Map, x: Tensor, method: Method | None, memory_limit: int) -> None:
         if method not in (None, "cut", "arnoldi", "dense"):
             raise InvalidArgumentError(f"method must be 'cut', 'arnoldi', 'dense' or None (choose), got {method!r}.")
-        self.f, self.memory_limit = f, memory_limit
-        self.wide, points = widened(f, x)
-        if torch.is_grad_enabled() and points.dtype == torch.float64:
-            self.wide = in_dtype(f, torch.float64)  # whose parameters keep their graph
-        self.dtype, self.shape, self.dim = points.dtype, points.shape[1:], points[0].numel()
+        self.f: Map = f
+        self.memory_limit: int = memory_limit
+        self.wide, points = promote_to_float64(f, x)
+        self.dtype: torch.dtype = points.dtype
+        self.shape: torch.Size = points.shape[1:]
+        self.dim: int = points[0].numel()
         self.device: torch.device = points.device
-        self.declared: tuple[nn.Module, nn.Module] | None = declared_cut(f)
-        self.anatomy = self._traced(points[:1])
+        if torch.is_grad_enabled() and self.dtype == torch.float64:
+            # The parameters of the map that promote_to_float64 returns are detached; a cast keeps their graph.
+            self.wide = cast_map(f, torch.float64)
+        self.graph: TracedGraph | None = self._trace(points[:1])
+        self.declared: tuple[nn.Module, nn.Module] | None = read_declared_cut(f)
         self.eps: float = torch.finfo(self.dtype).eps
-        if self.anatomy is not None:  # a layer inside may compute in less than it is given
-            self.eps = max(self.eps, self.anatomy.program.eps)
-        self.method: Method = method or self._cheapest(points[:1])
-        if method == "cut" and self._width(points[:1]) is None:
+        if self.graph is not None:  # a layer inside may compute in less than it is given
+            self.eps = max(self.eps, self.graph.eps)
+        self.method: Method = method or self._choose_method()
+        if method == "cut" and self.width >= self.dim:
             raise InvalidArgumentError(
                 f"method='cut' needs a map that is narrower somewhere than its input; {type(f).__name__} is not, or it "
                 "cannot be traced and has no method cut() that returns its halves; use method='arnoldi' or 'dense'."
             )
 
-    def _constants(self) -> dict[str, Tensor]:
-        return {
-            name: tensor.to(self.dtype) if tensor.is_floating_point() and self.dtype == torch.float64 else tensor
-            for name, tensor in tensors_of(self.f).items()
-        }
-
-    def _traced(self, row: Tensor, *, afresh: bool = False) -> Anatomy | None:
-        program = traced(self.f, row.detach(), self._constants(), afresh=afresh)
-        return None if program is None else anatomy(program)
-
-    def _width(self, row: Tensor) -> int | None:
-        """Numbers that cross the narrowest cut known, None where it is no narrower than the input."""
-        widths = [self.dim]
-        if self.anatomy is not None:
-            widths.append(self.anatomy.size)
-        if self.declared is not None:
-            with torch.no_grad():
-                widths.append(in_dtype(self.declared[0], self.dtype)(row).numel())
-        return min(widths) if min(widths) < self.dim else None
-
-    def _cheapest(self, row: Tensor) -> Method:
-        width = self._width(row)
-        if width is not None and narrow_enough(width, self.dim):
-            return "cut"
-        return "dense" if self.dim <= TINY else "arnoldi"
-
     @property
     def width(self) -> int:
-        """Numbers that cross the narrowest cut; the dimension where there is none."""
-        row = torch.zeros(1, *self.shape, dtype=self.dtype, device=self.device)
-        return self._width(row) or self.dim
+        """Return the number of values that cross the narrowest known cut, the dimension if no cut is narrower."""
+        traced = self.dim if self.graph is None else self.graph.cut.size
+        return min(self.dim, traced, self._declared_width)
 
     @property
     def affine(self) -> bool:
-        """One Jacobian serves all points."""
-        return self.anatomy is not None and self.anatomy.affine
+        """Tell whether one Jacobian holds at all points."""
+        return self.graph is not None and self.graph.cut.affine
 
-    def blocks(self, x: Tensor) -> Iterator[Tensor]:
-        """Row indices of ``x`` in blocks whose work fits into the memory limit."""
-        widest = 0 if self.anatomy is None else self.anatomy.program.widest
+    def split_into_blocks(self, x: Tensor) -> Iterator[Tensor]:
+        """Split the row indices of ``x`` into blocks whose work fits into the memory limit."""
+        widest = 0 if self.graph is None else self.graph.widest
         if self.method == "cut":
-            rows = self._fitting((self._width(x[:1].to(self.dtype)) or self.dim) * max(self.dim, widest))
-        elif self.method == "arnoldi":  # basis and images, and what the graph holds
-            rows = self.memory_limit // (8 * (2 * MOST * self.dim + 40 * widest))
+            rows = self._elements // (self.width * max(self.dim, widest))
+        elif self.method == "arnoldi":  # the basis and its images, and what the autograd graph holds
+            rows = self.memory_limit // (8 * (2 * MOST_COLUMNS * self.dim + 40 * widest))
         else:
             rows = self.memory_limit // (8 * 6 * self.dim**2)
         return iter(torch.arange(len(x), device=x.device).split(max(1, rows)))
 
-    def _fitting(self, numbers: int) -> int:
-        """How many batches of so many numbers go together: all in memory, and not far beyond the cache."""
-        return max(1, min(self.memory_limit // (8 * 6), CACHE) // numbers)
-
-    # Through a cut, or in full ----------------------------------------------------------------------------------------
-
-    def factors(self, x: Float[Tensor, "batch *shape"]) -> Factors:
-        r"""Factors at each row of ``x``, verified by one reverse product of the map itself.
-
-        With :math:`f = g \circ h`: :math:`J_f(x) = J_g(h(x)) J_h(x)`, ``h`` linearised at ``x`` and ``g`` at ``h(x)``,
-        so the product is the Jacobian at every point and not only at fixed points.
-        """
+    def form_factors(self, x: Float[Tensor, "batch *shape"]) -> Factors:
+        """Form the Jacobian at each row of ``x``, through a cut that passes the check against the map, else in full."""
         x = x.to(self.dtype)
+        f = flatten_map(self.wide, self.shape)
         if self.method == "cut":
-            for attempt in self._cuts(x[:1]):
-                with suppress(RuntimeError):  # what a trace of one row cannot do for many
-                    factors = attempt(x)
-                    if self._holds(factors, x):
+            for form in self._ways_through_a_cut(x):
+                with suppress(RuntimeError):  # a trace of one row may fail for many
+                    factors = form()
+                    if draw_witness(f, x.flatten(1)).confirms_factors(factors, self.eps):
                         return factors
             if self.declared is not None:
-                self._refuse(x)
-            self.method = "dense"  # no cut holds
-        return factored(self.eps, self._jacobian(self._row(self.wide), x.flatten(1), jacrev))
+                self._refuse_declared_cut(self.declared, x)
+            self.method = "dense"  # no cut passes the check
+        return build_factors(self.eps, compute_jacobians(f, x.flatten(1), self._tangents))
 
-    def _cuts(self, row: Tensor) -> Iterator[Callable[[Tensor], Factors]]:
-        """Ways through a cut, the narrowest first; a trace that fails is made once more, should the module be new."""
-        width = self._width(row)
-        if self.anatomy is not None and self.anatomy.size == width:
-            yield self._through_trace
-            self.anatomy = self._traced(row, afresh=True)
-            if self.anatomy is not None and self.anatomy.size < self.dim:
-                yield self._through_trace
-            self.anatomy = None
+    def form_products(self, x: Float[Tensor, "batch *shape"], dtype: torch.dtype | None = None) -> Products:
+        """Return the products J v and J^T u for stacks (m, B, dim), without forming a Jacobian.
+
+        The map is evaluated once; each product then costs one or two evaluations. Only a map that could be traced gives
+        products in another ``dtype`` than that of the Jacobians.
+        """
+        points = x.to(self.dtype).flatten(1)
+        f = flatten_map(self.wide, self.shape)
+        if self.graph is not None:
+            products = self._linearise_graph(self.graph, points)
+            if draw_witness(f, points).confirms_product(products.pull, self.eps):
+                if dtype in (None, self.dtype):
+                    return products
+                return self._linearise_graph(self.graph, points.to(dtype))
+            self.graph = None  # the trace does not hold at these points
+        return linearise_row_by_row(f, points)
+
+    def find_finite(self, x: Float[Tensor, "batch *shape"]) -> Bool[Tensor, " batch"]:
+        """Find the points where a random product with the Jacobian, and so almost surely the Jacobian, is finite."""
+        points = x.to(self.dtype).flatten(1)
+        return draw_witness(flatten_map(self.wide, self.shape), points).images.isfinite().all(1)
+
+    @cached_property
+    def _constants(self) -> dict[str, Tensor]:
+        """Collect the parameters and buffers of ``f`` in the type of the Jacobians, with their autograd graph."""
+        tensors = collect_tensors(self.f)
+        return cast_tensors(tensors, torch.float64) if self.dtype == torch.float64 else tensors
+
+    @cached_property
+    def _declared_width(self) -> int:
+        """Count the values that cross the declared cut, the dimension if there is none."""
+        if self.declared is None:
+            return self.dim
+        row = torch.zeros(1, *self.shape, dtype=self.dtype, device=self.device)
+        with torch.no_grad():
+            return cast_map(self.declared[0], self.dtype)(row).numel()
+
+    @property
+    def _elements(self) -> int:
+        """Return how many numbers go into one batch: they fit into memory, and not far beyond the cache."""
+        return min(self.memory_limit // (8 * 6), CACHE)
+
+    @property
+    def _tangents(self) -> int:
+        """Return how many tangents or cotangents at one point go into one batch."""
+        return self._elements // (self.dim if self.graph is None else max(self.dim, self.graph.widest))
+
+    def _trace(self, row: Tensor, *, ignore_cache: bool = False) -> TracedGraph | None:
+        return trace_map(self.f, row.detach(), self._constants, ignore_cache=ignore_cache)
+
+    def _choose_method(self) -> Method:
+        if cut_pays(self.width, self.dim):
+            return "cut"
+        return "dense" if self.dim <= TINY else "arnoldi"
+
+    def _ways_through_a_cut(self, x: Tensor) -> Iterator[Callable[[], Factors]]:
+        """Offer the narrowest cut first; trace once more if a trace fails, because the module may have changed."""
+        if self.graph is not None and self.graph.cut.size == self.width:
+            yield partial(self._factor_at_traced_cut, self.graph, x)
+            self.graph = self._trace(x[:1], ignore_cache=True)
+            if self.graph is not None and self.graph.cut.size < self.dim:
+                yield partial(self._factor_at_traced_cut, self.graph, x)
+            self.graph = None
         if self.declared is not None:
-            yield self._through_declared
+            encode, decode = (cast_map(half, self.dtype) for half in self.declared)
+            yield partial(factor_at_declared_cut, encode, decode, x, self._tangents, self.eps)
 
-    def _through_trace(self, x: Tensor) -> Factors:
-        plan = self.anatomy
-        assert plan is not None
-        program, constants = plan.program, self._constants()
-        x = x[:1] if plan.affine else x
-        entry = plan.entry if (program.size(plan.entry) or 0) <= 2 * plan.size else program.source
-        exit_ = plan.exit if (program.size(plan.exit) or 0) <= 2 * plan.size else program.target
+    def _factor_at_traced_cut(self, graph: TracedGraph, x: Tensor) -> Factors:
+        return factor_at_cut(graph, self._constants, x.flatten(1), self._tangents, self.eps)
 
-        def stretch(sources: Sequence[fx.Node], targets: Sequence[fx.Node]) -> Map:
-            """One row of flat numbers to one row of flat numbers."""
-            run, shapes = program.run(constants, sources, targets), [program.shape(node) for node in sources]
+    def _linearise_graph(self, graph: TracedGraph, points: Tensor) -> Products:
+        """Linearise the traced map in the type of ``points``."""
+        constants = self._constants if points.dtype == self.dtype else cast_tensors(self._constants, points.dtype)
+        return linearise(graph.extract_flat(constants, [graph.source], [graph.target]), points)
 
-            def flat(row: Tensor) -> Tensor:
-                parts = row.split([math.prod(shape) for shape in shapes])
-                values = run(*(part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)))
-                return torch.cat([value.reshape(-1) for value in values])
-
-            return flat
-
-        inward, outward = stretch([program.source], [entry]), stretch([exit_], [program.target])
-        points = x.flatten(1)
-        entered = vmap(inward)(points)
-        outer_right = None if entry is program.source else self._jacobian(inward, points[:1], jacrev)[0]
-        right, waist = None, entered
-        if plan.waist != (entry,):
-            narrowing = stretch([entry], plan.waist)
-            waist, right = vmap(narrowing)(entered), self._jacobian(narrowing, entered, jacrev)
-        widening = stretch(plan.waist, [exit_])
-        if plan.waist == (exit_,):
-            left = torch.eye(waist.shape[1], dtype=x.dtype, device=x.device).expand(len(x), -1, -1)
-        else:
-            left = self._jacobian(widening, waist, jacfwd)
-        outer_left = None
-        if exit_ is not program.target:
-            outer_left = self._jacobian(outward, vmap(widening)(waist)[:1], jacfwd)[0]
-        return factored(self.eps, left, right, outer_left, outer_right)
-
-    def _through_declared(self, x: Tensor) -> Factors:
-        assert self.declared is not None
-        encode, decode = (in_dtype(half, self.dtype) for half in self.declared)
-        latent = encode(x)
-
-        def widening(row: Tensor) -> Tensor:
-            return decode(row.reshape(1, *latent.shape[1:])).reshape(-1)
-
-        left = self._jacobian(widening, latent.flatten(1), jacfwd)
-        return factored(self.eps, left, self._jacobian(self._row(encode), x.flatten(1), jacrev))
-
-    def _row(self, f: Map) -> Map:
-        """``f`` on one row of flat numbers."""
-        return lambda row: f(row.reshape(1, *self.shape)).reshape(-1)
-
-    def _jacobian(self, row: Map, points: Tensor, transform: Callable[..., Map]) -> Tensor:
-        """Jacobians (B, out, in) of a map of flat rows; tangents or cotangents in chunks that fit into memory."""
-        widest = self.dim if self.anatomy is None else max(self.dim, self.anatomy.program.widest)
-        chunk = self._fitting(widest * len(points))
-        with _plain():
-            try:
-                if transform is jacrev:
-                    return vmap(jacrev(row, chunk_size=chunk))(points)
-                identity = torch.eye(points.shape[1], dtype=points.dtype, device=points.device)
-
-                def forward(point: Tensor) -> Tensor:
-                    return vmap(lambda v: jvp(row, (point,), (v,))[1], chunk_size=chunk, out_dims=1)(identity)
-
-                return vmap(forward)(points)
-            except RuntimeError:  # control flow that depends on the data, no forward mode: one row at a time, reverse
-                return torch.stack([jacrev(row, chunk_size=chunk)(point) for point in points])
-
-    def _holds(self, factors: Factors, x: Tensor) -> bool:
-        """Do the factors give J^T u for a random u? A wrong Jacobian passes with probability zero."""
-        u, true = self._probe(x)
-        ours = factors.pull(u[:, :, None]).squeeze(-1)
-        size = torch.linalg.matrix_norm(factors.left)
-        for factor in (factors.right, factors.outer_left, factors.outer_right):
-            size = size if factor is None else size * torch.linalg.matrix_norm(factor)
-        return bool((~factors.finite | _equal(ours, true, size * self.dim**0.5, self.eps)).all())
-
-    def _probe(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Random cotangents u (B, dim) and J^T u by the map itself, row by row."""
-        generator = torch.Generator().manual_seed(0)
-        u = torch.randn(len(x), self.dim, generator=generator, dtype=torch.float64).to(x)
-
-        def pulled(point: Tensor, cotangent: Tensor) -> Tensor:
-            return vjp(self._row(self.wide), point)[1](cotangent)[0]
-
-        points = x.flatten(1).detach()
-        with _plain():
-            try:
-                return u, vmap(pulled)(points, u)
-            except RuntimeError:
-                return u, torch.stack([pulled(*pair) for pair in zip(points, u, strict=True)])
-
-    def _refuse(self, x: Tensor) -> None:
-        assert self.declared is not None
-        encode, decode = (in_dtype(half, self.dtype) for half in self.declared)
+    def _refuse_declared_cut(self, declared: tuple[nn.Module, nn.Module], x: Tensor) -> NoReturn:
+        """Raise the error for halves that do not make up the map."""
+        encode, decode = (cast_map(half, self.dtype) for half in declared)
         gap = (self.wide(x) - decode(encode(x))).abs().max()
         raise InvalidArgumentError(
             f"cut() of {type(self.f).__name__} is wrong: g(h(x)) differs from f(x) by up to {gap:.2g}, or has another "
             "Jacobian; every path must pass through the cut, skip connections too."
         )
 
-    # Products alone ---------------------------------------------------------------------------------------------------
-
-    def products(self, x: Float[Tensor, "batch *shape"], dtype: torch.dtype | None = None) -> tuple[Map, Map]:
-        """``(push, pull)``: J v and J^T u for stacks (m, B, dim), without forming a Jacobian.
-
-        The point is evaluated once; each product then costs one or two evaluations. J v is the derivative of the linear
-        map u -> J^T u, so that forward mode is not needed. In another ``dtype`` than that of the Jacobians only where
-        the map could be traced.
-        """
-        x = x.to(self.dtype)
-        if self.anatomy is not None:
-            program, constants = self.anatomy.program, self._constants()
-            run = program.run(constants, [program.source], [program.target])
-            found = _products(lambda row: run(row.reshape(1, *self.shape))[0].reshape(-1), x.flatten(1))
-            u, true = self._probe(x)
-            if _equal(found[1](u[None])[0], true, true.norm(dim=1), self.eps).all():
-                if dtype in (None, self.dtype):
-                    return found
-                narrow = {
-                    name: tensor.to(dtype) if tensor.is_floating_point() else tensor
-                    for name, tensor in constants.items()
-                }
-                run = program.run(narrow, [program.source], [program.target])
-                return _products(lambda row: run(row.reshape(1, *self.shape))[0].reshape(-1), x.flatten(1).to(dtype))
-            self.anatomy = None  # the trace does not hold at these points
-        with _plain():
-            try:
-                return _products(self._row(self.wide), x.flatten(1))
-            except RuntimeError:  # control flow that depends on the data: each row goes its own way
-                single = [_products(self._row(self.wide), row[None], by_row=False) for row in x.flatten(1)]
-        pushes, pulls = zip(*single, strict=True)
-        return _side_by_side(pushes), _side_by_side(pulls)
-
-    def finite(self, x: Float[Tensor, "batch *shape"]) -> Bool[Tensor, " batch"]:
-        """Where a random product with the Jacobian is finite, and so, but for chance, the Jacobian."""
-        return self._probe(x.to(self.dtype))[1].isfinite().all(1)
-
-
-def _products(f: Map, points: Tensor, *, by_row: bool = True) -> tuple[Map, Map]:
-    pull = vjp(vmap(f) if by_row else (lambda rows: f(rows[0])[None]), points)[1]
-    push = vjp(lambda u: pull(u)[0], torch.zeros_like(points))[1]
-    return vmap(lambda v: push(v)[0]), vmap(lambda u: pull(u)[0])
-
-
-def _side_by_side(products: Sequence[Map]) -> Map:
-    return lambda v: torch.cat([product(v[:, i : i + 1]) for i, product in enumerate(products)], 1)
-
-
-def _equal(ours: Tensor, true: Tensor, size: Tensor, eps: float) -> Tensor:
-    """Rows that agree up to rounding of numbers of this size; where f itself is not finite nothing is compared."""
-    room = eps**0.55 * true.norm(dim=1) + 1e3 * eps * size
-    return ~true.isfinite().all(1) | ((ours - true).norm(dim=1) <= room)
-
-
-@contextmanager
-def _plain() -> Iterator[None]:
-    """Attention by operations that have all derivatives; no warning of torch about what torch does itself."""
-    with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
-        warnings.filterwarnings("ignore", category=FutureWarning, message=".*torch.jit.script")  # its forward mode
-        warnings.filterwarnings("ignore", message="There is a performance drop because we have not yet implemented")
-        yield
-
 
 def refuse_non_finite(finite: Bool[Tensor, " batch"], rows: Tensor) -> None:
-    """Name the first point whose Jacobian is not finite."""
+    """Raise an error that names the first point whose Jacobian is not finite, if there is one."""
     if not finite.all():
         row = int(rows[int((~finite).nonzero()[0])])
         raise NonFiniteError(
@@ -323,7 +218,7 @@ def refuse_non_finite(finite: Bool[Tensor, " batch"], rows: Tensor) -> None:
 
 
 def check_differentiable_self_map(f: Map, x: Tensor) -> None:
-    """One evaluation: the shape is kept and the output is finite."""
+    """Evaluate ``f`` once, and check that it keeps the shape and that its output is finite."""
     with torch.no_grad():
         finite = torch.cat([apply_map(f, rows.clone()).isfinite().flatten(1).all(1) for rows in x.split(ROWS)])
     if not finite.all():

@@ -1,48 +1,55 @@
-"""The leading eigenvalues of Jacobians that are nowhere narrow, from products alone."""
+"""Compute the leading eigenvalues of Jacobians that are nowhere narrow, from products alone.
+
+The error of an eigenvalue is at most its condition number times its residual, to first order (Saad, Numerical Methods
+for Large Eigenvalue Problems, section 3.3); the condition follows from the eigenvectors of J and of its transpose.
+"""
 
 import contextlib
 import warnings
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from memzoo._types import Map
-from memzoo.dynamics.spectra.arnoldi import Leading, largest_singular_value, leading_eigenvalues
+from memzoo.dynamics.spectra.arnoldi import RitzPairs, compute_largest_singular_value, compute_ritz_pairs
+from memzoo.dynamics.spectra.derivatives import Products
 from memzoo.dynamics.spectra.jacobian import Jacobians
 from memzoo.dynamics.spectra.spectrum import Spectrum
 
-SAME = 1e-4  # relative distance below which two Ritz values are one eigenvalue
-TOLERANCE = 1e-5  # residual relative to the radius; the eigenvalue is off by its square where both sides are known
+SAME = 1e-4
+"""Relative distance below which two Ritz values are one eigenvalue."""
+TOLERANCE = 1e-5
+"""Residual relative to the radius; the eigenvalue is off by the square of it where both sides are known."""
 
 
-def leading_spectrum(jacobians: Jacobians, x: Tensor, top: int, *, vectors: bool) -> Spectrum:
-    """The ``top`` eigenvalues of largest modulus by Krylov spaces of J, their conditions by those of its transpose.
+def compute_leading_spectrum(jacobians: Jacobians, x: Tensor, top: int, *, vectors: bool) -> Spectrum:
+    """Compute the ``top`` eigenvalues of largest modulus in Krylov spaces of J, their conditions in those of J^T.
 
-    Single precision scouts where the map could be traced; vectors, residuals and values are settled in double. The
-    bound on the radius holds for the eigenvalue found; that none of larger modulus was missed rests on the random
-    start of the space.
+    Single precision finds them first if the map could be traced; vectors, residuals and values are then computed in
+    double. The bound on the radius holds for the eigenvalue found. That none of larger modulus was missed rests on the
+    random start of the space.
     """
-    top = min(top, jacobians.dim)
-    block = min(max(2, min(top, 4)), jacobians.dim)
+    dim = jacobians.dim
+    top = min(top, dim)
+    block = min(max(2, min(top, 4)), dim)
     generator = torch.Generator().manual_seed(0)
-    start = torch.randn(len(x), jacobians.dim, block, generator=generator, dtype=torch.float64).to(x.device)
-    products = scouts = jacobians.products(x)
-    coarse = jacobians.dtype
-    if isinstance(jacobians.f, nn.Module) and jacobians.anatomy is not None:  # constants of others cannot be narrowed
-        with contextlib.suppress(RuntimeError):  # nor those of a module that are no parameters
-            scouts, coarse = jacobians.products(x, torch.float32), torch.float32
-    right = _settled(jacobians, x, 0, products, scouts, start.to(coarse), top, None)
-    left = _settled(jacobians, x, 1, products, scouts, start.to(coarse), block, right.values[:, 0])
-    _, direction = largest_singular_value(*scouts, start[..., 0].to(coarse))
-    sigma_max = largest_singular_value(*products, direction.to(jacobians.dtype))[0].double()
-    condition = _condition(right, left)
-    if (lost := right.residual > 1e3 * TOLERANCE * right.values[:, :1].abs()).any():
+    start = torch.randn(len(x), dim, block, generator=generator, dtype=torch.float64).to(x.device)
+    solver = _choose_precisions(jacobians, x)
+    right = solver.solve(start, top, transposed=False)
+    left = solver.solve(start, block, transposed=True, near=right.values[:, 0])
+
+    _, direction = compute_largest_singular_value(*solver.coarse, start[..., 0].to(solver.dtype))
+    sigma_max = compute_largest_singular_value(*solver.fine, direction.to(jacobians.dtype))[0].double()
+    condition = _compute_condition(right, left)
+    unconverged = right.residual > 1e3 * TOLERANCE * right.values[:, :1].abs()
+    if unconverged.any():
         warnings.warn(
-            f"{int(lost.sum())} of {lost.numel()} eigenvalues have not converged; ask for fewer by top=, or take "
-            "method='dense'.",
+            f"{int(unconverged.sum())} of {unconverged.numel()} eigenvalues have not converged; ask for fewer by top=, "
+            "or take method='dense'.",
             stacklevel=4,
         )
-    rounding = jacobians.eps * jacobians.dim**0.5 * sigma_max
+    rounding = jacobians.eps * dim**0.5 * sigma_max
+    # |lambda - true eigenvalue| <= condition * (residual + rounding of the products), to first order
     error = condition * (right.residual[:, 0] + rounding)
     return Spectrum(
         eigenvalues=right.values.to(torch.complex128),
@@ -56,48 +63,74 @@ def leading_spectrum(jacobians: Jacobians, x: Tensor, top: int, *, vectors: bool
     )
 
 
-def _condition(right: Leading, left: Leading) -> Tensor:
-    """Condition of the first eigenvalue, from the left eigenvectors of the same value (of J^T: it has the same ones).
+def _compute_condition(right: RitzPairs, left: RitzPairs) -> Tensor:
+    """Compute the condition of the first eigenvalue from the left eigenvectors, those of J^T, of the same value.
 
-    Of a multiple one any right vector may have come up; its dual is the nearest within the span of the left ones.
+    If the eigenvalue is multiple, any right vector may have been found; its dual is the nearest vector in the span of
+    the left ones. The condition is 1 / cosine of the angle between the two.
     """
-    value, x = right.values[:, :1], right.vectors[..., :1]
+    value = right.values[:, :1]
+    vector = right.vectors[..., :1]
     same = (left.values - value).abs() <= SAME * value.abs()
-    span = torch.where(same[:, None], left.vectors, 0.0)
-    shadow = span.conj() @ (torch.linalg.pinv(span.conj(), rtol=1e-6) @ x)
-    cosine = torch.linalg.vector_norm(shadow, dim=(-2, -1))
+    span = torch.where(same[:, None], left.vectors, 0.0).conj()
+    nearest = span @ (torch.linalg.pinv(span, rtol=1e-6) @ vector)
+    cosine = torch.linalg.vector_norm(nearest, dim=(-2, -1))
     return torch.where(same.any(1), 1 / cosine, torch.inf).clamp(min=1)
 
 
-def _settled(
-    jacobians: Jacobians,
-    x: Tensor,
-    side: int,
-    products: tuple[Map, Map],
-    scouts: tuple[Map, Map],
-    start: Tensor,
-    top: int,
-    near: Tensor | None,
-) -> Leading:
-    """Eigenvalues found by a scout, settled in double; from there on in double where the scout was misled.
+@dataclass(frozen=True)
+class _EigenvalueSolver:
+    """Find eigenvalues at the points ``x`` by cheap products and refine them by exact ones."""
 
-    A pre-activation near a kink may fall on its other side in single precision: then it has another Jacobian.
-    """
-    found = leading_eigenvalues(scouts[side], start, top, TOLERANCE, near)
-    if start.dtype == jacobians.dtype:
-        return found
-    parts = torch.cat([found.vectors.real, found.vectors.imag], -1).to(jacobians.dtype)
-    moved = products[side](parts.movedim(-1, 0)).movedim(0, -1)
-    vectors, images = torch.complex(*parts.chunk(2, -1)), torch.complex(*moved.chunk(2, -1))
-    square = torch.linalg.vector_norm(vectors, dim=-2, keepdim=True).square()
-    values = (vectors.conj() * images).sum(-2, keepdim=True) / square
-    residual = torch.linalg.vector_norm(images - values * vectors, dim=-2)
-    values, vectors = values.squeeze(-2), vectors / square.sqrt()
-    wanted = residual if near is None else residual[:, :1]
-    misled = (~(wanted <= 2 * TOLERANCE * values[:, :1].abs()).all(1)).nonzero().flatten()
-    if len(misled):
-        warm = torch.cat([vectors[misled].real[..., :1], start[misled, :, 1:].to(jacobians.dtype)], -1)
-        target = None if near is None else near[misled]
-        again = leading_eigenvalues(jacobians.products(x[misled])[side], warm, top, TOLERANCE, target)
-        values[misled], vectors[misled], residual[misled] = again.values, again.vectors, again.residual
-    return Leading(values, vectors, residual)
+    jacobians: Jacobians
+    x: Tensor
+    fine: Products
+    coarse: Products
+    dtype: torch.dtype
+    """Type of the coarse products; that of the Jacobians where there are no cheaper ones."""
+
+    def solve(self, start: Tensor, top: int, *, transposed: bool, near: Tensor | None = None) -> RitzPairs:
+        """Compute Ritz pairs in single precision and refine them in double; again in double where they do not hold.
+
+        A pre-activation near a kink may fall on the other side of it in single precision, where the Jacobian differs.
+        """
+        start = start.to(self.dtype)
+        found = compute_ritz_pairs(self.coarse[transposed], start, top, TOLERANCE, near)
+        if self.dtype == self.jacobians.dtype:
+            return found
+        refined = self._refine(found, transposed=transposed)
+        wanted = refined.residual if near is None else refined.residual[:, :1]
+        sound = (wanted <= 2 * TOLERANCE * refined.values[:, :1].abs()).all(1)
+        wrong = (~sound).nonzero().flatten()
+        if len(wrong):
+            first = refined.vectors[wrong].real[..., :1]
+            start = torch.cat([first, start[wrong, :, 1:].to(self.jacobians.dtype)], -1)
+            product = self.jacobians.form_products(self.x[wrong])[transposed]
+            target = None if near is None else near[wrong]
+            again = compute_ritz_pairs(product, start, top, TOLERANCE, target)
+            refined.values[wrong] = again.values
+            refined.vectors[wrong] = again.vectors
+            refined.residual[wrong] = again.residual
+        return refined
+
+    def _refine(self, pairs: RitzPairs, *, transposed: bool) -> RitzPairs:
+        """Compute the Rayleigh quotients and the residuals of the vectors by exact products."""
+        parts = torch.cat([pairs.vectors.real, pairs.vectors.imag], -1).to(self.jacobians.dtype)
+        product_parts = self.fine[transposed](parts.movedim(-1, 0)).movedim(0, -1)
+        vectors = torch.complex(*parts.chunk(2, -1))
+        images = torch.complex(*product_parts.chunk(2, -1))
+        # Rayleigh quotient v* A v / v* v
+        square = torch.linalg.vector_norm(vectors, dim=-2, keepdim=True).square()
+        values = (vectors.conj() * images).sum(-2, keepdim=True) / square
+        residual = torch.linalg.vector_norm(images - values * vectors, dim=-2)
+        return RitzPairs(values.squeeze(-2), vectors / square.sqrt(), residual)
+
+
+def _choose_precisions(jacobians: Jacobians, x: Tensor) -> _EigenvalueSolver:
+    """Linearise the map at ``x``, also in single precision if it is a module that could be traced."""
+    fine = jacobians.form_products(x)
+    if isinstance(jacobians.f, nn.Module) and jacobians.graph is not None:  # constants of others cannot be cast
+        with contextlib.suppress(RuntimeError):  # nor can tensors of a module that are no parameters
+            coarse = jacobians.form_products(x, torch.float32)
+            return _EigenvalueSolver(jacobians, x, fine, coarse, torch.float32)
+    return _EigenvalueSolver(jacobians, x, fine, fine, jacobians.dtype)

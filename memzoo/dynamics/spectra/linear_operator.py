@@ -1,4 +1,4 @@
-"""A linear network as the matrix that it is."""
+"""Compute the matrix of a linear network."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,11 +14,13 @@ from memzoo.dynamics.spectra.eigenvalues import spectrum
 from memzoo.dynamics.spectra.jacobian import Jacobians
 from memzoo.dynamics.spectra.notation import bracket_notation
 from memzoo.dynamics.spectra.spectrum import Spectrum
-from memzoo.dynamics.tracing import widened
+from memzoo.dynamics.tracing import promote_to_float64
 from memzoo.errors import InvalidArgumentError, InvalidTypeError, NonFiniteError
 
-MEMORY = 2**30  # bytes of tangents in work at one time
-SCALES = (1e-3, 1.0, 1e3)  # of the points where linearity is tried: a bend may lie near the origin or far away
+MEMORY = 2**30
+"""Bytes of tangents in work at one time."""
+SCALES = (1e-3, 1.0, 1e3)
+"""Sizes of the points where linearity is tried: a bend may lie near the origin or far away."""
 
 
 @runtime_checkable
@@ -27,7 +29,7 @@ class HasShape(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one point, without the batch axis."""
+        """Return the shape of one point, without the batch axis."""
         ...
 
 
@@ -44,18 +46,20 @@ class Operator:
 
     @cached_property
     def spectrum(self) -> Spectrum:
-        """The whole nonzero spectrum of A, one row; computed at first use."""
+        """Return the whole nonzero spectrum of A, one row; computed at first use."""
         return spectrum(lambda x: x @ self.matrix.T, torch.zeros_like(self.offset)[None], method="dense")
 
     def bracket(self, leading: int | None = None) -> str:
-        """The moduli of the eigenvalues as the paper prints them: the leading ones, then a bound on all others.
+        """Return the moduli of the eigenvalues as the paper prints them: the leading ones, then a bound on all others.
 
         Args:
             leading: How many are written out; when left out, those from 0.5 on, which belong to what the network has
                 memorised (modulus near 1) and to what decays too slowly to be bounded away.
         """
         eigenvalues = self.spectrum.eigenvalues[0]
-        return bracket_notation(eigenvalues, int((eigenvalues.abs() >= 0.5).sum()) if leading is None else leading)
+        if leading is None:
+            leading = int((eigenvalues.abs() >= 0.5).sum())
+        return bracket_notation(eigenvalues, leading)
 
     def __str__(self) -> str:
         return self.bracket()
@@ -63,7 +67,7 @@ class Operator:
 
 @torch.no_grad()
 def operator(f: Map, shape: tuple[int, ...] | None = None, *, block: int = 1024) -> Operator:
-    """The matrix of a linear or affine map, whatever layers it is made of.
+    """Compute the matrix of a linear or affine map, whatever layers it is made of.
 
     The paper writes a convolution and a nearest-neighbour upsampling as matrices of padded images (Algorithms 1 and 2
     of its supplement). Here the identity is pushed through in float64, which gives their product without the padding,
@@ -94,25 +98,27 @@ def operator(f: Map, shape: tuple[int, ...] | None = None, *, block: int = 1024)
         1, .98, [< 2e-2]
     """
     check_module(f)
-    shape = _shape_of(f) if shape is None else tuple(shape)
+    shape = _find_shape(f) if shape is None else tuple(shape)
     device = next((p.device for p in f.parameters()), None) if isinstance(f, nn.Module) else None
-    given, (f, zero) = f, widened(f, torch.zeros(1, *shape, dtype=torch.float64, device=device))
-    offset = apply_map(f, zero).flatten()
+    wide, zero = promote_to_float64(f, torch.zeros(1, *shape, dtype=torch.float64, device=device))
+    offset = apply_map(wide, zero).flatten()
     identity = torch.eye(zero.numel(), dtype=zero.dtype, device=device)
-    jacobians = Jacobians(given, zero, None, MEMORY)
+    jacobians = Jacobians(f, zero, None, MEMORY)
     if jacobians.method == "cut":  # the Jacobian of an affine map is its matrix, and thin where the map is narrow
-        factors = jacobians.factors(zero)
+        factors = jacobians.form_factors(zero)
         matrix = factors.outward(factors.inward(identity))[0].double()
     else:
-        rows = torch.cat([apply_map(f, basis.reshape(-1, *shape)).flatten(1) for basis in identity.split(block)])
+        bases = [part.reshape(-1, *shape) for part in identity.split(block)]
+        rows = torch.cat([apply_map(wide, basis).flatten(1) for basis in bases])
         matrix = (rows - offset).T.double()
     if not matrix.isfinite().all():
         raise NonFiniteError("f holds NaN or infinity at the origin or at a unit vector, so it has no matrix.")
-    _check_affine(f, zero, matrix, offset.double())
+    _check_affine(wide, zero, matrix, offset.double())
     return Operator(matrix, offset.double(), shape)
 
 
-def _shape_of(f: Map) -> tuple[int, ...]:
+def _find_shape(f: Map) -> tuple[int, ...]:
+    """Find the shape of the points that a module maps."""
     shape = f.shape if isinstance(f, HasShape) else None
     if isinstance(shape, tuple) and all(isinstance(size, int) for size in shape):
         return tuple(shape)
@@ -128,7 +134,7 @@ def _shape_of(f: Map) -> tuple[int, ...]:
 
 
 def _check_affine(f: Map, zero: Tensor, matrix: Tensor, offset: Tensor) -> None:
-    """f(x) = A x + b within rounding at random points."""
+    """Check that f(x) = A x + b within rounding at random points."""
     generator = torch.Generator().manual_seed(0)
     tol = torch.finfo(zero.dtype).eps ** 0.5
     for scale in SCALES:

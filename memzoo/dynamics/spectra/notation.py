@@ -1,4 +1,4 @@
-"""Spectra as the paper prints them: ``1, 1, [< 2e-2]``."""
+"""Print spectra as the paper does: ``1, 1, [< 2e-2]``."""
 
 import math
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def bracket_notation(eigenvalues: Complex[Tensor, " k"], leading: int) -> str:
-    """The ``leading`` moduli to two decimals, then a bound on all others, rounded up to one digit.
+    """Return the ``leading`` moduli to two decimals, then a bound on all others, rounded up to one digit.
 
     Example:
         >>> import torch
@@ -23,6 +23,7 @@ def bracket_notation(eigenvalues: Complex[Tensor, " k"], leading: int) -> str:
     exponent = math.floor(math.log10(rest))
     digit = math.floor(rest / 10**exponent) + 1  # strictly above
     if digit == 10:
-        digit, exponent = 1, exponent + 1
+        digit = 1
+        exponent += 1
     bound = f"{digit}" if exponent == 0 else f"{digit}e{exponent}"
     return ", ".join([*shown, f"[< {bound}]"])

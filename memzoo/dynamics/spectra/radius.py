@@ -1,4 +1,8 @@
-"""The spectral radius between two bounds, by matrix products alone: no eigensolve, and differentiable."""
+r"""Bound the spectral radius from below and above by matrix products alone: no eigensolve, and differentiable.
+
+The upper bound is Gelfand's, :math:`\rho(J) \le \|J^m\|^{1/m}`. The lower one holds because the trace of
+:math:`J^m` is the sum of at most k powers :math:`\lambda_i^m`.
+"""
 
 import torch
 from jaxtyping import Float
@@ -7,13 +11,13 @@ from torch import Tensor
 from memzoo._checks import check_batch, check_module
 from memzoo._types import Map
 from memzoo.dynamics.spectra.jacobian import Jacobians, check_differentiable_self_map, refuse_non_finite
-from memzoo.dynamics.tracing import widened
+from memzoo.dynamics.tracing import promote_to_float64
 
 
 def radius_bracket(
     f: Map, x: Float[Tensor, "batch *shape"], *, squarings: int = 12, memory_limit: int = 2**30
 ) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
-    r"""Lower and upper bound on the spectral radius of the Jacobian at each point, differentiable.
+    r"""Bound the spectral radius of the Jacobian at each point from below and above, differentiably.
 
     For :math:`m = 1, 2, 4, \dots, 2^{squarings}`: :math:`(|tr J^m| / k)^{1/m} \le \rho(J) \le \|J^m\|_F^{1/m}`, k the
     rank. The gap closes like :math:`(\kappa k)^{1/m}`. Gradients reach the parameters of a module, so that
@@ -44,40 +48,51 @@ def radius_bracket(
     """
     check_batch(x, "x")
     check_module(f)
-    check_differentiable_self_map(*widened(f, x))
+    check_differentiable_self_map(*promote_to_float64(f, x))
     jacobians = Jacobians(f, x, None, memory_limit)
     if jacobians.method == "arnoldi":
-        jacobians.method = "dense"
-    bounds = []
-    for rows in jacobians.blocks(x):
-        factors = jacobians.factors(x[rows])
+        jacobians = Jacobians(f, x, "dense", memory_limit)
+    bounds: list[Tensor] = []
+    for rows in jacobians.split_into_blocks(x):
+        factors = jacobians.form_factors(x[rows])
         refuse_non_finite(factors.finite, rows)
         core = factors.core()
         delta = torch.linalg.matrix_norm(core.detach()) * torch.finfo(core.dtype).eps * core.shape[-1]
-        bounds.append(torch.stack(bracket(core, delta, squarings)).expand(2, len(rows)))
+        bounds.append(torch.stack(bound_radius(core, delta, squarings)).expand(2, len(rows)))
     lower, upper = torch.cat(bounds, 1)
     return lower, upper
 
 
-def bracket(matrix: Tensor, delta: Tensor, squarings: int = 12) -> tuple[Tensor, Tensor]:
-    r""":math:`(|tr A^m| / k)^{1/m} \le \rho(A) \le \|A^m\|^{1/m}`, m = 1, 2, 4, ... by squaring, errors carried along.
+def bound_radius(matrix: Tensor, delta: Tensor, squarings: int = 12) -> tuple[Tensor, Tensor]:
+    r"""Bound the spectral radius of every A within ``delta`` of ``matrix``, by squaring A again and again.
 
-    Holds for every A within ``delta`` of ``matrix``, defective or not, where bounds from eigenvector conditions say
-    nothing; the price is a gap of up to a factor :math:`(\kappa k)^{1/m}`.
+    :math:`(|tr A^m| / k)^{1/m} \le \rho(A) \le \|A^m\|^{1/m}` for m = 1, 2, 4, ...; the errors are carried along. The
+    bounds hold for defective matrices too, where bounds from the conditions of eigenvectors say nothing; the price is a
+    gap of up to a factor :math:`(\kappa k)^{1/m}`.
     """
-    size_k = matrix.shape[-1]
-    rounding = torch.finfo(matrix.dtype).eps * size_k
+    dim = matrix.shape[-1]
+    rounding = torch.finfo(matrix.dtype).eps * dim
     tiny = torch.finfo(matrix.dtype).tiny
     largest = matrix.detach().abs().amax((-2, -1)).clamp(min=tiny)  # norms of extreme entries leave the number range
-    power, error, log_scale = matrix / largest[:, None, None], delta / largest, largest.log()
-    least, most = torch.zeros_like(delta), torch.full_like(delta, torch.inf)
+    # A^m = exp(m * log_scale) * (power + something of norm at most error), with m = 2^j
+    power = matrix / largest[:, None, None]
+    error = delta / largest
+    log_scale = largest.log()
+    least = torch.zeros_like(delta)
+    most = torch.full_like(delta, torch.inf)
     for j in range(squarings + 1):
-        size = (torch.linalg.matrix_norm(power) + error).clamp(min=tiny)  # at least the norm of the true A^(2^j)
-        power, error, log_scale = power / size[:, None, None], error / size, log_scale + size.log() / 2**j
-        trace = (power.diagonal(dim1=-2, dim2=-1).sum(-1).abs() - size_k**0.5 * error).clamp(min=tiny)
+        size = (torch.linalg.matrix_norm(power) + error).clamp(min=tiny)  # at least the norm of the true A^m
+        power = power / size[:, None, None]
+        error = error / size
+        log_scale = log_scale + size.log() / 2**j
+        trace = power.diagonal(dim1=-2, dim2=-1).sum(-1).abs()
+        # |tr E| <= sqrt(k) |E|, and |tr A^m| <= k rho^m
+        trace = (trace - dim**0.5 * error).clamp(min=tiny)
         most = torch.minimum(most, log_scale.exp())  # every power bounds; rounding may spoil the later ones
-        lower = torch.where(trace > tiny, (log_scale + (trace / size_k).log() / 2**j).exp(), 0.0)
-        least = torch.maximum(least, lower)
+        lower = (log_scale + (trace / dim).log() / 2**j).exp()
+        least = torch.maximum(least, torch.where(trace > tiny, lower, 0.0))
+        # (P + E)^2 = P^2 + P E + E P + E^2, and the product is rounded
         norm = torch.linalg.matrix_norm(power)
-        power, error = power @ power, rounding * norm**2 + 2 * error * norm + error**2
+        power = power @ power
+        error = rounding * norm**2 + 2 * error * norm + error**2
     return least, most

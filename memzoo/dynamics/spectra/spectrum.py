@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
+from torch.nn.functional import pad
 
 from memzoo.dynamics.spectra.jacobian import Method
 from memzoo.dynamics.spectra.notation import bracket_notation
@@ -39,9 +40,10 @@ class Spectrum:
 
     @property
     def verdict(self) -> list[Verdict]:
-        """``contracting`` and ``expanding`` are decided beyond the error bound; an exact 1 is ``undecided``.
+        """Return a verdict for each point: ``contracting`` and ``expanding`` hold beyond the error bound.
 
-        A small radius makes an attractor only of a fixed point: see :func:`memzoo.dynamics.certify`.
+        An exact 1 is ``undecided``. A small radius makes an attractor only of a fixed point: see
+        :func:`memzoo.dynamics.certify`.
         """
         below = (self.radius + self.radius_error < 1).tolist()
         above = (self.radius - self.radius_error > 1).tolist()
@@ -51,37 +53,53 @@ class Spectrum:
         ]
 
     def __str__(self) -> str:
-        """The paper's notation, one line a point: moduli of one half and more, then a bound on all others."""
+        """Print in the paper's notation, one line a point: moduli of one half and more, then a bound on all others."""
         return "\n".join(bracket_notation(row, int((row.abs() >= 0.5).sum())) for row in self.eigenvalues)
 
-    def repeated(self, count: int) -> "Spectrum":
-        """The one row at ``count`` points."""
-        return self._each(lambda value: value.expand(count, *value.shape[1:]))
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> "Spectrum":
-        tensors = {name: change(value) for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return replace(self, **tensors)
+def repeat_spectrum(one: Spectrum, count: int) -> Spectrum:
+    """Return the one row of a spectrum at ``count`` points."""
+    return _change_tensors(one, lambda value: value.expand(count, *value.shape[1:]))
 
-    @staticmethod
-    def spread(part: "Spectrum | None", known: Tensor, dim: int) -> "Spectrum":
-        """The rows of ``part`` where ``known``, NaN elsewhere; ``dim`` is the length of eigenvectors, 0 without."""
-        count, place = len(known), known.nonzero().flatten()
-        real = torch.full((count,), torch.nan, dtype=torch.float64, device=known.device)
-        values = real[:, None].to(torch.complex128)
-        vectors = real.to(torch.complex128)[:, None, None].expand(count, dim, 1) if dim else None
-        blank = Spectrum(values, real, real, real, real, None, vectors, "arnoldi")
-        if part is None:
-            return blank
-        return part._each(lambda value: value.new_full((count, *value.shape[1:]), torch.nan).index_put((place,), value))
 
-    @staticmethod
-    def joined(parts: Sequence["Spectrum"]) -> "Spectrum":
-        """Several blocks of points as one; where they differ in rank, what is missing is zero."""
-        width = max(part.eigenvalues.shape[1] for part in parts)
+def fill_with_nan(part: Spectrum | None, known: Tensor, dim: int) -> Spectrum:
+    """Place the rows of ``part`` where ``known`` is True, and NaN elsewhere.
 
-        def padded(value: Tensor) -> Tensor:
-            return torch.nn.functional.pad(value, (0, width - value.shape[-1])) if value.ndim > 1 else value
+    Args:
+        part: Spectrum at the known points; None if there are none.
+        known: One flag a point.
+        dim: Length of the eigenvectors; 0 if there are no eigenvectors.
+    """
+    count = len(known)
+    real = torch.full((count,), torch.nan, dtype=torch.float64, device=known.device)
+    values = real[:, None].to(torch.complex128)
+    if part is None:
+        vectors = values[:, None].expand(count, dim, 1) if dim else None
+        return Spectrum(values, real, real, real, real, None, vectors, "arnoldi")
+    place = known.nonzero().flatten()
 
-        parts = [part._each(padded) for part in parts]
-        names = [name for name, value in vars(parts[0]).items() if isinstance(value, Tensor)]
-        return replace(parts[0], **{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+    def fill(value: Tensor) -> Tensor:
+        return value.new_full((count, *value.shape[1:]), torch.nan).index_put((place,), value)
+
+    return _change_tensors(part, fill)
+
+
+def join_spectra(parts: Sequence[Spectrum]) -> Spectrum:
+    """Join blocks of points; where the blocks differ in rank, the missing eigenvalues and vectors are zero."""
+    width = max(part.eigenvalues.shape[1] for part in parts)
+
+    def pad_columns(value: Tensor) -> Tensor:
+        return pad(value, (0, width - value.shape[-1])) if value.ndim > 1 else value
+
+    padded = [_select_tensors(_change_tensors(part, pad_columns)) for part in parts]
+    return replace(parts[0], **{name: torch.cat([tensors[name] for tensors in padded]) for name in padded[0]})
+
+
+def _change_tensors(spectrum: Spectrum, change: Callable[[Tensor], Tensor]) -> Spectrum:
+    """Apply ``change`` to each tensor of a spectrum."""
+    return replace(spectrum, **{name: change(value) for name, value in _select_tensors(spectrum).items()})
+
+
+def _select_tensors(spectrum: Spectrum) -> dict[str, Tensor]:
+    """Select the fields of a spectrum that hold tensors."""
+    return {name: value for name, value in vars(spectrum).items() if isinstance(value, Tensor)}

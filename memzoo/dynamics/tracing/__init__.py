@@ -1,27 +1,36 @@
 """A map as a traced graph: its narrowest cut, the same map in float64, the same sums in a faster order."""
 
-from memzoo.dynamics.tracing.fast_convolution import agree, rearranged_in_dtype, rearranged_map
+from memzoo.dynamics.tracing.fast_convolution import (
+    accelerate_convolutions,
+    accelerate_convolutions_in_dtype,
+    outputs_agree,
+)
 from memzoo.dynamics.tracing.latent import LatentMap, OutputRange, latent_map, output_range
-from memzoo.dynamics.tracing.minimum_cut import Anatomy, HasCut, anatomy, declared_cut, narrow_enough
-from memzoo.dynamics.tracing.precision import in_dtype, leave_clean, tensors_of, widened
-from memzoo.dynamics.tracing.traced_graph import traced
+from memzoo.dynamics.tracing.minimum_cut import HasCut, read_declared_cut
+from memzoo.dynamics.tracing.precision import (
+    cast_map,
+    cast_tensors,
+    collect_tensors,
+    promote_to_float64,
+    restore_plain_attributes,
+)
+from memzoo.dynamics.tracing.traced_graph import TracedGraph, trace_map
 
 __all__ = [
-    "Anatomy",
     "HasCut",
     "LatentMap",
     "OutputRange",
-    "agree",
-    "anatomy",
-    "declared_cut",
-    "in_dtype",
+    "TracedGraph",
+    "accelerate_convolutions",
+    "accelerate_convolutions_in_dtype",
+    "cast_map",
+    "cast_tensors",
+    "collect_tensors",
     "latent_map",
-    "leave_clean",
-    "narrow_enough",
     "output_range",
-    "rearranged_in_dtype",
-    "rearranged_map",
-    "tensors_of",
-    "traced",
-    "widened",
+    "outputs_agree",
+    "promote_to_float64",
+    "read_declared_cut",
+    "restore_plain_attributes",
+    "trace_map",
 ]

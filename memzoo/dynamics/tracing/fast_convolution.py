@@ -1,82 +1,95 @@
-"""The same map with its convolutions arranged to run fast, for long orbits."""
+"""Accelerate the convolutions of a map for long orbits.
+
+The traced graph of a network adds up the same numbers in another order (:mod:`memzoo.dynamics.tracing.convolution`),
+which takes a quarter of the time on a CPU. The results differ by rounding.
+"""
 
 from collections.abc import Callable
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
 from memzoo._types import Map
-from memzoo.dynamics.tracing.convolution import channels_last, upsampled_convolution
-from memzoo.dynamics.tracing.precision import in_dtype, tensors_of
-from memzoo.dynamics.tracing.traced_graph import Program, traced
+from memzoo.dynamics.tracing.convolution import convolve_upsampled, move_channels_last
+from memzoo.dynamics.tracing.precision import cast_map, collect_constants
+from memzoo.dynamics.tracing.traced_graph import trace_map
 
-PAYS = 10**6  # numbers computed by all steps together
-ROUNDING = 1e3  # units in the last place of |f(x)|: the sums are the same in another order
+PAYS = 10**6
+"""Numbers computed by all steps together from which on a trace pays."""
+ROUNDING = 1e3
+"""Units in the last place of |f(x)| by which another order of sums may change it."""
 
 
-def rearranged_map(f: Map, x: Tensor, steps: int) -> Map | None:
-    """``f`` with the same sums in another order, where that saves more than it costs to find; else None.
+def accelerate_convolutions(f: Map, x: Tensor, steps: int) -> Map | None:
+    """Return ``f`` with faster convolutions if that saves more time in ``steps`` steps than the trace costs, else None.
 
-    Convolutions of images that come channels last, and without the products that nearest-neighbour upsampling repeats,
-    take a quarter of the time on a CPU. What was found by tracing holds at the points where it was compared with
-    ``f``: a user compares it again where the orbit ends, by :func:`agree`.
+    The result was compared with ``f`` at a few of the points ``x`` only. Who iterates it compares it with ``f`` again
+    where the orbit ends, by :func:`outputs_agree`.
     """
-    if not isinstance(f, nn.Module) or x.ndim != 4 or x.device.type != "cpu" or x.numel() * steps < PAYS:
+    if x.numel() * steps < PAYS or not _has_filters(f, x):
         return None
-    tensors = tensors_of(f)
-    if not _convolves(tensors) or any(t.is_floating_point() and t.dtype != x.dtype for t in tensors.values()):
+    constants = collect_constants(f)
+    if any(tensor.is_floating_point() and tensor.dtype != x.dtype for tensor in constants.values()):
         return None
-    constants = {name: value.detach() for name, value in tensors.items()}
-    return batched(traced(f, x[:1].detach(), constants), constants, f, x)
+    return _find_fast_map(f, f, constants, x)
 
 
-def rearranged_in_dtype(f: Map, x: Tensor, dtype: torch.dtype) -> Map | None:
-    """Likewise with the parameters of ``f`` read as ``dtype``, that of ``x``."""
-    if not isinstance(f, nn.Module) or x.ndim != 4 or x.device.type != "cpu" or not _convolves(tensors_of(f)):
+def accelerate_convolutions_in_dtype(f: Map, x: Tensor, dtype: torch.dtype) -> Map | None:
+    """Return the same with the parameters of ``f`` read as ``dtype``, that of ``x``, whatever the number of steps."""
+    if not _has_filters(f, x):
         return None
-    constants = {
-        name: value.detach().to(dtype) if value.is_floating_point() else value.detach()
-        for name, value in tensors_of(f).items()
-    }
-    return batched(traced(f, x[:1].detach(), constants), constants, in_dtype(f, dtype), x)
+    return _find_fast_map(f, cast_map(f, dtype), collect_constants(f, dtype), x)
 
 
-def _convolves(tensors: dict[str, Tensor]) -> bool:
-    """Some parameter has the form of a convolution's filters: no other network is worth a trace."""
-    return any(tensor.ndim == 4 for tensor in tensors.values())
+def _has_filters(f: Map, x: Tensor) -> bool:
+    """Tell whether a module on a CPU takes images and holds a tensor of the shape of filters."""
+    if not isinstance(f, nn.Module) or x.ndim != 4 or x.device.type != "cpu":
+        return False
+    return any(tensor.ndim == 4 for tensor in chain(f.parameters(), f.buffers()))
 
 
-def batched(program: Program | None, constants: dict[str, Tensor], f: Map, x: Tensor) -> Map | None:
-    """The program on a batch: as it is, where its operations do not hold on to one row, else row by row at once."""
-    arranged = {channels_last, upsampled_convolution}
-    if program is None or not any(node.target in arranged for node in program.nodes):
+def _find_fast_map(f: Map, expected: Map, constants: dict[str, Tensor], x: Tensor) -> Map | None:
+    """Find the way to execute the trace of ``f`` on a batch that agrees with ``expected`` at a few points.
+
+    All rows are taken in one call if the operations do not hold the shape of one row, otherwise row by row.
+    """
+    graph = trace_map(f, x[:1].detach(), constants)
+    fast_operations = {move_channels_last, convolve_upsampled}
+    if graph is None or not any(node.target in fast_operations for node in graph.nodes):
         return None
-    run = program.run(constants, [program.source], [program.target])
-    ways: list[Callable[[Tensor], Tensor]] = [lambda rows: run(rows)[0], vmap(lambda row: run(row[None])[0][0])]
-    probe = x[:: max(1, len(x) // 3)][:4].detach()
-    probe = torch.cat([probe, probe.flip(0) * 0.9])  # several rows, also of a batch of one
-    for way in ways:
+    function = graph.extract(constants, [graph.source], [graph.target])
+    candidates: list[Callable[[Tensor], Tensor]] = [
+        lambda rows: function(rows)[0],
+        vmap(lambda row: function(row[None])[0][0]),
+    ]
+    points = x[:: max(1, len(x) // 3)][:4].detach()
+    points = torch.cat([points, points.flip(0) * 0.9])  # several rows, even of a batch of one
+    for candidate in candidates:
         try:
-            if agree(way, f, probe):
-                return way
-        except RuntimeError:  # shapes of one row
+            if outputs_agree(candidate, expected, points):
+                return candidate
+        except RuntimeError:  # an operation holds the shape of one row
             continue
     return None
 
 
 @torch.no_grad()
-def agree(g: Map, f: Map, x: Tensor, block: int = 1024) -> bool:
-    """Both maps send all these points to the same ones, up to rounding."""
+def outputs_agree(g: Map, f: Map, x: Tensor, block: int = 1024) -> bool:
+    """Tell whether both maps send all points ``x`` to the same points, up to rounding."""
     for rows in x.split(block):
-        ours, true = g(rows), f(rows)
-        if ours.shape != true.shape or not _same(ours, true):
+        ours = g(rows)
+        true = f(rows)
+        if ours.shape != true.shape or not _equal_up_to_rounding(ours, true):
             return False
     return True
 
 
-def _same(ours: Tensor, true: Tensor) -> bool:
-    alike = ours.flatten(1).isfinite().all(1) == true.flatten(1).isfinite().all(1)
+def _equal_up_to_rounding(ours: Tensor, true: Tensor) -> bool:
+    """Tell whether the rows are equal up to rounding, or not finite in both."""
+    both_finite_or_not = ours.flatten(1).isfinite().all(1) == true.flatten(1).isfinite().all(1)
     gap = (ours - true).flatten(1).norm(dim=1)
-    room = ROUNDING * torch.finfo(true.dtype).eps * true.flatten(1).norm(dim=1)
-    return bool((alike & ((gap <= room) | ~gap.isfinite())).all())
+    tolerance = ROUNDING * torch.finfo(true.dtype).eps * true.flatten(1).norm(dim=1)
+    close = (gap <= tolerance) | ~gap.isfinite()
+    return bool((both_finite_or_not & close).all())

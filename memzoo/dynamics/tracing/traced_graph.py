@@ -1,8 +1,10 @@
-"""A map written down as a straight line of tensor operations, so that it can be taken apart."""
+"""Trace a map: record the tensor operations that it executes, so that parts of the map can be executed alone."""
 
+import math
 import operator
 import weakref
 from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -12,22 +14,26 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from memzoo._types import Map
-from memzoo.dynamics.tracing.convolution import channels_last, rearranged, upsampled_convolution
-
-aten: Any = torch.ops.aten  # its members are made when they are asked for
+from memzoo.dynamics.tracing.convolution import aten, convolve_upsampled, move_channels_last, replace_convolutions
+from memzoo.dynamics.tracing.minimum_cut import MinimumCut, find_minimum_cut
 
 # Linear in all their tensor arguments together.
-LINEAR: set[Any] = {
+REARRANGEMENTS: set[Any] = {
     *(aten.view, aten._unsafe_view, aten.reshape, aten.permute, aten.transpose, aten.t, aten.expand, aten.clone),
     *(aten.squeeze, aten.unsqueeze, aten.slice, aten.select, aten.split, aten.split_with_sizes, aten.unbind),
     *(aten.cat, aten.stack, aten.flip, aten.roll, aten.alias, aten.detach, aten.lift_fresh_copy, aten.unfold),
-    *(aten.add, aten.sub, aten.rsub, aten.neg, aten.sum, aten.mean, aten.pixel_shuffle, aten.pixel_unshuffle),
-    *(aten.constant_pad_nd, aten.reflection_pad1d, aten.reflection_pad2d, aten.replication_pad2d, aten.im2col),
-    *(aten.avg_pool1d, aten.avg_pool2d, aten.avg_pool3d, aten._adaptive_avg_pool2d, aten.index_select),
-    *(aten.upsample_nearest1d, aten.upsample_nearest2d, aten.upsample_nearest3d, aten.upsample_bilinear2d),
-    *(aten.upsample_bicubic2d, aten.upsample_linear1d, aten._to_copy, operator.getitem, channels_last),
+    *(aten.index_select, aten.pixel_shuffle, aten.pixel_unshuffle, aten.im2col, aten._to_copy),
+    *(operator.getitem, move_channels_last),
 }
-# Linear in the argument at this place alone, the others being constants.
+SUMS: set[Any] = {aten.add, aten.sub, aten.rsub, aten.neg, aten.sum, aten.mean}
+PADDINGS: set[Any] = {aten.constant_pad_nd, aten.reflection_pad1d, aten.reflection_pad2d, aten.replication_pad2d}
+RESAMPLINGS: set[Any] = {
+    *(aten.avg_pool1d, aten.avg_pool2d, aten.avg_pool3d, aten._adaptive_avg_pool2d),
+    *(aten.upsample_nearest1d, aten.upsample_nearest2d, aten.upsample_nearest3d, aten.upsample_bilinear2d),
+    *(aten.upsample_bicubic2d, aten.upsample_linear1d),
+}
+LINEAR = REARRANGEMENTS | SUMS | PADDINGS | RESAMPLINGS
+# Linear in the argument at one of these places, if all other arguments are constants.
 LINEAR_IN: dict[Any, tuple[int, ...]] = {
     aten.mm: (0, 1),
     aten.bmm: (0, 1),
@@ -39,85 +45,80 @@ LINEAR_IN: dict[Any, tuple[int, ...]] = {
     aten.div: (0,),
     aten.convolution: (0,),
     aten.index: (0,),
-    aten._unsafe_index: (0,),  # what older versions of torch make of enlarging by nearest neighbours
+    aten._unsafe_index: (0,),  # older versions of torch express upsampling by nearest neighbours in this way
     aten._native_batch_norm_legit_no_training: (0,),
     aten.native_batch_norm: (0,),
     aten.cudnn_batch_norm: (0,),
-    upsampled_convolution: (0,),
+    convolve_upsampled: (0,),
 }
 
 
-class Program:
-    """The operations of a map, as it was executed on one row; ``run`` executes any part of them again.
+class TracedGraph:
+    """The operations of a map as it was executed at one row; ``extract`` gives any part of them as a function.
 
-    Every intermediate value that depends on the input is a node. Constants are the module's parameters and buffers by
-    name, handed in anew at each run, and whatever else was met while tracing.
+    Every intermediate value that depends on the input is a node. Constants are the module's parameters and buffers,
+    which every extraction receives anew by name, and any other tensors that the trace met.
     """
 
-    module: fx.GraphModule
-    names: list[str]
-    constants: list[fx.Node]
-    source: fx.Node
-    target: fx.Node
-
-    def __init__(self, module: fx.GraphModule, names: Sequence[str]) -> None:
-        self.module, self.names = module, list(names)
+    def __init__(self, module: fx.GraphModule, constant_names: Sequence[str]) -> None:
+        self.module: fx.GraphModule = module
+        self.constant_names: list[str] = list(constant_names)
         placeholders = [node for node in module.graph.nodes if node.op == "placeholder"]
-        self.constants, self.source = placeholders[:-1], placeholders[-1]
+        self.constants: list[fx.Node] = placeholders[:-1]
+        self.source: fx.Node = placeholders[-1]
         output = next(node for node in module.graph.nodes if node.op == "output")
         (self.target,) = output.all_input_nodes
-        depends = {self.source}
-        for node in module.graph.nodes:
-            if node.op == "call_function" and depends.intersection(node.all_input_nodes):
-                depends.add(node)
-        used = _ancestors(self.target)
-        self.nodes: list[fx.Node] = [node for node in module.graph.nodes if node in depends and node in used]
-        """Values on a way from the input to the output, in order of execution."""
-        self.widest: int = max(self.size(node) or 0 for node in self.nodes)
-        """Numbers in the largest value."""
-        self._dependent = set(self.nodes)
-        dtypes = [node.meta["val"].dtype for node in self.nodes if self.size(node) is not None]
-        self.eps: float = max(torch.finfo(dtype).eps for dtype in dtypes)
-        """Rounding of the narrowest arithmetic on the way."""
-        self.anatomy: Any = None  # remembered by memzoo.dynamics.tracing.minimum_cut.anatomy
+        self.nodes: list[fx.Node] = _find_nodes_between(module.graph, self.source, self.target)
+        """Values on a path from the input to the output, in order of execution."""
+        values = {node: node.meta.get("val") for node in self.nodes}
+        floats = {node: v for node, v in values.items() if isinstance(v, Tensor) and v.is_floating_point()}
+        self.sizes: dict[fx.Node, int] = {node: value.numel() for node, value in floats.items()}
+        """Number of entries of each value that is a floating-point tensor, at one row."""
+        self.widest: int = max(self.sizes.values())
+        """Number of entries of the largest value."""
+        self.eps: float = max(torch.finfo(value.dtype).eps for value in floats.values())
+        """Rounding unit of the narrowest arithmetic on the way."""
         self._parts: dict[tuple[tuple[fx.Node, ...], tuple[fx.Node, ...]], fx.GraphModule] = {}
 
-    def size(self, node: fx.Node) -> int | None:
-        """Numbers in the value of a node, None where it is no tensor of floating-point numbers."""
-        value = node.meta.get("val")
-        return value.numel() if isinstance(value, Tensor) and value.is_floating_point() else None
+    @cached_property
+    def cut(self) -> MinimumCut:
+        """Return the narrowest places of the map; found at first use."""
+        return find_minimum_cut(self.nodes, self.sizes, self.linear)
 
-    def shape(self, node: fx.Node) -> torch.Size:
-        """Shape of the value at one row."""
-        return node.meta["val"].shape
+    @property
+    def linear(self) -> set[fx.Node]:
+        """Return the values that are affine functions of the values that they are computed from."""
+        known = set(self.nodes)
+        return {node for node in self.nodes if _is_linear(node, known.intersection(node.all_input_nodes))}
 
-    def affine(self, sources: set[fx.Node]) -> set[fx.Node]:
-        """The values that are affine functions of ``sources`` together."""
-        known, found = set(sources), set(sources)
-        for node in self.nodes:
-            inputs = [i for i in node.all_input_nodes if i in known or i in self._dependent]
-            if node in known or not any(i in known for i in inputs):
-                continue
-            known.add(node)
-            if all(i in found for i in inputs) and _is_linear(node, inputs):
-                found.add(node)
-        return found
-
-    def run(
+    def extract(
         self, constants: dict[str, Tensor], sources: Sequence[fx.Node], targets: Sequence[fx.Node]
     ) -> Callable[..., tuple[Tensor, ...]]:
-        """The function from the values of ``sources`` to those of ``targets``, each at one row."""
+        """Extract the function from the values of ``sources`` to those of ``targets``, each at one row."""
         key = (tuple(sources), tuple(targets))
         if key not in self._parts:
-            self._parts[key] = self._part(*key)
-        part, values = self._parts[key], [constants[name] for name in self.names]
-        return lambda *inputs: part(*values, *inputs)
+            self._parts[key] = self._copy_part(*key)
+        return partial(self._parts[key], *(constants[name] for name in self.constant_names))
 
-    def _part(self, sources: tuple[fx.Node, ...], targets: tuple[fx.Node, ...]) -> fx.GraphModule:
+    def extract_flat(self, constants: dict[str, Tensor], sources: Sequence[fx.Node], targets: Sequence[fx.Node]) -> Map:
+        """Extract the same function from one vector to one vector, in which the values lie one after another."""
+        function = self.extract(constants, sources, targets)
+        shapes: list[torch.Size] = [node.meta["val"].shape for node in sources]
+        sizes = [math.prod(shape) for shape in shapes]
+
+        def flat_function(row: Tensor) -> Tensor:
+            parts = zip(row.split(sizes), shapes, strict=True)
+            values = function(*(part.reshape(shape) for part, shape in parts))
+            return torch.cat([value.reshape(-1) for value in values])
+
+        return flat_function
+
+    def _copy_part(self, sources: tuple[fx.Node, ...], targets: tuple[fx.Node, ...]) -> fx.GraphModule:
+        """Copy the operations between ``sources`` and ``targets`` to a graph of their own."""
         graph = fx.Graph()
         copies = {node: graph.placeholder(f"constant_{i}") for i, node in enumerate(self.constants)}
         copies |= {node: graph.placeholder(f"input_{i}") for i, node in enumerate(sources)}
-        needed = set().union(*(_ancestors(target, set(sources)) for target in targets))
+        needed = _find_ancestors(targets, set(sources))
         for node in self.module.graph.nodes:
             if node in needed and node not in copies and node.op in ("call_function", "get_attr"):
                 copies[node] = graph.node_copy(node, copies.__getitem__)
@@ -125,8 +126,20 @@ class Program:
         return fx.GraphModule(self.module, graph)
 
 
-def _ancestors(node: fx.Node, stop: set[fx.Node] = frozenset()) -> set[fx.Node]:  # pyright: ignore[reportArgumentType]
-    found, stack = set(), [node]
+def _find_nodes_between(graph: fx.Graph, source: fx.Node, target: fx.Node) -> list[fx.Node]:
+    """Find the values that depend on ``source`` and that ``target`` depends on, in order of execution."""
+    dependent = {source}
+    for node in graph.nodes:
+        if node.op == "call_function" and dependent.intersection(node.all_input_nodes):
+            dependent.add(node)
+    used = _find_ancestors([target], set())
+    return [node for node in graph.nodes if node in dependent and node in used]
+
+
+def _find_ancestors(nodes: Sequence[fx.Node], stop: set[fx.Node]) -> set[fx.Node]:
+    """Find ``nodes`` and all that they are computed from, without looking behind those in ``stop``."""
+    found: set[fx.Node] = set()
+    stack = list(nodes)
     while stack:
         current = stack.pop()
         if current not in found:
@@ -136,42 +149,43 @@ def _ancestors(node: fx.Node, stop: set[fx.Node] = frozenset()) -> set[fx.Node]:
     return found
 
 
-def _is_linear(node: fx.Node, inputs: list[fx.Node]) -> bool:
-    if "rounding_mode" in node.kwargs or not _floating(node):
+def _is_linear(node: fx.Node, inputs: set[fx.Node]) -> bool:
+    """Tell whether an operation is an affine function of ``inputs``, its arguments that depend on the map's input."""
+    if "rounding_mode" in node.kwargs or not _is_floating_point(node):
         return False
-    target = node.target
-    operation = target.overloadpacket if isinstance(target, torch._ops.OpOverload) else target
+    operation = node.target.overloadpacket if isinstance(node.target, torch._ops.OpOverload) else node.target
     if operation in LINEAR:
         return True
-    places = LINEAR_IN.get(operation)
-    if places is None or any(i in node.kwargs.values() for i in inputs):
+    if operation not in LINEAR_IN or any(i in node.kwargs.values() for i in inputs):
         return False
     if operation in (aten.native_batch_norm, aten.cudnn_batch_norm) and node.args[5]:
-        return False  # statistics of the input itself: instance norm
-    held = [place for place, argument in enumerate(node.args) if argument in inputs]
-    if operation in (aten.addmm, aten.baddbmm) and 0 in held:
-        held.remove(0)  # the summand comes on top of the product
-    return len(held) <= 1 and set(held) <= set(places)
+        return False  # instance norm: the statistics are those of the input itself
+    places = {place for place, value in enumerate(node.args) if isinstance(value, fx.Node) and value in inputs}
+    if operation in (aten.addmm, aten.baddbmm):
+        places.discard(0)  # the summand is added to the product, so it may depend on x as well
+    return len(places) <= 1 and places.issubset(LINEAR_IN[operation])
 
 
-def _floating(node: fx.Node) -> bool:
-    values = node.meta.get("val")
-    values = values if isinstance(values, (tuple, list)) else (values,)
-    return all(value.is_floating_point() for value in values if isinstance(value, Tensor))
+def _is_floating_point(node: fx.Node) -> bool:
+    """Tell whether all tensors of a value hold floating-point numbers."""
+    value = node.meta.get("val")
+    parts: Sequence[object] = value if isinstance(value, (tuple, list)) else (value,)
+    return all(part.is_floating_point() for part in parts if isinstance(part, Tensor))
 
 
-_PROGRAMS: weakref.WeakKeyDictionary[nn.Module, dict[Any, Program]] = weakref.WeakKeyDictionary()
+_TraceKey = tuple[torch.Size, torch.dtype, torch.device, tuple[tuple[str, torch.Size], ...]]
+_TRACES: weakref.WeakKeyDictionary[nn.Module, dict[_TraceKey, TracedGraph]] = weakref.WeakKeyDictionary()
 
 
-def traced(f: Map, row: Tensor, constants: dict[str, Tensor], *, afresh: bool = False) -> Program | None:
-    r"""``f`` as a program, traced at one row (1, \*shape); None where it cannot be followed.
+def trace_map(f: Map, row: Tensor, constants: dict[str, Tensor], *, ignore_cache: bool = False) -> TracedGraph | None:
+    r"""Record the operations of ``f`` at one row (1, \*shape); return None if that is not possible.
 
-    What the trace took for granted (the way taken at an ``if``, tensors that are no parameters) holds at this row; a
-    user of the program compares it with ``f`` wherever it is run. Modules are traced once for each shape of input
-    and set of parameter shapes, unless ``afresh``.
+    What the trace takes for granted (the branch taken at an ``if``, tensors that are no parameters) holds at this row.
+    Who uses the graph compares it with ``f`` wherever it is executed. A module is traced once for each shape of input
+    and each set of parameter shapes, unless ``ignore_cache``.
     """
     key = (row.shape, row.dtype, row.device, tuple((name, value.shape) for name, value in constants.items()))
-    if isinstance(f, nn.Module) and not afresh and (known := _PROGRAMS.get(f, {}).get(key)):
+    if isinstance(f, nn.Module) and not ignore_cache and (known := _TRACES.get(f, {}).get(key)):
         return known
 
     def call(values: list[Tensor], x: Tensor) -> Tensor:
@@ -182,10 +196,10 @@ def traced(f: Map, row: Tensor, constants: dict[str, Tensor], *, afresh: bool = 
     try:
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
             module = make_fx(functionalize(call))(list(constants.values()), row)
-        rearranged(module.graph)
-        program = Program(module, list(constants))
-    except Exception:  # whatever a stranger's code raises under tracing, there is another way to its Jacobian
+        replace_convolutions(module.graph)
+        graph = TracedGraph(module, list(constants))
+    except Exception:  # a stranger's code may raise anything under tracing; its Jacobian can be found without a trace
         return None
     if isinstance(f, nn.Module):
-        _PROGRAMS.setdefault(f, {})[key] = program
-    return program
+        _TRACES.setdefault(f, {})[key] = graph
+    return graph

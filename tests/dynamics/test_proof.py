@@ -1,0 +1,29 @@
+"""The check of a Jacobian against the map itself."""
+
+import pytest
+import torch
+
+from memzoo.dynamics.spectra.factors import build_factors
+from memzoo.dynamics.spectra.proof import draw_witness, rows_agree
+
+EPS = torch.finfo(torch.float64).eps
+
+
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_two_products_agree_up_to_the_rounding_of_numbers_of_their_size(size):
+    sizes = torch.full((1,), size, dtype=torch.float64)
+    zero = torch.zeros(1, 3, dtype=torch.float64)
+    unit = torch.tensor([[0.0, EPS * size, 0.0]], dtype=torch.float64)
+    assert rows_agree(900 * unit, zero, sizes, EPS).all()
+    assert not rows_agree(1100 * unit, zero, sizes, EPS).any()
+    assert rows_agree(zero + 1, zero + torch.nan, sizes, EPS).all()  # nothing is compared where f has no Jacobian
+
+
+@pytest.mark.parametrize(("error", "holds"), [(0.0, True), (1e-6, False)])
+def test_a_witness_confirms_the_jacobian_and_refuses_one_with_a_wrong_entry(error, holds):
+    matrix = torch.randn(5, 5, dtype=torch.float64)
+    witness = draw_witness(lambda row: matrix @ row, torch.randn(3, 5, dtype=torch.float64))
+    jacobian = matrix.clone()
+    jacobian[3, 4] += error
+    assert witness.confirms_factors(build_factors(EPS, jacobian.expand(3, 5, 5)), EPS) is holds
+    assert witness.confirms_product(lambda u: u @ jacobian, EPS) is holds
