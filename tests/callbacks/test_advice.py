@@ -6,7 +6,7 @@ import warnings
 import pytest
 from torch import nn
 
-from memzoo.callbacks.advice import advice
+from memzoo.callbacks.advice import give_advice
 
 
 def row(step, loss, fraction=0.5, residual=0.0):
@@ -16,7 +16,7 @@ def row(step, loss, fraction=0.5, residual=0.0):
 def said(history, module=None):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        advice(nn.Linear(1, 1) if module is None else module, history, "watch")
+        give_advice(nn.Linear(1, 1) if module is None else module, history, "watch")
     return [str(warning.message) for warning in caught]
 
 

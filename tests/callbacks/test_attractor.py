@@ -214,7 +214,7 @@ def test_an_interrupted_run_is_measured():
 
 def test_the_budget_sets_the_cadence(monkeypatch):
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr("memzoo.callbacks.measuring.time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr("memzoo.callbacks.cadence.time", SimpleNamespace(monotonic=lambda: clock.now))
     values = dict.fromkeys(KEYS, 0.0)
 
     class Timed(Callback):  # a step takes 1 s
@@ -227,7 +227,7 @@ def test_the_budget_sets_the_cadence(monkeypatch):
         clock.now += 2.0
         return values
 
-    monkeypatch.setattr(callback, "_measured", measured)
+    monkeypatch.setattr(callback, "_measure_together", measured)
     fit(TheirAutoencoder(), callback, Timed(), max_epochs=50)
     assert [row["step"] for row in callback.history] == [2, 60, 80, 100]
     assert sum(row["seconds"] for row in callback.history) <= 0.1 * 100
@@ -235,7 +235,7 @@ def test_the_budget_sets_the_cadence(monkeypatch):
 
 def test_steps_that_turn_out_faster_do_not_break_the_budget(monkeypatch):
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr("memzoo.callbacks.measuring.time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr("memzoo.callbacks.cadence.time", SimpleNamespace(monotonic=lambda: clock.now))
 
     class Timed(Callback):  # the first epoch warms up
         def on_train_batch_end(self, trainer, *args):
@@ -247,7 +247,7 @@ def test_steps_that_turn_out_faster_do_not_break_the_budget(monkeypatch):
         clock.now += 1.0
         return dict.fromkeys(KEYS, 0.0)
 
-    monkeypatch.setattr(callback, "_measured", measured)
+    monkeypatch.setattr(callback, "_measure_together", measured)
     fit(TheirAutoencoder(), callback, Timed(), max_epochs=50)
     assert clock.now == 20.0 + 98 * 0.5 + len(callback.history)
     assert [row["step"] for row in callback.history] == [2, 22, 42, 62, 82, 100]  # 30, 40, ... s of training

@@ -11,8 +11,12 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from memzoo.callbacks import AttractorCallback, ContractionCallback
-from memzoo.callbacks.measuring import EXAMPLES, KEPT, WIDE_EXAMPLES, MeasuringCallback
+from memzoo.callbacks.measuring import KEPT, MeasuringCallback
+from memzoo.callbacks.options import MeasuringOptions
+from memzoo.callbacks.quantities import Quantity
 from memzoo.callbacks.shards import Part
+from memzoo.callbacks.step_loss import StepLoss
+from memzoo.callbacks.tracked_examples import EXAMPLES, WIDE_EXAMPLES
 from memzoo.errors import NonFiniteError, NotASelfMapError
 from memzoo.modules.self_map import like_parameters
 
@@ -22,14 +26,15 @@ X = torch.arange(12.0).reshape(6, 2)
 class Means(MeasuringCallback):
     """Measures the mean of the tracked examples, and counts them."""
 
-    NAMES = ("mean", "count")
-    BAR = ("count",)
-    NOTHING = {"count": 0.0}
+    KIND = "means"
+    QUANTITIES = (
+        Quantity("mean", "mean", ".2f", "Mean of all entries", logged_by=("means",)),
+        Quantity("count", "count", ".0f", "Number", logged_by=("means",), progress_bar=("means",), if_not_finite=0.0),
+    )
     TITLE = "Means"
 
     def __init__(self, examples=None, **settings):
-        defaults = {"self_map": None, "max_examples": None, "rotate": 1, "every_n_epochs": None, "every_n_steps": None}
-        super().__init__(examples, **{**defaults, "budget": 0.05, "verbose": False, "name": "means", **settings})
+        super().__init__(MeasuringOptions(examples=examples, **{"verbose": False, "name": "means", **settings}))
         self.error = None
         self.advised = 0
 
@@ -38,9 +43,9 @@ class Means(MeasuringCallback):
             raise self.error
         return examples[part.index :: part.of]
 
-    def put_together(self, parts, examples):
-        together = torch.cat(parts)
-        return {"mean": together.mean(), "count": len(together), "extra": 7}
+    def combine_parts(self, parts, examples):
+        joined = torch.cat(parts)
+        return {"extra": 7, "count": len(joined), "mean": joined.mean()}
 
     def advise(self, module):
         self.advised += 1
@@ -373,7 +378,7 @@ def test_a_map_of_two_answers_is_refused_and_leaves_the_generator_alone():
 
 def test_times_are_counted_without_the_measurements(monkeypatch):
     clock = SimpleNamespace(now=100.0)
-    monkeypatch.setattr("memzoo.callbacks.measuring.time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr("memzoo.callbacks.cadence.time", SimpleNamespace(monotonic=lambda: clock.now))
     callback, run, module = begun(Means(X, budget=0.5), trainer(global_step=4))
     measure = callback.measure_part
 
@@ -412,7 +417,7 @@ def test_times_are_counted_without_the_measurements(monkeypatch):
 
 def test_a_measurement_that_would_break_the_budget_is_put_off(monkeypatch):
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr("memzoo.callbacks.measuring.time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr("memzoo.callbacks.cadence.time", SimpleNamespace(monotonic=lambda: clock.now))
     callback, run, module = begun(Means(X, budget=0.1))
     clock.now = 1.0
     after_batch(callback, run, module, 1, batch_idx=2)
@@ -472,7 +477,7 @@ def test_other_weights_at_the_end_are_measured_again():
     callback, run, module = begun(Means(X, every_n_epochs=1), trainer(max_epochs=2))
     epochs(callback, run, module, 2)
     loss = callback.history[-1]["loss"] = 0.25
-    callback._loss = None
+    callback._loss = StepLoss()  # the last step had no loss
     assert closed(callback, run, module, change=True) == [(3, 0), (6, 1), (6, 1)]
     assert callback.history[-1]["loss"] == loss  # that of the same step
 
@@ -667,7 +672,7 @@ def test_shares_and_quartiles_of_contraction():
         {},
         {name: values[2:] for name, values in part.items()},
     ]
-    found = callback.put_together(halves, X)
+    found = callback.combine_parts(halves, X)
     expected = [("contracting", 0.2), ("radius_median", 1.0), ("radius_max", 3.0), ("sigma_median", 2.0)]
     expected += [("residual", 0.1), ("radius_q25", 0.9), ("radius_q75", 1.5)]
     assert found == {name: pytest.approx(value) for name, value in expected}
@@ -706,13 +711,13 @@ def test_the_attractors_of_a_map_with_four():
 
 
 @pytest.mark.parametrize("processes", [1, 2, 5])
-def test_shares_of_several_processes_are_put_together(processes):
+def test_shares_of_several_processes_are_combine_parts(processes):
     x = torch.tensor([[1.0, 1.0], [1.8, -1.0], [-1.0, -1.0]])
     callback = AttractorCallback(x, torch.tensor([[1.5, 1.5], [-2.0, -2.0]]), eps=0.1, steps=8)
     alone = callback.measure(Net(Corners()))
     certificates = callback.certificates
     parts = [callback.measure_part(Corners(), x, Part(index, processes)) for index in range(processes)]
-    together = callback.put_together(parts, x)
+    together = callback.combine_parts(parts, x)
     assert {f"attractor/{name}": value for name, value in together.items()} == pytest.approx(alone)
     assert torch.equal(callback.certificates.attractor, certificates.attractor)
     assert torch.equal(callback.certificates.limit_of, certificates.limit_of)

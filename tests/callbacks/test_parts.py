@@ -14,14 +14,14 @@ from torch import nn
 from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, Subset, SubsetRandomSampler, TensorDataset
 
 from memzoo import callbacks
-from memzoo.callbacks.pictures import FARTHEST, draw_iterates, draw_spectrum, shown_range
-from memzoo.callbacks.shards import Part, part_of, together
-from memzoo.callbacks.weights import common_buffers, delivered_weights, fingerprint, stand_behind_averaging
+from memzoo.callbacks.shards import Part, find_part, gather_parts
+from memzoo.callbacks.weights import common_buffers, compute_fingerprint, delivered_weights, stand_behind_averaging
 from memzoo.errors import NonFiniteError, NotASelfMapError
 from memzoo.modules.evaluation import evaluation_mode
-from memzoo.modules.inputs import first_loader, has_rows, input_of, matching_noise, rows
+from memzoo.modules.inputs import find_first_loader, has_rows, input_of, matching_noise, read_rows
 from memzoo.modules.self_map import Adapted, Widened, check_repeats, find_self_map
 from memzoo.plotting.image_grid import as_images, image_grid, show_image
+from memzoo.plotting.pictures import FARTHEST, draw_iterates, draw_spectrum, shown_range
 from memzoo.runs.reason import ends_here, stopping_reason
 
 # Shares of several processes ------------------------------------------------------------------------------------------
@@ -30,10 +30,10 @@ from memzoo.runs.reason import ends_here, stopping_reason
 @pytest.mark.parametrize("count", [1, 5, 6])
 @pytest.mark.parametrize("of", [1, 2, 4])
 def test_parts_share_out_all_rows_and_are_put_back_in_order(count, of):
-    parts = [Part(index, of).rows(count) for index in range(of)]
+    parts = [Part(index, of).select(torch.arange(count)) for index in range(of)]
     assert sorted(torch.cat(parts).tolist()) == list(range(count))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
-    assert torch.cat(parts)[Part(0, of).order(count)].tolist() == list(range(count))
+    assert torch.cat(parts)[Part(0, of).restore_order(count)].tolist() == list(range(count))
     assert Part() == Part(0, 1)
 
 
@@ -43,9 +43,9 @@ def process(world_size=1, rank=0, told=None):
 
 
 def test_where_processes_cannot_talk_the_first_measures_all():
-    assert part_of(process(3, 1)) == Part()
-    assert together(process(3, 0), Part(), lambda: 7) == [7]
-    assert together(process(3, 1, told=7), Part(), lambda: pytest.fail("the first one works alone")) == [7]
+    assert find_part(process(3, 1)) == Part()
+    assert gather_parts(process(3, 0), Part(), lambda: 7) == [7]
+    assert gather_parts(process(3, 1, told=7), Part(), lambda: pytest.fail("the first one works alone")) == [7]
 
 
 def test_an_error_of_one_process_is_one_of_all():
@@ -53,11 +53,11 @@ def test_an_error_of_one_process_is_one_of_all():
         raise error
 
     with pytest.raises(KeyError, match="own"):
-        together(process(), Part(), lambda: fails(KeyError("own")))
+        gather_parts(process(), Part(), lambda: fails(KeyError("own")))
     with pytest.raises(RuntimeError, match=r"KeyError in process 0: 'lost'"):
-        together(process(2), Part(), lambda: fails(KeyError("lost")))
+        gather_parts(process(2), Part(), lambda: fails(KeyError("lost")))
     with pytest.raises(NonFiniteError, match="grew"):
-        together(process(2), Part(), lambda: fails(NonFiniteError("grew")))
+        gather_parts(process(2), Part(), lambda: fails(NonFiniteError("grew")))
 
 
 def test_the_results_of_all_processes_come_together(monkeypatch):
@@ -67,10 +67,10 @@ def test_the_results_of_all_processes_come_together(monkeypatch):
         found[:] = [own if other is None else other for other in others]
 
     monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
-    assert together(process(3, 2), Part(2, 3), lambda: 7) == [7, 8, 7]
+    assert gather_parts(process(3, 2), Part(2, 3), lambda: 7) == [7, 8, 7]
     others[1] = RuntimeError("KeyError in process 1: 'lost'")
     with pytest.raises(RuntimeError, match="KeyError in process 1"):
-        together(process(3, 2), Part(2, 3), lambda: 7)
+        gather_parts(process(3, 2), Part(2, 3), lambda: 7)
 
 
 # The self-map of a module ---------------------------------------------------------------------------------------------
@@ -155,20 +155,20 @@ def test_neither_autocast_nor_inference_mode_reaches_a_measurement():
 
 def test_the_fingerprint_of_weights_sees_every_change():
     module = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
-    before = fingerprint(module)
+    before = compute_fingerprint(module)
     assert len(before) == 2 * len([t for t in module.state_dict().values() if t.is_floating_point()])
     weight = module[0].weight.detach()
     torch.testing.assert_close(before[:2], torch.stack([weight.sum(), weight.norm()]))
-    assert torch.equal(fingerprint(module), before)
+    assert torch.equal(compute_fingerprint(module), before)
     with torch.no_grad():
         weight.copy_(weight.roll(1, 0))
-    torch.testing.assert_close(fingerprint(module), before)  # two sums cannot tell an order
+    torch.testing.assert_close(compute_fingerprint(module), before)  # two sums cannot tell an order
     with torch.no_grad():
         weight.neg_()
-    assert not torch.allclose(fingerprint(module), before)
+    assert not torch.allclose(compute_fingerprint(module), before)
     module[1].running_mean.fill_(torch.nan)
-    assert fingerprint(module).isfinite().all()  # so that it equals itself
-    assert len(fingerprint(nn.Identity())) == 0
+    assert compute_fingerprint(module).isfinite().all()  # so that it equals itself
+    assert len(compute_fingerprint(nn.Identity())) == 0
 
 
 def test_the_newer_interface_to_precision_is_left_alone(monkeypatch):
@@ -252,16 +252,16 @@ class Stream(IterableDataset):
 def test_the_first_loader_of_any_nesting():
     one, two = DataLoader(TensorDataset(torch.rand(3, 2))), DataLoader(TensorDataset(torch.rand(4, 2)))
     for loaders in (one, [one, two], (one, two), {"a": one, "b": two}, [{"a": [one]}, two]):
-        assert first_loader(loaders) is one
+        assert find_first_loader(loaders) is one
         assert has_rows(loaders)
-    assert first_loader([]) == []
+    assert find_first_loader([]) == []
     assert not has_rows([])
     assert not has_rows(None)
     assert not has_rows(DataLoader(Stream()))
     with pytest.raises(TypeError, match="a Stream has no rows to look up; pass the tracked examples"):
-        rows(DataLoader(Stream()), 3)
+        read_rows(DataLoader(Stream()), 3)
     with pytest.raises(TypeError, match="a NoneType has no rows to look up"):
-        rows(None, 3)
+        read_rows(None, 3)
 
 
 DATA = TensorDataset(torch.arange(10.0)[:, None])
@@ -285,7 +285,7 @@ DATA = TensorDataset(torch.arange(10.0)[:, None])
     ],
 )
 def test_rows_are_spread_over_what_is_visited(loader, most, batches, expected):
-    assert rows(loader, most, batches=batches).flatten().tolist() == expected
+    assert read_rows(loader, most, batches=batches).flatten().tolist() == expected
 
 
 def test_the_input_of_a_sample():
@@ -305,8 +305,8 @@ def test_the_input_of_a_sample():
 def test_samples_of_different_shapes_need_a_collate():
     data = [torch.ones(2), torch.ones(3)]
     with pytest.raises(TypeError, match=r"samples are not all of one shape .*; pass examples=tensor"):
-        rows(DataLoader(data), 2)
-    padded = rows(DataLoader(data, collate_fn=lambda some: nn.utils.rnn.pad_sequence(some, batch_first=True)), 2)
+        read_rows(DataLoader(data), 2)
+    padded = read_rows(DataLoader(data, collate_fn=lambda some: nn.utils.rnn.pad_sequence(some, batch_first=True)), 2)
     assert padded.tolist() == [[1, 1, 0], [1, 1, 1]]
 
 
@@ -326,16 +326,16 @@ def test_of_a_distributed_run_the_rows_of_all_processes_are_visited(shuffled):
     sampler = DistributedSampler(DATA, num_replicas=2, rank=0, shuffle=shuffled)
     loader = DataLoader(DATA, batch_size=2, sampler=sampler)
     expected = list(range(10)) if shuffled else [0, 1, 2, 3]  # one batch of two in each of two processes
-    assert rows(loader, 99, batches=1).flatten().tolist() == expected
-    assert rows(loader, 99, batches=3).flatten().tolist() == list(range(10))
-    assert rows(loader, 99).flatten().tolist() == list(range(10))
+    assert read_rows(loader, 99, batches=1).flatten().tolist() == expected
+    assert read_rows(loader, 99, batches=3).flatten().tolist() == list(range(10))
+    assert read_rows(loader, 99).flatten().tolist() == list(range(10))
 
 
 def test_a_sampler_that_lightning_wrapped_is_the_user_s():
     own = SubsetRandomSampler([6, 3])
     wrapped = SimpleNamespace(dataset=SimpleNamespace(_sampler=own))
     loader = SimpleNamespace(dataset=DATA, sampler=wrapped, batch_size=2)
-    assert rows(loader, 99).flatten().tolist() == [3, 6]
+    assert read_rows(loader, 99).flatten().tolist() == [3, 6]
 
 
 def test_a_collate_that_fails_does_not_hide_what_is_wrong():
@@ -343,7 +343,7 @@ def test_a_collate_that_fails_does_not_hide_what_is_wrong():
         raise ZeroDivisionError
 
     with pytest.raises(TypeError, match="not all of one shape"):
-        rows(DataLoader([torch.ones(2), torch.ones(3)], collate_fn=fails), 2)
+        read_rows(DataLoader([torch.ones(2), torch.ones(3)], collate_fn=fails), 2)
 
 
 def test_rows_leave_the_generators_and_the_samples_alone():
@@ -352,9 +352,9 @@ def test_rows_leave_the_generators_and_the_samples_alone():
             return self.tensors[0][index] + torch.rand(1)
 
     state = torch.get_rng_state()
-    rows(DataLoader(Drawn(DATA.tensors[0])), 3)
+    read_rows(DataLoader(Drawn(DATA.tensors[0])), 3)
     assert torch.equal(torch.get_rng_state(), state)
-    found = rows(DataLoader(DATA), 10)
+    found = read_rows(DataLoader(DATA), 10)
     found.zero_()
     assert DATA.tensors[0][9] == 9
 

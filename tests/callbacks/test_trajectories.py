@@ -14,10 +14,10 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from memzoo.callbacks import AttractorCallback, TrajectoryLogger
-from memzoo.callbacks.pictures import FARTHEST, draw_iterates, draw_spectrum, shown_range
 from memzoo.callbacks.shards import Part
 from memzoo.callbacks.trajectories import LEADING
 from memzoo.dynamics import iterate, nearest, spectrum
+from memzoo.plotting.pictures import FARTHEST, draw_iterates, draw_spectrum, shown_range
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`"),
@@ -317,7 +317,7 @@ def test_the_shares_of_several_processes_make_the_same_pictures(processes):
     shared = TrajectoryLogger(IMAGES, alone.given_starts)
     shared.examples, shared.starts = IMAGES, alone.given_starts
     parts = [shared.measure_part(module, IMAGES, Part(i, processes)) for i in range(processes)]
-    shared.put_together(parts, IMAGES)
+    shared.combine_parts(parts, IMAGES)
     one, many = alone.trajectories, shared.trajectories
     torch.testing.assert_close(one.iterates, many.iterates)
     torch.testing.assert_close(one.eigenvalues, many.eigenvalues)
