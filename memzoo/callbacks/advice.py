@@ -31,6 +31,7 @@ def give_advice(module: nn.Module, history: list[Row], name: str) -> None:
             "them, or call .eval() on them for the last epochs, before taking what was measured for what was learned."
         )
         return
+    # Where all examples are attractors, a falling loss changes nothing.
     before = _find_earlier_loss(history)
     if before is None or last.get(f"{name}/fraction", 1.0) >= 1:
         return

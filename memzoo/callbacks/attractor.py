@@ -212,6 +212,7 @@ class AttractorCallback(StartingCallback):
     def combine_parts(self, parts: list[Any], examples: Tensor) -> dict[str, float]:
         """Combine the parts; which examples share a limit is decided over the examples of all processes."""
         assert self.starts is not None
+        # The parts are joined one after another; everything per example is then put back into its order.
         whole = Part(0, len(parts))
         order = whole.restore_order(len(examples))
         certificates = [part.certificates for part in parts if part.certificates is not None]
@@ -248,6 +249,7 @@ class AttractorCallback(StartingCallback):
 
 def _name_groups(groups: Tensor, order: Tensor) -> Tensor:
     """Name each row's group by its first member, where ``groups`` names members by their places before ``order``."""
+    # order[i] is the place of row i in the joined rows; place is its inverse
     place = order.argsort()
     named = place[groups]
     return torch.stack([(named == own).nonzero()[0, 0] for own in named])

@@ -2,24 +2,12 @@
 
 import math
 import time
-from dataclasses import dataclass
 from typing import Any
 
 from memzoo.errors import InvalidArgumentError
 
 BETWEEN = 200
 """An epoch of more batches than this is measured between its batches too."""
-
-
-@dataclass(frozen=True)
-class Beginning:
-    """Hold where a run began, or was resumed, so that times and steps are counted from there."""
-
-    clock_s: float
-    step: int
-    measuring_s: float
-    training_s: float
-    steps: int
 
 
 class Cadence:
@@ -62,7 +50,6 @@ class Cadence:
         self.measuring_s = 0.0
         self.training_s = 0.0
         self.steps = 0
-        self._beginning: Beginning | None = None
 
     @property
     def by_budget(self) -> bool:
@@ -93,6 +80,7 @@ class Cadence:
             return (step // self.every_n_steps + 1) * self.every_n_steps
         if self.every_n_epochs is not None:
             return step + 1
+        # Steps are planned, not seconds: processes with different clocks agree on a step.
         seconds_per_step = max(self.training_s, 1e-9) / max(self.steps, 1)
         missing_s = self._least_training_s(cost_s) - self.training_s
         # a quotient that rounding lifted above a whole number must not cost one step more
@@ -100,13 +88,16 @@ class Cadence:
 
     def _least_training_s(self, cost_s: float) -> float:
         """Return the training time after which one more measurement and a closing one keep the budget."""
+        # measuring + this one + the closing one <= budget * training
         return (self.measuring_s + 2 * cost_s) / self.budget
 
     # Time -------------------------------------------------------------------------------------------------------------
 
     def begin(self, step: int) -> None:
-        """Start the clock; what was counted before the run was resumed is kept."""
-        self._beginning = Beginning(time.monotonic(), step, self.measuring_s, self.training_s, self.steps)
+        """Start the clock of a run; what was counted before it was resumed is kept."""
+        # The clock and the step at which the run would have begun, had it not been interrupted.
+        self._origin_s = time.monotonic() - self.training_s - self.measuring_s
+        self._origin_step = step - self.steps
 
     def count_training(self, step: int) -> float:
         """Count the time and the steps of training so far, without the measurements.
@@ -114,14 +105,10 @@ class Cadence:
         Returns:
             The present time on the clock, in seconds.
         """
-        now = time.monotonic()
-        beginning = self._beginning
-        assert beginning is not None
-        measuring_s = self.measuring_s - beginning.measuring_s
-        elapsed_s = now - beginning.clock_s
-        self.training_s = beginning.training_s + max(elapsed_s - measuring_s, 0.0)
-        self.steps = beginning.steps + step - beginning.step
-        return now
+        now_s = time.monotonic()
+        self.training_s = max(now_s - self._origin_s - self.measuring_s, 0.0)
+        self.steps = step - self._origin_step
+        return now_s
 
     def count_measuring(self, since_s: float) -> float:
         """Count the time of a measurement that began at ``since_s`` on the clock, and return it."""

@@ -100,6 +100,7 @@ class ContractionCallback(MeasuringCallback):
             return torch.cat([part[name] for part in parts if part])
 
         radius = join("radius")
+        # A radius of exactly 1, or one whose error bound straddles 1, is not contracting.
         contracting = radius + join("error") < 1
         return {
             "contracting": contracting.float().mean().item(),

@@ -22,6 +22,7 @@ def affordable_starts(f: nn.Module, row: Tensor, steps: int) -> int:
     """
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         f(row)
+    # A map of elementwise operations counts as none: the counter knows matrix products, convolutions and attention.
     operations = counter.get_total_flops() * max(steps, 1)
     if operations == 0:
         return MOST

@@ -52,6 +52,7 @@ class KeepGenerators(FitCallback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the states of all processes, one entry each."""
+        # Every process saves: rank 0 alone writes the file, and needs the states of all.
         own = _read_states()
         states: list[Any] = [own]
         if _is_distributed():
@@ -109,6 +110,7 @@ def _read_states() -> dict[str, Any]:
 def _restore_states(states: dict[str, Any]) -> None:
     """Put the states of all generators of this process back."""
     torch.set_rng_state(states["torch"].cpu())
+    # On another number of devices there is nothing that these states belong to.
     cuda: list[Tensor] = states["cuda"]
     if cuda and torch.cuda.is_available() and len(cuda) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all([state.cpu() for state in cuda])

@@ -39,8 +39,8 @@ def format_history(
             columns.append((quantity.heading, key, quantity.format))
     lines = [[heading for heading, _, _ in columns]]
     stride = max(1, math.ceil(len(history) / most))
-    for row in history[::-1][::stride][::-1]:
-        lines.append([format(row.get(key, math.nan), kind) for _, key, kind in columns])
+    shown = history[::-1][::stride][::-1]  # counted from the end, so that the last one is among them
+    lines += [[format(row.get(key, math.nan), kind) for _, key, kind in columns] for row in shown]
     return "\n".join([f"{title}:", *_align(lines)])
 
 
@@ -56,7 +56,7 @@ def _align(lines: list[list[str]]) -> list[str]:
 
 def format_certificates(certificates: Certificates, examples: list[int]) -> str:
     """Format a line for each example: its verdict, which examples share its limit, its offset and its attraction."""
-    lines = [list(EXAMPLE_HEADINGS)]
+    lines: list[list[str]] = [list(EXAMPLE_HEADINGS)]
     groups: list[int] = certificates.limit_of.tolist()
     for row, example in enumerate(examples):
         others = [str(examples[i]) for i, group in enumerate(groups) if group == groups[row] and i != row]

@@ -61,6 +61,7 @@ class KeepSteps(FitCallback):
             self._keep(trainer, pl_module)
 
     def _keep(self, trainer: Trainer, module: LightningModule) -> None:
+        # A step and the end of its epoch may both be asked for.
         step = trainer.global_step
         if step in self.kept:
             return

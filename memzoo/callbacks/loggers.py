@@ -46,6 +46,7 @@ class PictureSender:
     def send(self, trainer: Trainer, draw: Callable[[], list[Picture]]) -> None:
         """Draw the pictures of the present step, and send them."""
         step = trainer.global_step
+        # A font that is missing may fail drawing as a logger may fail sending: training does not depend on either.
         pictures = self._try("drawing", draw, "the pictures are left out") or []
         for picture in pictures:
             for logger in trainer.loggers:
@@ -89,6 +90,7 @@ def send(logger: Any, picture: Picture, step: int) -> bool:
     if isinstance(logger, MLFlowLogger):
         logger.experiment.log_figure(logger.run_id, picture.figure, f"{picture.tag}/step-{step}.png")
         return True
+    # the step that Lightning has given to the metrics of this state
     lightning_step = max(step - 1, 0)
     log_image = getattr(logger, "log_image", None)
     if callable(log_image):

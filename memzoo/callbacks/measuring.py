@@ -121,6 +121,7 @@ class MeasuringCallback(FitCallback, ABC):
 
     def _measure_share(self, module: nn.Module, examples: Tensor, part: Part) -> Any:
         """Measure the share of one process in eval mode, with all generators put back afterwards."""
+        # A map may draw at random in eval mode, and so may its adapter: training must not notice.
         with evaluation_mode(module), isolate_rng():
             f, adapted = find_self_map(module, self.adapter, like_parameters(examples, module))
             return self.measure_part(f, adapted, part)
@@ -142,6 +143,7 @@ class MeasuringCallback(FitCallback, ABC):
             rank_zero_warn(f"nothing is measured on a network that is not finite: {error}")
             return dict(self._reporter.if_not_finite)
         except RuntimeError as error:  # out of memory, for example
+            # what fails at the first measurement would fail at all of them, and the user can still change it
             if not self.history:
                 raise
             rank_zero_warn(f"a measurement failed, training goes on: {error}")
@@ -159,6 +161,7 @@ class MeasuringCallback(FitCallback, ABC):
         refuse_sharded(trainer, self)
         self._monitored = self._reporter.is_monitored(trainer)
         self.measured_weights = name_weights(trainer)
+        # A stream can be read once: its examples are taken from the batches of the training.
         if not self._tracked.waits_for_stream(trainer):
             self._choose(trainer, pl_module)
         self.cadence.begin(trainer.global_step)
@@ -180,6 +183,7 @@ class MeasuringCallback(FitCallback, ABC):
     ) -> None:
         """Keep the loss without waiting for it, and measure where a measurement is due within an epoch."""
         self._loss.keep(outputs, trainer, pl_module)
+        # With accumulated gradients, several batches end at one step: the first of them measures it.
         step = trainer.global_step
         self.cadence.count_training(step)  # for a checkpoint that is saved now
         is_new = step != self._last_step
@@ -187,6 +191,7 @@ class MeasuringCallback(FitCallback, ABC):
         if not is_new or self.examples is None or not self._is_due_after_batch(trainer, batch_idx):
             return
         if self._record(trainer, pl_module):
+            # Lightning logs to the loggers every log_every_n_steps steps, and would leave out what is measured between.
             self._send_to_loggers(trainer)
             self._reporter.log_between_batches(pl_module, self.history[-1])
 
@@ -219,6 +224,7 @@ class MeasuringCallback(FitCallback, ABC):
         if self.examples is None:
             return
         if closing:
+            # other weights than those that were measured may be in place, or a subset alone was measured
             wanted = not self._is_closed(trainer, module)
         else:
             wanted = self._is_due_after_epoch(trainer) and not self._is_measured(trainer)
@@ -264,6 +270,7 @@ class MeasuringCallback(FitCallback, ABC):
         if self.history and not must and self._postpone(trainer):
             return False
         examples = self._tracked.take_turn(closing=closing)
+        # Rules among the listeners keep weights: they see those that were measured.
         with self._weights.in_place(trainer, module):
             values = self._measure_together(trainer, module, examples)
             self._append(trainer, values, started_s)
@@ -326,6 +333,7 @@ class MeasuringCallback(FitCallback, ABC):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Measure an interrupted run too, where it has one process; after any other error touch nothing."""
+        # Processes are interrupted at different moments: one of several would wait for the others forever.
         if isinstance(exception, KeyboardInterrupt) and self._training and trainer.world_size == 1:
             self._close(trainer, pl_module, stopping_reason(trainer, exception))
 
@@ -390,6 +398,7 @@ class MeasuringCallback(FitCallback, ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """Return history, cadence and what is tracked, in plain Python and tensors."""
+        # Examples that are too large to travel in every checkpoint are chosen again when the run is resumed.
         kept = self.kept()
         size = sum(tensor.numel() for tensor in kept.values())
         return {

@@ -48,6 +48,7 @@ class Reporter:
             history: All measurements.
             is_new: The last row is of the present step.
         """
+        # The first call of a run always logs: a monitor of a resumed run looks for its key after the first epoch.
         if self._logged_this_run and (not is_new or self._logged_rows == len(history)):
             return
         self._logged_this_run = True

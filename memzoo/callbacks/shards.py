@@ -46,6 +46,7 @@ def gather_parts(trainer: Trainer, part: Part, work: Callable[[], Any]) -> list[
         NonFiniteError: In every process, where it was raised in any.
         RuntimeError: In every process, after any other error in one of several, so that no process waits forever.
     """
+    # Without torch.distributed rank 0 works alone, and the others wait for its result.
     own: Any = None
     if part.of > 1 or trainer.is_global_zero:
         own = _run(trainer, work)

@@ -72,6 +72,7 @@ class StartingCallback(MeasuringCallback, ABC):
         loaders = _find_evaluation_loaders(trainer)
         if not has_rows(loaders):
             return None
+        # Labels or whole numbers are no starts, and no error: nobody asked for validation images.
         try:
             found = read_rows(loaders, self.most_starts(trainer.lightning_module, examples))
         except TypeError:
@@ -79,6 +80,7 @@ class StartingCallback(MeasuringCallback, ABC):
         if found.shape[1:] != examples.shape[1:] or not found.isfinite().all():
             rank_zero_info("the validation set holds no images of the examples' shape: starts are noise.")
             return None
+        # From a training example, iteration would recover that example by being there.
         others = found[nearest(found, examples).distance > 0]
         if len(others) < len(found):
             rank_zero_info(

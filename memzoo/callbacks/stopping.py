@@ -166,6 +166,7 @@ class StopBeforeMemorized(_Rule):
         values = {measure: row[f"{self.name}/{measure}"] for measure in MEASURES}
         if any(math.isnan(value) for value in (*values.values(), row[f"{self.name}/residual"])):
             return  # a measurement that failed, or one of a network that is not finite, says nothing
+        # either one is a leak: a certified attractor, or an example that iteration finds
         worst = max(values, key=lambda measure: values[measure])
         if values[worst] <= self.share + ROUNDING:
             self._keep_clean(trainer, pl_module)

@@ -86,6 +86,7 @@ class TrackedExamples:
             NotASelfMapError: The module maps them to another shape, or has two answers to one of them.
             TypeError: The training data hold no floating-point tensors.
         """
+        # Each process may read other rows, of data that augment at random for example: all take those of rank 0.
         examples = trainer.strategy.broadcast(self._read(trainer).detach().cpu())
         check_batch(examples, "the tracked examples")
         with evaluation_mode(module):
@@ -103,6 +104,7 @@ class TrackedExamples:
 
     def _read(self, trainer: Trainer) -> Tensor:
         """Return the examples of a resumed run, those that were given, or those of the training data."""
+        # Examples that a checkpoint brought come first: a resumed run goes on with these.
         known = self.options.examples if self.examples is None else self.examples
         if known is not None:
             return known
@@ -146,6 +148,7 @@ class TrackedExamples:
             self._stream_batches.append(input_of(batch).detach().cpu().clone())
         except TypeError as error:
             raise self._unreadable(error) from error
+        # A module that is no self-map is refused at once, and not when enough batches have come.
         if len(self._stream_batches) == 1:
             with evaluation_mode(module), isolate_rng():
                 find_self_map(module, self.options.self_map, like_parameters(self._stream_batches[0], module))
@@ -169,6 +172,7 @@ class TrackedExamples:
     def take_turn(self, *, closing: bool) -> Tensor:
         """Return the examples of a measurement: one subset after another, all of them at the end of a run."""
         examples = self.take_all()
+        # Whether two examples share a limit cannot be seen of one: a subset has at least two.
         subsets = self.options.rotate
         self.whole = closing or subsets == 1 or len(examples) < 2 * subsets
         if not self.whole:

@@ -171,7 +171,7 @@ class TrajectoryLogger(StartingCallback):
         for t in self.times:
             points = torch.cat([part["iterates"][t] for part in started])
             iterates[t] = points[by_start].reshape(-1, *examples.shape[1:])
-        last = iterates[self.times[-1]]
+        last = iterates[self.times[-1]]  # times are sorted
         self.trajectories = Trajectories(
             starts=self.starts,
             iterates=iterates,

@@ -1,6 +1,6 @@
 """Put the weights in place that are measured: averaged ones where a callback averages, the same in all processes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,7 +24,7 @@ class MeasuredWeights:
         self._measured_fingerprint: Tensor | None = None
 
     @contextmanager
-    def in_place(self, trainer: Trainer, module: LightningModule) -> Iterator[None]:
+    def in_place(self, trainer: Trainer, module: LightningModule) -> Generator[None, None, None]:
         """Put the weights in place that are measured now, and remember them."""
         with delivered_weights(trainer, module, ended=self.run_has_ended):
             self._measured_fingerprint = compute_fingerprint(module)
@@ -32,6 +32,7 @@ class MeasuredWeights:
 
     def are_unchanged(self, trainer: Trainer, module: LightningModule) -> bool:
         """Tell whether the weights are those of the last measurement; rank 0 decides."""
+        # A resumed run has no fingerprint yet: its last measurement was of the weights that it resumed with.
         with delivered_weights(trainer, module, ended=self.run_has_ended):
             measured = self._measured_fingerprint
             same = measured is None or torch.equal(measured, compute_fingerprint(module))
@@ -45,6 +46,7 @@ def refuse_sharded(trainer: Trainer, observer: Callback) -> None:
         ValueError: The strategy shards parameters.
     """
     strategy = trainer.strategy
+    # DeepSpeed shards parameters in its stage 3 alone; below, gradients and the state of the optimizer.
     sharded = isinstance(strategy, (FSDPStrategy, ModelParallelStrategy))
     if sharded or (isinstance(strategy, DeepSpeedStrategy) and strategy.zero_stage_3):
         raise InvalidArgumentError(
@@ -86,7 +88,7 @@ def _goes_before(callback: Callback, observer: Callback) -> bool:
 
 
 @contextmanager
-def delivered_weights(trainer: Trainer, module: LightningModule, *, ended: bool = False) -> Iterator[None]:
+def delivered_weights(trainer: Trainer, module: LightningModule, *, ended: bool = False) -> Generator[None, None, None]:
     """Put the averaged weights in place, those that the run validates and ends with, and restore the others afterwards.
 
     Args:
@@ -106,7 +108,7 @@ def delivered_weights(trainer: Trainer, module: LightningModule, *, ended: bool 
 
 
 @contextmanager
-def common_buffers(trainer: Trainer, module: nn.Module, part: Part) -> Iterator[None]:
+def common_buffers(trainer: Trainer, module: nn.Module, part: Part) -> Generator[None, None, None]:
     """Put the buffers of rank 0, which the run saves, in place in all processes, and restore the others afterwards.
 
     Each process has running statistics of its own batches.
@@ -115,25 +117,26 @@ def common_buffers(trainer: Trainer, module: nn.Module, part: Part) -> Iterator[
     if part.of == 1 or not own:
         yield
         return
-    of_rank_0 = trainer.strategy.broadcast({name: buffer.cpu() for name, buffer in own.items()})
+    of_rank_0: dict[str, Tensor] = trainer.strategy.broadcast({name: buffer.cpu() for name, buffer in own.items()})
     with _copied_in_place(of_rank_0, own):
         yield
 
 
 def compute_fingerprint(module: nn.Module) -> Tensor:
     """Return the sum and the norm of each parameter and buffer, by which a change of weights is noticed."""
+    # Two sums tell apart what training makes of weights, and cost no copy of these.
     sums: list[Tensor] = []
     for tensor in (*module.parameters(), *module.buffers()):
         if tensor.is_floating_point() and tensor.numel():
             values = tensor.detach()
             sums.append(values.sum(dtype=torch.float32).cpu())
             sums.append(torch.linalg.vector_norm(values.float()).cpu())
-    # NaN does not equal itself
+    # NaN does not equal itself: weights that are not finite would seem to change all the time.
     return torch.stack(sums).nan_to_num() if sums else torch.empty(0)
 
 
 @contextmanager
-def _copied_in_place(source: Mapping[str, Any], target: Mapping[str, Any]) -> Iterator[None]:
+def _copied_in_place(source: Mapping[str, Any], target: Mapping[str, Any]) -> Generator[None, None, None]:
     """Copy values into the tensors of ``target``, and copy their own values back afterwards."""
     kept = {name: value.clone() for name, value in target.items() if isinstance(value, Tensor)}
     _copy(source, target)

@@ -1,6 +1,6 @@
 """Measure a module without leaving a trace on its training."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
@@ -8,12 +8,13 @@ from torch import nn
 
 
 @contextmanager
-def evaluation_mode(module: nn.Module) -> Iterator[None]:
+def evaluation_mode(module: nn.Module) -> Generator[None, None, None]:
     """Put a module into eval mode, without gradients and at full float32 precision, and restore all of it afterwards.
 
     Compiled parts run eagerly. Every submodule gets its own mode back. A precision that was set through the newer
     ``torch.backends.fp32_precision`` is left as the user set it.
     """
+    # A frozen part, such as a batch norm, may be in eval mode although the module trains.
     training = [part for part in module.modules() if part.training]
     device = next((parameter.device.type for parameter in module.parameters()), "cpu")
     module.eval()
@@ -32,7 +33,7 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _full_precision() -> Iterator[None]:
+def _full_precision() -> Generator[None, None, None]:
     """Switch TF32 off for products and convolutions, unless torch's newer interface to precision is in use."""
     try:
         precision = torch.get_float32_matmul_precision()

@@ -52,9 +52,10 @@ def read_rows(loaders: Any, most: int, *, batches: float = math.inf) -> Tensor:
             f"a {type(dataset).__name__} has no rows to look up; pass the tracked examples themselves, examples=tensor."
         )
     visited = _list_visited_indices(loader, len(dataset), batches)
+    # a set: of few rows, two places may round to one
     places = {round(i) for i in torch.linspace(0, len(visited) - 1, min(most, len(visited))).tolist()}
     chosen = [visited[i] for i in sorted(places)]
-    with isolate_rng():
+    with isolate_rng():  # the dataset may augment
         samples = [dataset[i] for i in chosen]
         return _stack_inputs(samples, getattr(loader, "collate_fn", None))
 

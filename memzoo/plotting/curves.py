@@ -34,6 +34,7 @@ def draw_history(
 
     count, height = (3, 7) if shares else (2, 5)
     figure, panels = plt.subplots(count, 1, sharex=True, figsize=(6, height), layout="constrained")
+    # The spectra alone have no shares: the panel would be empty.
     if shares:
         _draw_shares(panels[0], steps, shares)
     _draw_radii(panels[-2], steps, radii, quartiles)
@@ -57,6 +58,7 @@ def _draw_radii(
     for colour, (label, values) in zip(cycle(RADIUS_COLOURS), radii, strict=False):
         axes.plot(steps, values, color=colour, marker="o", ms=4, label=label)
     axes.fill_between(steps, *quartiles, color=SKY, alpha=0.3, lw=0, label="quartiles")
+    # a fixed point attracts where the radius is below 1
     axes.axhline(1, color="0.6", lw=1, ls="--")
     axes.set(ylabel="spectral radius")
     axes.legend(frameon=False)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 def show_image(axes: Any, image: Tensor, low: float = 0.0, high: float = 1.0) -> None:
     """Draw one image (C, H, W) with pixels clipped to [low, high], framed, without ticks."""
+    # imshow takes gray values (H, W) or colours (H, W, 3)
     scaled = (image.detach() - low) / (high - low)
     pixels = scaled.clamp(0, 1).permute(1, 2, 0).squeeze(-1)
     axes.imshow(pixels.numpy(force=True), cmap="gray", vmin=0, vmax=1, interpolation="nearest")

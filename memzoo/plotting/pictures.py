@@ -30,6 +30,7 @@ def draw_iterates(columns: list[tuple[str, Tensor]], examples: Tensor, title: st
     """
     from matplotlib.figure import Figure
 
+    # all points are shown on the scale of the examples, so that they can be compared
     low, high = shown_range(examples)
     images = [(heading, as_images(points)) for heading, points in columns]
     row_count, _, pixel_height, pixel_width = images[0][1].shape
@@ -70,6 +71,7 @@ def draw_spectrum(eigenvalues: Tensor, title: str) -> Any:
     largest = modulus.max().item()
     limit = min(max(1.15 * largest, 1.15), FARTHEST)
     beyond = modulus > limit
+    # lambda / |lambda| keeps the direction
     on_rim = eigenvalues / modulus.clamp(min=SMALLEST) * limit
     placed = torch.where(beyond, on_rim, eigenvalues)
     figure = Figure(figsize=(3.6, 4.1), dpi=DPI, layout="constrained")
@@ -98,6 +100,7 @@ def _draw_plane(axes: Any, limit: float) -> None:
 
 def _draw_eigenvalues(axes: Any, placed: Tensor, modulus: Tensor) -> None:
     """Draw the points of all eigenvalues, and those for the legend."""
+    # The largest eigenvalue of each example decides: it gets a frame.
     is_leading = torch.zeros_like(modulus, dtype=torch.bool)
     is_leading.scatter_(1, modulus.argmax(1, keepdim=True), value=True)
     for chosen, colour, marker, label in (

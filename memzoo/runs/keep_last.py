@@ -72,6 +72,7 @@ class KeepLast(Checkpoint):
             return
         self._saved_step = trainer.global_step
         self._saved_at = time.monotonic()
+        # renaming is atomic: whoever looks finds the file before, or the whole new one
         part = self.folder / f"{LAST}.part"
         trainer.save_checkpoint(part, weights_only=False)
         if trainer.is_global_zero:
