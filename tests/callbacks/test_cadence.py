@@ -17,7 +17,8 @@ def test_every_so_many_epochs():
 
 
 def test_every_so_many_steps():
-    cadence, due = Cadence(None, 4, 0.05), []
+    cadence = Cadence(None, 4, 0.05)
+    due = []
     for step in range(1, 15):
         if cadence.due_after_batch(step, 5):
             due.append(step)
@@ -31,7 +32,9 @@ def test_every_so_many_steps():
 def test_the_budget_allows_the_measurements_so_far_this_one_and_a_closing_one():
     # 10 s of measuring so far and two of 5 s are 20 s: a tenth of 200 s of training, of which 100 are over in 50 steps
     cadence = Cadence(None, None, 0.1)
-    cadence.measuring_s, cadence.training_s, cadence.steps = 10.0, 100.0, 50
+    cadence.measuring_s = 10.0
+    cadence.training_s = 100.0
+    cadence.steps = 50
     assert cadence.by_budget
     assert cadence.plan(50, 5.0) == 100
     assert cadence.early(5.0)
@@ -61,7 +64,8 @@ def test_by_budget_short_epochs_are_not_interrupted():
 
 
 def test_the_state_goes_on_and_is_forgotten():
-    cadence, other = Cadence(None, None, 0.05), Cadence(None, None, 0.05)
+    cadence = Cadence(None, None, 0.05)
+    other = Cadence(None, None, 0.05)
     state = {"next_step": 7, "measuring_s": 1.5, "training_s": 2.5, "steps": 3}
     cadence.load_state_dict(state)
     assert cadence.state_dict() == state

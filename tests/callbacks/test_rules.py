@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from memzoo.callbacks import AttractorCallback, ContractionCallback, KeepSteps, StopBeforeMemorized, StopWhenMemorized
-from memzoo.runs.keep_last import LAST, KeepLast, over
 
 
 def measured(fraction, recovered=0.0, residual=0.1, name="attractor"):
@@ -56,7 +55,8 @@ def test_a_run_stops_after_so_many_measurements_in_a_row(share, measurements, va
 
 
 def test_a_rule_hears_its_own_callback_alone():
-    rule, run = StopWhenMemorized(measurements=1), trainer()
+    rule = StopWhenMemorized(measurements=1)
+    run = trainer()
     rule.on_measurement(run, nn.Linear(1, 1), measured(1.0, name="other"))
     rule.on_measurement(run, nn.Linear(1, 1), ContractionCallback(name="attractor"))
     assert not run.should_stop
@@ -79,7 +79,9 @@ def test_a_run_that_ends_anyway_was_not_ended_by_the_rule():
     ("share", "value", "stops"), [(0, 0, False), (0, 0.1, True), (0.2, 0.2, False), (0.2, 0.21, True)]
 )
 def test_a_run_stops_before_more_is_memorized(kind, share, value, stops):
-    rule, run, module = StopBeforeMemorized(share), trainer(), nn.Linear(1, 1)
+    rule = StopBeforeMemorized(share)
+    run = trainer()
+    module = nn.Linear(1, 1)
     rule.on_measurement(run, module, measured(**{"fraction": 0.0, kind: value}))
     assert run.should_stop is stops
     if stops:
@@ -90,7 +92,9 @@ def test_a_run_stops_before_more_is_memorized(kind, share, value, stops):
 
 
 def test_the_last_clean_weights_are_put_back():
-    rule, run, module = StopBeforeMemorized(), trainer(), nn.Linear(2, 2)
+    rule = StopBeforeMemorized()
+    run = trainer()
+    module = nn.Linear(2, 2)
     rule.on_measurement(run, module, measured(0.0))
     clean = {name: value.clone() for name, value in module.state_dict().items()}
     nn.init.zeros_(module.weight)
@@ -109,7 +113,9 @@ def test_the_last_clean_weights_are_put_back():
 
 
 def test_without_restoring_nothing_is_kept():
-    rule, run, module = StopBeforeMemorized(restore=False), trainer(), nn.Linear(2, 2)
+    rule = StopBeforeMemorized(restore=False)
+    run = trainer()
+    module = nn.Linear(2, 2)
     rule.on_measurement(run, module, measured(0.0))
     assert (rule.clean, rule.clean_step) == (None, 7)
     rule.on_measurement(run, module, measured(0.5))
@@ -143,7 +149,8 @@ def test_a_rule_needs_its_callback_and_all_of_its_examples():
     with pytest.raises(ValueError, match=r"add AttractorCallback\(name='mine'\)"):
         named.begin(trainer(callbacks=[named, AttractorCallback()]), module)
     rule = StopWhenMemorized()
-    rule.in_a_row, rule.stopped_because = 3, "before"
+    rule.in_a_row = 3
+    rule.stopped_because = "before"
     rule.begin(trainer(callbacks=[rule, AttractorCallback()]), module)
     assert (rule.in_a_row, rule.stopped_because) == (0, None)
 
@@ -180,76 +187,3 @@ def test_settings_at_the_ends_of_their_ranges():
     StopBeforeMemorized(0)
     KeepSteps([1], epochs=[1])
     AttractorCallback(rotate=1, max_examples=1, max_starts=1, steps=0)
-
-
-def test_keeping_the_last_state(tmp_path):
-    saved, run = (
-        [],
-        trainer(
-            fast_dev_run=False,
-            is_global_zero=True,
-            num_training_batches=5,
-            current_epoch=0,
-            callbacks=[],
-            max_steps=-1,
-            max_epochs=3,
-        ),
-    )
-    run.strategy = SimpleNamespace(broadcast=lambda value: value, barrier=lambda name: None)
-
-    def save(path, weights_only):
-        saved.append(run.global_step)
-        torch.save({"callbacks": {"KeepLast": keeper.state_dict()}}, path)
-
-    run.save_checkpoint = save
-    keeper = KeepLast(tmp_path, every_n_epochs=2, every_n_steps=3)
-    for batch in range(5):
-        run.global_step = batch + 1
-        keeper.on_train_batch_end(run, None, None, None, batch)
-    assert saved == [3]
-    run.global_step = 6
-    keeper.on_train_batch_end(run, None, None, None, 4)  # the last batch: the epoch's end is still to come
-    keeper.on_train_epoch_end(run, None)
-    assert saved == [3]
-    run.current_epoch = 1
-    keeper.on_train_epoch_end(run, None)
-    assert saved == [3, 6]
-    assert [path.name for path in tmp_path.iterdir()] == [LAST]
-    run.max_epochs, run.should_stop = 1, False
-    keeper.on_train_end(run, None)
-    assert over(tmp_path / LAST) is None  # went as far as it was to go
-    run.max_epochs, run.should_stop, run.callbacks = 9, True, [SimpleNamespace(stopped_because="a rule")]
-    keeper.on_train_end(run, None)
-    assert over(tmp_path / LAST) == "a rule"
-    run.callbacks, run.max_steps = [], 6
-    keeper.on_train_end(run, None)
-    assert over(tmp_path / LAST) is None
-    run.fast_dev_run = True
-    count = len(saved)
-    keeper.on_train_end(run, None)
-    assert len(saved) == count
-    patient = KeepLast(tmp_path, every_s=1e6)
-    run.fast_dev_run = False
-    patient.on_train_epoch_end(run, None)
-    assert len(saved) == count
-    patient.load_state_dict({"saved": 5, "stopped": None})
-    assert patient.state_dict() == {"saved": 5, "stopped": None}
-
-
-def test_keeping_weights_of_steps_and_epochs():
-    keeper, module = KeepSteps([2], epochs=[3]), nn.BatchNorm1d(2).double()
-    run = trainer(callbacks=[keeper], current_epoch=0)
-    for step in range(1, 7):
-        run.global_step, run.current_epoch = step, (step - 1) // 2
-        module.weight.data.fill_(step)
-        keeper.on_train_batch_end(run, module, None, None, 0)
-        if step % 2 == 0:
-            keeper.on_train_epoch_end(run, module)
-    assert keeper.epochs == {2: 1, 6: 3}
-    assert {step: kept["weight"].tolist() for step, kept in keeper.kept.items()} == {2: [2.0, 2.0], 6: [6.0, 6.0]}
-    assert {value.dtype for value in keeper.kept[2].values()} == {torch.float32, torch.int64}
-    state = keeper.state_dict()
-    keeper.begin(run, module)
-    assert (keeper.kept, keeper.epochs) == ({}, {})
-    keeper.load_state_dict(state)
-    assert keeper.epochs == {2: 1, 6: 3}
