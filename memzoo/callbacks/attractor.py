@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import torch
 from lightning.pytorch import Trainer
@@ -13,7 +13,7 @@ from memzoo.callbacks.advice import give_advice
 from memzoo.callbacks.cost import affordable_starts
 from memzoo.callbacks.history import format_certificates
 from memzoo.callbacks.options import StartingOptions, Starts
-from memzoo.callbacks.quantities import quantities_of
+from memzoo.callbacks.quantities import Quantity, quantities_of
 from memzoo.callbacks.radii import relative_residual, summarise_radii
 from memzoo.callbacks.reporting import Row
 from memzoo.callbacks.shards import Part
@@ -106,9 +106,9 @@ class AttractorCallback(StartingCallback):
             norm make the measured map another than the one that was trained.
     """
 
-    KIND = "attractor"
-    QUANTITIES = quantities_of(KIND)
-    TITLE = "Attractors"
+    KIND: ClassVar[str] = "attractor"
+    QUANTITIES: ClassVar[tuple[Quantity, ...]] = quantities_of(KIND)
+    TITLE: ClassVar[str] = "Attractors"
     given_eps: float | None
     steps: int
     eps: float

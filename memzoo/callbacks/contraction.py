@@ -1,13 +1,13 @@
 """Measure Jacobian spectra at the training examples while training."""
 
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
 
 from memzoo.callbacks.measuring import MeasuringCallback
 from memzoo.callbacks.options import MeasuringOptions
-from memzoo.callbacks.quantities import quantities_of
+from memzoo.callbacks.quantities import Quantity, quantities_of
 from memzoo.callbacks.radii import relative_residual, summarise_radii
 from memzoo.callbacks.shards import Part
 from memzoo.dynamics.spectra import compute_leading_eigenvalues
@@ -50,9 +50,9 @@ class ContractionCallback(MeasuringCallback):
         NotASelfMapError: At the start of training, when the module does not map the examples to their own shape.
     """
 
-    KIND = "contraction"
-    QUANTITIES = quantities_of(KIND)
-    TITLE = "Contraction"
+    KIND: ClassVar[str] = "contraction"
+    QUANTITIES: ClassVar[tuple[Quantity, ...]] = quantities_of(KIND)
+    TITLE: ClassVar[str] = "Contraction"
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from memzoo.callbacks.loggers import Picture, PictureSender
 from memzoo.callbacks.options import StartingOptions, Starts
+from memzoo.callbacks.quantities import Quantity
 from memzoo.callbacks.reporting import Row
 from memzoo.callbacks.shards import Part
 from memzoo.callbacks.starting import StartingCallback
@@ -87,9 +88,9 @@ class TrajectoryLogger(StartingCallback):
         UserWarning: There is neither a logger nor a folder; a logger failed.
     """
 
-    KIND = "trajectories"
-    QUANTITIES = ()
-    TITLE = "Trajectories"
+    KIND: ClassVar[str] = "trajectories"
+    QUANTITIES: ClassVar[tuple[Quantity, ...]] = ()
+    TITLE: ClassVar[str] = "Trajectories"
     times: tuple[int, ...]
     top: int | None
     folder: str | Path | None

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from fake_runs import Corners, Net, begun
+from fake_runs import Corners, Net, begin_run
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
@@ -740,6 +740,6 @@ def test_the_room_of_a_run_is_asked_for_or_the_default():
         callback = AttractorCallback(x, x + 0.1, eps=given, steps=3)
         callback.measure(Net(Corners()))
         assert callback.eps == eps
-        other, *_ = begun(AttractorCallback(x, x + 0.1, eps=given, steps=3), module=Net(Corners()))
+        other, *_ = begin_run(AttractorCallback(x, x + 0.1, eps=given, steps=3), module=Net(Corners()))
         assert other.eps == eps
         assert torch.equal(other.starts, x + 0.1)

@@ -47,7 +47,7 @@ class Crowded(nn.Module):
         self.outer = nn.Parameter(rotation.T[:150].float())
 
     def forward(self, x: Tensor) -> Tensor:
-        """In, bent a little, and out."""
+        """Map to the inner space, bend a little, and map back."""
         y = x @ self.inner
         return (y + 1e-3 * y.sin()) @ self.outer
 
@@ -63,7 +63,7 @@ def test_eigenvalues_that_do_not_settle_are_computed_in_full() -> None:
 
 
 def test_verdicts_do_not_depend_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A trained network with a wide cut: the same attractors at the same places."""
+    """Find the same attractors of a trained network with a wide cut at the same places."""
     torch.manual_seed(0)
     examples = torch.rand(4, 1, 20, 20)
     f = FullyConnected(depth=3, width=150, shape=(1, 20, 20), init={"scheme": "xavier_uniform"})
@@ -100,7 +100,7 @@ class Turning(nn.Module):
         self.outer = nn.Parameter((rotation @ basis.T).float())
 
     def forward(self, x: Tensor) -> Tensor:
-        """In, bent a little, and out."""
+        """Map to the inner space, bend a little, and map back."""
         y = x @ self.inner
         return (y + 1e-3 * y.sin()) @ self.outer
 

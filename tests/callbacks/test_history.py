@@ -51,7 +51,7 @@ def test_a_table_has_the_columns_that_were_measured():
     assert "nan" in format_history(gaps, "w", "Title").splitlines()[3]
 
 
-def test_a_data_frame_has_a_row_a_measurement():
+def test_a_data_frame_has_a_row_for_each_measurement():
     frame = to_pandas(rows(3))
     assert frame["step"].tolist() == [1, 2, 3]
     assert len(frame) == 3
@@ -113,7 +113,7 @@ def certificates(offset, radius, residual, limit_of, eps=0.5):
     )
 
 
-def test_a_line_an_example_says_with_whom_it_shares_its_limit():
+def test_the_line_of_an_example_names_those_that_share_its_limit():
     found = certificates([0.1, 0.25, 0.125], [0.5, 0.5, 1.5], [1e-3, 0.0, 0.0], [0, 0, 2])
     head, columns, rule, *lines = format_certificates(found, [7, 8, 9]).splitlines()
     assert head == "2 of 3 are attractors, eps = 0.5; they end at 2 distinct limits:"
@@ -127,7 +127,7 @@ def test_a_line_an_example_says_with_whom_it_shares_its_limit():
 
 
 @pytest.mark.parametrize(("count", "sharing"), [(5, "1, 2, 3, 4"), (6, "1, 2, 3, 4, ...")])
-def test_of_those_that_share_a_limit_four_are_named(count, sharing):
+def test_at_most_four_examples_that_share_a_limit_are_named(count, sharing):
     zeros = [0.0] * count
     head, *_, first = format_certificates(
         certificates(zeros, zeros, zeros, [0] * count), list(range(count))

@@ -12,7 +12,7 @@ def trainer(**known):
     return SimpleNamespace(**{"should_stop": False, "global_step": 7, **known})
 
 
-def test_keeping_weights_of_steps_and_epochs():
+def test_weights_of_steps_and_epochs_are_kept():
     keeper = KeepSteps([2], epochs=[3])
     module = nn.BatchNorm1d(2).double()
     run = trainer(callbacks=[keeper], current_epoch=0)

@@ -150,7 +150,7 @@ ROWS = {
 
 
 def both(attractor_settings, **settings):
-    """An AttractorCallback and a ContractionCallback, quiet, and recovering some of what they look at."""
+    """Make an AttractorCallback and a ContractionCallback that print nothing and recover some of the examples."""
     return (
         AttractorCallback(steps=20, eps=1.2, max_starts=20, verbose=False, **attractor_settings, **settings),
         ContractionCallback(verbose=False, **settings),
@@ -196,7 +196,7 @@ AVERAGING = {
 
 
 def by_hand(kind, states, first, last):
-    """The average over some of the states, in the order in which they came."""
+    """Average some of the states, in the order of their steps."""
     average = states[first]
     for n, step in enumerate(range(first + 1, last + 1), start=1) if "epochs" not in kind else [(1, last)]:
         share = 1 / (n + 1) if kind == "mean" else 0.5
@@ -390,7 +390,7 @@ def free_port():
 
 @pytest.fixture(scope="module")
 def distributed(tmp_path_factory):
-    """What each of two processes found in each run, by name and rank."""
+    """Return what each of two processes found in each run, by name and rank."""
     folder = tmp_path_factory.mktemp("distributed")
     where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": "2", "NODE_RANK": "0"}
     command = [sys.executable, "-W", "ignore", str(SUPPORT / "distributed_runs.py")]

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from fake_runs import Means, Net, X, after_batch, begun, epochs, run_of, trainer
+from fake_runs import Means, Net, X, after_batch, begin_run, epochs, run_of, trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from torch import nn
 
@@ -31,15 +31,15 @@ from memzoo.modules.self_map import like_parameters
         (None, 1, True, math.nan),
     ],
 )
-def test_the_loss_of_a_step(outputs, accumulate, automatic, loss):
-    callback, run, module = begun(Means(X, every_n_steps=1), trainer(accumulate_grad_batches=accumulate))
+def test_the_loss_of_a_step_is_read_from_the_outputs(outputs, accumulate, automatic, loss):
+    callback, run, module = begin_run(Means(X, every_n_steps=1), trainer(accumulate_grad_batches=accumulate))
     module.automatic_optimization = automatic
     after_batch(callback, run, module, 1, loss=outputs)
     assert callback.history[-1]["loss"] == pytest.approx(loss, nan_ok=True)
 
 
 def test_a_loss_that_was_handed_out_is_not_changed():
-    callback, run, module = begun(Means(X, every_n_steps=1))
+    callback, run, module = begin_run(Means(X, every_n_steps=1))
     run.strategy.reduce = lambda value, reduce_op: {"mean": value.mul_(3)}[reduce_op]
     loss = torch.tensor(2.0)
     module.automatic_optimization = False
@@ -49,7 +49,7 @@ def test_a_loss_that_was_handed_out_is_not_changed():
 
 
 def test_by_steps_each_step_is_measured_once():
-    callback, run, module = begun(Means(X, every_n_steps=2))
+    callback, run, module = begin_run(Means(X, every_n_steps=2))
     for batch, step in enumerate((1, 2, 2, 3, 4, 4)):  # some batches only accumulate
         after_batch(callback, run, module, step, batch_idx=batch)
     assert [row["step"] for row in callback.history] == [2, 4]
@@ -62,24 +62,24 @@ def test_by_steps_each_step_is_measured_once():
 
 
 def test_by_steps_the_last_batch_is_measured_too():
-    callback, run, module = begun(Means(X, every_n_steps=3))
+    callback, run, module = begin_run(Means(X, every_n_steps=3))
     after_batch(callback, run, module, 3, batch_idx=2)
     assert [row["step"] for row in callback.history] == [3]
 
 
 def test_by_budget_the_last_batch_is_left_to_the_end_of_the_epoch():
-    callback, run, module = begun(Means(X, budget=1.0), trainer(num_training_batches=300))
+    callback, run, module = begin_run(Means(X, budget=1.0), trainer(num_training_batches=300))
     after_batch(callback, run, module, 300, batch_idx=299)
     assert callback.history == []
     callback.on_train_epoch_end(run, module)
     assert [row["step"] for row in callback.history] == [300]
-    other, run, module = begun(Means(X, budget=1.0), trainer(num_training_batches=300))
+    other, run, module = begin_run(Means(X, budget=1.0), trainer(num_training_batches=300))
     after_batch(other, run, module, 299, batch_idx=298)
     assert [row["step"] for row in other.history] == [299]
 
 
-def test_epochs_at_which_it_is_due_the_first_and_the_last():
-    callback, run, module = begun(Means(X, every_n_epochs=3), trainer(max_epochs=8))
+def test_the_first_epoch_every_nth_and_the_last_are_measured():
+    callback, run, module = begin_run(Means(X, every_n_epochs=3), trainer(max_epochs=8))
     epochs(callback, run, module, 8)
     assert [(row["step"], row["epoch"]) for row in callback.history] == [(3, 0), (9, 2), (18, 5), (24, 7)]
     keys = [(key, options["prog_bar"]) for key, _, options in module.logged]
@@ -87,14 +87,14 @@ def test_epochs_at_which_it_is_due_the_first_and_the_last():
     assert all(options["on_epoch"] and not options["sync_dist"] for *_, options in module.logged)
 
 
-def test_of_several_validations_in_an_epoch_the_last_one_measures():
-    callback, run, module = begun(Means(X, every_n_epochs=2), trainer(max_epochs=5))
+def test_the_last_of_several_validations_in_an_epoch_measures():
+    callback, run, module = begin_run(Means(X, every_n_epochs=2), trainer(max_epochs=5))
     epochs(callback, run, module, 4, validations=3)
     assert [row["step"] for row in callback.history] == [1, 6, 12]
 
 
 def test_a_sanity_check_measures_nothing():
-    callback, run, module = begun(Means(X), trainer(sanity_checking=True))
+    callback, run, module = begin_run(Means(X), trainer(sanity_checking=True))
     callback.on_validation_epoch_end(run, module)
     assert callback.history == []
     run.state.fn = "predict"
@@ -110,15 +110,15 @@ def test_a_sanity_check_measures_nothing():
     ("monitor", "measured"),
     [("means/mean", [3, 6, 9, 12]), ("meanwhile/mean", [3]), ("loss", [3])],
 )
-def test_what_is_monitored_is_measured_at_every_epoch_whatever_the_budget(monitor, measured):
+def test_a_monitored_key_is_measured_at_every_epoch_whatever_the_budget(monitor, measured):
     run = trainer(callbacks=[EarlyStopping(monitor)])
-    callback, run, module = begun(Means(X, budget=1e-9), run)
+    callback, run, module = begin_run(Means(X, budget=1e-9), run)
     epochs(callback, run, module, 4)
     assert [row["step"] for row in callback.history] == measured
 
 
-def test_what_is_monitored_keeps_a_cadence_that_was_asked_for():
-    callback, run, module = begun(Means(X, every_n_epochs=3), trainer(callbacks=[EarlyStopping("means/mean")]))
+def test_a_monitored_key_keeps_a_cadence_that_was_asked_for():
+    callback, run, module = begin_run(Means(X, every_n_epochs=3), trainer(callbacks=[EarlyStopping("means/mean")]))
     epochs(callback, run, module, 5)
     assert [row["step"] for row in callback.history] == [3, 9]
 
@@ -128,19 +128,19 @@ class Drawing(nn.Linear):
         return super().forward(x) + torch.randn_like(x)
 
 
-def test_a_map_of_two_answers_is_refused_and_leaves_the_generator_alone():
+def test_a_map_with_two_answers_is_refused_and_the_generator_is_restored():
     with pytest.raises(NotASelfMapError, match="two answers to one image"):
-        begun(Means(X), module=Net(Drawing(2, 2)))
+        begin_run(Means(X), module=Net(Drawing(2, 2)))
     module = Net()
     state = torch.get_rng_state()
-    begun(AttractorCallback(X, torch.rand_like), module=module)
+    begin_run(AttractorCallback(X, torch.rand_like), module=module)
     assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_times_are_counted_without_the_measurements(monkeypatch):
     clock = SimpleNamespace(now=100.0)
     monkeypatch.setattr("memzoo.callbacks.cadence.time", SimpleNamespace(monotonic=lambda: clock.now))
-    callback, run, module = begun(Means(X, budget=0.5), trainer(global_step=4))
+    callback, run, module = begin_run(Means(X, budget=0.5), trainer(global_step=4))
     measure = callback.measure_part
 
     def slow(*arguments):
@@ -181,7 +181,7 @@ def test_times_are_counted_without_the_measurements(monkeypatch):
 def test_a_measurement_that_would_break_the_budget_is_put_off(monkeypatch):
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr("memzoo.callbacks.cadence.time", SimpleNamespace(monotonic=lambda: clock.now))
-    callback, run, module = begun(Means(X, budget=0.1))
+    callback, run, module = begin_run(Means(X, budget=0.1))
     clock.now = 1.0
     after_batch(callback, run, module, 1, batch_idx=2)
     callback.on_train_epoch_end(run, module)
@@ -198,7 +198,7 @@ def test_a_measurement_that_would_break_the_budget_is_put_off(monkeypatch):
 # The end --------------------------------------------------------------------------------------------------------------
 
 
-def closed(callback, run, module, *, change=False):
+def close_run(callback, run, module, *, change=False):
     if change:
         nn.init.zeros_(module.layer.weight)
     run.current_epoch += 1  # Lightning counts the last epoch as done
@@ -207,30 +207,30 @@ def closed(callback, run, module, *, change=False):
 
 
 def test_the_closing_state_is_measured_once():
-    callback, run, module = begun(Means(X, every_n_epochs=1), trainer(max_epochs=2))
+    callback, run, module = begin_run(Means(X, every_n_epochs=1), trainer(max_epochs=2))
     epochs(callback, run, module, 2)
-    assert closed(callback, run, module) == [(3, 0), (6, 1)]
+    assert close_run(callback, run, module) == [(3, 0), (6, 1)]
     assert callback.advised == 1
     assert callback.stopping_reason == "max_epochs=2 reached"
     assert callback.table().splitlines()[-1] == "The run ended: max_epochs=2 reached."
 
 
 def test_other_weights_at_the_end_are_measured_again():
-    callback, run, module = begun(Means(X, every_n_epochs=1), trainer(max_epochs=2))
+    callback, run, module = begin_run(Means(X, every_n_epochs=1), trainer(max_epochs=2))
     epochs(callback, run, module, 2)
     loss = callback.history[-1]["loss"] = 0.25
     callback._loss = StepLoss()  # the last step had no loss
-    assert closed(callback, run, module, change=True) == [(3, 0), (6, 1), (6, 1)]
+    assert close_run(callback, run, module, change=True) == [(3, 0), (6, 1), (6, 1)]
     assert callback.history[-1]["loss"] == loss  # that of the same step
 
 
-def test_a_run_that_ends_between_two_measurements():
+def test_a_run_that_ends_between_two_measurements_is_measured_and_logged():
     logged = []
     logger = SimpleNamespace(log_metrics=lambda values, step: logged.append((values, step)))
-    callback, run, module = begun(Means(X, every_n_epochs=10), trainer(loggers=[logger]))
+    callback, run, module = begin_run(Means(X, every_n_epochs=10), trainer(loggers=[logger]))
     epochs(callback, run, module, 3)
     assert logged == []  # Lightning logs these by itself
-    assert closed(callback, run, module) == [(3, 0), (9, 2)]
+    assert close_run(callback, run, module) == [(3, 0), (9, 2)]
     assert logged == [({"means/mean": 5.5, "means/count": 6.0, "epoch": 2}, 8)]
 
 
@@ -239,7 +239,7 @@ def test_a_run_that_ends_between_two_measurements():
     [(KeyboardInterrupt(), 1, 1), (KeyboardInterrupt(), 2, 0), (ValueError(), 1, 0)],
 )
 def test_an_interrupted_run_is_closed_by_one_process(error, world_size, measured):
-    callback, run, module = begun(Means(X))
+    callback, run, module = begin_run(Means(X))
     run.world_size = world_size
     callback.on_exception(run, module, error)
     assert len(callback.history) == measured
@@ -250,7 +250,7 @@ def test_an_interrupted_run_is_closed_by_one_process(error, world_size, measured
         assert callback.advised == 1
 
 
-def test_an_error_before_the_training_began_is_none_of_its_business():
+def test_an_interruption_before_the_training_is_not_measured():
     callback = Means(X)
     run = trainer()
     module = Net()
@@ -258,10 +258,10 @@ def test_an_error_before_the_training_began_is_none_of_its_business():
     assert callback.history == []
 
 
-def test_those_who_listen_are_told_each_time():
+def test_listening_callbacks_hear_of_every_measurement():
     told = []
     listener = SimpleNamespace(on_measurement=lambda run, module, source: told.append(source.history[-1]["step"]))
-    callback, run, module = begun(Means(X, every_n_steps=1), trainer(callbacks=[listener]))
+    callback, run, module = begin_run(Means(X, every_n_steps=1), trainer(callbacks=[listener]))
     after_batch(callback, run, module, 1)
     after_batch(callback, run, module, 2)
     assert told == [1, 2]
@@ -271,8 +271,8 @@ def test_the_table_is_printed_where_it_is_wanted(monkeypatch):
     printed = []
     monkeypatch.setattr("memzoo.callbacks.measuring.rank_zero_info", printed.append)
     for verbose in (False, True):
-        callback, run, module = begun(Means(X, verbose=verbose))
-        closed(callback, run, module)
+        callback, run, module = begin_run(Means(X, verbose=verbose))
+        close_run(callback, run, module)
         assert len(printed) == verbose
     assert printed[0].startswith("Means among 6 examples:")
     assert "Weights measured" not in printed[0]
@@ -283,8 +283,8 @@ def test_the_table_is_printed_where_it_is_wanted(monkeypatch):
 # What fails -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_network_that_is_not_finite_measures_as_nothing():
-    callback, run, module = begun(Means(X, every_n_steps=1))
+def test_a_network_that_is_not_finite_has_the_values_for_such_networks():
+    callback, run, module = begin_run(Means(X, every_n_steps=1))
     callback.error = NonFiniteError("it grew")
     with pytest.warns(UserWarning, match=r"nothing is measured on a network that is not finite: it grew"):
         after_batch(callback, run, module, 1)
@@ -294,8 +294,8 @@ def test_a_network_that_is_not_finite_measures_as_nothing():
     assert "means/extra" not in row
 
 
-def test_the_first_failure_ends_the_run_later_ones_do_not():
-    callback, run, module = begun(Means(X, every_n_steps=1))
+def test_a_failure_of_the_first_measurement_ends_the_run_and_later_ones_do_not():
+    callback, run, module = begin_run(Means(X, every_n_steps=1))
     callback.error = RuntimeError("no room")
     with pytest.raises(RuntimeError, match="no room"):
         after_batch(callback, run, module, 1)
@@ -329,7 +329,7 @@ def test_outside_of_a_run_values_are_logged_and_not_kept(moment):
     assert not module.logged
 
 
-def test_a_measurement_by_hand():
+def test_a_module_is_measured_without_a_run():
     callback = Means(X)
     module = Net().double()
     assert callback.measure(module) == {"means/mean": 5.5, "means/count": 6.0, "means/extra": 7.0}
@@ -361,8 +361,8 @@ def test_chosen_examples_travel_unless_they_are_large():
     assert Means().state_dict()["kept"] == {}
 
 
-def test_what_was_kept_is_tracked_again():
-    callback, run, module = begun(Means(every_n_steps=1))
+def test_examples_of_a_checkpoint_are_tracked_again():
+    callback, run, module = begin_run(Means(every_n_steps=1))
     after_batch(callback, run, module, 1)
     other = Means()
     other.load_state_dict(callback.state_dict())
@@ -376,7 +376,7 @@ def test_what_was_kept_is_tracked_again():
     assert given.measure(Net())["means/count"] == 6
 
 
-def test_of_which_weights_the_values_are():
-    callback, *_ = begun(Means(X))
+def test_current_weights_are_measured_where_no_callback_averages():
+    callback, *_ = begin_run(Means(X))
     assert callback.measured_weights == "current"
     assert callback.state_key != Means(name="other").state_key

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from fake_runs import Corners, Net, X, after_batch, begun, trainer
+from fake_runs import Corners, Net, X, after_batch, begin_run, trainer
 
 from memzoo.callbacks import AttractorCallback, ContractionCallback
 from memzoo.callbacks.history import format_history
@@ -48,7 +48,7 @@ def test_every_quantity_is_measured_in_the_order_of_the_table(kind, make):
 
 @KINDS
 def test_every_quantity_is_logged_and_those_of_the_progress_bar_are_shown_there(kind, make):
-    callback, run, module = begun(make(every_n_epochs=1), trainer(max_epochs=1), Net(Corners()))
+    callback, run, module = begin_run(make(every_n_epochs=1), trainer(max_epochs=1), Net(Corners()))
     after_batch(callback, run, module, 1)
     callback.on_train_epoch_end(run, module)
     shown = {key: options["prog_bar"] for key, _, options in module.logged}
@@ -61,7 +61,7 @@ def test_a_network_that_is_not_finite_has_the_values_of_the_table(kind, make, mo
     def diverge(*arguments):
         raise NonFiniteError("it grew")
 
-    callback, run, module = begun(make(every_n_steps=1), module=Net(Corners()))
+    callback, run, module = begin_run(make(every_n_steps=1), module=Net(Corners()))
     monkeypatch.setattr(callback, "measure_part", diverge)
     with pytest.warns(UserWarning, match="nothing is measured on a network that is not finite"):
         after_batch(callback, run, module, 1)

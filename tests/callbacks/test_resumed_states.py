@@ -58,7 +58,7 @@ STARTS = HELD_OUT[:4].flip(0)
 WEIGHTS = {name: value + 1 for name, value in Plain().state_dict().items()}
 
 
-def measured(row, **kept):
+def state_of_measuring(row, **kept):
     return {"history": [row], "cadence": CADENCE, "turn": 3, "whole": True, "kept": kept}
 
 
@@ -80,9 +80,9 @@ def generator_states():
 def states():
     """Return the state of each callback by its key, as it stands in a checkpoint."""
     return {
-        "AttractorCallback{'name': 'attractor'}": measured(ATTRACTOR_ROW, examples=EXAMPLES, starts=STARTS),
-        "ContractionCallback{'name': 'contraction'}": measured(CONTRACTION_ROW, examples=EXAMPLES),
-        "TrajectoryLogger{'name': 'trajectories'}": measured(
+        "AttractorCallback{'name': 'attractor'}": state_of_measuring(ATTRACTOR_ROW, examples=EXAMPLES, starts=STARTS),
+        "ContractionCallback{'name': 'contraction'}": state_of_measuring(CONTRACTION_ROW, examples=EXAMPLES),
+        "TrajectoryLogger{'name': 'trajectories'}": state_of_measuring(
             {"step": 3, "epoch": 0, "loss": 0.5, "seconds": 0.5642}, examples=EXAMPLES, starts=STARTS
         ),
         "StopWhenMemorized{'name': 'attractor'}": {"in_a_row": 1},

@@ -10,7 +10,7 @@ from torch import nn
 from memzoo.callbacks import AttractorCallback, ContractionCallback, KeepSteps, StopBeforeMemorized, StopWhenMemorized
 
 
-def measured(fraction, recovered=0.0, residual=0.1, name="attractor"):
+def source_that_measured(fraction, recovered=0.0, residual=0.1, name="attractor"):
     source = AttractorCallback(name=name)
     source.history = [
         {f"{name}/fraction": fraction, f"{name}/recovered": recovered, f"{name}/residual": residual, "step": 1}
@@ -22,11 +22,11 @@ def trainer(**known):
     return SimpleNamespace(**{"should_stop": False, "global_step": 7, **known})
 
 
-def counts(rule, values, **options):
-    """After which of the values the rule stops the run, counted from 1."""
+def count_until_stop(rule, values, **options):
+    """Count the values after which the rule stops the run; None where it does not."""
     run = trainer()
     for number, value in enumerate(values, 1):
-        rule.on_measurement(run, nn.Linear(1, 1), measured(value, **options))
+        rule.on_measurement(run, nn.Linear(1, 1), source_that_measured(value, **options))
         if run.should_stop:
             return number
     return None
@@ -47,7 +47,7 @@ def counts(rule, values, **options):
 )
 def test_a_run_stops_after_so_many_measurements_in_a_row(share, measurements, values, stops):
     rule = StopWhenMemorized(share, measurements=measurements)
-    assert counts(rule, values) == stops
+    assert count_until_stop(rule, values) == stops
     assert (rule.stopped_because is not None) == (stops is not None)
     if stops:
         assert rule.stopped_because.startswith("StopWhenMemorized: attractor/fraction = ")
@@ -57,19 +57,19 @@ def test_a_run_stops_after_so_many_measurements_in_a_row(share, measurements, va
 def test_a_rule_hears_its_own_callback_alone():
     rule = StopWhenMemorized(measurements=1)
     run = trainer()
-    rule.on_measurement(run, nn.Linear(1, 1), measured(1.0, name="other"))
+    rule.on_measurement(run, nn.Linear(1, 1), source_that_measured(1.0, name="other"))
     rule.on_measurement(run, nn.Linear(1, 1), ContractionCallback(name="attractor"))
     assert not run.should_stop
     other = StopWhenMemorized(measurements=1, measure="recovered")
-    other.on_measurement(run, nn.Linear(1, 1), measured(1.0, recovered=0.5))
+    other.on_measurement(run, nn.Linear(1, 1), source_that_measured(1.0, recovered=0.5))
     assert not run.should_stop
-    other.on_measurement(run, nn.Linear(1, 1), measured(0.0, recovered=1.0))
+    other.on_measurement(run, nn.Linear(1, 1), source_that_measured(0.0, recovered=1.0))
     assert run.should_stop
 
 
 def test_a_run_that_ends_anyway_was_not_ended_by_the_rule():
     rule = StopWhenMemorized(measurements=1)
-    rule.on_measurement(trainer(should_stop=True), nn.Linear(1, 1), measured(1.0))
+    rule.on_measurement(trainer(should_stop=True), nn.Linear(1, 1), source_that_measured(1.0))
     assert rule.stopped_because is None
     assert rule.in_a_row == 1
 
@@ -82,7 +82,7 @@ def test_a_run_stops_before_more_is_memorized(kind, share, value, stops):
     rule = StopBeforeMemorized(share)
     run = trainer()
     module = nn.Linear(1, 1)
-    rule.on_measurement(run, module, measured(**{"fraction": 0.0, kind: value}))
+    rule.on_measurement(run, module, source_that_measured(**{"fraction": 0.0, kind: value}))
     assert run.should_stop is stops
     if stops:
         said = f"StopBeforeMemorized: attractor/{kind} = {value:.3g} > {share:.3g} at step 7"
@@ -95,18 +95,18 @@ def test_the_last_clean_weights_are_put_back():
     rule = StopBeforeMemorized()
     run = trainer()
     module = nn.Linear(2, 2)
-    rule.on_measurement(run, module, measured(0.0))
+    rule.on_measurement(run, module, source_that_measured(0.0))
     clean = {name: value.clone() for name, value in module.state_dict().items()}
     nn.init.zeros_(module.weight)
     run.global_step = 9
-    rule.on_measurement(run, module, measured(math.nan))  # says nothing
-    rule.on_measurement(run, module, measured(0.0, residual=math.nan))
+    rule.on_measurement(run, module, source_that_measured(math.nan))  # says nothing
+    rule.on_measurement(run, module, source_that_measured(0.0, residual=math.nan))
     assert rule.clean_step == 7
     rule.on_train_end(run, module)  # a run that ends by itself keeps its weights
     assert not module.weight.any()
-    rule.on_measurement(run, module, measured(0.5))
+    rule.on_measurement(run, module, source_that_measured(0.5))
     because = rule.stopped_because
-    rule.on_measurement(run, module, measured(0.0))  # once over, nothing is clean any more
+    rule.on_measurement(run, module, source_that_measured(0.0))  # once over, nothing is clean any more
     assert (rule.stopped_because, rule.clean_step) == (because, 7)
     rule.on_train_end(run, module)
     assert all(torch.equal(module.state_dict()[name], value) for name, value in clean.items())
@@ -116,9 +116,9 @@ def test_without_restoring_nothing_is_kept():
     rule = StopBeforeMemorized(restore=False)
     run = trainer()
     module = nn.Linear(2, 2)
-    rule.on_measurement(run, module, measured(0.0))
+    rule.on_measurement(run, module, source_that_measured(0.0))
     assert (rule.clean, rule.clean_step) == (None, 7)
-    rule.on_measurement(run, module, measured(0.5))
+    rule.on_measurement(run, module, source_that_measured(0.5))
     before = module.weight.clone()
     rule.on_train_end(run, module)
     assert torch.equal(module.weight, before)
@@ -177,12 +177,12 @@ def test_a_rule_needs_its_callback_and_all_of_its_examples():
         (lambda: AttractorCallback(torch.ones(1, 1)).measure(nn.Linear(1, 1)), "has no starts yet: pass starts=tensor"),
     ],
 )
-def test_settings_out_of_range(make, message):
+def test_settings_out_of_range_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
 
-def test_settings_at_the_ends_of_their_ranges():
+def test_settings_at_the_ends_of_their_ranges_are_accepted():
     StopWhenMemorized(1, measurements=1)
     StopBeforeMemorized(0)
     KeepSteps([1], epochs=[1])

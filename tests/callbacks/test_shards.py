@@ -24,7 +24,7 @@ def process(world_size=1, rank=0, told=None):
     return SimpleNamespace(world_size=world_size, global_rank=rank, is_global_zero=rank == 0, strategy=strategy)
 
 
-def test_where_processes_cannot_talk_the_first_measures_all():
+def test_the_first_process_measures_all_where_processes_are_not_connected():
     assert find_part(process(3, 1)) == Part()
     assert gather_parts(process(3, 0), Part(), lambda: 7) == [7]
     assert gather_parts(process(3, 1, told=7), Part(), lambda: pytest.fail("the first one works alone")) == [7]

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from fake_runs import Means, Net, Stream, X, after_batch, begun, epochs, trainer
+from fake_runs import Means, Net, Stream, X, after_batch, begin_run, epochs, trainer
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -11,7 +11,7 @@ from memzoo.callbacks.tracked_examples import EXAMPLES, WIDE_EXAMPLES
 from memzoo.errors import NonFiniteError, NotASelfMapError
 
 
-def test_numbers_of_examples():
+def test_as_many_examples_are_tracked_as_the_documentation_says():
     assert (EXAMPLES, WIDE_EXAMPLES, KEPT) == (32, 8, 2**21)  # as the documentation of the callbacks says
     data = DataLoader(TensorDataset(torch.rand(200, 2)))
     for settings, count in (
@@ -20,9 +20,9 @@ def test_numbers_of_examples():
         ({"max_examples": 5}, 5),
         ({"max_examples": 5, "rotate": 2}, 10),
     ):
-        callback, *_ = begun(Means(**settings), trainer(train_dataloader=data, num_training_batches=200))
+        callback, *_ = begin_run(Means(**settings), trainer(train_dataloader=data, num_training_batches=200))
         assert len(callback.examples) == count
-    callback, *_ = begun(Means(X))
+    callback, *_ = begin_run(Means(X))
     assert torch.equal(callback.examples, X)
 
 
@@ -50,38 +50,38 @@ class Wide(nn.Module):
         (256, 32, {}, range(32)),  # the full Jacobian is cheap
     ],
 )
-def test_of_wide_maps_fewer_examples_are_tracked(width, count, settings, rows):
+def test_fewer_examples_of_wide_maps_are_tracked(width, count, settings, rows):
     x = torch.rand(count, width)
     run = trainer(train_dataloader=DataLoader(TensorDataset(x)), num_training_batches=count)
-    callback, *_ = begun(Means(**settings), run, Net(Wide()))
+    callback, *_ = begin_run(Means(**settings), run, Net(Wide()))
     assert torch.equal(callback.examples, x[list(rows)])
 
 
 def test_examples_that_are_given_are_all_tracked():
     x = torch.rand(20, 257)
-    assert len(begun(Means(x), module=Net(Wide()))[0].examples) == 20
+    assert len(begin_run(Means(x), module=Net(Wide()))[0].examples) == 20
 
 
 def test_data_that_cannot_be_read_name_the_callback():
     for data in (TensorDataset(torch.arange(6)), [], TensorDataset(torch.rand(0, 2))):
         with pytest.raises((TypeError, ValueError), match=r"Means could not read the tracked examples|at least one"):
-            begun(Means(), trainer(train_dataloader=DataLoader(data)))
+            begin_run(Means(), trainer(train_dataloader=DataLoader(data)))
 
     class Broken(TensorDataset):
         def __getitem__(self, index):
             raise IndexError("no such row")
 
     with pytest.raises(TypeError, match="Means could not read the tracked examples: no such row"):
-        begun(Means(), trainer(train_dataloader=DataLoader(Broken(X))))
+        begin_run(Means(), trainer(train_dataloader=DataLoader(Broken(X))))
     with pytest.raises(NonFiniteError, match="the tracked examples holds NaN"):
-        begun(Means(), trainer(train_dataloader=DataLoader(TensorDataset(X * torch.nan))))
+        begin_run(Means(), trainer(train_dataloader=DataLoader(TensorDataset(X * torch.nan))))
 
 
 def harvesting(**settings):
-    return begun(Means(**settings), trainer(train_dataloader=DataLoader(Stream())))
+    return begin_run(Means(**settings), trainer(train_dataloader=DataLoader(Stream())))
 
 
-def test_of_a_stream_batches_are_taken_until_there_are_enough():
+def test_batches_of_a_stream_are_taken_until_there_are_enough():
     callback, run, module = harvesting(max_examples=3)
     assert callback.examples is None
     first = X[:2].clone()
@@ -138,7 +138,7 @@ def test_all_processes_decide_together_whether_a_stream_gave_enough():
 
 
 def test_subsets_are_measured_in_turn_and_all_at_the_end():
-    callback, run, module = begun(Means(X, every_n_epochs=1, rotate=3), trainer(max_epochs=5))
+    callback, run, module = begin_run(Means(X, every_n_epochs=1, rotate=3), trainer(max_epochs=5))
     epochs(callback, run, module, 5)
     assert [row["means/count"] for row in callback.history] == [2, 2, 2, 2, 6]
     means = [row["means/mean"] for row in callback.history]
@@ -149,7 +149,7 @@ def test_subsets_are_measured_in_turn_and_all_at_the_end():
 
 @pytest.mark.parametrize(("count", "subset"), [(4, 2), (3, 3)])
 def test_subsets_have_at_least_two_examples(count, subset):
-    callback, run, module = begun(Means(X[:count], every_n_steps=1, rotate=2))
+    callback, run, module = begin_run(Means(X[:count], every_n_steps=1, rotate=2))
     after_batch(callback, run, module, 1)
     assert callback.history[-1]["means/count"] == subset
     assert callback.state_dict()["whole"] is (subset == count)

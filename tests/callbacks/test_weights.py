@@ -55,7 +55,7 @@ class Average(WeightAveraging):
         checkpoint["state_dict"] = {name: value + 1 for name, value in checkpoint["state_dict"].items()}
 
 
-def test_averaged_weights_are_in_place_for_a_moment():
+def test_averaged_weights_are_put_in_place_and_taken_back():
     module = nn.Linear(2, 2)
     averaging = Average()
     before = module.weight.detach().clone()
@@ -70,7 +70,7 @@ def test_averaged_weights_are_in_place_for_a_moment():
         assert torch.equal(module.weight, before)
 
 
-def test_those_that_change_weights_act_before_those_that_look():
+def test_callbacks_that_change_weights_act_before_those_that_measure_them():
     class Rule(Callback):
         puts_weights_back = True
 

@@ -16,7 +16,7 @@ class Stream(IterableDataset):
         return iter([torch.zeros(1)])
 
 
-def test_the_first_loader_of_any_nesting():
+def test_the_first_loader_of_any_nesting_is_found():
     one = DataLoader(TensorDataset(torch.rand(3, 2)))
     two = DataLoader(TensorDataset(torch.rand(4, 2)))
     for loaders in (one, [one, two], (one, two), {"a": one, "b": two}, [{"a": [one]}, two]):
@@ -56,7 +56,7 @@ def test_rows_are_spread_over_what_is_visited(loader, most, batches, expected):
     assert read_rows(loader, most, batches=batches).flatten().tolist() == expected
 
 
-def test_the_input_of_a_sample():
+def test_the_input_of_a_sample_is_found():
     x = torch.rand(2)
     for sample in (x, (x, 1), [x], [[x, 2], 3], {"label": 1, "image": x}, {"x": (x, 1)}, {"pixel_values": x}):
         assert input_of(sample) is x
@@ -90,7 +90,7 @@ def test_noise_has_the_mean_and_the_variance_of_the_examples():
 
 
 @pytest.mark.parametrize("shuffled", [False, True])
-def test_of_a_distributed_run_the_rows_of_all_processes_are_visited(shuffled):
+def test_rows_of_all_processes_of_a_distributed_run_are_visited(shuffled):
     sampler = DistributedSampler(DATA, num_replicas=2, rank=0, shuffle=shuffled)
     loader = DataLoader(DATA, batch_size=2, sampler=sampler)
     expected = list(range(10)) if shuffled else [0, 1, 2, 3]  # one batch of two in each of two processes
@@ -99,7 +99,7 @@ def test_of_a_distributed_run_the_rows_of_all_processes_are_visited(shuffled):
     assert read_rows(loader, 99).flatten().tolist() == list(range(10))
 
 
-def test_a_sampler_that_lightning_wrapped_is_the_user_s():
+def test_a_sampler_that_lightning_wrapped_is_looked_into():
     own = SubsetRandomSampler([6, 3])
     wrapped = SimpleNamespace(dataset=SimpleNamespace(_sampler=own))
     loader = SimpleNamespace(dataset=DATA, sampler=wrapped, batch_size=2)

@@ -8,7 +8,7 @@ from memzoo.errors import NotASelfMapError
 from memzoo.modules.self_map import Adapted, Widened, check_repeats, find_self_map
 
 
-def test_a_module_its_adapter_or_the_module_on_vectors():
+def test_the_map_is_the_module_or_its_adapter_or_the_module_on_vectors():
     images = torch.rand(3, 1, 2, 2)
     identity = nn.Identity()
     f, same = find_self_map(identity, None, images)
@@ -25,7 +25,7 @@ def test_a_module_its_adapter_or_the_module_on_vectors():
     torch.testing.assert_close(f(images), linear(images.flatten(1)).reshape(images.shape))
 
 
-def test_what_is_no_self_map_says_whose_fault_it_is():
+def test_the_error_for_no_self_map_names_forward_or_self_map():
     encoder = nn.Linear(4, 2)
     for adapter, what in ((None, "forward"), (lambda module, x: module(x), "self_map")):
         for x in (torch.rand(3, 4), torch.rand(3, 2, 2)):
@@ -48,7 +48,7 @@ def test_half_precision_is_measured_in_the_precision_of_the_points(dtype):
 
 
 @pytest.mark.parametrize(("size", "refused"), [(0.0, False), (0.9e-3, False), (1.1e-3, True), (1.0, True)])
-def test_two_answers_to_one_point(size, refused):
+def test_a_map_with_two_answers_to_one_point_is_refused(size, refused):
     answers = iter([torch.ones(1, 2), torch.ones(1, 2) * (1 + size)])
     if refused:
         with pytest.raises(NotASelfMapError, match="two answers to one image"):

@@ -11,7 +11,7 @@ from memzoo.plotting.pictures import FARTHEST, draw_iterates, draw_spectrum, sho
     ("values", "expected"),
     [([0.0, 1.0], (0, 1)), ([0.2, 0.7], (0, 1)), ([0.0, 4.0], (0, 4)), ([-2.0, 1.0], (-2, 2)), ([-1.0, 3.0], (-3, 3))],
 )
-def test_the_range_that_is_shown(values, expected):
+def test_the_range_of_the_examples_is_shown(values, expected):
     assert shown_range(torch.tensor(values)) == expected
 
 
@@ -28,7 +28,7 @@ def test_iterates_are_rows_of_images_under_their_headings():
     assert figure.axes[0].get_aspect() != "auto"
 
 
-def test_a_spectrum_in_the_plane():
+def test_a_spectrum_is_drawn_in_the_plane():
     values = torch.tensor([[1.0, 0.5j, 0.25], [-2.0, 0.999, 0.0]], dtype=torch.complex128)
     figure = draw_spectrum(values, "here")
     axes = figure.axes[0]

@@ -11,7 +11,7 @@ def trainer(**known):
     return SimpleNamespace(**{"should_stop": False, "global_step": 7, **known})
 
 
-def test_keeping_the_last_state(tmp_path):
+def test_the_last_state_is_written_at_the_moments_that_were_asked_for(tmp_path):
     saved = []
     run = trainer(
         fast_dev_run=False,

@@ -39,7 +39,7 @@ def run(**changes):
         ({"should_stop": True, "min_steps": 51}, False),
     ],
 )
-def test_whether_a_run_ends_with_this_epoch(changes, ends):
+def test_a_run_is_known_to_end_with_this_epoch(changes, ends):
     assert ends_here(run(**changes)) is ends
 
 
@@ -75,6 +75,6 @@ def early(reason):
         ({"callbacks": [SimpleNamespace(stopped_because=None)]}, "the data ended"),
     ],
 )
-def test_why_a_run_has_ended(changes, reason):
+def test_the_reason_for_the_end_of_a_run_is_named(changes, reason):
     assert stopping_reason(run(**changes)) == reason
     assert stopping_reason(run(**changes), KeyboardInterrupt()) == "interrupted (KeyboardInterrupt)"

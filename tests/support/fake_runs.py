@@ -86,8 +86,8 @@ def trainer(**known):
     return SimpleNamespace(**{**defaults, **known})
 
 
-def begun(callback, run=None, module=None):
-    """A callback in a run that has just started, with its run and its module."""
+def begin_run(callback, run=None, module=None):
+    """Return a callback in a run that has just started, with its run and its module."""
     run = run or trainer()
     module = module or Net()
     run.callbacks = [*run.callbacks, callback]
@@ -121,8 +121,8 @@ def run_of(callback):
     return trainer(callbacks=[callback])
 
 
-def scaled(*factors):
-    """A diagonal map: its eigenvalues and its singular values are the factors."""
+def diagonal_map(*factors):
+    """Make a diagonal map: its eigenvalues and its singular values are the factors."""
     layer = nn.Linear(len(factors), len(factors), bias=False)
     with torch.no_grad():
         layer.weight.copy_(torch.diag(torch.tensor(factors)))
