@@ -11,7 +11,7 @@ from memzoo.callbacks import AttractorCallback
 from memzoo.errors import NonFiniteError
 
 
-def begin_with_corners(callback, **known):
+def begin(callback, **known):
     module = Net(Corners())
     run = trainer(**{"val_dataloaders": None, "enable_validation": False, "lightning_module": module, **known})
     return begin_run(callback, run, module)[0]
@@ -23,11 +23,9 @@ def held_out(points):
 
 def test_validation_images_that_are_no_examples_are_the_starts():
     points = torch.rand(5, 2)
-    callback = begin_with_corners(
-        AttractorCallback(X, max_starts=9), val_dataloaders=held_out(torch.cat([points, X[:2]]))
-    )
+    callback = begin(AttractorCallback(X, max_starts=9), val_dataloaders=held_out(torch.cat([points, X[:2]])))
     assert torch.equal(callback.starts, points)
-    near = begin_with_corners(AttractorCallback(X, max_starts=9), val_dataloaders=held_out(X[1:3] + 1e-6))
+    near = begin(AttractorCallback(X, max_starts=9), val_dataloaders=held_out(X[1:3] + 1e-6))
     assert len(near.starts) == 2  # close to an example is another image
 
 
@@ -37,29 +35,24 @@ def test_validation_images_that_are_no_examples_are_the_starts():
     ids=["examples", "another shape", "nan", "whole numbers"],
 )
 def test_where_validation_has_no_starts_they_are_noise(points):
-    callback = begin_with_corners(AttractorCallback(X, max_starts=9), val_dataloaders=held_out(points))
+    callback = begin(AttractorCallback(X, max_starts=9), val_dataloaders=held_out(points))
     assert callback.starts.shape == (9, 2)
     with pytest.raises(ValueError, match="starts='validation' needs a validation set of the examples' shape"):
-        begin_with_corners(AttractorCallback(X, "validation"), val_dataloaders=held_out(points))
+        begin(AttractorCallback(X, "validation"), val_dataloaders=held_out(points))
 
 
 def test_noise_is_seeded_and_validation_is_not_looked_at():
-    one, same, other = (
-        begin_with_corners(AttractorCallback(X, "noise", max_starts=4, seed=seed)).starts for seed in (1, 1, 2)
-    )
+    one, same, other = (begin(AttractorCallback(X, "noise", max_starts=4, seed=seed)).starts for seed in (1, 1, 2))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
     validation = held_out(torch.rand(5, 2))
     assert torch.equal(
-        begin_with_corners(AttractorCallback(X, "noise", max_starts=4, seed=1), val_dataloaders=validation).starts, one
+        begin(AttractorCallback(X, "noise", max_starts=4, seed=1), val_dataloaders=validation).starts, one
     )
-    assert (
-        begin_with_corners(AttractorCallback(X, max_starts=4), val_dataloaders=held_out(torch.rand(5, 2))).starts.max()
-        < 1
-    )
-    assert begin_with_corners(AttractorCallback(X)).starts.shape == (200, 2)  # a map that costs nothing
+    assert begin(AttractorCallback(X, max_starts=4), val_dataloaders=held_out(torch.rand(5, 2))).starts.max() < 1
+    assert begin(AttractorCallback(X)).starts.shape == (200, 2)  # a map that costs nothing
     stream = DataLoader(Stream())
-    assert begin_with_corners(AttractorCallback(X, max_starts=4), val_dataloaders=stream).starts.shape == (4, 2)
+    assert begin(AttractorCallback(X, max_starts=4), val_dataloaders=stream).starts.shape == (4, 2)
 
 
 def test_starts_are_test_images_in_a_test():
@@ -75,23 +68,23 @@ def test_starts_are_test_images_in_a_test():
 
 
 def test_starts_of_a_function_are_made_from_the_examples():
-    assert torch.equal(begin_with_corners(AttractorCallback(X, lambda x: x + 1)).starts, X + 1)
+    assert torch.equal(begin(AttractorCallback(X, lambda x: x + 1)).starts, X + 1)
     with pytest.raises(ValueError, match="starts and examples must be points of one space"):
-        begin_with_corners(AttractorCallback(X, lambda x: x[:, :1]))
+        begin(AttractorCallback(X, lambda x: x[:, :1]))
     with pytest.raises(NonFiniteError, match="starts holds NaN"):
-        begin_with_corners(AttractorCallback(X, lambda x: x * torch.nan))
+        begin(AttractorCallback(X, lambda x: x * torch.nan))
 
 
 def test_given_starts_are_checked_and_starts_of_another_run_are_forgotten():
     with pytest.raises(NonFiniteError, match="starts holds NaN"):
         AttractorCallback(X, X * torch.nan)
-    callback = begin_with_corners(AttractorCallback(X, max_starts=3))
+    callback = begin(AttractorCallback(X, max_starts=3))
     callback.begin(run_of(callback), Net())
     assert callback.starts is None
 
 
 def test_chosen_starts_travel_and_given_ones_do_not():
-    callback = begin_with_corners(AttractorCallback(X, "noise", max_starts=3))
+    callback = begin(AttractorCallback(X, "noise", max_starts=3))
     kept = callback.state_dict()["kept"]
     assert list(kept) == ["starts"]
     other = AttractorCallback(X, "noise")
@@ -99,6 +92,6 @@ def test_chosen_starts_travel_and_given_ones_do_not():
     assert torch.equal(other.starts, callback.starts)
     other.restore({})
     assert torch.equal(other.starts, callback.starts)
-    assert begin_with_corners(AttractorCallback(X, X + 1)).state_dict()["kept"] == {}
-    assert list(begin_with_corners(AttractorCallback(starts=X + 1)).state_dict()["kept"]) == ["examples"]
+    assert begin(AttractorCallback(X, X + 1)).state_dict()["kept"] == {}
+    assert list(begin(AttractorCallback(starts=X + 1)).state_dict()["kept"]) == ["examples"]
     assert AttractorCallback().state_dict()["kept"] == {}
