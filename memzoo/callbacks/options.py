@@ -16,7 +16,7 @@ Starts = Tensor | Callable[[Tensor], Tensor] | Literal["validation", "noise"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MeasuringOptions:
-    """Hold what every measuring callback is told; :class:`memzoo.callbacks.AttractorCallback` documents each argument.
+    """Hold the arguments of all measuring callbacks; :class:`memzoo.callbacks.AttractorCallback` documents each of them.
 
     Raises:
         ValueError: A number is out of its range, or the examples are no batch of finite points.
@@ -43,7 +43,7 @@ class MeasuringOptions:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StartingOptions(MeasuringOptions):
-    """Hold what a callback that iterates from starts is told, too.
+    """Hold the arguments of the callbacks that also iterate from starts.
 
     Raises:
         ValueError: As :class:`MeasuringOptions`, or ``starts`` is none of its kinds.
