@@ -16,7 +16,7 @@ Starts = Tensor | Callable[[Tensor], Tensor] | Literal["validation", "noise"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MeasuringOptions:
-    """Hold the arguments of all measuring callbacks; :class:`memzoo.callbacks.AttractorCallback` documents each of them.
+    """Hold the arguments of all measuring callbacks; :class:`memzoo.callbacks.AttractorCallback` documents each.
 
     Raises:
         ValueError: A number is out of its range, or the examples are no batch of finite points.
