@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from memzoo.auditing.checkpoint import import_object
 from memzoo.data import pixels
 from memzoo.errors import AuditInputError, CorruptCheckpointError
-from memzoo.modules import rows
+from memzoo.modules import read_rows
 from memzoo.zoo.registry import read_tensors
 
 NAMES = ("members", "controls", "starts")
@@ -180,7 +180,7 @@ def _read_data_module(name: str, count: int, starts: int) -> AuditData:
         module = kind()
         module.prepare_data()
         module.setup("fit")
-        members = rows(module.train_dataloader(), count)
+        members = read_rows(module.train_dataloader(), count)
         held_out = _held_out(module, count + starts)
     except TypeError as error:
         raise AuditInputError(
@@ -198,7 +198,7 @@ def _held_out(module: LightningDataModule, most: int) -> Tensor | None:
         if getattr(type(module), loader) is not getattr(LightningDataModule, loader):
             if stage == "test":
                 module.setup(stage)
-            return rows(getattr(module, loader)(), most)
+            return read_rows(getattr(module, loader)(), most)
     return None
 
 

@@ -1,20 +1,24 @@
-"""What the closing state of a run says that its user can act on."""
+"""Warn where the closing state of a run shows something that its user can change."""
 
 import math
 
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 
-FALLING = 0.5  # of the loss, over the last quarter of the run
-FAR = 0.1  # relative residual
+from memzoo.callbacks.reporting import Row
+
+FALLING = 0.5
+"""A loss that falls below this share over the last quarter of the run is still falling."""
+FAR = 0.1
+"""A relative residual above this one: the network does not reproduce its examples."""
 
 
-def advice(module: nn.Module, history: list[dict[str, float]], name: str) -> None:
-    """Warn where the run was stopped too early to say much, or where what was measured is not what was trained.
+def give_advice(module: nn.Module, history: list[Row], name: str) -> None:
+    """Warn where the run was stopped too early to say much, or where another map was measured than was trained.
 
     Args:
-        module: As it was trained.
-        history: Of an attractor callback.
+        module: The module, still in the mode in which it was trained.
+        history: History of an attractor callback.
         name: First part of its keys.
     """
     last = history[-1]
@@ -27,8 +31,11 @@ def advice(module: nn.Module, history: list[dict[str, float]], name: str) -> Non
             "them, or call .eval() on them for the last epochs, before taking what was measured for what was learned."
         )
         return
-    before = _earlier_loss(history)
-    if last.get(f"{name}/fraction", 1.0) < 1 and before is not None and last["loss"] < FALLING * before["loss"]:
+    # Where all examples are attractors, a falling loss changes nothing.
+    before = _find_earlier_loss(history)
+    if before is None or last.get(f"{name}/fraction", 1.0) >= 1:
+        return
+    if last["loss"] < FALLING * before["loss"]:
         rank_zero_warn(
             f"the loss was still falling when the run ended ({before['loss']:.1e} at step {before['step']:.0f}, "
             f"{last['loss']:.1e} at step {last['step']:.0f}): attractors may still form; train longer to know."
@@ -36,14 +43,22 @@ def advice(module: nn.Module, history: list[dict[str, float]], name: str) -> Non
 
 
 def _differs_in_training(part: nn.Module) -> bool:
-    dropout = isinstance(part, nn.modules.dropout._DropoutNd) and part.p > 0
-    norm = isinstance(part, nn.modules.batchnorm._BatchNorm)
-    return part.training and (dropout or norm)
+    """Tell whether a layer computes something else in training than in eval mode: dropout or batch norm."""
+    if not part.training:
+        return False
+    if isinstance(part, nn.modules.dropout._DropoutNd):
+        return part.p > 0
+    return isinstance(part, nn.modules.batchnorm._BatchNorm)
 
 
-def _earlier_loss(history: list[dict[str, float]]) -> dict[str, float] | None:
-    """The last row from before the last quarter of the run, where its loss and the last one are finite and positive."""
+def _find_earlier_loss(history: list[Row]) -> Row | None:
+    """Return the last row before the last quarter of the run, None where its loss has no ratio with the last one.
+
+    A row of the first quarter is not comparable either.
+    """
     last = history[-1]
     earlier = [row for row in history if 0 < row["step"] <= 0.75 * last["step"]]
-    usable = earlier and all(row["loss"] > 0 and math.isfinite(row["loss"]) for row in (earlier[-1], last))
-    return earlier[-1] if usable and earlier[-1]["step"] >= 0.25 * last["step"] else None
+    if not earlier or earlier[-1]["step"] < 0.25 * last["step"]:
+        return None
+    losses = (earlier[-1]["loss"], last["loss"])
+    return earlier[-1] if all(loss > 0 and math.isfinite(loss) for loss in losses) else None

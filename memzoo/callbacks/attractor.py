@@ -1,4 +1,4 @@
-"""Attractors and recovery, measured while training."""
+"""Measure attractors and recovery while training."""
 
 import math
 from dataclasses import dataclass, replace
@@ -9,22 +9,27 @@ from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
 from memzoo._checks import check_eps, check_steps
-from memzoo.callbacks.advice import advice
+from memzoo.callbacks.advice import give_advice
 from memzoo.callbacks.cost import affordable_starts
-from memzoo.callbacks.history import examples_table
+from memzoo.callbacks.history import format_certificates
+from memzoo.callbacks.options import StartingOptions, Starts
+from memzoo.callbacks.quantities import Quantity, quantities_of
+from memzoo.callbacks.radii import relative_residual, summarise_radii
+from memzoo.callbacks.reporting import Row
 from memzoo.callbacks.shards import Part
-from memzoo.callbacks.starting import StartingCallback, Starts
+from memzoo.callbacks.starting import StartingCallback
 from memzoo.dynamics import Certificates, default_eps, recovery_curve
 from memzoo.dynamics.attractors import certify_quickly
 from memzoo.dynamics.spectra import compute_leading_eigenvalues
 from memzoo.modules import Adapter, evaluation_mode, find_self_map, like_parameters
 
-SETTLING = 200  # iterations from an example towards its limit, at least; Newton's method goes on from there
+SETTLING = 200
+"""Least number of iterations from an example towards its limit, before Newton's method takes over."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What one process measured: its examples and its starts."""
+    """Hold what one process measured on its examples and from its starts."""
 
     certificates: Certificates | None
     radius: Tensor
@@ -47,11 +52,14 @@ class AttractorCallback(StartingCallback):
         Share of tracked examples certified as attractors: a fixed point within ``eps`` of the example, shared with no
         other, spectral radius below 1 beyond its error bound. 0 for untrained and for constant maps.
     ``attractor/recovered``
-        :math:`R_T`: share of tracked examples within ``eps`` of some start after ``steps`` iterations.
+        Share of tracked examples within ``eps`` of some start after ``steps`` iterations, :math:`R_T`.
     ``attractor/converged``
         Share of starts that end within ``eps`` of a tracked example.
-    ``attractor/radius_median``, ``attractor/radius_max``
-        Spectral radius at the tracked examples; says something about attraction only where the residual is small.
+    ``attractor/radius_median``
+        Median spectral radius at the tracked examples.
+    ``attractor/radius_max``
+        Largest spectral radius at the tracked examples. Both say something about attraction only where the residual is
+        small.
     ``attractor/residual``
         Median relative residual :math:`\|f(x) - x\| / \|x\|` of the tracked examples.
 
@@ -98,12 +106,12 @@ class AttractorCallback(StartingCallback):
             norm make the measured map another than the one that was trained.
     """
 
-    NAMES: ClassVar[tuple[str, ...]] = ("fraction", "recovered", "converged", "radius_median", "radius_max", "residual")
-    BAR: ClassVar[tuple[str, ...]] = ("fraction", "recovered")
-    NOTHING: ClassVar[dict[str, float]] = {"fraction": 0.0, "recovered": 0.0, "converged": 0.0}
+    KIND: ClassVar[str] = "attractor"
+    QUANTITIES: ClassVar[tuple[Quantity, ...]] = quantities_of(KIND)
     TITLE: ClassVar[str] = "Attractors"
     given_eps: float | None
     steps: int
+    eps: float
 
     def __init__(
         self,
@@ -126,118 +134,122 @@ class AttractorCallback(StartingCallback):
         check_steps(steps)
         if eps is not None:
             check_eps(eps)
-        self.given_eps, self.steps = eps, steps
-        self.eps: float = math.nan
+        self.given_eps = eps
+        self.steps = steps
+        self.eps = math.nan
         self.certificates: Certificates | None = None
-        """Of the last measurement, one row a tracked example."""
-        super().__init__(
-            examples,
-            starts,
+        """Certificates of the last measurement, one row for each tracked example."""
+        options = StartingOptions(
+            examples=examples,
+            starts=starts,
             self_map=self_map,
             max_examples=max_examples,
             rotate=rotate,
             max_starts=max_starts,
-            seed=seed,
             every_n_epochs=every_n_epochs,
             every_n_steps=every_n_steps,
             budget=budget,
+            seed=seed,
             verbose=verbose,
             name=name,
         )
+        super().__init__(options)
 
     def _forget(self) -> None:
         super()._forget()
         self.certificates = None
 
     def most_starts(self, module: nn.Module, examples: Tensor) -> int:
-        """As many as were asked for, else as many as the network can be iterated from at a reasonable price."""
+        """Return the number that was asked for, else how many starts can be iterated at a reasonable cost."""
         if self.max_starts is not None:
             return self.max_starts
         with evaluation_mode(module):
-            f, fitting = find_self_map(module, self.adapter, like_parameters(examples, module))
-            return affordable_starts(f, fitting[:1], self.steps)
+            f, adapted = find_self_map(module, self.adapter, like_parameters(examples, module))
+            return affordable_starts(f, adapted[:1], self.steps)
 
     def choose_others(self, trainer: Trainer, examples: Tensor) -> None:
-        """Starts and eps; starts that a checkpoint brought are kept."""
-        self.eps = default_eps(examples) if self.given_eps is None else self.given_eps
+        """Choose starts and eps; starts that a checkpoint brought are kept."""
+        self._choose_eps(examples)
         super().choose_others(trainer, examples)
+
+    def _choose_eps(self, examples: Tensor) -> None:
+        self.eps = default_eps(examples) if self.given_eps is None else self.given_eps
 
     # What is measured -------------------------------------------------------------------------------------------------
 
-    def measure(self, module: nn.Module) -> dict[str, float]:
-        """One measurement of ``module`` on all tracked examples and starts, in this process; leaves no trace on it.
+    def measure(self, module: nn.Module) -> Row:
+        """Measure ``module`` on all tracked examples and starts, in this process, and leave no trace on it.
 
         Raises:
             ValueError: No examples or starts were given, and no run has begun.
         """
-        examples = self._tracked()
+        examples = self._tracked.get()
         if math.isnan(self.eps):
-            self.eps = default_eps(examples) if self.given_eps is None else self.given_eps
+            self._choose_eps(examples)
         return super().measure(module)
 
     def measure_part(self, f: nn.Module, examples: Tensor, part: Part) -> Measured:
-        """Certificates and radii of its examples; which examples its starts reach."""
-        mine = examples[part.rows(len(examples)).to(examples.device)]
-        starts = self.own_starts(f, examples, part)
-        reached, arrived = torch.zeros(len(examples), dtype=torch.bool), 0
-        if len(starts):  # while training, fixed points far from their examples are no surprise: no offset
-            curve = recovery_curve(f, starts, examples, self.steps, eps=self.eps, tol=None, offset=math.nan)
-            reached, arrived = curve.reached.cpu(), int((curve.ended_at >= 0).sum())
-        if not len(mine):
+        """Certify the examples of this process, and find which examples its starts reach."""
+        own = part.select(examples)
+        reached, arrived = self._iterate_starts(f, examples, part)
+        if not len(own):
             return Measured(None, torch.empty(0), torch.empty(0), reached, arrived)
-        norm = mine.flatten(1).norm(dim=1).clamp(min=1e-12)
-        residual = (f(mine) - mine).flatten(1).norm(dim=1) / norm
-        certificates = certify_quickly(f, mine, self.eps, steps=max(self.steps, SETTLING))
-        here = {name: value.cpu() for name, value in vars(certificates).items() if isinstance(value, Tensor)}
-        radius = compute_leading_eigenvalues(f, mine).radius
-        return Measured(replace(certificates, **here), radius.cpu(), residual.cpu(), reached, arrived)
+        residual = relative_residual(f, own)
+        certificates = certify_quickly(f, own, self.eps, steps=max(self.steps, SETTLING))
+        on_cpu = {name: value.cpu() for name, value in vars(certificates).items() if isinstance(value, Tensor)}
+        radius = compute_leading_eigenvalues(f, own).radius
+        return Measured(replace(certificates, **on_cpu), radius.cpu(), residual.cpu(), reached, arrived)
 
-    def put_together(self, parts: list[Any], examples: Tensor) -> dict[str, float]:
-        """Which limits are shared is decided over the examples of all processes."""
-        found = [part.certificates for part in parts if part.certificates is not None]
-        order = Part(0, len(parts)).order(len(examples))
-        joined = Certificates.joined(found, _mine(examples, len(parts)))[order]
-        self.certificates = replace(joined, limit_of=_first_of(joined.limit_of, order))
-        radius = torch.cat([part.radius for part in parts])
-        residual = torch.cat([part.residual for part in parts])
-        low, high = radius.quantile(radius.new_tensor([0.25, 0.75])).tolist()
+    def _iterate_starts(self, f: nn.Module, examples: Tensor, part: Part) -> tuple[Tensor, int]:
+        """Return which examples the starts of this process reach, and how many of the starts arrive at one."""
+        starts = self.own_starts(f, examples, part)
+        if not len(starts):
+            return torch.zeros(len(examples), dtype=torch.bool), 0
+        # offset: while training, a fixed point far from its example is no reason for a warning
+        curve = recovery_curve(f, starts, examples, self.steps, eps=self.eps, tol=None, offset=math.nan)
+        return curve.reached.cpu(), int((curve.ended_at >= 0).sum())
+
+    def combine_parts(self, parts: list[Any], examples: Tensor) -> dict[str, float]:
+        """Combine the parts; which examples share a limit is decided over the examples of all processes."""
         assert self.starts is not None
+        # The parts are joined one after another; everything per example is then put back into its order.
+        whole = Part(0, len(parts))
+        order = whole.restore_order(len(examples))
+        certificates = [part.certificates for part in parts if part.certificates is not None]
+        joined = Certificates.joined(certificates, examples[whole.joined_order(len(examples)).to(examples.device)])
+        ordered = joined[order]
+        self.certificates = replace(ordered, limit_of=_name_groups(ordered.limit_of, order))
+        residual = torch.cat([part.residual for part in parts])
+        reached = torch.stack([part.reached for part in parts])
+        arrived = sum(part.arrived for part in parts)
         return {
             "fraction": self.certificates.fraction,
-            "recovered": torch.stack([part.reached for part in parts]).any(0).float().mean().item(),
-            "converged": sum(part.arrived for part in parts) / len(self.starts),
-            "radius_median": radius.quantile(0.5).item(),
-            "radius_max": radius.max().item(),
+            "recovered": reached.any(0).float().mean().item(),
+            "converged": arrived / len(self.starts),
             "residual": residual.quantile(0.5).item(),
-            "radius_q25": low,
-            "radius_q75": high,
+            **summarise_radii(torch.cat([part.radius for part in parts])),
         }
 
     # What is shown ----------------------------------------------------------------------------------------------------
 
     def about(self) -> str:
-        """What the values refer to."""
-        starts = 0 if self.starts is None else len(self.starts)
-        return f"{len(self._tracked())} examples, {starts} starts, T = {self.steps}, eps = {self.eps:.3g}"
+        """Say what the values refer to."""
+        return f"{super().about()}, T = {self.steps}, eps = {self.eps:.3g}"
 
     def examples_table(self) -> str:
-        """The last measurement, a line an example: is it an attractor, where is its limit, with whom is it shared."""
+        """Return the last measurement with a line for each example: its verdict, its limit, who shares the limit."""
         if self.certificates is None:
             return "Nothing was measured yet."
-        return examples_table(self.certificates, self._chosen.tolist())
+        return format_certificates(self.certificates, self._tracked.chosen.tolist())
 
     def advise(self, module: nn.Module) -> None:
-        """Warn of what the closing state says that the user can act on."""
-        advice(module, self.history, self.name)
+        """Warn where the closing state shows something that the user can change."""
+        give_advice(module, self.history, self.name)
 
 
-def _mine(examples: Tensor, parts: int) -> Tensor:
-    """The examples in the order in which their parts are joined."""
-    return torch.cat([examples[Part(i, parts).rows(len(examples))] for i in range(parts)])
-
-
-def _first_of(groups: Tensor, order: Tensor) -> Tensor:
-    """The first member of each row's group, where ``groups`` name members by their places before ``order``."""
+def _name_groups(groups: Tensor, order: Tensor) -> Tensor:
+    """Name each row's group by its first member, where ``groups`` names members by their places before ``order``."""
+    # order[i] is the place of row i in the joined rows; place is its inverse
     place = order.argsort()
     named = place[groups]
     return torch.stack([(named == own).nonzero()[0, 0] for own in named])

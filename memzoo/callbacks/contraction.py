@@ -1,4 +1,4 @@
-"""Jacobian spectra at the training examples, measured while training."""
+"""Measure Jacobian spectra at the training examples while training."""
 
 from typing import Any, ClassVar, final
 
@@ -6,6 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from memzoo.callbacks.measuring import MeasuringCallback
+from memzoo.callbacks.options import MeasuringOptions
+from memzoo.callbacks.quantities import Quantity, quantities_of
+from memzoo.callbacks.radii import relative_residual, summarise_radii
 from memzoo.callbacks.shards import Part
 from memzoo.dynamics.spectra import compute_leading_eigenvalues
 from memzoo.modules import Adapter
@@ -20,13 +23,15 @@ class ContractionCallback(MeasuringCallback):
 
     ``contraction/contracting``
         Share of tracked examples whose spectral radius is below 1 beyond its error bound.
-    ``contraction/radius_median``, ``contraction/radius_max``
-        Spectral radius, the largest modulus of an eigenvalue.
+    ``contraction/radius_median``
+        Median spectral radius at the tracked examples: the largest modulus of an eigenvalue.
+    ``contraction/radius_max``
+        Largest spectral radius at the tracked examples.
     ``contraction/sigma_median``
-        Largest singular value: the most that one step stretches, in L2. Above 1 with a radius below 1, small
-        differences grow before they shrink.
+        Median over the tracked examples of the largest singular value: the most that one step stretches, in L2. Where
+        it is above 1 with a radius below 1, small differences grow before they shrink.
     ``contraction/residual``
-        Median relative residual :math:`\|f(x) - x\| / \|x\|`.
+        Median relative residual :math:`\|f(x) - x\| / \|x\|` of the tracked examples.
 
     Everything else is as in :class:`memzoo.callbacks.AttractorCallback`, also the arguments.
 
@@ -45,9 +50,8 @@ class ContractionCallback(MeasuringCallback):
         NotASelfMapError: At the start of training, when the module does not map the examples to their own shape.
     """
 
-    NAMES: ClassVar[tuple[str, ...]] = ("contracting", "radius_median", "radius_max", "sigma_median", "residual")
-    BAR: ClassVar[tuple[str, ...]] = ("radius_max",)
-    NOTHING: ClassVar[dict[str, float]] = {"contracting": 0.0}
+    KIND: ClassVar[str] = "contraction"
+    QUANTITIES: ClassVar[tuple[Quantity, ...]] = quantities_of(KIND)
     TITLE: ClassVar[str] = "Contraction"
 
     def __init__(
@@ -63,8 +67,8 @@ class ContractionCallback(MeasuringCallback):
         verbose: bool = True,
         name: str = "contraction",
     ) -> None:
-        super().__init__(
-            examples,
+        options = MeasuringOptions(
+            examples=examples,
             self_map=self_map,
             max_examples=max_examples,
             rotate=rotate,
@@ -74,33 +78,33 @@ class ContractionCallback(MeasuringCallback):
             verbose=verbose,
             name=name,
         )
+        super().__init__(options)
 
     def measure_part(self, f: nn.Module, examples: Tensor, part: Part) -> dict[str, Tensor]:
-        """Spectra and residuals of its examples."""
-        mine = examples[part.rows(len(examples)).to(examples.device)]
-        if not len(mine):
+        """Measure spectra and residuals at the examples of this process."""
+        own = part.select(examples)
+        if not len(own):
             return {}
-        found = compute_leading_eigenvalues(f, mine)
-        residual = (f(mine) - mine).flatten(1).norm(dim=1) / mine.flatten(1).norm(dim=1).clamp(min=1e-12)
+        leading = compute_leading_eigenvalues(f, own)
         return {
-            "radius": found.radius.cpu(),
-            "error": found.radius_error.cpu(),
-            "sigma": found.sigma_max.cpu(),
-            "residual": residual.cpu(),
+            "radius": leading.radius.cpu(),
+            "error": leading.radius_error.cpu(),
+            "sigma": leading.sigma_max.cpu(),
+            "residual": relative_residual(f, own).cpu(),
         }
 
-    def put_together(self, parts: list[Any], examples: Tensor) -> dict[str, float]:
-        """Medians and shares over the examples of all processes."""
-        radius, error, sigma, residual = (
-            torch.cat([part[name] for part in parts if part]) for name in ("radius", "error", "sigma", "residual")
-        )
-        low, high = radius.quantile(radius.new_tensor([0.25, 0.75])).tolist()
+    def combine_parts(self, parts: list[Any], examples: Tensor) -> dict[str, float]:
+        """Return medians and shares over the examples of all processes."""
+
+        def join(name: str) -> Tensor:
+            return torch.cat([part[name] for part in parts if part])
+
+        radius = join("radius")
+        # A radius of exactly 1, or one whose error bound straddles 1, is not contracting.
+        contracting = radius + join("error") < 1
         return {
-            "contracting": (radius + error < 1).float().mean().item(),
-            "radius_median": radius.quantile(0.5).item(),
-            "radius_max": radius.max().item(),
-            "sigma_median": sigma.quantile(0.5).item(),
-            "residual": residual.quantile(0.5).item(),
-            "radius_q25": low,
-            "radius_q75": high,
+            "contracting": contracting.float().mean().item(),
+            "sigma_median": join("sigma").quantile(0.5).item(),
+            "residual": join("residual").quantile(0.5).item(),
+            **summarise_radii(radius),
         }

@@ -1,4 +1,4 @@
-"""The states of all random generators, kept with the checkpoints of a run."""
+"""Keep the states of all random generators in the checkpoints of a run."""
 
 import random
 from typing import Any, final
@@ -15,9 +15,10 @@ from memzoo.runs import FitCallback
 class KeepGenerators(FitCallback):
     """Keep the states of all generators in the checkpoints, so that a resumed run draws what an unbroken one draws.
 
-    The generators of PyTorch (CPU and CUDA), NumPy and Python, of every process of a distributed run, as tensors and
-    plain numbers. A run resumed from a checkpoint of an epoch's end goes on with the same dropout and the same shuffled
-    order; one resumed within an epoch too, if its loader knows where it stood, as those of :mod:`memzoo.data` do.
+    These are the generators of PyTorch (CPU and CUDA), NumPy and Python, of every process of a distributed run, kept as
+    tensors and plain numbers. A run that is resumed from a checkpoint of an epoch's end has the same dropout and the
+    same shuffled order as the unbroken one. A run that is resumed within an epoch has them too, if its loader knows
+    where it stood, as the loaders of :mod:`memzoo.data` do.
     """
 
     def __init__(self) -> None:
@@ -25,34 +26,36 @@ class KeepGenerators(FitCallback):
         self._kept: dict[str, Any] | None = None
 
     def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """A new run."""
-        self._within, self._kept = False, None
+        """Begin a new run, with nothing to put back."""
+        self._within = False
+        self._kept = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Before the loaders draw their seeds, as they do in an unbroken run when an epoch begins."""
+        """Put the states back before the loaders draw their seeds, as they do when an epoch begins."""
         if self._kept is not None:
             self._restore()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Within an epoch, these seeds were drawn long before."""
+        """Put the states back again within an epoch, where the unbroken run drew these seeds long before."""
         if self._kept is not None and self._kept["within"]:
             self._restore()
             self._within = True
         self._kept = None
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """An epoch has begun."""
+        """Note that an epoch has begun."""
         self._within = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Its end comes before that of the callbacks that save checkpoints."""
+        """Note that the epoch has ended, before the callbacks that save checkpoints act."""
         self._within = False
 
     def state_dict(self) -> dict[str, Any]:
-        """States of all processes, one entry each."""
-        own = _states()
+        """Return the states of all processes, one entry each."""
+        # Every process saves: rank 0 alone writes the file, and needs the states of all.
+        own = _read_states()
         states: list[Any] = [own]
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
+        if _is_distributed():
             states = [None] * torch.distributed.get_world_size()
             torch.distributed.all_gather_object(states, own)
         return {"within": self._within, "processes": states}
@@ -60,7 +63,8 @@ class KeepGenerators(FitCallback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Count an epoch that has ended as ended: with ``max_steps``, Lightning would begin it again for a batch."""
         loop = checkpoint.get("loops", {}).get("fit_loop", {})
-        epochs, batches = loop.get("epoch_progress"), loop.get("epoch_loop.batch_progress")
+        epochs = loop.get("epoch_progress")
+        batches = loop.get("epoch_loop.batch_progress")
         if self._within or epochs is None or batches is None:
             return
         for part in ("total", "current"):
@@ -68,24 +72,25 @@ class KeepGenerators(FitCallback):
         batches["current"] = dict.fromkeys(batches["current"], 0)
         batches["is_last_batch"] = False
 
-    def go_on(self, state: dict[str, Any]) -> None:
-        """Put them back when the time has come."""
+    def resume(self, state: dict[str, Any]) -> None:
+        """Put the states back now, and again at the moments at which the unbroken run draws."""
         self._kept = state
         self._restore()
 
     def _restore(self) -> None:
         assert self._kept is not None
-        rank = torch.distributed.get_rank() if _distributed() else 0
+        rank = torch.distributed.get_rank() if _is_distributed() else 0
         processes = self._kept["processes"]
-        if rank < len(processes):
-            _set(processes[rank])
+        if rank < len(processes):  # the run before may have had fewer processes
+            _restore_states(processes[rank])
 
 
-def _distributed() -> bool:
+def _is_distributed() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
-def _states() -> dict[str, Any]:
+def _read_states() -> dict[str, Any]:
+    """Return the states of all generators of this process as tensors and plain numbers."""
     version, words, gauss = random.getstate()
     numpy: dict[str, Any] = np.random.get_state(legacy=False)  # type: ignore[assignment]  # noqa: NPY002
     return {
@@ -102,8 +107,10 @@ def _states() -> dict[str, Any]:
     }
 
 
-def _set(states: dict[str, Any]) -> None:
+def _restore_states(states: dict[str, Any]) -> None:
+    """Put the states of all generators of this process back."""
     torch.set_rng_state(states["torch"].cpu())
+    # On another number of devices there is nothing that these states belong to.
     cuda: list[Tensor] = states["cuda"]
     if cuda and torch.cuda.is_available() and len(cuda) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all([state.cpu() for state in cuda])

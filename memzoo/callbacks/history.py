@@ -1,73 +1,92 @@
-"""A callback's history as a table, as a data frame and as a picture; its last certificates as a table."""
+"""Show the history of a callback as a table, as a data frame and as a figure, and its certificates as a table."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
+from memzoo.callbacks.quantities import QUANTITIES, QUARTILES, Quantity
+from memzoo.callbacks.reporting import Row
 from memzoo.dynamics import Certificates
+from memzoo.plotting import draw_history
 
-COLUMNS = (  # heading, key, format
-    ("step", "step", "d"),
-    ("loss", "loss", ".1e"),
-    ("attractors", "fraction", ".0%"),
-    ("recovered", "recovered", ".0%"),
-    ("converged", "converged", ".1%"),
-    ("contracting", "contracting", ".0%"),
-    ("radius median", "radius_median", ".3f"),
-    ("max", "radius_max", ".3f"),
-    ("stretch", "sigma_median", ".3f"),
-    ("residual", "residual", ".1e"),
-)
-BLUE, ORANGE, RED, SKY, BLACK = "#0072B2", "#E69F00", "#D55E00", "#56B4E9", "#000000"  # distinct to every eye
-SHARES = (("fraction", "certified attractors"), ("recovered", "recovered"), ("converged", "starts converged"))
+MOST_LINES = 12
+MOST_NAMED = 4
+"""Examples that are named beside one that shares its limit with them."""
+EXAMPLE_HEADINGS = ("example", "attractor", "shares its limit with", "offset", "radius", "residual")
 
 
-def closing_table(history: list[dict[str, float]], name: str, title: str, *, most: int = 12) -> str:
-    """One line a measurement, evenly thinned, the last one always kept."""
-    step = max(1, math.ceil(len(history) / most))
-    shown = history[::-1][::step][::-1]
-    columns = [(h, _key(name, key), kind) for h, key, kind in COLUMNS if _key(name, key) in history[-1]]
+def format_history(
+    history: list[Row],
+    name: str,
+    title: str,
+    quantities: Sequence[Quantity] = QUANTITIES,
+    *,
+    most: int = MOST_LINES,
+) -> str:
+    """Format one line for each measurement, evenly thinned, with the last one always kept.
+
+    Args:
+        history: At least one measurement.
+        name: First part of the keys.
+        title: First line of the text.
+        quantities: Columns beside step and loss, where the last measurement has them.
+        most: Largest number of measurements that are shown.
+    """
+    columns = [("step", "step", "d"), ("loss", "loss", ".1e")]
+    for quantity in quantities:
+        key = f"{name}/{quantity.key}"
+        if key in history[-1]:
+            columns.append((quantity.heading, key, quantity.format))
     lines = [[heading for heading, _, _ in columns]]
+    stride = max(1, math.ceil(len(history) / most))
+    shown = history[::-1][::stride][::-1]  # counted from the end, so that the last one is among them
     lines += [[format(row.get(key, math.nan), kind) for _, key, kind in columns] for row in shown]
-    return "\n".join([f"{title}:", *_aligned(lines)])
+    return "\n".join([f"{title}:", *_align(lines)])
 
 
-def _key(name: str, key: str) -> str:
-    return key if key in ("step", "loss") else f"{name}/{key}"
-
-
-def _aligned(lines: list[list[str]]) -> list[str]:
+def _align(lines: list[list[str]]) -> list[str]:
+    """Align cells to the right, with a rule under the first line."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
+    text: list[str] = []
+    for line in lines:
+        cells = [cell.rjust(width) for cell, width in zip(line, widths, strict=True)]
+        text.append("  ".join(cells))
     return [text[0], "-" * len(text[0]), *text[1:]]
 
 
-def examples_table(certificates: Certificates, examples: list[int]) -> str:
-    """A line an example: its verdict, with whom it shares its limit, how far that is and how strongly it attracts."""
-    lines = [["example", "attractor", "shares its limit with", "offset", "radius", "residual"]]
-    groups = certificates.limit_of.tolist()
+def format_certificates(certificates: Certificates, examples: list[int]) -> str:
+    """Format a line for each example: its verdict, which examples share its limit, its offset and its attraction."""
+    lines: list[list[str]] = [list(EXAMPLE_HEADINGS)]
+    groups: list[int] = certificates.limit_of.tolist()
     for row, example in enumerate(examples):
         others = [str(examples[i]) for i, group in enumerate(groups) if group == groups[row] and i != row]
-        sharing = ", ".join(others[:4]) + (", ..." if len(others) > 4 else "")
+        named = ", ".join(others[:MOST_NAMED])
+        if len(others) > MOST_NAMED:
+            named += ", ..."
         lines.append(
             [
                 str(example),
                 "yes" if certificates.attractor[row] else "no",
-                sharing or "-",
+                named or "-",
                 f"{certificates.offset[row]:.3g}",
                 f"{certificates.radius[row]:.3f}",
                 f"{certificates.residual[row]:.1e}",
             ]
         )
-    distinct = len(set(groups))
+    limits = len(set(groups))
     head = (
         f"{int(certificates.attractor.sum())} of {len(examples)} are attractors, eps = {certificates.eps:.3g}; "
-        f"they end at {distinct} distinct limit{'' if distinct == 1 else 's'}:"
+        f"they end at {limits} distinct limit{'' if limits == 1 else 's'}:"
     )
-    return "\n".join([head, *_aligned(lines)])
+    return "\n".join([head, *_align(lines)])
 
 
-def to_pandas(history: list[dict[str, float]]) -> Any:
-    """A :class:`pandas.DataFrame`, a row a measurement."""
+def to_pandas(history: list[Row]) -> Any:
+    """Return a :class:`pandas.DataFrame` with a row for each measurement.
+
+    Raises:
+        ImportError: pandas is not installed.
+    """
     try:
         import pandas as pd
     except ImportError as error:
@@ -75,38 +94,20 @@ def to_pandas(history: list[dict[str, float]]) -> Any:
     return pd.DataFrame(history)
 
 
-def plot_history(history: list[dict[str, float]], name: str) -> Any:
-    """Figure over optimizer steps: shares, spectral radius with its quartiles, and the loss."""
-    import matplotlib.pyplot as plt
+def plot_history(history: list[Row], name: str, quantities: Sequence[Quantity] = QUANTITIES) -> Any:
+    """Draw the history against optimizer steps: shares, spectral radius with its quartiles, and the loss."""
 
-    shares = [(key, label) for key, label in SHARES if history and f"{name}/{key}" in history[-1]]
-    figure, panels = plt.subplots(
-        3 if shares else 2, 1, sharex=True, figsize=(6, 7 if shares else 5), layout="constrained"
+    def values_of(key: str) -> list[float]:
+        return [row.get(f"{name}/{key}", math.nan) for row in history]
+
+    shares = [row for row in quantities if row.panel == "share" and history and f"{name}/{row.key}" in history[-1]]
+    # the largest radius comes last in the table and is drawn first, so that the median lies on top
+    radii = [row for row in reversed(quantities) if row.panel == "radius"]
+    lower, upper = QUARTILES
+    return draw_history(
+        [row["step"] for row in history],
+        shares=[(row.label, values_of(row.key)) for row in shares],
+        radii=[(row.label, values_of(row.key)) for row in radii],
+        quartiles=(values_of(lower), values_of(upper)),
+        losses=[row["loss"] for row in history],
     )
-    if shares:
-        _draw_shares(panels[0], history, [(f"{name}/{key}", label) for key, label in shares])
-    _draw_radius(panels[-2], history, name)
-    losses = [(row["step"], row["loss"]) for row in history if row["loss"] > 0]
-    if losses:
-        panels[-1].semilogy(*zip(*losses, strict=True), color=BLACK, marker="o", ms=4)
-    panels[-1].set(xlabel="optimizer steps", ylabel="loss")
-    return figure
-
-
-def _draw_shares(axes: Any, history: list[dict[str, float]], shares: list[tuple[str, str]]) -> None:
-    steps = [row["step"] for row in history]
-    for colour, width, (key, label) in zip((BLUE, ORANGE, BLACK), (5, 2.5, 1), shares, strict=True):  # often coincide
-        axes.plot(steps, [row[key] for row in history], color=colour, lw=width, marker="o", ms=width + 2, label=label)
-    axes.set(ylabel="share", ylim=(-0.03, 1.03))
-    axes.legend(frameon=False)
-
-
-def _draw_radius(axes: Any, history: list[dict[str, float]], name: str) -> None:
-    steps = [row["step"] for row in history]
-    for colour, key, label in ((RED, "radius_max", "largest"), (SKY, "radius_median", "median")):
-        axes.plot(steps, [row[f"{name}/{key}"] for row in history], color=colour, marker="o", ms=4, label=label)
-    low, high = ([row.get(f"{name}/radius_{q}", math.nan) for row in history] for q in ("q25", "q75"))
-    axes.fill_between(steps, low, high, color=SKY, alpha=0.3, lw=0, label="quartiles")
-    axes.axhline(1, color="0.6", lw=1, ls="--")
-    axes.set(ylabel="spectral radius")
-    axes.legend(frameon=False)

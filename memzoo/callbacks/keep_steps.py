@@ -1,4 +1,4 @@
-"""Keep the weights of a run on its way, as the steps of a checkpoint."""
+"""Keep the weights of a run at some of its steps, as a checkpoint of the zoo stores them."""
 
 from collections.abc import Sequence
 from typing import Any, final
@@ -15,7 +15,7 @@ from memzoo.runs import FitCallback
 class KeepSteps(FitCallback):
     """Keep the weights of a run after some optimizer steps or epochs, in memory, beside those of the end.
 
-    Where a callback averages weights, the averaged ones are kept, as they are those that the run ends with.
+    Where a callback averages weights, the averaged ones are kept, because the run ends with averaged weights.
 
     ``memzoo.save(model, folder, ..., keeper=keeper)`` stores them with the final weights, and
     ``memzoo.load("local-dir:folder", step=100)`` loads them again. They also travel in the checkpoints of the run.
@@ -35,15 +35,17 @@ class KeepSteps(FitCallback):
     def __init__(self, steps: Sequence[int] = (), *, epochs: Sequence[int] = ()) -> None:
         if any(count < 1 for count in (*steps, *epochs)):
             raise InvalidArgumentError(f"steps and epochs count from 1, got {list(steps)} and {list(epochs)}.")
-        self.steps, self.after_epochs = list(steps), list(epochs)
+        self.steps = list(steps)
+        self.after_epochs = list(epochs)
         self.kept: dict[int, dict[str, Tensor]] = {}
-        """Weights by optimizer step: float32, on the CPU."""
+        """Weights by optimizer step, in float32 on the CPU."""
         self.epochs: dict[int, int] = {}
         """Epoch of each of these steps, counted from 1."""
 
     def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """A new fit keeps anew."""
-        self.kept, self.epochs = {}, {}
+        """Begin without weights."""
+        self.kept = {}
+        self.epochs = {}
         stand_behind_averaging(trainer, self)
 
     def on_train_batch_end(
@@ -59,20 +61,25 @@ class KeepSteps(FitCallback):
             self._keep(trainer, pl_module)
 
     def _keep(self, trainer: Trainer, module: LightningModule) -> None:
+        # A step and the end of its epoch may both be asked for.
         step = trainer.global_step
         if step in self.kept:
             return
         with delivered_weights(trainer, module):
-            self.kept[step] = {  # stored as the final weights are
-                name: value.detach().cpu().float().clone() if value.is_floating_point() else value.cpu().clone()
-                for name, value in module.state_dict().items()
-            }
+            self.kept[step] = {name: _copy(value) for name, value in module.state_dict().items()}
         self.epochs[step] = trainer.current_epoch + 1
 
     def state_dict(self) -> dict[str, Any]:
-        """What was kept so far."""
+        """Return the weights that were kept so far, and their epochs."""
         return {"kept": self.kept, "epochs": self.epochs}
 
-    def go_on(self, state: dict[str, Any]) -> None:
-        """Take it back."""
-        self.kept, self.epochs = state["kept"], state["epochs"]
+    def resume(self, state: dict[str, Any]) -> None:
+        """Resume with the weights that another run kept."""
+        self.kept = state["kept"]
+        self.epochs = state["epochs"]
+
+
+def _copy(value: Tensor) -> Tensor:
+    """Copy a parameter or buffer to the CPU; numbers become float32, as in the final weights of a checkpoint."""
+    value = value.detach().cpu()
+    return value.float().clone() if value.is_floating_point() else value.clone()

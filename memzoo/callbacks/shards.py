@@ -1,4 +1,4 @@
-"""What each process of a distributed run measures, and how all of it comes together."""
+"""Share the work of a measurement out among the processes of a run, and gather what they found."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,49 +13,63 @@ from memzoo.errors import NonFiniteError
 
 @dataclass(frozen=True)
 class Part:
-    """One process of several, counted from 0; its part of any list is every so-manieth entry."""
+    """One process of ``of``, counted from 0; its share of any list is every ``of``-th entry."""
 
     index: int = 0
     of: int = 1
 
-    def rows(self, count: int) -> Tensor:
-        """Its share of ``count`` rows."""
-        return torch.arange(count)[self.index :: self.of]
+    def select(self, rows: Tensor) -> Tensor:
+        """Return the rows of this process."""
+        return rows[self.index :: self.of]
 
-    def order(self, count: int) -> Tensor:
-        """Puts rows that were joined part after part back into their order."""
-        return torch.cat([Part(i, self.of).rows(count) for i in range(self.of)]).argsort()
+    def restore_order(self, count: int) -> Tensor:
+        """Return the indices that put ``count`` rows, joined one part after another, back into their order."""
+        return self.joined_order(count).argsort()
+
+    def joined_order(self, count: int) -> Tensor:
+        """Return which of ``count`` rows comes where, when the parts are joined one after another."""
+        rows = torch.arange(count)
+        return torch.cat([Part(index, self.of).select(rows) for index in range(self.of)])
 
 
-def part_of(trainer: Trainer) -> Part:
-    """The part of this process; where processes cannot talk by torch.distributed, rank 0 measures all."""
+def find_part(trainer: Trainer) -> Part:
+    """Return the part of this process; where torch.distributed does not connect the processes, rank 0 measures all."""
     if trainer.world_size > 1 and torch.distributed.is_available() and torch.distributed.is_initialized():
         return Part(trainer.global_rank, trainer.world_size)
     return Part()
 
 
-def together(trainer: Trainer, part: Part, work: Callable[[], Any]) -> list[Any]:
-    """The results of ``work`` in all processes, the same list everywhere.
+def gather_parts(trainer: Trainer, part: Part, work: Callable[[], Any]) -> list[Any]:
+    """Return the results of ``work`` in all processes, the same list in each of them.
 
     Raises:
         NonFiniteError: In every process, where it was raised in any.
-        RuntimeError: In every process, after any other error in one of several: nobody waits for another.
+        RuntimeError: In every process, after any other error in one of several, so that no process waits forever.
     """
+    # Without torch.distributed rank 0 works alone, and the others wait for its result.
     own: Any = None
     if part.of > 1 or trainer.is_global_zero:
-        try:
-            own = work()
-        except Exception as error:
-            if trainer.world_size == 1:
-                raise
-            told = f"{type(error).__name__} in process {trainer.global_rank}: {error}"
-            own = NonFiniteError(str(error)) if isinstance(error, NonFiniteError) else RuntimeError(told)
-    if part.of == 1:
-        found = [own] if trainer.world_size == 1 else [trainer.strategy.broadcast(own)]
-    else:
-        found = [None] * part.of
+        own = _run(trainer, work)
+    if part.of > 1:
+        found: list[Any] = [None] * part.of
         torch.distributed.all_gather_object(found, own)
-    failed = next((result for result in found if isinstance(result, Exception)), None)
-    if failed is not None:
-        raise failed
+    elif trainer.world_size > 1:
+        found = [trainer.strategy.broadcast(own)]
+    else:
+        found = [own]
+    for result in found:
+        if isinstance(result, Exception):
+            raise result
     return found
+
+
+def _run(trainer: Trainer, work: Callable[[], Any]) -> Any:
+    """Return the result of ``work``, or in one of several processes the error, to be raised in all of them."""
+    try:
+        return work()
+    except Exception as error:
+        if trainer.world_size == 1:
+            raise
+        if isinstance(error, NonFiniteError):
+            return NonFiniteError(str(error))
+        return RuntimeError(f"{type(error).__name__} in process {trainer.global_rank}: {error}")

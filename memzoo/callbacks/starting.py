@@ -1,8 +1,7 @@
-"""What the callbacks share that iterate from starts: where these come from, and who iterates which."""
+"""The base of the callbacks that also iterate: from given starts, held-out images, or noise."""
 
 from abc import ABC
-from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
@@ -11,56 +10,27 @@ from torch import Tensor, nn
 
 from memzoo._checks import check_batch, check_same_shape
 from memzoo.callbacks.measuring import MeasuringCallback
+from memzoo.callbacks.options import StartingOptions, Starts
+from memzoo.callbacks.reporting import Row
 from memzoo.callbacks.shards import Part
 from memzoo.dynamics import nearest
 from memzoo.errors import InvalidArgumentError
-from memzoo.modules import Adapter, has_rows, like_parameters, matching_noise, rows
-
-Starts = Tensor | Callable[[Tensor], Tensor] | Literal["validation", "noise"]
-"""Points, ``starts(examples)`` that makes them, or where they come from."""
+from memzoo.modules import has_rows, like_parameters, matching_noise, read_rows
 
 
 class StartingCallback(MeasuringCallback, ABC):
-    """A measuring callback that also iterates: from given starts, held-out images, or noise."""
+    """Measure tracked examples while training, and iterate from starts."""
 
+    given_starts: Starts | None
     max_starts: int | None
     seed: int
 
-    def __init__(
-        self,
-        examples: Tensor | None,
-        starts: Starts | None,
-        *,
-        self_map: Adapter | None,
-        max_examples: int | None,
-        rotate: int,
-        max_starts: int | None,
-        every_n_epochs: int | None,
-        every_n_steps: int | None,
-        budget: float,
-        seed: int,
-        verbose: bool,
-        name: str,
-    ) -> None:
-        if max_starts is not None and max_starts < 1:
-            raise InvalidArgumentError(f"max_starts must be at least 1, got {max_starts}.")
-        if isinstance(starts, Tensor):
-            check_batch(starts, "starts")
-        elif starts is not None and not callable(starts) and starts not in ("validation", "noise"):
-            raise InvalidArgumentError(f"starts must be a tensor, a function, 'validation' or 'noise', got {starts!r}.")
-        self.given_starts, self.max_starts, self.seed = starts, max_starts, seed
+    def __init__(self, options: StartingOptions) -> None:
+        self.given_starts = options.starts
+        self.max_starts = options.max_starts
+        self.seed = options.seed
         self.starts: Tensor | None = None
-        super().__init__(
-            examples,
-            self_map=self_map,
-            max_examples=max_examples,
-            rotate=rotate,
-            every_n_epochs=every_n_epochs,
-            every_n_steps=every_n_steps,
-            budget=budget,
-            verbose=verbose,
-            name=name,
-        )
+        super().__init__(options)
 
     def _forget(self) -> None:
         super()._forget()
@@ -69,24 +39,27 @@ class StartingCallback(MeasuringCallback, ABC):
     # Starts -----------------------------------------------------------------------------------------------------------
 
     def choose_others(self, trainer: Trainer, examples: Tensor) -> None:
-        """Starts; those that a checkpoint brought are kept."""
+        """Choose the starts; those that a checkpoint brought are kept."""
         if self.starts is None:
-            self.starts = trainer.strategy.broadcast(self._chosen_starts(trainer, examples).detach().cpu())
+            self.starts = trainer.strategy.broadcast(self._choose_starts(trainer, examples).detach().cpu())
 
     def most_starts(self, module: nn.Module, examples: Tensor) -> int:
-        """How many starts are taken, where they are not given."""
+        """Return how many starts are taken, where they are not given."""
         assert self.max_starts is not None
         return self.max_starts
 
-    def _chosen_starts(self, trainer: Trainer, examples: Tensor) -> Tensor:
+    def _choose_starts(self, trainer: Trainer, examples: Tensor) -> Tensor:
+        """Return the starts that were asked for, else validation images where there are any, else noise."""
         given = self.given_starts
         if isinstance(given, Tensor) or callable(given):
             starts = given if isinstance(given, Tensor) else given(examples)
             check_batch(starts, "starts")
             check_same_shape(starts, examples, "starts and examples")
             return starts
-        if given != "noise" and (found := self._validation_rows(trainer, examples)) is not None:
-            return found
+        if given != "noise":
+            held_out = self._read_validation(trainer, examples)
+            if held_out is not None:
+                return held_out
         if given == "validation":
             raise InvalidArgumentError(
                 "starts='validation' needs a validation set of the examples' shape; give the Trainer one."
@@ -94,18 +67,20 @@ class StartingCallback(MeasuringCallback, ABC):
         most = self.most_starts(trainer.lightning_module, examples)
         return matching_noise(examples, most, torch.Generator().manual_seed(self.seed))
 
-    def _validation_rows(self, trainer: Trainer, examples: Tensor) -> Tensor | None:
-        """Validation images that are none of the examples, None where there are none."""
-        loaders = _evaluation_loaders(trainer)
+    def _read_validation(self, trainer: Trainer, examples: Tensor) -> Tensor | None:
+        """Return validation images other than the examples, None where there are none."""
+        loaders = _find_evaluation_loaders(trainer)
         if not has_rows(loaders):
             return None
+        # Labels or whole numbers are no starts, and no error: nobody asked for validation images.
         try:
-            found = rows(loaders, self.most_starts(trainer.lightning_module, examples))
+            found = read_rows(loaders, self.most_starts(trainer.lightning_module, examples))
         except TypeError:
             return None
         if found.shape[1:] != examples.shape[1:] or not found.isfinite().all():
             rank_zero_info("the validation set holds no images of the examples' shape: starts are noise.")
             return None
+        # From a training example, iteration would recover that example by being there.
         others = found[nearest(found, examples).distance > 0]
         if len(others) < len(found):
             rank_zero_info(
@@ -116,13 +91,13 @@ class StartingCallback(MeasuringCallback, ABC):
 
     # What is measured -------------------------------------------------------------------------------------------------
 
-    def measure(self, module: nn.Module) -> dict[str, float]:
-        """One measurement of ``module`` on all tracked examples and starts, in this process; leaves no trace on it.
+    def measure(self, module: nn.Module) -> Row:
+        """Measure ``module`` on all tracked examples and starts, in this process, and leave no trace on it.
 
         Raises:
             ValueError: No examples or starts were given, and no run has begun.
         """
-        self._tracked()
+        self._tracked.get()
         if self.starts is None:
             if not isinstance(self.given_starts, Tensor):
                 raise InvalidArgumentError(
@@ -132,26 +107,33 @@ class StartingCallback(MeasuringCallback, ABC):
         return super().measure(module)
 
     def own_starts(self, f: nn.Module, examples: Tensor, part: Part) -> Tensor:
-        """The starts of one process, in the space of ``f``."""
+        """Return the starts of one process, in the space of ``f``."""
         assert self.starts is not None
         starts = like_parameters(self.starts, f).reshape(-1, *examples.shape[1:])
-        return starts[part.index :: part.of]
+        return part.select(starts)
 
-    # What is kept -----------------------------------------------------------------------------------------------------
+    # What is kept and shown -------------------------------------------------------------------------------------------
+
+    def about(self) -> str:
+        """Say what the values refer to."""
+        starts = 0 if self.starts is None else len(self.starts)
+        return f"{super().about()}, {starts} starts"
 
     def kept(self) -> dict[str, Tensor]:
-        """Examples and starts that did not come as arguments."""
-        own = {} if self.starts is None or isinstance(self.given_starts, Tensor) else {"starts": self.starts}
-        return super().kept() | own
+        """Return examples and starts that did not come as arguments."""
+        kept = super().kept()
+        if self.starts is not None and not isinstance(self.given_starts, Tensor):
+            kept["starts"] = self.starts
+        return kept
 
     def restore(self, kept: dict[str, Tensor]) -> None:
-        """Take them back."""
+        """Take over the tensors that a checkpoint kept."""
         super().restore(kept)
         self.starts = kept.get("starts", self.starts)
 
 
-def _evaluation_loaders(trainer: Trainer) -> Any:
-    """Loaders of the validation, also where it comes later in the run; of the test in ``Trainer.test``."""
+def _find_evaluation_loaders(trainer: Trainer) -> Any:
+    """Return the loaders of the validation, also where it comes later in the run; of the test in ``Trainer.test``."""
     if trainer.state.fn == "test":
         return trainer.test_dataloaders
     if trainer.val_dataloaders is None and trainer.state.fn == "fit" and trainer.enable_validation:

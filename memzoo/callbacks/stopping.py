@@ -1,7 +1,7 @@
-"""Stop a run when it has memorized, or before it does."""
+"""Stop a run when its training examples are memorized, or before they are."""
 
 import math
-from typing import Any, final
+from typing import Any, TypeGuard, final
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
@@ -10,29 +10,31 @@ from torch import Tensor
 from memzoo.callbacks.attractor import AttractorCallback
 from memzoo.callbacks.weights import stand_behind_averaging
 from memzoo.errors import InvalidArgumentError
-from memzoo.runs import FitCallback
+from memzoo.runs import FitCallback, callbacks_of
 
 MEASURES = ("fraction", "recovered")
+"""Quantities that say how much is memorized."""
+ROUNDING = 1e-6
+"""Error of a share in float32, at most."""
 
 
 class _Rule(FitCallback):
-    """A rule on the measurements of an :class:`AttractorCallback` in the same Trainer, wherever that stands."""
+    """Judge the measurements of an :class:`AttractorCallback` in the same Trainer, in any order of the callbacks."""
 
     stopped_because: str | None = None
-    """Why this rule ended the run, None while it has not."""
+    """Why this rule ended the run; None as long as it has not."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse a run in which nobody measures, or never all at once."""
+        """Refuse a run in which no callback measures all examples at once."""
         self.stopped_because = None
-        callbacks = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
-        source = next((callback for callback in callbacks if self._is_mine(callback)), None)
+        source = next((callback for callback in callbacks_of(trainer) if self._follows(callback)), None)
         if source is None:
+            arguments = "" if self.name == "attractor" else f"name={self.name!r}"
             raise InvalidArgumentError(
-                f"{type(self).__name__} needs measurements named {self.name!r}: add "
-                f"{'AttractorCallback()' if self.name == 'attractor' else f'AttractorCallback(name={self.name!r})'} to "
+                f"{type(self).__name__} needs measurements named {self.name!r}: add AttractorCallback({arguments}) to "
                 "the Trainer's callbacks."
             )
         if source.rotate > 1:
@@ -41,18 +43,19 @@ class _Rule(FitCallback):
                 "measures subsets in turn; use rotate=1 and the max_examples that you can afford."
             )
 
-    def _is_mine(self, source: Any) -> bool:
+    def _follows(self, source: Any) -> TypeGuard[AttractorCallback]:
+        """Tell whether this rule judges the measurements of ``source``."""
         return isinstance(source, AttractorCallback) and source.name == self.name
 
     @property
     def state_key(self) -> str:
-        """Rules on callbacks of different names can stand side by side."""
+        """Return the key of this state, by which rules on callbacks of different names can stand side by side."""
         return self._generate_state_key(name=self.name)
 
 
 @final
 class StopWhenMemorized(_Rule):
-    """Stop when the tracked training examples are memorized, for some *measurements* one after another.
+    """Stop when the tracked training examples are memorized in several *measurements* one after another.
 
     EarlyStopping reads a monitored value again at every epoch, and takes an old value for a new one; this rule counts
     measurements, so that the cadence of the :class:`memzoo.callbacks.AttractorCallback` stays as it is. It works in any
@@ -61,8 +64,8 @@ class StopWhenMemorized(_Rule):
     Args:
         share: Stop at this share of the tracked examples, in (0, 1].
         measure: ``"fraction"``, certified attractors, or ``"recovered"``, reached from the starts by iteration.
-        measurements: So many in a row.
-        name: Of the AttractorCallback.
+        measurements: Number of measurements in a row.
+        name: Name of the AttractorCallback.
 
     Example:
         >>> rules = [AttractorCallback(), StopWhenMemorized(0.9, measurements=3)]
@@ -82,20 +85,22 @@ class StopWhenMemorized(_Rule):
         if measurements < 1:
             raise InvalidArgumentError(f"measurements must be at least 1, got {measurements}.")
         super().__init__(name)
-        self.share, self.measure, self.measurements = share, measure, measurements
+        self.share = share
+        self.measure = measure
+        self.measurements = measurements
         self.in_a_row: int = 0
 
     def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """A new fit counts anew."""
+        """Begin to count."""
         super().begin(trainer, pl_module)
         self.in_a_row = 0
 
     def on_measurement(self, trainer: Trainer, pl_module: LightningModule, source: Any) -> None:
-        """Count this measurement."""
-        if not self._is_mine(source):
+        """Count this measurement, and stop where there were enough."""
+        if not self._follows(source):
             return
         value = source.history[-1][f"{self.name}/{self.measure}"]
-        self.in_a_row = self.in_a_row + 1 if value >= self.share - 1e-6 else 0
+        self.in_a_row = self.in_a_row + 1 if value >= self.share - ROUNDING else 0
         if self.in_a_row >= self.measurements and not trainer.should_stop:
             trainer.should_stop = True
             self.stopped_because = (
@@ -104,28 +109,28 @@ class StopWhenMemorized(_Rule):
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """The count."""
+        """Return the count."""
         return {"in_a_row": self.in_a_row}
 
-    def go_on(self, state: dict[str, Any]) -> None:
-        """Go on counting."""
+    def resume(self, state: dict[str, Any]) -> None:
+        """Resume counting."""
         self.in_a_row = state["in_a_row"]
 
 
 @final
 class StopBeforeMemorized(_Rule):
-    """Stop as soon as training examples are memorized, and go back to the last weights in which none were.
+    """Stop as soon as training examples are memorized, and put back the last weights in which none were.
 
-    For networks that must not leak their training data. What is not measured is not seen: examples that are not
-    tracked, starts that were not tried, and what happens between two measurements; ``memzoo.audit`` looks closer
-    afterwards.
+    This rule is for networks that must not leak their training data. It does not see what is not measured: examples
+    that are not tracked, starts that were not tried, and what happens between two measurements; ``memzoo.audit`` looks
+    closer afterwards.
 
     Args:
-        share: Largest share that is let pass, of certified attractors and of recovered examples; 0 stops at the first.
+        share: Largest share of certified attractors and of recovered examples that is allowed; 0 stops at the first.
         restore: At the end of a run that was stopped, put back the weights of the last measurement at which no more
             than ``share`` was memorized, before the closing measurement. They are kept on the CPU, and in the
             checkpoints of the run. What a ModelCheckpoint wrote before that holds the weights of its own moment.
-        name: Of the :class:`memzoo.callbacks.AttractorCallback` in the same Trainer.
+        name: Name of the :class:`memzoo.callbacks.AttractorCallback` in the same Trainer.
 
     Example:
         >>> rules = [AttractorCallback(every_n_epochs=1), StopBeforeMemorized()]
@@ -140,36 +145,43 @@ class StopBeforeMemorized(_Rule):
         if not 0 <= share < 1:
             raise InvalidArgumentError(f"share must lie in [0, 1), got {share}.")
         super().__init__(name)
-        self.share, self.restore = share, restore
+        self.share = share
+        self.restore = restore
         self.clean: dict[str, Tensor] | None = None
         self.clean_step: int = -1
         """Optimizer step of the last measurement at which no more than ``share`` was memorized, -1 before one."""
 
     def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """A new fit begins anew; weights are put back before anybody measures or saves them."""
+        """Begin without clean weights, and stand where weights are put back before others measure or save them."""
         super().begin(trainer, pl_module)
-        self.clean, self.clean_step = None, -1
+        self.clean = None
+        self.clean_step = -1
         stand_behind_averaging(trainer, self)
 
     def on_measurement(self, trainer: Trainer, pl_module: LightningModule, source: Any) -> None:
-        """Keep the weights as measured, or stop."""
-        if not self._is_mine(source) or self.stopped_because is not None:
+        """Keep the present weights as clean ones, or stop."""
+        if not self._follows(source) or self.stopped_because is not None:
             return
         row = source.history[-1]
         values = {measure: row[f"{self.name}/{measure}"] for measure in MEASURES}
         if any(math.isnan(value) for value in (*values.values(), row[f"{self.name}/residual"])):
             return  # a measurement that failed, or one of a network that is not finite, says nothing
+        # either one is a leak: a certified attractor, or an example that iteration finds
         worst = max(values, key=lambda measure: values[measure])
-        if values[worst] <= self.share + 1e-6:
-            self.clean_step = trainer.global_step
-            if self.restore:
-                self.clean = {name: value.detach().cpu().clone() for name, value in pl_module.state_dict().items()}
+        if values[worst] <= self.share + ROUNDING:
+            self._keep_clean(trainer, pl_module)
             return
         trainer.should_stop = True
         self.stopped_because = (
             f"StopBeforeMemorized: {self.name}/{worst} = {values[worst]:.3g} > {self.share:.3g} at step "
             f"{trainer.global_step}"
         )
+
+    def _keep_clean(self, trainer: Trainer, module: LightningModule) -> None:
+        """Remember the present step, and its weights where they may be put back."""
+        self.clean_step = trainer.global_step
+        if self.restore:
+            self.clean = {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the last clean weights back."""
@@ -185,9 +197,10 @@ class StopBeforeMemorized(_Rule):
         rank_zero_info(f"{self.stopped_because}; the weights of step {self.clean_step}, measured before, are put back.")
 
     def state_dict(self) -> dict[str, Any]:
-        """The last clean weights."""
+        """Return the last clean weights and their step."""
         return {"clean": self.clean, "clean_step": self.clean_step}
 
-    def go_on(self, state: dict[str, Any]) -> None:
-        """Take them back."""
-        self.clean, self.clean_step = state["clean"], state["clean_step"]
+    def resume(self, state: dict[str, Any]) -> None:
+        """Resume with the clean weights of another run."""
+        self.clean = state["clean"]
+        self.clean_step = state["clean_step"]

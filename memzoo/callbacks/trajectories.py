@@ -1,31 +1,36 @@
-"""Pictures of iterates and spectra, sent to the loggers while training."""
+"""Send pictures of iterates and spectra to the loggers while training."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, final
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
-from memzoo.callbacks.loggers import Picture, send, write
-from memzoo.callbacks.pictures import draw_iterates, draw_spectrum
+from memzoo.callbacks.loggers import Picture, PictureSender
+from memzoo.callbacks.options import StartingOptions, Starts
+from memzoo.callbacks.quantities import Quantity
+from memzoo.callbacks.reporting import Row
 from memzoo.callbacks.shards import Part
-from memzoo.callbacks.starting import StartingCallback, Starts
+from memzoo.callbacks.starting import StartingCallback
+from memzoo.callbacks.tracked_examples import LARGEST_JACOBIAN_BYTES
 from memzoo.dynamics import iterate, nearest, spectrum
 from memzoo.dynamics.spectra import Jacobians
 from memzoo.errors import InvalidArgumentError
 from memzoo.modules import Adapter
+from memzoo.plotting import draw_iterates, draw_spectrum
 
-LEADING = 8  # eigenvalues of a large map that is nowhere narrower than its input, whose Jacobian is not formed
+LEADING = 8
+"""Eigenvalues of a large map that is nowhere narrower than its input, whose Jacobian is not formed."""
 
 
 @dataclass(frozen=True)
 class Trajectories:
-    """What is drawn, in the shape of the examples."""
+    """Hold what is drawn, in the shape of the examples."""
 
     starts: Tensor
     iterates: dict[int, Tensor]
@@ -33,9 +38,9 @@ class Trajectories:
     diverged: Tensor
     examples: Tensor
     nearest: Tensor
-    """Index of the example nearest to the last iterate, one a start."""
+    """Index of the example nearest to the last iterate, one for each start."""
     eigenvalues: Tensor
-    """Of the Jacobians, one row an example; filled up with zeros where examples have different numbers of them."""
+    """Eigenvalues of the Jacobians, one row for each example; rows are padded with zeros to one length."""
 
 
 @final
@@ -83,9 +88,8 @@ class TrajectoryLogger(StartingCallback):
         UserWarning: There is neither a logger nor a folder; a logger failed.
     """
 
-    NAMES: ClassVar[tuple[str, ...]] = ()
-    BAR: ClassVar[tuple[str, ...]] = ()
-    NOTHING: ClassVar[dict[str, float]] = {}
+    KIND: ClassVar[str] = "trajectories"
+    QUANTITIES: ClassVar[tuple[Quantity, ...]] = ()
     TITLE: ClassVar[str] = "Trajectories"
     times: tuple[int, ...]
     top: int | None
@@ -114,15 +118,16 @@ class TrajectoryLogger(StartingCallback):
             )
         if top is not None and top < 1:
             raise InvalidArgumentError(f"top must be at least 1, got {top}.")
-        self.times, self.top, self.folder = tuple(sorted(set(times))), top, folder
+        self.times = tuple(sorted(set(times)))
+        self.top = top
+        self.folder = folder
         self.trajectories: Trajectories | None = None
-        """Of the last measurement."""
-        super().__init__(
-            examples,
-            starts,
+        """What was drawn last."""
+        options = StartingOptions(
+            examples=examples,
+            starts=starts,
             self_map=self_map,
             max_examples=max_examples,
-            rotate=1,
             max_starts=max_starts,
             every_n_epochs=every_n_epochs,
             every_n_steps=every_n_steps,
@@ -131,66 +136,65 @@ class TrajectoryLogger(StartingCallback):
             verbose=False,
             name=name,
         )
+        super().__init__(options)
 
     def _forget(self) -> None:
         super()._forget()
         self.trajectories = None
-        self._complained: set[str] = set()
+        self._sender = PictureSender(self.name, self.folder)
 
     # What is measured -------------------------------------------------------------------------------------------------
 
     def measure_part(self, f: nn.Module, examples: Tensor, part: Part) -> dict[str, Any]:
-        """Iterates of its starts, eigenvalues at its examples."""
-        mine, starts = examples[part.index :: part.of], self.own_starts(f, examples, part)
+        """Iterate from the starts of this process, and compute eigenvalues at its examples."""
         found: dict[str, Any] = {}
+        starts = self.own_starts(f, examples, part)
         if len(starts):
             orbit = iterate(f, starts, max(self.times), keep=self.times)
             found["iterates"] = {t: points.cpu() for t, points in orbit.kept.items()}
             found["diverged"] = orbit.diverged.cpu()
-        if len(mine):
+        own = part.select(examples)
+        if len(own):
             top = self.top
-            if top is None and Jacobians(f, mine, None, 2**30).method == "arnoldi":
+            if top is None and Jacobians(f, own, None, LARGEST_JACOBIAN_BYTES).method == "arnoldi":
                 top = LEADING
-            found["eigenvalues"] = spectrum(f, mine, top=top).eigenvalues.cpu()
+            found["eigenvalues"] = spectrum(f, own, top=top).eigenvalues.cpu()
         return found
 
-    def put_together(self, parts: list[Any], examples: Tensor) -> dict[str, float]:
-        """What is drawn, from the parts of all processes."""
+    def combine_parts(self, parts: list[Any], examples: Tensor) -> dict[str, float]:
+        """Keep what is drawn, from the parts of all processes; there are no quantities to log."""
         assert self.starts is not None
-        shape, by_start = examples.shape[1:], _order(len(self.starts), len(parts))
+        whole = Part(0, len(parts))
+        by_start = whole.restore_order(len(self.starts))
+        by_example = whole.restore_order(len(examples))
         started = [part for part in parts if "iterates" in part]
-        iterates = {
-            t: torch.cat([part["iterates"][t] for part in started])[by_start].reshape(-1, *shape) for t in self.times
-        }
-        values = [part["eigenvalues"] for part in parts if "eigenvalues" in part]
-        width = max(value.shape[1] for value in values)
-        padded = torch.cat([nn.functional.pad(value, (0, width - value.shape[1])) for value in values])
-        last = iterates[self.times[-1]]
+        iterates: dict[int, Tensor] = {}
+        for t in self.times:
+            points = torch.cat([part["iterates"][t] for part in started])
+            iterates[t] = points[by_start].reshape(-1, *examples.shape[1:])
+        last = iterates[self.times[-1]]  # times are sorted
         self.trajectories = Trajectories(
             starts=self.starts,
             iterates=iterates,
             diverged=torch.cat([part["diverged"] for part in started])[by_start],
             examples=examples,
             nearest=nearest(last, examples.to(last.dtype)).index,
-            eigenvalues=padded[_order(len(examples), len(parts))],
+            eigenvalues=_pad_and_join([part["eigenvalues"] for part in parts if "eigenvalues" in part])[by_example],
         )
         return {}
 
-    def _measured(self, trainer: Trainer, module: LightningModule, examples: Tensor) -> dict[str, float]:
+    def _measure_together(self, trainer: Trainer, module: LightningModule, examples: Tensor) -> Row:
         self.trajectories = None
-        values = super()._measured(trainer, module, examples)
+        values = super()._measure_together(trainer, module, examples)
         if self.trajectories is not None and trainer.is_global_zero:
             with isolate_rng():  # loggers may draw names at random
-                self._send(trainer)
+                self._sender.send(trainer, lambda: self._draw(f"step {trainer.global_step}"))
         return values
 
-    def _log_now(self, trainer: Trainer) -> None:
-        """There are no numbers to log."""
-
-    # What is sent -----------------------------------------------------------------------------------------------------
+    # What is drawn ----------------------------------------------------------------------------------------------------
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say so where the pictures have nowhere to go."""
+        """Choose the examples, and warn where neither a logger nor a folder takes the pictures."""
         if not trainer.loggers and self.folder is None:
             rank_zero_warn(
                 f"{type(self).__name__} has no logger to send pictures to: give the Trainer one, for example "
@@ -198,77 +202,46 @@ class TrajectoryLogger(StartingCallback):
             )
         super().on_train_start(trainer, pl_module)
 
-    def _send(self, trainer: Trainer) -> None:
-        step = trainer.global_step
-        pictures = self._tried("drawing", lambda: self._pictures(f"step {step}"), "the pictures are left out") or []
-        for picture in pictures:
-            for logger in trainer.loggers:
-                self._tried(
-                    type(logger).__name__, lambda to=logger, it=picture: self._hand(to, it, step), "it got none"
-                )
-            if self.folder is not None and not trainer.fast_dev_run:  # pyright: ignore[reportAttributeAccessIssue]
-                folder = self.folder
-                self._tried("folder", lambda to=folder, it=picture: write(to, it, step), "nothing is written")
-
-    def _hand(self, logger: Any, picture: Picture, step: int) -> None:
-        kind = type(logger).__name__
-        if not send(logger, picture, step) and kind not in self._complained:
-            self._complained.add(kind)
-            rank_zero_info(
-                f"{kind} takes no figures (it has neither log_image nor experiment.add_figure): the pictures of "
-                f"{self.name} are left out there; folder= writes them as files."
-            )
-
-    def _tried(self, what: str, work: Callable[[], Any], so: str) -> Any:
-        """The result of ``work``; where it fails, a warning the first time, and None: training goes on."""
-        try:
-            return work()
-        except Exception as error:  # a full disk, a lost connection, whatever a logger comes up with
-            if what not in self._complained:
-                self._complained.add(what)
-                rank_zero_warn(f"{self.name}: {what} failed, {so}, training goes on: {type(error).__name__}: {error}")
-            return None
-
-    def _pictures(self, title: str) -> list[Picture]:
+    def _draw(self, title: str) -> list[Picture]:
+        """Draw the iterates and the spectrum of the last measurement."""
         found = self.trajectories
         if found is None:
             raise InvalidArgumentError(
                 f"{type(self).__name__} has nothing to draw: the last measurement found nothing, or none was made."
             )
-        columns = [("start", found.starts), *((f"t = {t}", points) for t, points in found.iterates.items())]
+        columns = [("start", found.starts)]
+        columns += [(f"t = {t}", points) for t, points in found.iterates.items()]
         columns.append(("nearest\nexample", found.examples[found.nearest]))
-        lost = int(found.diverged.sum())
-        above = f"{title}\n{lost} of {len(found.starts)} diverged (last finite points)" if lost else title
+        title_of_iterates = title
+        diverged = int(found.diverged.sum())
+        if diverged:
+            title_of_iterates += f"\n{diverged} of {len(found.starts)} diverged (last finite points)"
+        iterates = draw_iterates(columns, found.examples, title_of_iterates)
+        values = draw_spectrum(found.eigenvalues, title)
         return [
-            Picture(f"{self.name}/iterates", draw_iterates(columns, found.examples, above)),
-            Picture(f"{self.name}/spectrum", draw_spectrum(found.eigenvalues, title), _table(found.eigenvalues)),
+            Picture(f"{self.name}/iterates", iterates),
+            Picture(f"{self.name}/spectrum", values, _format_csv(found.eigenvalues)),
         ]
 
-    # What is kept and shown -------------------------------------------------------------------------------------------
-
     def plot(self) -> Any:
-        """Both figures of the last measurement, ``(iterates, spectrum)``.
+        """Draw both figures of the last measurement, ``(iterates, spectrum)``.
 
         Raises:
-            ValueError: There was none.
+            ValueError: No measurement was made, or the last one found nothing.
         """
         title = f"step {self.history[-1]['step']}" if self.history else "iteration"
-        iterates, values = self._pictures(title)
+        iterates, values = self._draw(title)
         return iterates.figure, values.figure
 
-    def about(self) -> str:
-        """What the pictures show."""
-        starts = 0 if self.starts is None else len(self.starts)
-        return f"{len(self._tracked())} examples, {starts} starts"
+
+def _pad_and_join(eigenvalues: list[Tensor]) -> Tensor:
+    """Join rows of eigenvalues one part after another, padded with zeros to the longest."""
+    width = max(values.shape[1] for values in eigenvalues)
+    return torch.cat([nn.functional.pad(values, (0, width - values.shape[1])) for values in eigenvalues])
 
 
-def _order(count: int, parts: int) -> Tensor:
-    """Puts rows that were joined part after part back into their order; parts beyond the rows have none."""
-    return Part(0, min(parts, count)).order(count)
-
-
-def _table(eigenvalues: Tensor) -> str:
-    """As CSV, a line an eigenvalue, largest modulus first within its example."""
+def _format_csv(eigenvalues: Tensor) -> str:
+    """Format a line of CSV for each eigenvalue, largest modulus first within its example."""
     lines = ["example,real,imag,modulus"]
     for example, row in enumerate(eigenvalues.tolist()):
         lines += [f"{example},{value.real!r},{value.imag!r},{abs(value)!r}" for value in row]

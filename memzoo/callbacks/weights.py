@@ -1,6 +1,6 @@
-"""Which weights of a run are measured: the averaged ones where a callback averages, the same in all processes."""
+"""Put the weights in place that are measured: averaged ones where a callback averages, the same in all processes."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,15 +12,41 @@ from torch import Tensor, nn
 
 from memzoo.callbacks.shards import Part
 from memzoo.errors import InvalidArgumentError
+from memzoo.runs import callbacks_of
+
+
+class MeasuredWeights:
+    """Put the weights of a run in place that it delivers, and notice when they have changed since a measurement."""
+
+    def __init__(self) -> None:
+        self.run_has_ended: bool = False
+        """Whether what is in place is what the run ends with."""
+        self._measured_fingerprint: Tensor | None = None
+
+    @contextmanager
+    def in_place(self, trainer: Trainer, module: LightningModule) -> Generator[None, None, None]:
+        """Put the weights in place that are measured now, and remember them."""
+        with delivered_weights(trainer, module, ended=self.run_has_ended):
+            self._measured_fingerprint = compute_fingerprint(module)
+            yield
+
+    def are_unchanged(self, trainer: Trainer, module: LightningModule) -> bool:
+        """Tell whether the weights are those of the last measurement; rank 0 decides."""
+        # A resumed run has no fingerprint yet: its last measurement was of the weights that it resumed with.
+        with delivered_weights(trainer, module, ended=self.run_has_ended):
+            measured = self._measured_fingerprint
+            same = measured is None or torch.equal(measured, compute_fingerprint(module))
+        return trainer.strategy.broadcast(same)
 
 
 def refuse_sharded(trainer: Trainer, observer: Callback) -> None:
-    """A map whose parameters are spread over processes cannot be evaluated by one of them alone.
+    """Refuse strategies that spread parameters over processes: none of these could evaluate the map by itself.
 
     Raises:
         ValueError: The strategy shards parameters.
     """
     strategy = trainer.strategy
+    # DeepSpeed shards parameters in its stage 3 alone; below, gradients and the state of the optimizer.
     sharded = isinstance(strategy, (FSDPStrategy, ModelParallelStrategy))
     if sharded or (isinstance(strategy, DeepSpeedStrategy) and strategy.zero_stage_3):
         raise InvalidArgumentError(
@@ -29,70 +55,89 @@ def refuse_sharded(trainer: Trainer, observer: Callback) -> None:
         )
 
 
-def averager(trainer: Trainer) -> WeightAveraging | None:
-    """The callback that averages weights, also as an exponential moving average, if there is one."""
-    return next((callback for callback in _callbacks(trainer) if isinstance(callback, WeightAveraging)), None)
+def find_averaging(trainer: Trainer) -> WeightAveraging | None:
+    """Return the callback that averages weights, also as an exponential moving average, if there is one."""
+    return next((callback for callback in callbacks_of(trainer) if isinstance(callback, WeightAveraging)), None)
+
+
+def name_weights(trainer: Trainer) -> str:
+    """Say which weights are measured: the current ones, or those that a callback averages."""
+    averaging = find_averaging(trainer)
+    return "current" if averaging is None else f"averaged ({type(averaging).__name__})"
 
 
 def stand_behind_averaging(trainer: Trainer, observer: Callback) -> None:
-    """Have the callbacks that put other weights in place act first at each moment.
+    """Move a callback behind those that put other weights in place, so that these act first at each moment.
 
     An average then holds the step that is measured; weights that a rule puts back at the end are those that are
     measured and saved.
     """
-    others = [callback for callback in _callbacks(trainer) if callback is not observer]
+    callbacks = callbacks_of(trainer)
+    others = [callback for callback in callbacks if callback is not observer]
     place = max((i + 1 for i, callback in enumerate(others) if _goes_before(callback, observer)), default=0)
-    if _callbacks(trainer).index(observer) < place:
+    if callbacks.index(observer) < place:
         reordered = [*others[:place], observer, *others[place:]]
         trainer.callbacks = reordered  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _goes_before(callback: Callback, observer: Callback) -> bool:
+    """Tell whether ``callback`` changes weights that ``observer`` looks at."""
     if isinstance(callback, (WeightAveraging, StochasticWeightAveraging)):
         return True
     return getattr(callback, "puts_weights_back", False) and not getattr(observer, "puts_weights_back", False)
 
 
 @contextmanager
-def delivered_weights(trainer: Trainer, module: LightningModule, *, ended: bool = False) -> Iterator[None]:
-    """Put the averaged weights in place, those that the run validates and ends with; then put back what was there.
+def delivered_weights(trainer: Trainer, module: LightningModule, *, ended: bool = False) -> Generator[None, None, None]:
+    """Put the averaged weights in place, those that the run validates and ends with, and restore the others afterwards.
 
     Args:
         trainer: Its callbacks are searched for a ``WeightAveraging``; without one nothing is done.
         module: The module in training.
-        ended: What is in place is what the run ends with; nothing is done either.
+        ended: The weights in place are those that the run ends with; nothing is done.
     """
-    averaging = averager(trainer)
+    averaging = find_averaging(trainer)
     if averaging is None or ended:
         yield
         return
     own = module.state_dict()
     checkpoint: dict[str, Any] = {"state_dict": own}
-    averaging.on_save_checkpoint(trainer, module, checkpoint)  # puts the average in this place
-    with _in_place(checkpoint["state_dict"], own):
+    averaging.on_save_checkpoint(trainer, module, checkpoint)  # this replaces the entry by the average
+    with _copied_in_place(checkpoint["state_dict"], own):
         yield
 
 
 @contextmanager
-def common_buffers(trainer: Trainer, module: nn.Module, part: Part) -> Iterator[None]:
-    """Buffers of rank 0 in all processes, those that the run saves: each has running statistics of its own batches."""
+def common_buffers(trainer: Trainer, module: nn.Module, part: Part) -> Generator[None, None, None]:
+    """Put the buffers of rank 0, which the run saves, in place in all processes, and restore the others afterwards.
+
+    Each process has running statistics of its own batches.
+    """
     own = dict(module.named_buffers())
     if part.of == 1 or not own:
         yield
         return
-    with _in_place(trainer.strategy.broadcast({name: buffer.cpu() for name, buffer in own.items()}), own):
+    of_rank_0: dict[str, Tensor] = trainer.strategy.broadcast({name: buffer.cpu() for name, buffer in own.items()})
+    with _copied_in_place(of_rank_0, own):
         yield
 
 
-def fingerprint(module: nn.Module) -> Tensor:
-    """Two sums over each parameter and buffer: the same module with other weights has others."""
-    tensors = [t.detach() for t in (*module.parameters(), *module.buffers()) if t.is_floating_point() and t.numel()]
-    sums = [s.cpu() for t in tensors for s in (t.sum(dtype=torch.float32), torch.linalg.vector_norm(t.float()))]
+def compute_fingerprint(module: nn.Module) -> Tensor:
+    """Return the sum and the norm of each parameter and buffer, by which a change of weights is noticed."""
+    # Two sums tell apart what training makes of weights, and cost no copy of these.
+    sums: list[Tensor] = []
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.is_floating_point() and tensor.numel():
+            values = tensor.detach()
+            sums.append(values.sum(dtype=torch.float32).cpu())
+            sums.append(torch.linalg.vector_norm(values.float()).cpu())
+    # NaN does not equal itself: weights that are not finite would seem to change all the time.
     return torch.stack(sums).nan_to_num() if sums else torch.empty(0)
 
 
 @contextmanager
-def _in_place(source: dict[str, Any], target: dict[str, Any]) -> Iterator[None]:
+def _copied_in_place(source: Mapping[str, Any], target: Mapping[str, Any]) -> Generator[None, None, None]:
+    """Copy values into the tensors of ``target``, and copy their own values back afterwards."""
     kept = {name: value.clone() for name, value in target.items() if isinstance(value, Tensor)}
     _copy(source, target)
     try:
@@ -102,11 +147,7 @@ def _in_place(source: dict[str, Any], target: dict[str, Any]) -> Iterator[None]:
 
 
 @torch.no_grad()
-def _copy(source: dict[str, Any], target: dict[str, Any]) -> None:
+def _copy(source: Mapping[str, Any], target: Mapping[str, Any]) -> None:
     for name, value in source.items():
         if isinstance(target.get(name), Tensor):
             target[name].copy_(value)
-
-
-def _callbacks(trainer: Trainer) -> list[Callback]:
-    return trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]

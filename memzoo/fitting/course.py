@@ -38,6 +38,6 @@ class LossCourse(FitCallback):
         """Plain numbers."""
         return {"course": [list(entry) for entry in self.course]}
 
-    def go_on(self, state: dict[str, Any]) -> None:
+    def resume(self, state: dict[str, Any]) -> None:
         """Go on from there."""
         self.course = [(int(step), float(loss)) for step, loss in state["course"]]

@@ -1,6 +1,6 @@
 """Measure a module without leaving a trace on its training."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
@@ -8,39 +8,43 @@ from torch import nn
 
 
 @contextmanager
-def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Eval mode, no gradients, full float32 products, compiled parts run eagerly; all of it is restored.
+def evaluation_mode(module: nn.Module) -> Generator[None, None, None]:
+    """Put a module into eval mode, without gradients and at full float32 precision, and restore all of it afterwards.
 
-    Every submodule gets its own mode back. A precision set through the newer ``torch.backends.fp32_precision`` is left
-    as the user set it.
+    Compiled parts run eagerly. Every submodule gets its own mode back. A precision that was set through the newer
+    ``torch.backends.fp32_precision`` is left as the user set it.
     """
+    # A frozen part, such as a batch norm, may be in eval mode although the module trains.
     training = [part for part in module.modules() if part.training]
-    precision = _matmul_precision()
-    device = next((p.device.type for p in module.parameters()), "cpu")
+    device = next((parameter.device.type for parameter in module.parameters()), "cpu")
     module.eval()
-    convolutions = torch.backends.cudnn.allow_tf32 if precision else False
-    if precision:
-        torch.set_float32_matmul_precision("highest")
-        torch.backends.cudnn.allow_tf32 = False
     try:
         with (
-            torch.inference_mode(False),  # as validation is run in
+            _full_precision(),
+            torch.inference_mode(False),  # Lightning validates in inference mode
             torch.no_grad(),
             torch.autocast(device, enabled=False),
             torch.compiler.set_stance("force_eager"),
         ):
             yield
     finally:
-        if precision:
-            torch.set_float32_matmul_precision(precision)
-            torch.backends.cudnn.allow_tf32 = convolutions
         for part in training:
             part.training = True
 
 
-def _matmul_precision() -> str | None:
-    """The precision of float32 products, None where the newer interface is in use: torch forbids mixing the two."""
+@contextmanager
+def _full_precision() -> Generator[None, None, None]:
+    """Switch TF32 off for products and convolutions, unless torch's newer interface to precision is in use."""
     try:
-        return torch.get_float32_matmul_precision()
-    except RuntimeError:
-        return None
+        precision = torch.get_float32_matmul_precision()
+    except RuntimeError:  # torch forbids mixing the two interfaces
+        yield
+        return
+    tf32_convolutions = torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+        torch.backends.cudnn.allow_tf32 = tf32_convolutions

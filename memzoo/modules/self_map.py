@@ -1,4 +1,4 @@
-"""The self-map of a LightningModule."""
+"""Find the self-map of a LightningModule: a map from batches to batches of the same shape."""
 
 from collections.abc import Callable
 
@@ -11,19 +11,21 @@ from memzoo.dynamics.tracing import cast_map
 from memzoo.errors import NotASelfMapError
 
 Adapter = Callable[[nn.Module, Tensor], Tensor]
-"""``self_map(module, x)``: the reconstruction of a batch."""
-REPEATS = 1e-3  # relative
+"""``self_map(module, x)`` returns the reconstruction of a batch."""
+REPEATS = 1e-3
+"""Largest relative difference of two evaluations at one point that the order of sums on a GPU explains."""
 
 
 class Adapted(nn.Module):
-    """A module seen through an adapter, so that its parameters stay visible to the float64 measurements."""
+    """See a module through an adapter, so that its parameters stay visible to the measurements in float64."""
 
     module: nn.Module
     adapter: Adapter
 
     def __init__(self, module: nn.Module, adapter: Adapter) -> None:
         super().__init__()
-        self.module, self.adapter = module, adapter
+        self.module = module
+        self.adapter = adapter
 
     def forward(self, x: Tensor) -> Tensor:
         """Reconstruct a batch."""
@@ -31,7 +33,7 @@ class Adapted(nn.Module):
 
 
 class Widened(nn.Module):
-    """A module of half-precision parameters, computing from copies of them in the precision of its input."""
+    """Evaluate a module of half-precision parameters with copies of them in the precision of its input."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -39,32 +41,30 @@ class Widened(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Reconstruct a batch."""
-        return cast_map(self.module, torch.float64 if x.dtype == torch.float64 else torch.float32)(x)
+        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        return cast_map(self.module, dtype)(x)
 
 
 def find_self_map(module: nn.Module, adapter: Adapter | None, examples: Tensor) -> tuple[nn.Module, Tensor]:
-    """``(map, examples)`` that fit together: the module or its adapter, on the examples as they are or flattened.
+    """Return a map and examples that fit together: the module or its adapter, on the examples as they are or flattened.
 
     Many modules flatten images in ``training_step`` and take vectors in ``forward``.
 
     Raises:
-        NotASelfMapError: Neither gives back the shape that went in.
+        NotASelfMapError: The map gives back the shape of its input neither for the examples nor for flattened ones.
     """
     f = module if adapter is None else Adapted(module, adapter)
-    if any(parameter.dtype in (torch.float16, torch.bfloat16) for parameter in module.parameters()):  # measured wider
+    # A measurement resolves more than the two or three digits of half precision.
+    if any(parameter.dtype in (torch.float16, torch.bfloat16) for parameter in module.parameters()):
         f = Widened(f)
+    # One example tells: rows do not interact.
     try:
         apply_map(f, examples[:1])
-    except torch.OutOfMemoryError:  # says nothing of the map
+    except torch.OutOfMemoryError:  # this says nothing about the map
         raise
     except Exception as error:
-        if examples.ndim > 2:
-            try:
-                apply_map(f, examples[:1].flatten(1))
-            except Exception:
-                pass
-            else:
-                return f, examples.flatten(1)
+        if examples.ndim > 2 and _maps_to_itself(f, examples[:1].flatten(1)):
+            return f, examples.flatten(1)
         what = "forward" if adapter is None else "self_map"
         raise NotASelfMapError(
             f"{what} of {type(module).__name__} is no self-map of the tracked examples {tuple(examples.shape[1:])}: "
@@ -74,14 +74,24 @@ def find_self_map(module: nn.Module, adapter: Adapter | None, examples: Tensor) 
     return f, examples
 
 
+def _maps_to_itself(f: Map, points: Tensor) -> bool:
+    """Tell whether a map takes these points and returns their shape."""
+    try:
+        apply_map(f, points)
+    except Exception:
+        return False
+    return True
+
+
 def check_repeats(f: Map, points: Tensor) -> None:
-    """A map has one value at a point.
+    """Check that two evaluations of a map at the first point agree.
 
     Raises:
-        NotASelfMapError: Two evaluations at the first point differ by more than the order of sums on a GPU explains.
+        NotASelfMapError: They differ by more than the order of sums on a GPU explains.
     """
-    once, again = f(points[:1]), f(points[:1])
-    if (once - again).norm() > REPEATS * once.norm():
+    first = f(points[:1])
+    second = f(points[:1])
+    if (first - second).norm() > REPEATS * first.norm():
         raise NotASelfMapError(
             "the module gives two answers to one image, although it is in eval mode: it draws at random, as a "
             "variational autoencoder does. Pass self_map=lambda module, x: ... that decodes the mean of its code."
@@ -89,6 +99,6 @@ def check_repeats(f: Map, points: Tensor) -> None:
 
 
 def like_parameters(points: Tensor, module: nn.Module) -> Tensor:
-    """Points on the device of the module's parameters, in float64 where they are."""
+    """Return the points on the device of the module's parameters, in float64 where these are, else in float32."""
     parameter = next(module.parameters(), points)
     return points.to(parameter.device, torch.float64 if parameter.dtype == torch.float64 else torch.float32)

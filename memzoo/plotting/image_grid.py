@@ -1,4 +1,4 @@
-"""Rows of images with a heading over each column."""
+"""Draw rows of images with a heading over each column."""
 
 from typing import Any
 
@@ -6,17 +6,20 @@ from torch import Tensor
 
 
 def show_image(axes: Any, image: Tensor, low: float = 0.0, high: float = 1.0) -> None:
-    """One image (C, H, W) with pixels clipped to [low, high], framed, without ticks."""
-    pixels = ((image.detach() - low) / (high - low)).clamp(0, 1).permute(1, 2, 0).squeeze(-1).numpy(force=True)
-    axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    """Draw one image (C, H, W) with pixels clipped to [low, high], framed, without ticks."""
+    # imshow takes gray values (H, W) or colours (H, W, 3)
+    scaled = (image.detach() - low) / (high - low)
+    pixels = scaled.clamp(0, 1).permute(1, 2, 0).squeeze(-1)
+    axes.imshow(pixels.numpy(force=True), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
         spine.set(color="0.75", linewidth=0.5)
 
 
 def image_grid(figure: Any, columns: list[tuple[str, Tensor]], low: float = 0.0, high: float = 1.0) -> None:
-    """Fill ``figure`` with one column of images a heading; all columns (rows, C, H, W) have the same length."""
-    grid = figure.subplots(len(columns[0][1]), len(columns), squeeze=False)
+    """Fill ``figure`` with one column of images for each heading; all columns (rows, C, H, W) have the same length."""
+    row_count = len(columns[0][1])
+    grid = figure.subplots(row_count, len(columns), squeeze=False)
     for column, (heading, images) in enumerate(columns):
         grid[0, column].set_title(heading, fontsize=8)
         for row, image in enumerate(images):
@@ -24,7 +27,10 @@ def image_grid(figure: Any, columns: list[tuple[str, Tensor]], low: float = 0.0,
 
 
 def as_images(x: Tensor) -> Tensor:
-    """(rows, C, H, W) of whatever a network maps: vectors become strips, other channels than 1 or 3 their mean."""
+    """Return points of any shape as images (rows, C, H, W) with 1 or 3 channels.
+
+    Vectors become strips of one line, and of any other number of channels the mean is shown.
+    """
     if x.dim() == 3:  # images without a channel
         return x[:, None]
     if x.dim() != 4:

@@ -1,21 +1,26 @@
-"""A callback whose state belongs to a fit."""
+"""A callback whose state belongs to one fit, and the callbacks of a Trainer."""
 
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 
-class FitCallback(Callback):
-    """Begins anew with every fit, and takes the state of a checkpoint only there.
+def callbacks_of(trainer: Trainer) -> list[Callback]:
+    """Return the callbacks of a Trainer; Lightning sets this attribute without declaring it."""
+    return trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
 
-    Lightning hands the states of callbacks out in ``Trainer.validate`` and ``Trainer.test`` too, where a checkpoint is
-    looked at and no run goes on: what the last fit left would be overwritten.
+
+class FitCallback(Callback):
+    """Begin anew with every fit, and take the state of a checkpoint only in a fit.
+
+    Lightning hands the states of callbacks out in ``Trainer.validate`` and ``Trainer.test`` too. There, a checkpoint is
+    only looked at and no run is resumed: its state would overwrite what the last fit left.
     """
 
     _stage: str = "fit"
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """A new fit; a checkpoint to resume from is read after this."""
+        """Begin a new fit; Lightning reads the checkpoint of a resumed run after this."""
         self._stage = stage
         if stage == "fit":
             self.begin(trainer, pl_module)
@@ -24,9 +29,9 @@ class FitCallback(Callback):
         """Forget the last fit."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where the checkpoint stood, in a fit."""
+        """Resume from the state of a checkpoint, in a fit alone."""
         if self._stage == "fit":
-            self.go_on(state_dict)
+            self.resume(state_dict)
 
-    def go_on(self, state: dict[str, Any]) -> None:
-        """Take the state of the run that is resumed."""
+    def resume(self, state: dict[str, Any]) -> None:
+        """Take over the state of the run that is resumed."""

@@ -3,6 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from fake_runs import Corners, Net, begin_run
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
@@ -10,6 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from memzoo.callbacks import AttractorCallback, ContractionCallback, TrajectoryLogger
+from memzoo.callbacks.shards import Part
 from memzoo.data import full_batches, white_squares
 from memzoo.dynamics import certify, default_eps, recovery_curve, spectrum
 from memzoo.errors import NotASelfMapError
@@ -138,7 +140,9 @@ def test_submodules_keep_their_own_mode():
     module = TheirAutoencoder()
     module.encoder[2].eval()  # a frozen batch norm
     callback = AttractorCallback(IMAGES, IMAGES, eps=0.1)
-    callback.examples, callback.starts, callback.eps = IMAGES, IMAGES, 0.1
+    callback.examples = IMAGES
+    callback.starts = IMAGES
+    callback.eps = 0.1
     callback.measure(module)
     assert not module.encoder[2].training
     assert module.encoder[4].training
@@ -214,7 +218,7 @@ def test_an_interrupted_run_is_measured():
 
 def test_the_budget_sets_the_cadence(monkeypatch):
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr("memzoo.callbacks.measuring.time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr("memzoo.callbacks.cadence.time", SimpleNamespace(monotonic=lambda: clock.now))
     values = dict.fromkeys(KEYS, 0.0)
 
     class Timed(Callback):  # a step takes 1 s
@@ -227,7 +231,7 @@ def test_the_budget_sets_the_cadence(monkeypatch):
         clock.now += 2.0
         return values
 
-    monkeypatch.setattr(callback, "_measured", measured)
+    monkeypatch.setattr(callback, "_measure_together", measured)
     fit(TheirAutoencoder(), callback, Timed(), max_epochs=50)
     assert [row["step"] for row in callback.history] == [2, 60, 80, 100]
     assert sum(row["seconds"] for row in callback.history) <= 0.1 * 100
@@ -235,7 +239,7 @@ def test_the_budget_sets_the_cadence(monkeypatch):
 
 def test_steps_that_turn_out_faster_do_not_break_the_budget(monkeypatch):
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr("memzoo.callbacks.measuring.time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr("memzoo.callbacks.cadence.time", SimpleNamespace(monotonic=lambda: clock.now))
 
     class Timed(Callback):  # the first epoch warms up
         def on_train_batch_end(self, trainer, *args):
@@ -247,7 +251,7 @@ def test_steps_that_turn_out_faster_do_not_break_the_budget(monkeypatch):
         clock.now += 1.0
         return dict.fromkeys(KEYS, 0.0)
 
-    monkeypatch.setattr(callback, "_measured", measured)
+    monkeypatch.setattr(callback, "_measure_together", measured)
     fit(TheirAutoencoder(), callback, Timed(), max_epochs=50)
     assert clock.now == 20.0 + 98 * 0.5 + len(callback.history)
     assert [row["step"] for row in callback.history] == [2, 22, 42, 62, 82, 100]  # 30, 40, ... s of training
@@ -402,7 +406,8 @@ def test_modules_that_take_vectors_are_measured_on_flattened_images():
     class Vectors(TheirAutoencoder):
         def __init__(self):
             super().__init__()
-            self.encoder, self.decoder = nn.Linear(16, 5), nn.Linear(5, 16)
+            self.encoder = nn.Linear(16, 5)
+            self.decoder = nn.Linear(5, 16)
 
         def training_step(self, batch, batch_idx):
             return super().training_step((batch[0].flatten(1),), batch_idx)
@@ -553,7 +558,8 @@ def test_history_and_cadence_survive_a_resume(tmp_path):
 
 
 def test_two_callbacks_of_two_names_stand_side_by_side():
-    near, far = AttractorCallback(IMAGES, steps=2, verbose=False), AttractorCallback(IMAGES + 9, steps=2, name="far")
+    near = AttractorCallback(IMAGES, steps=2, verbose=False)
+    far = AttractorCallback(IMAGES + 9, steps=2, name="far")
     trainer = fit(TheirAutoencoder(), near, far, max_epochs=2)
     for callback, name in ((near, "attractor"), (far, "far")):
         assert trainer.callback_metrics[f"{name}/residual"] == pytest.approx(callback.history[-1][f"{name}/residual"])
@@ -692,3 +698,48 @@ def test_wrong_settings():
     with pytest.raises(ValueError, match=r"eps must be a finite number > 0"):
         AttractorCallback(eps=-1.0)
     assert AttractorCallback().table() == "Attractors: nothing was measured yet."
+
+
+# Maps with known attractors -------------------------------------------------------------------------------------------
+
+
+def test_the_attractors_of_a_map_with_four():
+    x = torch.tensor([[1.0, 1.0], [-1.0, -1.0], [1.8, -1.0]])  # the last one is 0.8 from its limit
+    starts = torch.tensor([[1.5, 1.5], [3.0, 3.0], [-3e3, -3e3], [1.1, -1.2]])  # the last two reach no example
+    callback = AttractorCallback(x, starts, eps=0.1, steps=8)
+    found = callback.measure(Net(Corners()))
+    expected = {"fraction": 2 / 3, "recovered": 1 / 3, "converged": 0.5, "residual": 0.0, "radius_q25": 0.5}
+    expected |= {"radius_median": 0.5, "radius_max": 0.5, "radius_q75": 0.5}
+    for name, value in expected.items():
+        assert found[f"attractor/{name}"] == pytest.approx(value), name
+    assert callback.certificates.limit_of.tolist() == [0, 1, 2]
+    assert callback.about() == "3 examples, 4 starts, T = 8, eps = 0.1"
+    assert callback.examples_table().splitlines()[3].split()[:2] == ["0", "yes"]
+    assert AttractorCallback(x).examples_table() == "Nothing was measured yet."
+    assert AttractorCallback(x, eps=0.1).about() == "3 examples, 0 starts, T = 200, eps = nan"
+
+
+@pytest.mark.parametrize("processes", [1, 2, 5])
+def test_shares_of_several_processes_are_combine_parts(processes):
+    x = torch.tensor([[1.0, 1.0], [1.8, -1.0], [-1.0, -1.0]])
+    callback = AttractorCallback(x, torch.tensor([[1.5, 1.5], [-2.0, -2.0]]), eps=0.1, steps=8)
+    alone = callback.measure(Net(Corners()))
+    certificates = callback.certificates
+    parts = [callback.measure_part(Corners(), x, Part(index, processes)) for index in range(processes)]
+    together = callback.combine_parts(parts, x)
+    assert {f"attractor/{name}": value for name, value in together.items()} == pytest.approx(alone)
+    assert torch.equal(callback.certificates.attractor, certificates.attractor)
+    assert torch.equal(callback.certificates.limit_of, certificates.limit_of)
+
+
+def test_the_room_of_a_run_is_asked_for_or_the_default():
+    from memzoo.dynamics import default_eps
+
+    x = torch.tensor([[1.0, 1.0], [-1.0, -1.0]])
+    for given, eps in ((None, default_eps(x)), (0.3, 0.3)):
+        callback = AttractorCallback(x, x + 0.1, eps=given, steps=3)
+        callback.measure(Net(Corners()))
+        assert callback.eps == eps
+        other, *_ = begin_run(AttractorCallback(x, x + 0.1, eps=given, steps=3), module=Net(Corners()))
+        assert other.eps == eps
+        assert torch.equal(other.starts, x + 0.1)

@@ -7,7 +7,7 @@ import pytest
 from memzoo.callbacks.cadence import BETWEEN, Cadence
 
 
-def test_every_so_many_epochs():
+def test_every_nth_epoch_is_due():
     cadence = Cadence(3, None, 0.05)
     assert [epoch for epoch in range(10) if cadence.due_after_epoch(0, epoch)] == [2, 5, 8]
     assert not cadence.by_budget
@@ -16,8 +16,9 @@ def test_every_so_many_epochs():
     assert cadence.plan(7, 1.0) == 8
 
 
-def test_every_so_many_steps():
-    cadence, due = Cadence(None, 4, 0.05), []
+def test_every_nth_step_is_due():
+    cadence = Cadence(None, 4, 0.05)
+    due = []
     for step in range(1, 15):
         if cadence.due_after_batch(step, 5):
             due.append(step)
@@ -31,7 +32,9 @@ def test_every_so_many_steps():
 def test_the_budget_allows_the_measurements_so_far_this_one_and_a_closing_one():
     # 10 s of measuring so far and two of 5 s are 20 s: a tenth of 200 s of training, of which 100 are over in 50 steps
     cadence = Cadence(None, None, 0.1)
-    cadence.measuring_s, cadence.training_s, cadence.steps = 10.0, 100.0, 50
+    cadence.measuring_s = 10.0
+    cadence.training_s = 100.0
+    cadence.steps = 50
     assert cadence.by_budget
     assert cadence.plan(50, 5.0) == 100
     assert cadence.early(5.0)
@@ -60,8 +63,9 @@ def test_by_budget_short_epochs_are_not_interrupted():
     assert cadence.due_after_batch(300, math.inf)
 
 
-def test_the_state_goes_on_and_is_forgotten():
-    cadence, other = Cadence(None, None, 0.05), Cadence(None, None, 0.05)
+def test_a_state_is_loaded_and_forgotten():
+    cadence = Cadence(None, None, 0.05)
+    other = Cadence(None, None, 0.05)
     state = {"next_step": 7, "measuring_s": 1.5, "training_s": 2.5, "steps": 3}
     cadence.load_state_dict(state)
     assert cadence.state_dict() == state
@@ -79,11 +83,11 @@ def test_the_state_goes_on_and_is_forgotten():
         ((1, 1, 0.05), "give every_n_epochs or every_n_steps, not both"),
     ],
 )
-def test_settings_out_of_range(settings, message):
+def test_settings_out_of_range_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         Cadence(*settings)
 
 
 @pytest.mark.parametrize("settings", [(1, None, 1), (None, 1, 1e-9)])
-def test_settings_at_the_ends_of_their_ranges(settings):
+def test_settings_at_the_ends_of_their_ranges_are_accepted(settings):
     Cadence(*settings)

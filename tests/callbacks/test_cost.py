@@ -26,8 +26,10 @@ def test_products_serve_wide_cuts_alone() -> None:
 
 
 def test_quick_radii_are_the_radii() -> None:
-    f, x = network(150), torch.rand(4, 1, 20, 20)
-    quick, full = compute_leading_eigenvalues(f, x), spectrum(f, x, top=1)
+    f = network(150)
+    x = torch.rand(4, 1, 20, 20)
+    quick = compute_leading_eigenvalues(f, x)
+    full = spectrum(f, x, top=1)
     assert quick.method == "arnoldi"
     assert ((quick.radius - full.radius).abs() <= quick.radius_error).all()
     assert (quick.radius_error < 1e-3 * full.radius).all()
@@ -45,14 +47,15 @@ class Crowded(nn.Module):
         self.outer = nn.Parameter(rotation.T[:150].float())
 
     def forward(self, x: Tensor) -> Tensor:
-        """In, bent a little, and out."""
+        """Map to the inner space, bend a little, and map back."""
         y = x @ self.inner
         return (y + 1e-3 * y.sin()) @ self.outer
 
 
 @pytest.mark.filterwarnings("error")
 def test_eigenvalues_that_do_not_settle_are_computed_in_full() -> None:
-    f, x = Crowded().eval(), torch.rand(2, 300)
+    f = Crowded().eval()
+    x = torch.rand(2, 300)
     assert choose_quick_method(f, x) == "arnoldi"
     torch.testing.assert_close(
         compute_leading_eigenvalues(f, x).radius, spectrum(f, x, top=1).radius, rtol=1e-3, atol=0
@@ -60,7 +63,7 @@ def test_eigenvalues_that_do_not_settle_are_computed_in_full() -> None:
 
 
 def test_verdicts_do_not_depend_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A trained network with a wide cut: the same attractors at the same places."""
+    """Find the same attractors of a trained network with a wide cut at the same places."""
     torch.manual_seed(0)
     examples = torch.rand(4, 1, 20, 20)
     f = FullyConnected(depth=3, width=150, shape=(1, 20, 20), init={"scheme": "xavier_uniform"})
@@ -91,19 +94,21 @@ class Turning(nn.Module):
         super().__init__()
         generator = torch.Generator().manual_seed(0)
         noise = torch.randn(300, 300, generator=generator, dtype=torch.float64)
-        basis, rotation = torch.linalg.qr(noise).Q[:, :150], torch.linalg.qr(noise[:150, :150]).Q
+        basis = torch.linalg.qr(noise).Q[:, :150]
+        rotation = torch.linalg.qr(noise[:150, :150]).Q
         self.inner = nn.Parameter((0.998 * basis).float())
         self.outer = nn.Parameter((rotation @ basis.T).float())
 
     def forward(self, x: Tensor) -> Tensor:
-        """In, bent a little, and out."""
+        """Map to the inner space, bend a little, and map back."""
         y = x @ self.inner
         return (y + 1e-3 * y.sin()) @ self.outer
 
 
 @pytest.mark.filterwarnings("ignore:.* have not converged")
 def test_what_the_quick_way_leaves_undecided_is_certified_in_full() -> None:
-    f, example = Turning().eval(), 0.01 * torch.ones(1, 300)
+    f = Turning().eval()
+    example = 0.01 * torch.ones(1, 300)
     assert choose_quick_method(f, example) == "arnoldi"
     assert not certify(f, example, eps=5.0, steps=200, method="arnoldi").attractor.any()
     callback = AttractorCallback(example, torch.zeros(1, 300), eps=5.0)

@@ -104,7 +104,8 @@ def progress():
 
 
 def test_an_epoch_that_has_ended_is_counted_as_ended():
-    keeper, checkpoint = KeepGenerators(), {"loops": {"fit_loop": progress()}}
+    keeper = KeepGenerators()
+    checkpoint = {"loops": {"fit_loop": progress()}}
     keeper.on_save_checkpoint(None, None, checkpoint)
     loop = checkpoint["loops"]["fit_loop"]
     assert [loop["epoch_progress"][part]["completed"] for part in ("total", "current")] == [4, 4]
@@ -116,7 +117,8 @@ def test_an_epoch_that_has_ended_is_counted_as_ended():
 
 
 def test_within_an_epoch_a_checkpoint_is_left_as_it_is():
-    keeper, checkpoint = KeepGenerators(), {"loops": {"fit_loop": progress()}}
+    keeper = KeepGenerators()
+    checkpoint = {"loops": {"fit_loop": progress()}}
     keeper.on_train_batch_start(None, None, None, 0)
     keeper.on_save_checkpoint(None, None, checkpoint)
     assert checkpoint == {"loops": {"fit_loop": progress()}}
@@ -151,7 +153,8 @@ def test_states_are_put_back_at_the_moments_at_which_seeds_are_drawn():
 
 def test_each_process_has_its_own_state(monkeypatch):
     own = KeepGenerators().state_dict()["processes"][0]
-    first, others = draws(), KeepGenerators().state_dict()["processes"][0]
+    first = draws()
+    others = KeepGenerators().state_dict()["processes"][0]
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from memzoo.callbacks.history import closing_table, examples_table, plot_history, to_pandas
+from memzoo.callbacks.history import format_certificates, format_history, plot_history, to_pandas
 from memzoo.dynamics import Certificates
 
 
@@ -31,7 +31,7 @@ def rows(count, **more):
 
 @pytest.mark.parametrize(("count", "most"), [(1, 12), (12, 12), (13, 12), (24, 12), (25, 12), (100, 7)])
 def test_a_table_is_thinned_evenly_and_ends_with_the_last_row(count, most):
-    lines = closing_table(rows(count), "w", "Title", most=most).splitlines()
+    lines = format_history(rows(count), "w", "Title", most=most).splitlines()
     assert lines[0] == "Title:"
     assert lines[2] == "-" * len(lines[1])
     steps = [int(line.split()[0]) for line in lines[3:]]
@@ -44,14 +44,14 @@ def test_a_table_is_thinned_evenly_and_ends_with_the_last_row(count, most):
 
 
 def test_a_table_has_the_columns_that_were_measured():
-    head, _, line = closing_table(rows(1), "w", "Title").splitlines()[1:]
+    head, _, line = format_history(rows(1), "w", "Title").splitlines()[1:]
     assert head.split() == ["step", "loss", "attractors", "recovered", "converged", "radius", "median", "max"]
     assert line.split() == ["1", "1.0e+00", "100%", "50%", "25.0%", "0.500", "1.500"]
     gaps = [{"step": 1, "loss": 1.0}, *rows(1)]
-    assert "nan" in closing_table(gaps, "w", "Title").splitlines()[3]
+    assert "nan" in format_history(gaps, "w", "Title").splitlines()[3]
 
 
-def test_a_data_frame_has_a_row_a_measurement():
+def test_a_data_frame_has_a_row_for_each_measurement():
     frame = to_pandas(rows(3))
     assert frame["step"].tolist() == [1, 2, 3]
     assert len(frame) == 3
@@ -113,9 +113,9 @@ def certificates(offset, radius, residual, limit_of, eps=0.5):
     )
 
 
-def test_a_line_an_example_says_with_whom_it_shares_its_limit():
+def test_the_line_of_an_example_names_those_that_share_its_limit():
     found = certificates([0.1, 0.25, 0.125], [0.5, 0.5, 1.5], [1e-3, 0.0, 0.0], [0, 0, 2])
-    head, columns, rule, *lines = examples_table(found, [7, 8, 9]).splitlines()
+    head, columns, rule, *lines = format_certificates(found, [7, 8, 9]).splitlines()
     assert head == "2 of 3 are attractors, eps = 0.5; they end at 2 distinct limits:"
     assert columns.split() == ["example", "attractor", "shares", "its", "limit", "with", "offset", "radius", "residual"]
     assert set(rule) == {"-"}
@@ -127,11 +127,11 @@ def test_a_line_an_example_says_with_whom_it_shares_its_limit():
 
 
 @pytest.mark.parametrize(("count", "sharing"), [(5, "1, 2, 3, 4"), (6, "1, 2, 3, 4, ...")])
-def test_of_those_that_share_a_limit_four_are_named(count, sharing):
+def test_at_most_four_examples_that_share_a_limit_are_named(count, sharing):
     zeros = [0.0] * count
-    head, *_, first = examples_table(certificates(zeros, zeros, zeros, [0] * count), list(range(count))).splitlines()[
-        :4
-    ]
+    head, *_, first = format_certificates(
+        certificates(zeros, zeros, zeros, [0] * count), list(range(count))
+    ).splitlines()[:4]
     assert head.endswith("they end at 1 distinct limit:")
     assert f" {sharing}  " in first
 

@@ -150,7 +150,7 @@ ROWS = {
 
 
 def both(attractor_settings, **settings):
-    """An AttractorCallback and a ContractionCallback, quiet, and recovering some of what they look at."""
+    """Make an AttractorCallback and a ContractionCallback that print nothing and recover some of the examples."""
     return (
         AttractorCallback(steps=20, eps=1.2, max_starts=20, verbose=False, **attractor_settings, **settings),
         ContractionCallback(verbose=False, **settings),
@@ -196,7 +196,7 @@ AVERAGING = {
 
 
 def by_hand(kind, states, first, last):
-    """The average over some of the states, in the order in which they came."""
+    """Average some of the states, in the order of their steps."""
     average = states[first]
     for n, step in enumerate(range(first + 1, last + 1), start=1) if "epochs" not in kind else [(1, last)]:
         share = 1 / (n + 1) if kind == "mean" else 0.5
@@ -305,7 +305,8 @@ def test_what_is_tracked_of_random_augmentation_survives_a_resume(tmp_path):
         )
         return callbacks
 
-    before, after = run(1), run(2, tmp_path / "last.ckpt")
+    before = run(1)
+    after = run(2, tmp_path / "last.ckpt")
     assert torch.equal(before[0].examples, after[0].examples)
     assert torch.equal(before[0].starts, after[0].starts)
     assert torch.equal(before[1].examples, after[1].examples)
@@ -343,7 +344,8 @@ def test_a_run_that_was_killed_goes_on_in_another_process(tmp_path):
         train(Plain, lambda: [callback], lambda: data, resume=resume, max_epochs=4)
         return callback
 
-    resumed, unbroken = run(tmp_path / "last.ckpt"), run()
+    resumed = run(tmp_path / "last.ckpt")
+    unbroken = run()
     assert [line["step"] for line in resumed.history] == [2, 4, 6, 8, 10, 12]
     for line, other in zip(without_time(resumed), without_time(unbroken), strict=True):
         assert line == pytest.approx(other, rel=1e-5)
@@ -369,7 +371,8 @@ def test_loggers_hear_every_measurement(tmp_path):
 
 
 def test_callbacks_can_be_sent_to_other_processes():
-    fresh, used = both({}, every_n_epochs=1)[0], both({}, every_n_epochs=1)[0]
+    fresh = both({}, every_n_epochs=1)[0]
+    used = both({}, every_n_epochs=1)[0]
     train(Theirs, lambda: [used], training)
     *_, weights, _ = train(Theirs, lambda: [pickle.loads(pickle.dumps(fresh))], training)
     assert pickle.loads(pickle.dumps(used)).history == used.history
@@ -387,7 +390,7 @@ def free_port():
 
 @pytest.fixture(scope="module")
 def distributed(tmp_path_factory):
-    """What each of two processes found in each run, by name and rank."""
+    """Return what each of two processes found in each run, by name and rank."""
     folder = tmp_path_factory.mktemp("distributed")
     where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": "2", "NODE_RANK": "0"}
     command = [sys.executable, "-W", "ignore", str(SUPPORT / "distributed_runs.py")]
@@ -434,7 +437,8 @@ def test_processes_together_measure_what_one_would(distributed, name):
 def test_processes_together_train_as_without(distributed):
     for rank in range(2):
         for watched, plain in (("uneven", "plain"), ("one", "plain"), ("manual watched", "manual")):
-            watched, plain = distributed.runs[watched][rank], distributed.runs[plain][rank]
+            watched = distributed.runs[watched][rank]
+            plain = distributed.runs[plain][rank]
             assert same(watched["weights"], plain["weights"])
             assert same(watched["generators"], plain["generators"])
             assert watched["losses"] == plain["losses"]

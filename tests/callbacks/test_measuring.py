@@ -1,242 +1,19 @@
-"""What measuring callbacks share, moment by moment, with a trainer that only answers what it is asked."""
+"""What measuring callbacks share, moment by moment, with a Trainer that only answers what it is asked."""
 
 import math
 from types import SimpleNamespace
 
 import pytest
 import torch
-from lightning.pytorch import LightningModule
+from fake_runs import Means, Net, X, after_batch, begin_run, epochs, run_of, trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
 
-from memzoo.callbacks import AttractorCallback, ContractionCallback
-from memzoo.callbacks.measuring import EXAMPLES, KEPT, WIDE_EXAMPLES, MeasuringCallback
-from memzoo.callbacks.shards import Part
+from memzoo.callbacks import AttractorCallback
+from memzoo.callbacks.measuring import KEPT
+from memzoo.callbacks.step_loss import StepLoss
 from memzoo.errors import NonFiniteError, NotASelfMapError
 from memzoo.modules.self_map import like_parameters
-
-X = torch.arange(12.0).reshape(6, 2)
-
-
-class Means(MeasuringCallback):
-    """Measures the mean of the tracked examples, and counts them."""
-
-    NAMES = ("mean", "count")
-    BAR = ("count",)
-    NOTHING = {"count": 0.0}
-    TITLE = "Means"
-
-    def __init__(self, examples=None, **settings):
-        defaults = {"self_map": None, "max_examples": None, "rotate": 1, "every_n_epochs": None, "every_n_steps": None}
-        super().__init__(examples, **{**defaults, "budget": 0.05, "verbose": False, "name": "means", **settings})
-        self.error = None
-        self.advised = 0
-
-    def measure_part(self, f, examples, part):
-        if self.error is not None:
-            raise self.error
-        return examples[part.index :: part.of]
-
-    def put_together(self, parts, examples):
-        together = torch.cat(parts)
-        return {"mean": together.mean(), "count": len(together), "extra": 7}
-
-    def advise(self, module):
-        self.advised += 1
-
-
-class Net(LightningModule):
-    def __init__(self, layer=None):
-        super().__init__()
-        self.layer = nn.Linear(2, 2) if layer is None else layer
-        self.logged = []
-
-    def forward(self, x):
-        return self.layer(x)
-
-    def log(self, key, value, **options):
-        self.logged.append((key, value, options))
-
-
-def trainer(**known):
-    loader = DataLoader(TensorDataset(X), batch_size=2)
-    strategy = SimpleNamespace(
-        broadcast=lambda value: value,
-        reduce=lambda value, reduce_op: value.mul_(1),  # in place, as the real ones do
-        reduce_boolean_decision=lambda value: value,
-    )
-    defaults = {
-        "strategy": strategy,
-        "callbacks": [],
-        "loggers": [],
-        "world_size": 1,
-        "global_rank": 0,
-        "is_global_zero": True,
-        "global_step": 0,
-        "current_epoch": 0,
-        "num_training_batches": 3,
-        "accumulate_grad_batches": 1,
-        "is_last_batch": True,
-        "sanity_checking": False,
-        "should_stop": False,
-        "max_epochs": 100,
-        "max_steps": -1,
-        "min_epochs": None,
-        "min_steps": None,
-        "state": SimpleNamespace(fn="fit"),
-        "train_dataloader": loader,
-    }
-    return SimpleNamespace(**{**defaults, **known})
-
-
-def begun(callback, run=None, module=None):
-    """A callback in a run that has just started, with its run and its module."""
-    run, module = run or trainer(), module or Net()
-    run.callbacks = [*run.callbacks, callback]
-    callback.setup(run, module, "fit")
-    callback.on_train_start(run, module)
-    return callback, run, module
-
-
-def after_batch(callback, run, module, step, *, loss=None, batch_idx=0):
-    run.global_step = step
-    callback.on_train_batch_end(run, module, loss, None, batch_idx)
-
-
-# Whom to track --------------------------------------------------------------------------------------------------------
-
-
-def test_numbers_of_examples():
-    assert (EXAMPLES, WIDE_EXAMPLES, KEPT) == (32, 8, 2**21)  # as the documentation of the callbacks says
-    data = DataLoader(TensorDataset(torch.rand(200, 2)))
-    for settings, count in (
-        ({}, 32),
-        ({"rotate": 3}, 96),
-        ({"max_examples": 5}, 5),
-        ({"max_examples": 5, "rotate": 2}, 10),
-    ):
-        callback, *_ = begun(Means(**settings), trainer(train_dataloader=data, num_training_batches=200))
-        assert len(callback.examples) == count
-    callback, *_ = begun(Means(X))
-    assert torch.equal(callback.examples, X)
-
-
-class Wide(nn.Module):
-    """Nowhere narrower than its input, and too large for a full Jacobian."""
-
-    def __init__(self):
-        super().__init__()
-        self.scale = nn.Parameter(torch.tensor(0.5))
-
-    def forward(self, x):
-        return torch.tanh(self.scale * x)
-
-
-@pytest.mark.parametrize(
-    ("width", "count", "settings", "rows"),
-    [
-        (257, 32, {}, range(0, 32, 4)),
-        (257, 17, {}, range(0, 17, 3)),
-        (257, 9, {}, range(0, 9, 2)),
-        (257, 8, {}, range(8)),  # no more than are affordable
-        (257, 32, {"rotate": 2}, range(0, 32, 2)),
-        (257, 32, {"rotate": 4}, range(32)),
-        (257, 32, {"max_examples": 32}, range(32)),  # chosen by the user
-        (256, 32, {}, range(32)),  # the full Jacobian is cheap
-    ],
-)
-def test_of_wide_maps_fewer_examples_are_tracked(width, count, settings, rows):
-    x = torch.rand(count, width)
-    run = trainer(train_dataloader=DataLoader(TensorDataset(x)), num_training_batches=count)
-    callback, *_ = begun(Means(**settings), run, Net(Wide()))
-    assert torch.equal(callback.examples, x[list(rows)])
-
-
-def test_examples_that_are_given_are_all_tracked():
-    x = torch.rand(20, 257)
-    assert len(begun(Means(x), module=Net(Wide()))[0].examples) == 20
-
-
-def test_data_that_cannot_be_read_name_the_callback():
-    for data in (TensorDataset(torch.arange(6)), [], TensorDataset(torch.rand(0, 2))):
-        with pytest.raises((TypeError, ValueError), match=r"Means could not read the tracked examples|at least one"):
-            begun(Means(), trainer(train_dataloader=DataLoader(data)))
-
-    class Broken(TensorDataset):
-        def __getitem__(self, index):
-            raise IndexError("no such row")
-
-    with pytest.raises(TypeError, match="Means could not read the tracked examples: no such row"):
-        begun(Means(), trainer(train_dataloader=DataLoader(Broken(X))))
-    with pytest.raises(NonFiniteError, match="the tracked examples holds NaN"):
-        begun(Means(), trainer(train_dataloader=DataLoader(TensorDataset(X * torch.nan))))
-
-
-class Stream(torch.utils.data.IterableDataset):
-    def __iter__(self):
-        return iter(X)
-
-
-def harvesting(**settings):
-    return begun(Means(**settings), trainer(train_dataloader=DataLoader(Stream())))
-
-
-def test_of_a_stream_batches_are_taken_until_there_are_enough():
-    callback, run, module = harvesting(max_examples=3)
-    assert callback.examples is None
-    first = X[:2].clone()
-    callback.on_train_batch_start(run, module, (first,), 0)
-    first.zero_()  # the training may change its batch
-    assert callback.examples is None
-    after_batch(callback, run, module, 1)
-    assert callback.history == []  # nothing is tracked yet
-    callback.on_train_batch_start(run, module, (X[2:4],), 1)
-    assert torch.equal(callback.examples, X[:3])
-    callback.on_train_batch_start(run, module, ("not looked at",), 2)
-    exact, run, module = harvesting(max_examples=2)
-    exact.on_train_batch_start(run, module, (X[:2],), 0)
-    assert torch.equal(exact.examples, X[:2])
-
-
-def test_a_short_stream_is_measured_with_what_came():
-    callback, run, module = harvesting()
-    callback.on_train_epoch_end(run, module)
-    assert callback.examples is None
-    assert not module.logged
-    callback.on_train_end(run, module)
-    assert callback.history == []
-    callback, run, module = harvesting()
-    callback.on_train_batch_start(run, module, (X,), 0)
-    after_batch(callback, run, module, 1)
-    callback.on_train_epoch_end(run, module)
-    assert torch.equal(callback.examples, X)
-    assert [row["step"] for row in callback.history] == [1]
-    callback, run, module = harvesting()
-    callback.on_train_batch_start(run, module, (X,), 0)
-    after_batch(callback, run, module, 1)
-    callback.on_train_end(run, module)  # the run ended within its first epoch
-    assert [row["means/count"] for row in callback.history] == [6]
-
-
-def test_a_stream_is_refused_at_its_first_batch():
-    callback, run, _ = harvesting()
-    with pytest.raises(NotASelfMapError, match="forward of Net is no self-map"):
-        callback.on_train_batch_start(run, Net(nn.Linear(2, 3)), (X[:1],), 0)
-    callback, run, module = harvesting()
-    with pytest.raises(TypeError, match=r"Means could not read the tracked examples: samples are torch\.int64"):
-        callback.on_train_batch_start(run, module, (X.long(),), 0)
-
-
-def test_all_processes_decide_together_whether_a_stream_gave_enough():
-    callback, run, module = harvesting(max_examples=1)
-    run.strategy.reduce_boolean_decision = lambda enough: False
-    callback.on_train_batch_start(run, module, (X,), 0)
-    assert callback.examples is None
-    run.strategy.reduce_boolean_decision = lambda enough: True
-    callback.on_train_batch_start(run, module, (X,), 1)
-    assert len(callback.examples) == 1
-
 
 # When -----------------------------------------------------------------------------------------------------------------
 
@@ -254,15 +31,15 @@ def test_all_processes_decide_together_whether_a_stream_gave_enough():
         (None, 1, True, math.nan),
     ],
 )
-def test_the_loss_of_a_step(outputs, accumulate, automatic, loss):
-    callback, run, module = begun(Means(X, every_n_steps=1), trainer(accumulate_grad_batches=accumulate))
+def test_the_loss_of_a_step_is_read_from_the_outputs(outputs, accumulate, automatic, loss):
+    callback, run, module = begin_run(Means(X, every_n_steps=1), trainer(accumulate_grad_batches=accumulate))
     module.automatic_optimization = automatic
     after_batch(callback, run, module, 1, loss=outputs)
     assert callback.history[-1]["loss"] == pytest.approx(loss, nan_ok=True)
 
 
 def test_a_loss_that_was_handed_out_is_not_changed():
-    callback, run, module = begun(Means(X, every_n_steps=1))
+    callback, run, module = begin_run(Means(X, every_n_steps=1))
     run.strategy.reduce = lambda value, reduce_op: {"mean": value.mul_(3)}[reduce_op]
     loss = torch.tensor(2.0)
     module.automatic_optimization = False
@@ -272,7 +49,7 @@ def test_a_loss_that_was_handed_out_is_not_changed():
 
 
 def test_by_steps_each_step_is_measured_once():
-    callback, run, module = begun(Means(X, every_n_steps=2))
+    callback, run, module = begin_run(Means(X, every_n_steps=2))
     for batch, step in enumerate((1, 2, 2, 3, 4, 4)):  # some batches only accumulate
         after_batch(callback, run, module, step, batch_idx=batch)
     assert [row["step"] for row in callback.history] == [2, 4]
@@ -285,35 +62,24 @@ def test_by_steps_each_step_is_measured_once():
 
 
 def test_by_steps_the_last_batch_is_measured_too():
-    callback, run, module = begun(Means(X, every_n_steps=3))
+    callback, run, module = begin_run(Means(X, every_n_steps=3))
     after_batch(callback, run, module, 3, batch_idx=2)
     assert [row["step"] for row in callback.history] == [3]
 
 
 def test_by_budget_the_last_batch_is_left_to_the_end_of_the_epoch():
-    callback, run, module = begun(Means(X, budget=1.0), trainer(num_training_batches=300))
+    callback, run, module = begin_run(Means(X, budget=1.0), trainer(num_training_batches=300))
     after_batch(callback, run, module, 300, batch_idx=299)
     assert callback.history == []
     callback.on_train_epoch_end(run, module)
     assert [row["step"] for row in callback.history] == [300]
-    other, run, module = begun(Means(X, budget=1.0), trainer(num_training_batches=300))
+    other, run, module = begin_run(Means(X, budget=1.0), trainer(num_training_batches=300))
     after_batch(other, run, module, 299, batch_idx=298)
     assert [row["step"] for row in other.history] == [299]
 
 
-def epochs(callback, run, module, count, *, validations=0):
-    for epoch in range(count):
-        run.current_epoch = epoch
-        for batch in range(3):
-            after_batch(callback, run, module, 3 * epoch + batch + 1, batch_idx=batch)
-            run.is_last_batch = batch == 2
-            if validations:
-                callback.on_validation_epoch_end(run, module)
-        callback.on_train_epoch_end(run, module)
-
-
-def test_epochs_at_which_it_is_due_the_first_and_the_last():
-    callback, run, module = begun(Means(X, every_n_epochs=3), trainer(max_epochs=8))
+def test_the_first_epoch_every_nth_and_the_last_are_measured():
+    callback, run, module = begin_run(Means(X, every_n_epochs=3), trainer(max_epochs=8))
     epochs(callback, run, module, 8)
     assert [(row["step"], row["epoch"]) for row in callback.history] == [(3, 0), (9, 2), (18, 5), (24, 7)]
     keys = [(key, options["prog_bar"]) for key, _, options in module.logged]
@@ -321,14 +87,14 @@ def test_epochs_at_which_it_is_due_the_first_and_the_last():
     assert all(options["on_epoch"] and not options["sync_dist"] for *_, options in module.logged)
 
 
-def test_of_several_validations_in_an_epoch_the_last_one_measures():
-    callback, run, module = begun(Means(X, every_n_epochs=2), trainer(max_epochs=5))
+def test_the_last_of_several_validations_in_an_epoch_measures():
+    callback, run, module = begin_run(Means(X, every_n_epochs=2), trainer(max_epochs=5))
     epochs(callback, run, module, 4, validations=3)
     assert [row["step"] for row in callback.history] == [1, 6, 12]
 
 
 def test_a_sanity_check_measures_nothing():
-    callback, run, module = begun(Means(X), trainer(sanity_checking=True))
+    callback, run, module = begin_run(Means(X), trainer(sanity_checking=True))
     callback.on_validation_epoch_end(run, module)
     assert callback.history == []
     run.state.fn = "predict"
@@ -344,15 +110,15 @@ def test_a_sanity_check_measures_nothing():
     ("monitor", "measured"),
     [("means/mean", [3, 6, 9, 12]), ("meanwhile/mean", [3]), ("loss", [3])],
 )
-def test_what_is_monitored_is_measured_at_every_epoch_whatever_the_budget(monitor, measured):
+def test_a_monitored_key_is_measured_at_every_epoch_whatever_the_budget(monitor, measured):
     run = trainer(callbacks=[EarlyStopping(monitor)])
-    callback, run, module = begun(Means(X, budget=1e-9), run)
+    callback, run, module = begin_run(Means(X, budget=1e-9), run)
     epochs(callback, run, module, 4)
     assert [row["step"] for row in callback.history] == measured
 
 
-def test_what_is_monitored_keeps_a_cadence_that_was_asked_for():
-    callback, run, module = begun(Means(X, every_n_epochs=3), trainer(callbacks=[EarlyStopping("means/mean")]))
+def test_a_monitored_key_keeps_a_cadence_that_was_asked_for():
+    callback, run, module = begin_run(Means(X, every_n_epochs=3), trainer(callbacks=[EarlyStopping("means/mean")]))
     epochs(callback, run, module, 5)
     assert [row["step"] for row in callback.history] == [3, 9]
 
@@ -362,19 +128,19 @@ class Drawing(nn.Linear):
         return super().forward(x) + torch.randn_like(x)
 
 
-def test_a_map_of_two_answers_is_refused_and_leaves_the_generator_alone():
+def test_a_map_with_two_answers_is_refused_and_the_generator_is_restored():
     with pytest.raises(NotASelfMapError, match="two answers to one image"):
-        begun(Means(X), module=Net(Drawing(2, 2)))
+        begin_run(Means(X), module=Net(Drawing(2, 2)))
     module = Net()
     state = torch.get_rng_state()
-    begun(AttractorCallback(X, torch.rand_like), module=module)
+    begin_run(AttractorCallback(X, torch.rand_like), module=module)
     assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_times_are_counted_without_the_measurements(monkeypatch):
     clock = SimpleNamespace(now=100.0)
-    monkeypatch.setattr("memzoo.callbacks.measuring.time", SimpleNamespace(monotonic=lambda: clock.now))
-    callback, run, module = begun(Means(X, budget=0.5), trainer(global_step=4))
+    monkeypatch.setattr("memzoo.callbacks.cadence.time", SimpleNamespace(monotonic=lambda: clock.now))
+    callback, run, module = begin_run(Means(X, budget=0.5), trainer(global_step=4))
     measure = callback.measure_part
 
     def slow(*arguments):
@@ -396,7 +162,9 @@ def test_times_are_counted_without_the_measurements(monkeypatch):
     assert callback.cadence.steps == 3
     state = callback.state_dict()
 
-    other, run, module = Means(X, budget=0.5), trainer(global_step=7), Net()
+    other = Means(X, budget=0.5)
+    run = trainer(global_step=7)
+    module = Net()
     run.callbacks = [other]
     other.setup(run, module, "fit")
     other.load_state_dict(state)  # as a resumed run does
@@ -412,8 +180,8 @@ def test_times_are_counted_without_the_measurements(monkeypatch):
 
 def test_a_measurement_that_would_break_the_budget_is_put_off(monkeypatch):
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr("memzoo.callbacks.measuring.time", SimpleNamespace(monotonic=lambda: clock.now))
-    callback, run, module = begun(Means(X, budget=0.1))
+    monkeypatch.setattr("memzoo.callbacks.cadence.time", SimpleNamespace(monotonic=lambda: clock.now))
+    callback, run, module = begin_run(Means(X, budget=0.1))
     clock.now = 1.0
     after_batch(callback, run, module, 1, batch_idx=2)
     callback.on_train_epoch_end(run, module)
@@ -427,31 +195,10 @@ def test_a_measurement_that_would_break_the_budget_is_put_off(monkeypatch):
     assert not module.logged
 
 
-# Subsets in turn ------------------------------------------------------------------------------------------------------
-
-
-def test_subsets_are_measured_in_turn_and_all_at_the_end():
-    callback, run, module = begun(Means(X, every_n_epochs=1, rotate=3), trainer(max_epochs=5))
-    epochs(callback, run, module, 5)
-    assert [row["means/count"] for row in callback.history] == [2, 2, 2, 2, 6]
-    means = [row["means/mean"] for row in callback.history]
-    assert means == [X[::3].mean(), X[1::3].mean(), X[2::3].mean(), X[::3].mean(), X.mean()]
-    assert callback.state_dict()["turn"] == 5
-    assert callback.state_dict()["whole"]
-
-
-@pytest.mark.parametrize(("count", "subset"), [(4, 2), (3, 3)])
-def test_subsets_have_at_least_two_examples(count, subset):
-    callback, run, module = begun(Means(X[:count], every_n_steps=1, rotate=2))
-    after_batch(callback, run, module, 1)
-    assert callback.history[-1]["means/count"] == subset
-    assert callback.state_dict()["whole"] is (subset == count)
-
-
 # The end --------------------------------------------------------------------------------------------------------------
 
 
-def closed(callback, run, module, *, change=False):
+def close_run(callback, run, module, *, change=False):
     if change:
         nn.init.zeros_(module.layer.weight)
     run.current_epoch += 1  # Lightning counts the last epoch as done
@@ -460,30 +207,30 @@ def closed(callback, run, module, *, change=False):
 
 
 def test_the_closing_state_is_measured_once():
-    callback, run, module = begun(Means(X, every_n_epochs=1), trainer(max_epochs=2))
+    callback, run, module = begin_run(Means(X, every_n_epochs=1), trainer(max_epochs=2))
     epochs(callback, run, module, 2)
-    assert closed(callback, run, module) == [(3, 0), (6, 1)]
+    assert close_run(callback, run, module) == [(3, 0), (6, 1)]
     assert callback.advised == 1
     assert callback.stopping_reason == "max_epochs=2 reached"
     assert callback.table().splitlines()[-1] == "The run ended: max_epochs=2 reached."
 
 
 def test_other_weights_at_the_end_are_measured_again():
-    callback, run, module = begun(Means(X, every_n_epochs=1), trainer(max_epochs=2))
+    callback, run, module = begin_run(Means(X, every_n_epochs=1), trainer(max_epochs=2))
     epochs(callback, run, module, 2)
     loss = callback.history[-1]["loss"] = 0.25
-    callback._loss = None
-    assert closed(callback, run, module, change=True) == [(3, 0), (6, 1), (6, 1)]
+    callback._loss = StepLoss()  # the last step had no loss
+    assert close_run(callback, run, module, change=True) == [(3, 0), (6, 1), (6, 1)]
     assert callback.history[-1]["loss"] == loss  # that of the same step
 
 
-def test_a_run_that_ends_between_two_measurements():
+def test_a_run_that_ends_between_two_measurements_is_measured_and_logged():
     logged = []
     logger = SimpleNamespace(log_metrics=lambda values, step: logged.append((values, step)))
-    callback, run, module = begun(Means(X, every_n_epochs=10), trainer(loggers=[logger]))
+    callback, run, module = begin_run(Means(X, every_n_epochs=10), trainer(loggers=[logger]))
     epochs(callback, run, module, 3)
     assert logged == []  # Lightning logs these by itself
-    assert closed(callback, run, module) == [(3, 0), (9, 2)]
+    assert close_run(callback, run, module) == [(3, 0), (9, 2)]
     assert logged == [({"means/mean": 5.5, "means/count": 6.0, "epoch": 2}, 8)]
 
 
@@ -492,7 +239,7 @@ def test_a_run_that_ends_between_two_measurements():
     [(KeyboardInterrupt(), 1, 1), (KeyboardInterrupt(), 2, 0), (ValueError(), 1, 0)],
 )
 def test_an_interrupted_run_is_closed_by_one_process(error, world_size, measured):
-    callback, run, module = begun(Means(X))
+    callback, run, module = begin_run(Means(X))
     run.world_size = world_size
     callback.on_exception(run, module, error)
     assert len(callback.history) == measured
@@ -503,16 +250,18 @@ def test_an_interrupted_run_is_closed_by_one_process(error, world_size, measured
         assert callback.advised == 1
 
 
-def test_an_error_before_the_training_began_is_none_of_its_business():
-    callback, run, module = Means(X), trainer(), Net()
+def test_an_interruption_before_the_training_is_not_measured():
+    callback = Means(X)
+    run = trainer()
+    module = Net()
     callback.on_exception(run, module, KeyboardInterrupt())
     assert callback.history == []
 
 
-def test_those_who_listen_are_told_each_time():
+def test_listening_callbacks_hear_of_every_measurement():
     told = []
     listener = SimpleNamespace(on_measurement=lambda run, module, source: told.append(source.history[-1]["step"]))
-    callback, run, module = begun(Means(X, every_n_steps=1), trainer(callbacks=[listener]))
+    callback, run, module = begin_run(Means(X, every_n_steps=1), trainer(callbacks=[listener]))
     after_batch(callback, run, module, 1)
     after_batch(callback, run, module, 2)
     assert told == [1, 2]
@@ -522,8 +271,8 @@ def test_the_table_is_printed_where_it_is_wanted(monkeypatch):
     printed = []
     monkeypatch.setattr("memzoo.callbacks.measuring.rank_zero_info", printed.append)
     for verbose in (False, True):
-        callback, run, module = begun(Means(X, verbose=verbose))
-        closed(callback, run, module)
+        callback, run, module = begin_run(Means(X, verbose=verbose))
+        close_run(callback, run, module)
         assert len(printed) == verbose
     assert printed[0].startswith("Means among 6 examples:")
     assert "Weights measured" not in printed[0]
@@ -534,8 +283,8 @@ def test_the_table_is_printed_where_it_is_wanted(monkeypatch):
 # What fails -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_network_that_is_not_finite_measures_as_nothing():
-    callback, run, module = begun(Means(X, every_n_steps=1))
+def test_a_network_that_is_not_finite_has_the_values_for_such_networks():
+    callback, run, module = begin_run(Means(X, every_n_steps=1))
     callback.error = NonFiniteError("it grew")
     with pytest.warns(UserWarning, match=r"nothing is measured on a network that is not finite: it grew"):
         after_batch(callback, run, module, 1)
@@ -545,8 +294,8 @@ def test_a_network_that_is_not_finite_measures_as_nothing():
     assert "means/extra" not in row
 
 
-def test_the_first_failure_ends_the_run_later_ones_do_not():
-    callback, run, module = begun(Means(X, every_n_steps=1))
+def test_a_failure_of_the_first_measurement_ends_the_run_and_later_ones_do_not():
+    callback, run, module = begin_run(Means(X, every_n_steps=1))
     callback.error = RuntimeError("no room")
     with pytest.raises(RuntimeError, match="no room"):
         after_batch(callback, run, module, 1)
@@ -565,7 +314,8 @@ def test_the_first_failure_ends_the_run_later_ones_do_not():
 
 @pytest.mark.parametrize("moment", ["on_validation_epoch_end", "on_test_epoch_end"])
 def test_outside_of_a_run_values_are_logged_and_not_kept(moment):
-    callback, module = Means(X, rotate=3), Net()
+    callback = Means(X, rotate=3)
+    module = Net()
     run = trainer(state=SimpleNamespace(fn="validate"))
     getattr(callback, moment)(run, module)
     assert callback.history == []
@@ -573,12 +323,13 @@ def test_outside_of_a_run_values_are_logged_and_not_kept(moment):
     assert all(
         options["on_epoch"] and not options["sync_dist"] and options["batch_size"] == 1 for *_, options in module.logged
     )
-    nobody, module = Means(), Net()
+    nobody = Means()
+    module = Net()
     getattr(nobody, moment)(run, module)
     assert not module.logged
 
 
-def test_a_measurement_by_hand():
+def test_a_module_is_measured_without_a_run():
     callback = Means(X)
     module = Net().double()
     assert callback.measure(module) == {"means/mean": 5.5, "means/count": 6.0, "means/extra": 7.0}
@@ -610,8 +361,8 @@ def test_chosen_examples_travel_unless_they_are_large():
     assert Means().state_dict()["kept"] == {}
 
 
-def test_what_was_kept_is_tracked_again():
-    callback, run, module = begun(Means(every_n_steps=1))
+def test_examples_of_a_checkpoint_are_tracked_again():
+    callback, run, module = begin_run(Means(every_n_steps=1))
     after_batch(callback, run, module, 1)
     other = Means()
     other.load_state_dict(callback.state_dict())
@@ -625,195 +376,7 @@ def test_what_was_kept_is_tracked_again():
     assert given.measure(Net())["means/count"] == 6
 
 
-def run_of(callback):
-    return trainer(callbacks=[callback])
-
-
-def test_of_which_weights_the_values_are():
-    callback, *_ = begun(Means(X))
+def test_current_weights_are_measured_where_no_callback_averages():
+    callback, *_ = begin_run(Means(X))
     assert callback.measured_weights == "current"
     assert callback.state_key != Means(name="other").state_key
-
-
-# Contraction ----------------------------------------------------------------------------------------------------------
-
-
-def scaled(*factors):
-    """A diagonal map: its eigenvalues and its singular values are the factors."""
-    layer = nn.Linear(len(factors), len(factors), bias=False)
-    with torch.no_grad():
-        layer.weight.copy_(torch.diag(torch.tensor(factors)))
-    return Net(layer)
-
-
-def test_the_contraction_of_a_diagonal_map():
-    x = torch.tensor([[3.0, 4.0], [1.0, 0.0], [0.0, 2.0]])
-    found = ContractionCallback(x).measure(scaled(0.5, -0.25))
-    expected = {"contracting": 1, "radius_median": 0.5, "radius_max": 0.5, "sigma_median": 0.5, "radius_q25": 0.5}
-    for name, value in expected.items():
-        assert found[f"contraction/{name}"] == pytest.approx(value), name
-    # f(x) - x = (-x1 / 2, -5 x2 / 4): relative residuals sqrt(1.5^2 + 5^2) / 5, 1/2 and 5/4
-    assert found["contraction/residual"] == pytest.approx(math.hypot(1.5, 5) / 5)
-    assert ContractionCallback(x).measure(scaled(1.5, 0.5))["contraction/contracting"] == 0
-    assert ContractionCallback(x).measure(scaled(1.0, 0.5))["contraction/contracting"] == 0  # not beyond its error
-
-
-def test_shares_and_quartiles_of_contraction():
-    callback = ContractionCallback(X)
-    radius = torch.tensor([0.5, 0.9, 1.0, 1.5, 3.0])
-    part = {"radius": radius, "error": torch.tensor([0.1, 0.1, 0, 0, 0]), "sigma": 2 * radius, "residual": radius / 10}
-    halves = [
-        {name: values[:2] for name, values in part.items()},
-        {},
-        {name: values[2:] for name, values in part.items()},
-    ]
-    found = callback.put_together(halves, X)
-    expected = [("contracting", 0.2), ("radius_median", 1.0), ("radius_max", 3.0), ("sigma_median", 2.0)]
-    expected += [("residual", 0.1), ("radius_q25", 0.9), ("radius_q75", 1.5)]
-    assert found == {name: pytest.approx(value) for name, value in expected}
-    assert callback.measure_part(nn.Identity(), X[:1], Part(1, 2)) == {}
-
-
-def test_zero_has_a_residual():
-    found = ContractionCallback(torch.zeros(1, 2)).measure(scaled(0.5, 0.5))
-    assert found["contraction/residual"] == 0
-
-
-# Attractors -----------------------------------------------------------------------------------------------------------
-
-
-class Corners(nn.Module):
-    """Goes half of the way to the corner (±1, ±1) of its quadrant: four attractors."""
-
-    def forward(self, x):
-        return (x + x.sign()) / 2
-
-
-def test_the_attractors_of_a_map_with_four():
-    x = torch.tensor([[1.0, 1.0], [-1.0, -1.0], [1.8, -1.0]])  # the last one is 0.8 from its limit
-    starts = torch.tensor([[1.5, 1.5], [3.0, 3.0], [-3e3, -3e3], [1.1, -1.2]])  # the last two reach no example
-    callback = AttractorCallback(x, starts, eps=0.1, steps=8)
-    found = callback.measure(Net(Corners()))
-    expected = {"fraction": 2 / 3, "recovered": 1 / 3, "converged": 0.5, "residual": 0.0, "radius_q25": 0.5}
-    expected |= {"radius_median": 0.5, "radius_max": 0.5, "radius_q75": 0.5}
-    for name, value in expected.items():
-        assert found[f"attractor/{name}"] == pytest.approx(value), name
-    assert callback.certificates.limit_of.tolist() == [0, 1, 2]
-    assert callback.about() == "3 examples, 4 starts, T = 8, eps = 0.1"
-    assert callback.examples_table().splitlines()[3].split()[:2] == ["0", "yes"]
-    assert AttractorCallback(x).examples_table() == "Nothing was measured yet."
-    assert AttractorCallback(x, eps=0.1).about() == "3 examples, 0 starts, T = 200, eps = nan"
-
-
-@pytest.mark.parametrize("processes", [1, 2, 5])
-def test_shares_of_several_processes_are_put_together(processes):
-    x = torch.tensor([[1.0, 1.0], [1.8, -1.0], [-1.0, -1.0]])
-    callback = AttractorCallback(x, torch.tensor([[1.5, 1.5], [-2.0, -2.0]]), eps=0.1, steps=8)
-    alone = callback.measure(Net(Corners()))
-    certificates = callback.certificates
-    parts = [callback.measure_part(Corners(), x, Part(index, processes)) for index in range(processes)]
-    together = callback.put_together(parts, x)
-    assert {f"attractor/{name}": value for name, value in together.items()} == pytest.approx(alone)
-    assert torch.equal(callback.certificates.attractor, certificates.attractor)
-    assert torch.equal(callback.certificates.limit_of, certificates.limit_of)
-
-
-def test_the_room_of_a_run_is_asked_for_or_the_default():
-    from memzoo.dynamics import default_eps
-
-    x = torch.tensor([[1.0, 1.0], [-1.0, -1.0]])
-    for given, eps in ((None, default_eps(x)), (0.3, 0.3)):
-        callback = AttractorCallback(x, x + 0.1, eps=given, steps=3)
-        callback.measure(Net(Corners()))
-        assert callback.eps == eps
-        other, *_ = begun(AttractorCallback(x, x + 0.1, eps=given, steps=3), module=Net(Corners()))
-        assert other.eps == eps
-        assert torch.equal(other.starts, x + 0.1)
-
-
-# Starts ---------------------------------------------------------------------------------------------------------------
-
-
-def watched(callback, **known):
-    module = Net(Corners())
-    run = trainer(**{"val_dataloaders": None, "enable_validation": False, "lightning_module": module, **known})
-    return begun(callback, run, module)[0]
-
-
-def held_out(points):
-    return DataLoader(TensorDataset(points))
-
-
-def test_validation_images_that_are_no_examples_are_the_starts():
-    points = torch.rand(5, 2)
-    callback = watched(AttractorCallback(X, max_starts=9), val_dataloaders=held_out(torch.cat([points, X[:2]])))
-    assert torch.equal(callback.starts, points)
-    near = watched(AttractorCallback(X, max_starts=9), val_dataloaders=held_out(X[1:3] + 1e-6))
-    assert len(near.starts) == 2  # close to an example is another image
-
-
-@pytest.mark.parametrize(
-    "points",
-    [X, torch.rand(5, 3), torch.tensor([[torch.nan, 0.0]]), torch.tensor([[1, 2]])],
-    ids=["examples", "another shape", "nan", "whole numbers"],
-)
-def test_where_validation_has_no_starts_they_are_noise(points):
-    callback = watched(AttractorCallback(X, max_starts=9), val_dataloaders=held_out(points))
-    assert callback.starts.shape == (9, 2)
-    with pytest.raises(ValueError, match="starts='validation' needs a validation set of the examples' shape"):
-        watched(AttractorCallback(X, "validation"), val_dataloaders=held_out(points))
-
-
-def test_noise_is_seeded_and_validation_is_not_looked_at():
-    one, same, other = (watched(AttractorCallback(X, "noise", max_starts=4, seed=seed)).starts for seed in (1, 1, 2))
-    assert torch.equal(one, same)
-    assert not torch.equal(one, other)
-    validation = held_out(torch.rand(5, 2))
-    assert torch.equal(
-        watched(AttractorCallback(X, "noise", max_starts=4, seed=1), val_dataloaders=validation).starts, one
-    )
-    assert watched(AttractorCallback(X, max_starts=4), val_dataloaders=held_out(torch.rand(5, 2))).starts.max() < 1
-    assert watched(AttractorCallback(X)).starts.shape == (200, 2)  # a map that costs nothing
-    stream = DataLoader(Stream())
-    assert watched(AttractorCallback(X, max_starts=4), val_dataloaders=stream).starts.shape == (4, 2)
-
-
-def test_in_a_test_the_starts_are_test_images():
-    test, validation = torch.rand(3, 2), torch.rand(4, 2)
-    run = trainer(
-        state=SimpleNamespace(fn="test"), test_dataloaders=held_out(test), val_dataloaders=held_out(validation)
-    )
-    run.lightning_module = Net(Corners())
-    callback = AttractorCallback(X, steps=2)
-    callback.on_test_epoch_end(run, run.lightning_module)
-    assert torch.equal(callback.starts, test)
-
-
-def test_starts_of_a_function_are_made_from_the_examples():
-    assert torch.equal(watched(AttractorCallback(X, lambda x: x + 1)).starts, X + 1)
-    with pytest.raises(ValueError, match="starts and examples must be points of one space"):
-        watched(AttractorCallback(X, lambda x: x[:, :1]))
-    with pytest.raises(NonFiniteError, match="starts holds NaN"):
-        watched(AttractorCallback(X, lambda x: x * torch.nan))
-
-
-def test_starts_that_are_given_are_checked_and_of_another_run_forgotten():
-    with pytest.raises(NonFiniteError, match="starts holds NaN"):
-        AttractorCallback(X, X * torch.nan)
-    callback = watched(AttractorCallback(X, max_starts=3))
-    callback.begin(run_of(callback), Net())
-    assert callback.starts is None
-
-
-def test_chosen_starts_travel_and_given_ones_do_not():
-    callback = watched(AttractorCallback(X, "noise", max_starts=3))
-    kept = callback.state_dict()["kept"]
-    assert list(kept) == ["starts"]
-    other = AttractorCallback(X, "noise")
-    other.load_state_dict(callback.state_dict())
-    assert torch.equal(other.starts, callback.starts)
-    other.restore({})
-    assert torch.equal(other.starts, callback.starts)
-    assert watched(AttractorCallback(X, X + 1)).state_dict()["kept"] == {}
-    assert list(watched(AttractorCallback(starts=X + 1)).state_dict()["kept"]) == ["examples"]
-    assert AttractorCallback().state_dict()["kept"] == {}

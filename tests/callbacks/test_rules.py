@@ -8,10 +8,9 @@ import torch
 from torch import nn
 
 from memzoo.callbacks import AttractorCallback, ContractionCallback, KeepSteps, StopBeforeMemorized, StopWhenMemorized
-from memzoo.runs.keep_last import LAST, KeepLast, over
 
 
-def measured(fraction, recovered=0.0, residual=0.1, name="attractor"):
+def source_that_measured(fraction, recovered=0.0, residual=0.1, name="attractor"):
     source = AttractorCallback(name=name)
     source.history = [
         {f"{name}/fraction": fraction, f"{name}/recovered": recovered, f"{name}/residual": residual, "step": 1}
@@ -23,11 +22,11 @@ def trainer(**known):
     return SimpleNamespace(**{"should_stop": False, "global_step": 7, **known})
 
 
-def counts(rule, values, **options):
-    """After which of the values the rule stops the run, counted from 1."""
+def count_until_stop(rule, values, **options):
+    """Count the values after which the rule stops the run; None where it does not."""
     run = trainer()
     for number, value in enumerate(values, 1):
-        rule.on_measurement(run, nn.Linear(1, 1), measured(value, **options))
+        rule.on_measurement(run, nn.Linear(1, 1), source_that_measured(value, **options))
         if run.should_stop:
             return number
     return None
@@ -48,7 +47,7 @@ def counts(rule, values, **options):
 )
 def test_a_run_stops_after_so_many_measurements_in_a_row(share, measurements, values, stops):
     rule = StopWhenMemorized(share, measurements=measurements)
-    assert counts(rule, values) == stops
+    assert count_until_stop(rule, values) == stops
     assert (rule.stopped_because is not None) == (stops is not None)
     if stops:
         assert rule.stopped_because.startswith("StopWhenMemorized: attractor/fraction = ")
@@ -56,20 +55,21 @@ def test_a_run_stops_after_so_many_measurements_in_a_row(share, measurements, va
 
 
 def test_a_rule_hears_its_own_callback_alone():
-    rule, run = StopWhenMemorized(measurements=1), trainer()
-    rule.on_measurement(run, nn.Linear(1, 1), measured(1.0, name="other"))
+    rule = StopWhenMemorized(measurements=1)
+    run = trainer()
+    rule.on_measurement(run, nn.Linear(1, 1), source_that_measured(1.0, name="other"))
     rule.on_measurement(run, nn.Linear(1, 1), ContractionCallback(name="attractor"))
     assert not run.should_stop
     other = StopWhenMemorized(measurements=1, measure="recovered")
-    other.on_measurement(run, nn.Linear(1, 1), measured(1.0, recovered=0.5))
+    other.on_measurement(run, nn.Linear(1, 1), source_that_measured(1.0, recovered=0.5))
     assert not run.should_stop
-    other.on_measurement(run, nn.Linear(1, 1), measured(0.0, recovered=1.0))
+    other.on_measurement(run, nn.Linear(1, 1), source_that_measured(0.0, recovered=1.0))
     assert run.should_stop
 
 
 def test_a_run_that_ends_anyway_was_not_ended_by_the_rule():
     rule = StopWhenMemorized(measurements=1)
-    rule.on_measurement(trainer(should_stop=True), nn.Linear(1, 1), measured(1.0))
+    rule.on_measurement(trainer(should_stop=True), nn.Linear(1, 1), source_that_measured(1.0))
     assert rule.stopped_because is None
     assert rule.in_a_row == 1
 
@@ -79,8 +79,10 @@ def test_a_run_that_ends_anyway_was_not_ended_by_the_rule():
     ("share", "value", "stops"), [(0, 0, False), (0, 0.1, True), (0.2, 0.2, False), (0.2, 0.21, True)]
 )
 def test_a_run_stops_before_more_is_memorized(kind, share, value, stops):
-    rule, run, module = StopBeforeMemorized(share), trainer(), nn.Linear(1, 1)
-    rule.on_measurement(run, module, measured(**{"fraction": 0.0, kind: value}))
+    rule = StopBeforeMemorized(share)
+    run = trainer()
+    module = nn.Linear(1, 1)
+    rule.on_measurement(run, module, source_that_measured(**{"fraction": 0.0, kind: value}))
     assert run.should_stop is stops
     if stops:
         said = f"StopBeforeMemorized: attractor/{kind} = {value:.3g} > {share:.3g} at step 7"
@@ -90,29 +92,33 @@ def test_a_run_stops_before_more_is_memorized(kind, share, value, stops):
 
 
 def test_the_last_clean_weights_are_put_back():
-    rule, run, module = StopBeforeMemorized(), trainer(), nn.Linear(2, 2)
-    rule.on_measurement(run, module, measured(0.0))
+    rule = StopBeforeMemorized()
+    run = trainer()
+    module = nn.Linear(2, 2)
+    rule.on_measurement(run, module, source_that_measured(0.0))
     clean = {name: value.clone() for name, value in module.state_dict().items()}
     nn.init.zeros_(module.weight)
     run.global_step = 9
-    rule.on_measurement(run, module, measured(math.nan))  # says nothing
-    rule.on_measurement(run, module, measured(0.0, residual=math.nan))
+    rule.on_measurement(run, module, source_that_measured(math.nan))  # says nothing
+    rule.on_measurement(run, module, source_that_measured(0.0, residual=math.nan))
     assert rule.clean_step == 7
     rule.on_train_end(run, module)  # a run that ends by itself keeps its weights
     assert not module.weight.any()
-    rule.on_measurement(run, module, measured(0.5))
+    rule.on_measurement(run, module, source_that_measured(0.5))
     because = rule.stopped_because
-    rule.on_measurement(run, module, measured(0.0))  # once over, nothing is clean any more
+    rule.on_measurement(run, module, source_that_measured(0.0))  # once over, nothing is clean any more
     assert (rule.stopped_because, rule.clean_step) == (because, 7)
     rule.on_train_end(run, module)
     assert all(torch.equal(module.state_dict()[name], value) for name, value in clean.items())
 
 
 def test_without_restoring_nothing_is_kept():
-    rule, run, module = StopBeforeMemorized(restore=False), trainer(), nn.Linear(2, 2)
-    rule.on_measurement(run, module, measured(0.0))
+    rule = StopBeforeMemorized(restore=False)
+    run = trainer()
+    module = nn.Linear(2, 2)
+    rule.on_measurement(run, module, source_that_measured(0.0))
     assert (rule.clean, rule.clean_step) == (None, 7)
-    rule.on_measurement(run, module, measured(0.5))
+    rule.on_measurement(run, module, source_that_measured(0.5))
     before = module.weight.clone()
     rule.on_train_end(run, module)
     assert torch.equal(module.weight, before)
@@ -143,7 +149,8 @@ def test_a_rule_needs_its_callback_and_all_of_its_examples():
     with pytest.raises(ValueError, match=r"add AttractorCallback\(name='mine'\)"):
         named.begin(trainer(callbacks=[named, AttractorCallback()]), module)
     rule = StopWhenMemorized()
-    rule.in_a_row, rule.stopped_because = 3, "before"
+    rule.in_a_row = 3
+    rule.stopped_because = "before"
     rule.begin(trainer(callbacks=[rule, AttractorCallback()]), module)
     assert (rule.in_a_row, rule.stopped_because) == (0, None)
 
@@ -170,86 +177,13 @@ def test_a_rule_needs_its_callback_and_all_of_its_examples():
         (lambda: AttractorCallback(torch.ones(1, 1)).measure(nn.Linear(1, 1)), "has no starts yet: pass starts=tensor"),
     ],
 )
-def test_settings_out_of_range(make, message):
+def test_settings_out_of_range_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
 
-def test_settings_at_the_ends_of_their_ranges():
+def test_settings_at_the_ends_of_their_ranges_are_accepted():
     StopWhenMemorized(1, measurements=1)
     StopBeforeMemorized(0)
     KeepSteps([1], epochs=[1])
     AttractorCallback(rotate=1, max_examples=1, max_starts=1, steps=0)
-
-
-def test_keeping_the_last_state(tmp_path):
-    saved, run = (
-        [],
-        trainer(
-            fast_dev_run=False,
-            is_global_zero=True,
-            num_training_batches=5,
-            current_epoch=0,
-            callbacks=[],
-            max_steps=-1,
-            max_epochs=3,
-        ),
-    )
-    run.strategy = SimpleNamespace(broadcast=lambda value: value, barrier=lambda name: None)
-
-    def save(path, weights_only):
-        saved.append(run.global_step)
-        torch.save({"callbacks": {"KeepLast": keeper.state_dict()}}, path)
-
-    run.save_checkpoint = save
-    keeper = KeepLast(tmp_path, every_n_epochs=2, every_n_steps=3)
-    for batch in range(5):
-        run.global_step = batch + 1
-        keeper.on_train_batch_end(run, None, None, None, batch)
-    assert saved == [3]
-    run.global_step = 6
-    keeper.on_train_batch_end(run, None, None, None, 4)  # the last batch: the epoch's end is still to come
-    keeper.on_train_epoch_end(run, None)
-    assert saved == [3]
-    run.current_epoch = 1
-    keeper.on_train_epoch_end(run, None)
-    assert saved == [3, 6]
-    assert [path.name for path in tmp_path.iterdir()] == [LAST]
-    run.max_epochs, run.should_stop = 1, False
-    keeper.on_train_end(run, None)
-    assert over(tmp_path / LAST) is None  # went as far as it was to go
-    run.max_epochs, run.should_stop, run.callbacks = 9, True, [SimpleNamespace(stopped_because="a rule")]
-    keeper.on_train_end(run, None)
-    assert over(tmp_path / LAST) == "a rule"
-    run.callbacks, run.max_steps = [], 6
-    keeper.on_train_end(run, None)
-    assert over(tmp_path / LAST) is None
-    run.fast_dev_run = True
-    count = len(saved)
-    keeper.on_train_end(run, None)
-    assert len(saved) == count
-    patient = KeepLast(tmp_path, every_s=1e6)
-    run.fast_dev_run = False
-    patient.on_train_epoch_end(run, None)
-    assert len(saved) == count
-    patient.load_state_dict({"saved": 5, "stopped": None})
-    assert patient.state_dict() == {"saved": 5, "stopped": None}
-
-
-def test_keeping_weights_of_steps_and_epochs():
-    keeper, module = KeepSteps([2], epochs=[3]), nn.BatchNorm1d(2).double()
-    run = trainer(callbacks=[keeper], current_epoch=0)
-    for step in range(1, 7):
-        run.global_step, run.current_epoch = step, (step - 1) // 2
-        module.weight.data.fill_(step)
-        keeper.on_train_batch_end(run, module, None, None, 0)
-        if step % 2 == 0:
-            keeper.on_train_epoch_end(run, module)
-    assert keeper.epochs == {2: 1, 6: 3}
-    assert {step: kept["weight"].tolist() for step, kept in keeper.kept.items()} == {2: [2.0, 2.0], 6: [6.0, 6.0]}
-    assert {value.dtype for value in keeper.kept[2].values()} == {torch.float32, torch.int64}
-    state = keeper.state_dict()
-    keeper.begin(run, module)
-    assert (keeper.kept, keeper.epochs) == ({}, {})
-    keeper.load_state_dict(state)
-    assert keeper.epochs == {2: 1, 6: 3}

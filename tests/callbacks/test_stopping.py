@@ -78,7 +78,8 @@ def test_min_epochs_are_kept():
 
 
 def test_another_callback_of_another_name_is_not_listened_to():
-    near, far = watching(), AttractorCallback(POINTS + 50, STARTS, steps=2, verbose=False, name="far")
+    near = watching()
+    far = AttractorCallback(POINTS + 50, STARTS, steps=2, verbose=False, name="far")
     trainer, _ = fit(near, far, StopWhenMemorized(name="far"), epochs=12)
     assert trainer.current_epoch == 12
     with pytest.raises(ValueError, match=r"needs measurements named 'there': add AttractorCallback\(name='there'\)"):
@@ -105,7 +106,9 @@ def test_the_count_travels_in_a_checkpoint(tmp_path):
 
 @pytest.mark.parametrize("first", [True, False])
 def test_a_run_is_stopped_before_it_memorizes_and_goes_back(first, tmp_path):
-    watch, rule, keeper = watching(), StopBeforeMemorized(), KeepSteps(epochs=range(1, 61))
+    watch = watching()
+    rule = StopBeforeMemorized()
+    keeper = KeepSteps(epochs=range(1, 61))
     trainer, module = fit(*((rule, watch) if first else (watch, rule)), keeper)
     assert 0 < trainer.current_epoch < 60
     clean, memorized, closing = watch.history[-3:]
@@ -132,7 +135,8 @@ def test_the_clean_weights_travel_in_a_checkpoint(tmp_path):
 
 
 def test_without_restoring_the_weights_stay():
-    watch, rule = watching(), StopBeforeMemorized(restore=False)
+    watch = watching()
+    rule = StopBeforeMemorized(restore=False)
     _, module = fit(watch, rule)
     assert watch.measure(module)["attractor/recovered"] + watch.measure(module)["attractor/fraction"] > 0
     assert rule.clean is None
@@ -145,7 +149,9 @@ def test_memorized_from_the_start_there_is_nothing_to_go_back_to():
 
 
 def test_averaged_weights_are_those_that_are_put_back():
-    watch, rule, ema = watching(), StopBeforeMemorized(), EMAWeightAveraging(decay=0.5)
+    watch = watching()
+    rule = StopBeforeMemorized()
+    ema = EMAWeightAveraging(decay=0.5)
     _, module = fit(rule, ema, watch)
     values = watch.measure(module)
     clean = next(row for row in watch.history if row["step"] == rule.clean_step)
@@ -170,18 +176,21 @@ def test_weights_that_are_not_finite_are_not_clean():
 
 
 def test_steps_of_an_averaged_run_are_averaged():
-    ema, keeper = EMAWeightAveraging(decay=0.5), KeepSteps(epochs=(2,))
+    ema = EMAWeightAveraging(decay=0.5)
+    keeper = KeepSteps(epochs=(2,))
     _, module = fit(keeper, ema, watching(), epochs=2)
     assert all(torch.equal(value, keeper.kept[8][name]) for name, value in module.state_dict().items())
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
 def test_looking_at_a_checkpoint_keeps_what_the_fit_left(tmp_path):
-    watch, keeper = watching(), KeepSteps(epochs=(1, 4))
+    watch = watching()
+    keeper = KeepSteps(epochs=(1, 4))
     saver = ModelCheckpoint(tmp_path, save_top_k=-1, filename="{epoch}")
     trainer, module = fit(watch, keeper, KeepGenerators(), saver, epochs=4, enable_checkpointing=True)
     module.test_step = lambda batch, batch_idx: None
-    rows, steps = list(watch.history), sorted(keeper.kept)
+    rows = list(watch.history)
+    steps = sorted(keeper.kept)
     torch.manual_seed(7)
     trainer.test(module, full_batches(POINTS), ckpt_path=tmp_path / "epoch=0.ckpt", verbose=False, weights_only=True)
     assert watch.history == rows
@@ -234,7 +243,6 @@ def test_the_table_of_examples_names_those_that_share_a_limit():
             return x.sign().prod(1, keepdim=True) * 0 + (x.sum(1, keepdim=True) > 0).float() * 2 - 1 + 0 * x
 
     watch.measure(Halves())
-    watch._chosen = torch.arange(3)
     lines = watch.examples_table().splitlines()
     assert lines[0] == "1 of 3 are attractors, eps = 0.2; they end at 2 distinct limits:"
     assert [line.split()[:3] for line in lines[3:]] == [["0", "no", "1"], ["1", "no", "0"], ["2", "yes", "-"]]

@@ -14,7 +14,6 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from memzoo.callbacks import AttractorCallback, TrajectoryLogger
-from memzoo.callbacks.pictures import FARTHEST, draw_iterates, draw_spectrum, shown_range
 from memzoo.callbacks.shards import Part
 from memzoo.callbacks.trajectories import LEADING
 from memzoo.dynamics import iterate, nearest, spectrum
@@ -66,11 +65,13 @@ def fit(module, *callbacks, logger=False, data=None, validation=None, **options)
 class Recording(Logger):
     """A logger without methods for figures."""
 
-    name, version = "recording", 0
+    name = "recording"
+    version = 0
 
     def __init__(self):
         super().__init__()
-        self.got, self.metrics = [], []
+        self.got = []
+        self.metrics = []
 
     def log_metrics(self, metrics, step=None):
         self.metrics.append(metrics)
@@ -113,7 +114,8 @@ class Failing(LikeWandb):
 
 
 def test_what_is_drawn_is_what_the_dynamics_find():
-    module, validation = Theirs(), torch.rand(9, 1, 4, 4)
+    module = Theirs()
+    validation = torch.rand(9, 1, 4, 4)
     callback = TrajectoryLogger(times=(7, 1, 3), folder="memory://drawn")
     fit(module, callback, validation=loader(validation))
     module.eval()
@@ -143,7 +145,8 @@ def test_what_is_drawn_is_what_the_dynamics_find():
 def test_csv_and_tensorboard_loggers_side_by_side(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    csv, board = CSVLogger(tmp_path, name="csv"), TensorBoardLogger(tmp_path, name="board")
+    csv = CSVLogger(tmp_path, name="csv")
+    board = TensorBoardLogger(tmp_path, name="board")
     callback = TrajectoryLogger(every_n_epochs=2)
     trainer = fit(Theirs(), callback, logger=[csv, board], max_epochs=5)
     assert [row["step"] for row in callback.history] == [2, 4, 8, 10]  # the first and the closing state too
@@ -245,13 +248,15 @@ class Rolling(LikeWandb):
 def test_training_is_bit_identical_with_and_without(validation, tmp_path):
     def weights(*callbacks):
         seed_everything(3, verbose=False)
-        module, logger = Theirs(), [Rolling(), CSVLogger(tmp_path, name=f"{len(callbacks)}{validation}")]
+        module = Theirs()
+        logger = [Rolling(), CSVLogger(tmp_path, name=f"{len(callbacks)}{validation}")]
         held_out = loader(IMAGES + 0.1) if validation else None
         fit(module, *callbacks, logger=logger, data=loader(shuffle=True), validation=held_out, max_epochs=4)
         assert len(logger[0].got) == 8 * len(callbacks)
         return {**module.state_dict(), "torch": torch.get_rng_state(), "python": torch.tensor(random.random())}
 
-    plain, watched = weights(), weights(TrajectoryLogger(every_n_epochs=1))
+    plain = weights()
+    watched = weights(TrajectoryLogger(every_n_epochs=1))
     assert all(torch.equal(plain[name], watched[name]) for name in plain)
 
 
@@ -280,7 +285,8 @@ def test_beside_the_attractor_callback_and_a_second_one_of_another_name():
 
 def test_a_large_module_without_a_narrow_place_shows_its_leading_eigenvalues():
     torch.manual_seed(0)
-    module, examples = nn.Sequential(nn.Linear(300, 300), nn.Tanh()).eval(), torch.rand(2, 300)
+    module = nn.Sequential(nn.Linear(300, 300), nn.Tanh()).eval()
+    examples = torch.rand(2, 300)
     callback = TrajectoryLogger(examples, 1 + examples, times=(1,))
     callback.measure(module)
     found = callback.trajectories.eigenvalues
@@ -302,7 +308,8 @@ def test_fast_dev_run_and_sanity_check(tmp_path):
 
 
 def test_averaged_weights_are_drawn():
-    module, averaging = Theirs(), EMAWeightAveraging(decay=0.5)
+    module = Theirs()
+    averaging = EMAWeightAveraging(decay=0.5)
     callback = TrajectoryLogger(IMAGES, IMAGES + 0.1, every_n_epochs=100, folder="memory://averaged")
     fit(module, callback, averaging)
     module.eval()  # the run ends with the averaged weights
@@ -315,10 +322,12 @@ def test_the_shares_of_several_processes_make_the_same_pictures(processes):
     alone = TrajectoryLogger(IMAGES, torch.rand(4, 1, 4, 4))
     alone.measure(module)
     shared = TrajectoryLogger(IMAGES, alone.given_starts)
-    shared.examples, shared.starts = IMAGES, alone.given_starts
+    shared.examples = IMAGES
+    shared.starts = alone.given_starts
     parts = [shared.measure_part(module, IMAGES, Part(i, processes)) for i in range(processes)]
-    shared.put_together(parts, IMAGES)
-    one, many = alone.trajectories, shared.trajectories
+    shared.combine_parts(parts, IMAGES)
+    one = alone.trajectories
+    many = shared.trajectories
     torch.testing.assert_close(one.iterates, many.iterates)
     torch.testing.assert_close(one.eigenvalues, many.eigenvalues)
     assert torch.equal(one.nearest, many.nearest)
@@ -385,50 +394,6 @@ def test_the_nearest_example_is_that_of_the_last_iterate():
     callback = TrajectoryLogger(torch.eye(5), torch.eye(5)[:2], times=(1, 3))
     callback.measure(Rolling())
     assert callback.trajectories.nearest.tolist() == [3, 4]
-
-
-@pytest.mark.parametrize(
-    ("examples", "expected", "said"),
-    [
-        (torch.tensor([[0.2, 0.9]]), (0, 1), "title"),
-        (torch.tensor([[0.0, 255.0]]), (0, 255), "title\nshown from 0 to 255"),
-        (torch.tensor([[-0.5, 2.0]]), (-2, 2), "title\nshown from -2 to 2"),
-    ],
-)
-def test_values_outside_the_unit_interval_are_stretched_and_said(examples, expected, said):
-    assert shown_range(examples) == expected
-    figure = draw_iterates([("x", examples)], examples, "title")
-    assert figure.get_suptitle() == said
-    low, high = expected
-    shown = np.asarray(figure.axes[0].images[0].get_array())
-    np.testing.assert_allclose(shown[0], ((examples[0] - low) / (high - low)).numpy(), rtol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("shape", "drawn"), [((3, 4, 5), (4, 5, 3)), ((4, 5), (4, 5)), ((2, 4, 5), (4, 5)), ((7,), (1, 7))]
-)
-def test_every_shape_becomes_an_image(shape, drawn):
-    points = torch.rand(2, *shape)
-    figure = draw_iterates([("x", points), ("y", points)], points, "")
-    shown = np.asarray(figure.axes[0].images[0].get_array())
-    assert shown.shape == drawn
-    if shape == (2, 4, 5):
-        np.testing.assert_allclose(shown, points[0].mean(0).numpy(), rtol=1e-6)
-
-
-def test_eigenvalues_beyond_the_frame_are_put_on_its_rim_and_counted():
-    values = torch.tensor([[30j, 0.5, 0.0], [1.0, -0.5, 0.0]], dtype=torch.complex128)
-    figure = draw_spectrum(values, "step 7")
-    assert figure.get_suptitle() == "step 7: largest |λ| = 30\n1 beyond |λ| = 4, drawn on the rim"
-    axes = figure.axes[0]
-    assert axes.get_xlim() == (-FARTHEST, FARTHEST)
-    labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["inside the unit circle (4)", "on or outside it (2)", "largest of an example"]
-    outside = np.concatenate([np.asarray(dots.get_offsets()) for dots in axes.collections[2:4]])
-    np.testing.assert_allclose(outside[np.argsort(outside[:, 0])], [[0, 4], [1, 0]])
-    radius = [patch.radius for patch in axes.patches]
-    assert radius == [1]
-    assert draw_spectrum(values[:, 1:] / 2, "").axes[0].get_xlim() == (-1.15, 1.15)
 
 
 def test_no_numbers_are_logged_within_epochs_either():

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from memzoo.data import CIFAR10, MNIST, MNIST20, Drawn, Images, cifar10, full_batches, mini_batches, mnist20
 from memzoo.data.modules import parse_indices
 from memzoo.errors import CorruptCheckpointError, DataMissingError
-from memzoo.modules.inputs import rows
+from memzoo.modules.inputs import read_rows
 
 FULL_BATCHES = Path(__file__).parents[1] / "support" / "full_batches.py"
 
@@ -23,7 +23,7 @@ def test_all_images_are_one_batch_by_default():
     assert all(torch.equal(batch, mnist20()[0].pixels()) for batch in batches)
     held_out = torch.cat([batch[0] for batch in data.val_dataloader()])
     assert torch.equal(held_out, mnist20()[1].pixels())
-    assert torch.equal(rows(data.train_dataloader(), 20, batches=1), data.examples)
+    assert torch.equal(read_rows(data.train_dataloader(), 20, batches=1), data.examples)
 
 
 def test_batches_are_shuffled_by_seed_and_epoch_alone():

@@ -1,0 +1,26 @@
+"""Residuals and spectral radii at the tracked examples, as the callbacks summarise them."""
+
+from torch import Tensor
+
+from memzoo._types import Map
+from memzoo.callbacks.quantities import QUARTILES
+
+SMALLEST_NORM = 1e-12
+"""An image of zeros has a residual too."""
+
+
+def relative_residual(f: Map, points: Tensor) -> Tensor:
+    r"""Compute :math:`\|f(x) - x\| / \|x\|` for each point."""
+    norm = points.flatten(1).norm(dim=1).clamp(min=SMALLEST_NORM)
+    return (f(points) - points).flatten(1).norm(dim=1) / norm
+
+
+def summarise_radii(radius: Tensor) -> dict[str, float]:
+    """Return median, largest value and quartiles of the spectral radii, one of each example, by their keys."""
+    levels = radius.new_tensor([0.25, 0.75])
+    quartiles: list[float] = radius.quantile(levels).tolist()
+    return {
+        "radius_median": radius.quantile(0.5).item(),
+        "radius_max": radius.max().item(),
+        **dict(zip(QUARTILES, quartiles, strict=True)),
+    }

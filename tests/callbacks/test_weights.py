@@ -1,0 +1,94 @@
+"""The weights that are put in place while a module is measured."""
+
+import contextlib
+from types import SimpleNamespace
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
+from torch import nn
+
+from memzoo.callbacks.shards import Part
+from memzoo.callbacks.weights import common_buffers, compute_fingerprint, delivered_weights, stand_behind_averaging
+
+
+def test_the_fingerprint_of_weights_sees_every_change():
+    module = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    before = compute_fingerprint(module)
+    assert len(before) == 2 * len([t for t in module.state_dict().values() if t.is_floating_point()])
+    weight = module[0].weight.detach()
+    torch.testing.assert_close(before[:2], torch.stack([weight.sum(), weight.norm()]))
+    assert torch.equal(compute_fingerprint(module), before)
+    with torch.no_grad():
+        weight.copy_(weight.roll(1, 0))
+    torch.testing.assert_close(compute_fingerprint(module), before)  # two sums cannot tell an order
+    with torch.no_grad():
+        weight.neg_()
+    assert not torch.allclose(compute_fingerprint(module), before)
+    module[1].running_mean.fill_(torch.nan)
+    assert compute_fingerprint(module).isfinite().all()  # so that it equals itself
+    assert len(compute_fingerprint(nn.Identity())) == 0
+
+
+def test_buffers_of_the_first_process_are_lent_to_the_others():
+    module = nn.BatchNorm1d(2)
+    own = module.running_mean.clone()
+    sent = {"running_mean": own + 3, "running_var": module.running_var * 2, "num_batches_tracked": torch.tensor(9)}
+    told = SimpleNamespace(strategy=SimpleNamespace(broadcast=lambda value: sent))
+    with contextlib.suppress(KeyError), common_buffers(told, module, Part(1, 2)):
+        assert torch.equal(module.running_mean, own + 3)
+        assert module.num_batches_tracked == 9
+        raise KeyError("within")
+    assert torch.equal(module.running_mean, own)
+    assert module.num_batches_tracked == 0
+    told.strategy.broadcast = lambda value: pytest.fail("nobody to ask")
+    with common_buffers(told, module, Part()), common_buffers(told, nn.Linear(1, 1), Part(0, 2)):
+        assert torch.equal(module.running_mean, own)
+
+
+class Average(WeightAveraging):
+    def __init__(self):
+        super().__init__()
+
+    def on_save_checkpoint(self, trainer, module, checkpoint):
+        checkpoint["state_dict"] = {name: value + 1 for name, value in checkpoint["state_dict"].items()}
+
+
+def test_averaged_weights_are_put_in_place_and_taken_back():
+    module = nn.Linear(2, 2)
+    averaging = Average()
+    before = module.weight.detach().clone()
+    run = SimpleNamespace(callbacks=[averaging])
+    with contextlib.suppress(KeyError), delivered_weights(run, module):
+        torch.testing.assert_close(module.weight.detach(), before + 1)
+        raise KeyError("within")
+    assert torch.equal(module.weight, before)
+    with delivered_weights(run, module, ended=True):
+        assert torch.equal(module.weight, before)
+    with delivered_weights(SimpleNamespace(callbacks=[]), module):
+        assert torch.equal(module.weight, before)
+
+
+def test_callbacks_that_change_weights_act_before_those_that_measure_them():
+    class Rule(Callback):
+        puts_weights_back = True
+
+    averaging = Average()
+    swa = StochasticWeightAveraging(1e-2)
+    rule = Rule()
+    other = Callback()
+    observer = Callback()
+
+    def order(who, *callbacks):
+        run = SimpleNamespace(callbacks=list(callbacks))
+        stand_behind_averaging(run, who)
+        return run.callbacks
+
+    assert order(observer, observer, other, averaging) == [other, averaging, observer]
+    assert order(observer, observer, averaging, other) == [averaging, observer, other]
+    assert order(observer, swa, observer, rule, other) == [swa, rule, observer, other]
+    assert order(observer, averaging, other, observer) == [averaging, other, observer]  # stands well
+    assert order(observer, observer, other) == [observer, other]
+    assert order(rule, rule, Rule())[0] is rule  # of two rules none is first
+    assert order(rule, rule, averaging) == [averaging, rule]

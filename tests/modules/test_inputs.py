@@ -1,0 +1,127 @@
+"""Examples that are read from the data of a Trainer."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, Subset, SubsetRandomSampler, TensorDataset
+
+from memzoo.modules.inputs import find_first_loader, has_rows, input_of, matching_noise, read_rows
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter([torch.zeros(1)])
+
+
+def test_the_first_loader_of_any_nesting_is_found():
+    one = DataLoader(TensorDataset(torch.rand(3, 2)))
+    two = DataLoader(TensorDataset(torch.rand(4, 2)))
+    for loaders in (one, [one, two], (one, two), {"a": one, "b": two}, [{"a": [one]}, two]):
+        assert find_first_loader(loaders) is one
+        assert has_rows(loaders)
+    assert find_first_loader([]) == []
+    assert not has_rows([])
+    assert not has_rows(None)
+    assert not has_rows(DataLoader(Stream()))
+    with pytest.raises(TypeError, match="a Stream has no rows to look up; pass the tracked examples"):
+        read_rows(DataLoader(Stream()), 3)
+    with pytest.raises(TypeError, match="a NoneType has no rows to look up"):
+        read_rows(None, 3)
+
+
+DATA = TensorDataset(torch.arange(10.0)[:, None])
+
+
+@pytest.mark.parametrize(
+    ("loader", "most", "batches", "expected"),
+    [
+        (DataLoader(DATA), 10, math.inf, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
+        (DataLoader(DATA), 99, math.inf, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
+        (DataLoader(DATA), 4, math.inf, [0, 3, 6, 9]),
+        (DataLoader(DATA), 1, math.inf, [0]),
+        (DataLoader(DATA, batch_size=3), 99, 2, [0, 1, 2, 3, 4, 5]),
+        (DataLoader(DATA, batch_size=3), 2, 2.0, [0, 5]),
+        (DataLoader(DATA, batch_size=8), 99, 2, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
+        (DataLoader(DATA, batch_size=3, shuffle=True), 4, 2, [0, 3, 6, 9]),
+        (DataLoader(DATA, sampler=SubsetRandomSampler([7, 2, 5])), 99, math.inf, [2, 5, 7]),
+        (DataLoader(DATA, batch_sampler=[[4, 1], [8]]), 99, math.inf, [1, 4, 8]),
+        (DataLoader(DATA, batch_sampler=[[4, 1], [8]]), 99, 1, [1, 4]),
+        (DataLoader(Subset(DATA, [9, 1])), 99, math.inf, [9, 1]),
+    ],
+)
+def test_rows_are_spread_over_what_is_visited(loader, most, batches, expected):
+    assert read_rows(loader, most, batches=batches).flatten().tolist() == expected
+
+
+def test_the_input_of_a_sample_is_found():
+    x = torch.rand(2)
+    for sample in (x, (x, 1), [x], [[x, 2], 3], {"label": 1, "image": x}, {"x": (x, 1)}, {"pixel_values": x}):
+        assert input_of(sample) is x
+    for sample, message in (
+        (torch.ones(2).long(), r"samples are torch.int64 tensors; .* pass examples="),
+        ({"label": x}, r"dicts with keys \['label'\], none of \('image',"),
+        ((), "samples are tuple, not tensors"),
+        ("text", "samples are str, not tensors"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            input_of(sample)
+
+
+def test_samples_of_different_shapes_need_a_collate():
+    data = [torch.ones(2), torch.ones(3)]
+    with pytest.raises(TypeError, match=r"samples are not all of one shape .*; pass examples=tensor"):
+        read_rows(DataLoader(data), 2)
+    padded = read_rows(DataLoader(data, collate_fn=lambda some: nn.utils.rnn.pad_sequence(some, batch_first=True)), 2)
+    assert padded.tolist() == [[1, 1, 0], [1, 1, 1]]
+
+
+def test_noise_has_the_mean_and_the_variance_of_the_examples():
+    examples = 3 + 2 * torch.rand(50, 4, dtype=torch.float64)
+    noise = matching_noise(examples, 20000, torch.Generator().manual_seed(0))
+    assert noise.shape == (20000, 4)
+    assert noise.dtype == torch.float64
+    assert noise.mean().item() == pytest.approx(examples.mean().item(), abs=0.02)
+    assert noise.std().item() == pytest.approx(examples.std(correction=0).item(), rel=0.02)
+    constant = matching_noise(torch.full((1, 1), 5.0), 3, torch.Generator())
+    assert constant.flatten().tolist() == [5, 5, 5]
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_rows_of_all_processes_of_a_distributed_run_are_visited(shuffled):
+    sampler = DistributedSampler(DATA, num_replicas=2, rank=0, shuffle=shuffled)
+    loader = DataLoader(DATA, batch_size=2, sampler=sampler)
+    expected = list(range(10)) if shuffled else [0, 1, 2, 3]  # one batch of two in each of two processes
+    assert read_rows(loader, 99, batches=1).flatten().tolist() == expected
+    assert read_rows(loader, 99, batches=3).flatten().tolist() == list(range(10))
+    assert read_rows(loader, 99).flatten().tolist() == list(range(10))
+
+
+def test_a_sampler_that_lightning_wrapped_is_looked_into():
+    own = SubsetRandomSampler([6, 3])
+    wrapped = SimpleNamespace(dataset=SimpleNamespace(_sampler=own))
+    loader = SimpleNamespace(dataset=DATA, sampler=wrapped, batch_size=2)
+    assert read_rows(loader, 99).flatten().tolist() == [3, 6]
+
+
+def test_a_collate_that_fails_does_not_hide_what_is_wrong():
+    def fails(samples):
+        raise ZeroDivisionError
+
+    with pytest.raises(TypeError, match="not all of one shape"):
+        read_rows(DataLoader([torch.ones(2), torch.ones(3)], collate_fn=fails), 2)
+
+
+def test_rows_leave_the_generators_and_the_samples_alone():
+    class Drawn(TensorDataset):
+        def __getitem__(self, index):
+            return self.tensors[0][index] + torch.rand(1)
+
+    state = torch.get_rng_state()
+    read_rows(DataLoader(Drawn(DATA.tensors[0])), 3)
+    assert torch.equal(torch.get_rng_state(), state)
+    found = read_rows(DataLoader(DATA), 10)
+    found.zero_()
+    assert DATA.tensors[0][9] == 9
