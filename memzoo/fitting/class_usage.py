@@ -75,13 +75,11 @@ def check_values(prefix: str, parameters: Mapping[str, inspect.Parameter], given
         parameters: Parameters of a function or class.
         given: Values by name; names that are no parameters are not checked.
     """
-    for name, value in given.items():
-        annotation = inspect.Parameter.empty
-        if name in parameters:
-            annotation = parameters[name].annotation
+    for name in parameters.keys() & given.keys():
+        annotation = parameters[name].annotation
         # A postponed annotation is text, whose names may not exist at run time.
         if annotation is not inspect.Parameter.empty and not isinstance(annotation, str):
-            check_value(f"{prefix}{name}", annotation, value)
+            check_value(f"{prefix}{name}", annotation, given[name])
 
 
 def list_arguments(parameters: Mapping[str, inspect.Parameter]) -> list[str]:
@@ -97,7 +95,7 @@ def _check_names(kind: type, parameters: Mapping[str, inspect.Parameter], given:
         if name in takes:
             _check_inner_names(f"{kind.__name__}: {name}", parameters[name].annotation, value)
         elif not takes_any:
-            raise UsageError(describe_unknown(kind.__name__, str(name), takes))
+            raise UsageError(describe_unknown(kind.__name__, name, takes))
     required = [name for name in takes if parameters[name].default is inspect.Parameter.empty]
     missing = [name for name in required if name not in given]
     if missing:
@@ -111,7 +109,7 @@ def _check_inner_names(where: str, annotation: Any, value: Any) -> None:
         return
     for name in value:
         if name not in fields:
-            raise UsageError(describe_unknown(where, str(name), fields))
+            raise UsageError(describe_unknown(where, name, fields))
 
 
 def _check_fields(name: str, given: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ from memzoo.fitting.class_usage import check_class, check_values, list_arguments
 from memzoo.fitting.given import CALLBACKS, SINGLE, read_given, split_options, takes_no_value
 from memzoo.fitting.parser import TYPES
 from memzoo.fitting.suggestions import describe_unknown
-from memzoo.fitting.value_types import check_value
+from memzoo.fitting.value_types import check_value, is_union
 
 
 def explain(words: list[str], parser: ArgumentParser, error: Exception) -> str:
@@ -33,7 +33,7 @@ def explain(words: list[str], parser: ArgumentParser, error: Exception) -> str:
         _check_settings(given, parser.get_defaults().keys(branches=True))
         _check_values_present(words)
         _check_classes(given)
-        _check_types(given)
+        _check_types(given, words)
         _check_complete(given)
     except UsageError as cause:
         return str(cause)
@@ -76,13 +76,20 @@ def _check_classes(given: Mapping[str, Any]) -> None:
         check_class(CALLBACKS, f"trainer.{CALLBACKS}[{place}]", about)
 
 
-def _check_types(given: Mapping[str, Any]) -> None:
-    """Raise if a setting, or an argument of the Trainer that is not a callback, has a value of another type."""
+def _check_types(given: Mapping[str, Any], words: list[str]) -> None:
+    """Raise if a setting, or an argument of the Trainer, has a value that is of none of several types."""
     for name, kind in TYPES.items():
         if name in given:
             check_value(name, kind, given[name])
-    arguments = {name: value for name, value in _trainer_of(given).items() if name != CALLBACKS}
-    check_values("trainer.", inspect.signature(Trainer).parameters, arguments)
+    # Options such as --trainer.logger.name belong to a class, whose arguments only the parser knows.
+    of_classes = {name.split(".")[1] for name, _ in split_options(words) if name.count(".") > 1}
+    # The message of the parser is clear where there is one type. The callbacks are checked one by one.
+    several = {
+        name: parameter
+        for name, parameter in inspect.signature(Trainer).parameters.items()
+        if is_union(parameter.annotation) and name not in {CALLBACKS, *of_classes}
+    }
+    check_values("trainer.", several, _trainer_of(given))
 
 
 def _check_complete(given: Mapping[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Union, get_args, get_origin
 
 from jsonargparse import ArgumentError, ArgumentParser
 
@@ -12,22 +12,25 @@ from memzoo.errors import UsageError
 def check_value(where: str, kind: Any, value: Any) -> None:
     """Raise :class:`memzoo.errors.UsageError` if the argument ``where``, of type ``kind``, does not take ``value``."""
     if not _accepts(kind, value):
-        raise UsageError(f"{where} takes {name_type(kind)}, got {value!r}.")
+        raise UsageError(f"{where} takes {name_type(kind)}, got {str(value)!r}.")
+
+
+def is_union(kind: Any) -> bool:
+    """Tell whether ``kind`` is the union of several types."""
+    return get_origin(kind) in (Union, UnionType)  # Union[int, None] and int | None differ here before Python 3.14
 
 
 def name_type(kind: Any) -> str:
     """Return a short name of a type, such as ``list[Logger] or bool or null``."""
-    origin = get_origin(kind)
-    inner = get_args(kind)
     if kind is NoneType:
         return "null"
-    if origin in (Union, UnionType):
-        return " or ".join(name_type(one) for one in inner)
-    if origin is Literal:
-        return " or ".join(repr(value) for value in inner)
-    if origin is Callable or not inner:
-        return getattr(origin or kind, "__name__", str(kind))
-    return f"{origin.__name__}[{', '.join(name_type(one) for one in inner)}]"
+    origin = get_origin(kind)
+    names = [name_type(inner) for inner in get_args(kind)]
+    if is_union(kind):
+        return " or ".join(names)
+    # The arguments of Literal are values, which have no name.
+    own = getattr(origin or kind, "__name__", repr(kind))
+    return own if not names or origin is Callable else f"{own}[{', '.join(names)}]"
 
 
 def _accepts(kind: Any, value: Any) -> bool:
