@@ -37,7 +37,7 @@ class ShownGroup:
     images: Judged
 
     @property
-    def recovered(self) -> list[int]:
+    def recovered_indices(self) -> list[int]:
         """Return the indices of the images that came out, the fastest first."""
         # A stable sort keeps the order of images that came out at the same step.
         indices = self.images.recovered.nonzero().flatten()
@@ -108,7 +108,7 @@ def _list_counts(audit: Findings, groups: list[ShownGroup]) -> dict[str, list[st
 
 def _draw_curve(audit: Findings, groups: list[ShownGroup]) -> str:
     """Return the curve of recovery, nothing where no image came out."""
-    if not any(group.recovered for group in groups):
+    if not any(group.recovered_indices for group in groups):
         return ""
     return render_recovery({group.plural: group.images.recovered_at for group in groups}, audit.steps)
 

@@ -61,6 +61,7 @@ def check_class(setting: str, key: str, about: Any) -> None:
         raise UsageError(f"{key}: init_args must map arguments to values, got {type(arguments).__name__}.")
     parameters = inspect.signature(kind).parameters
     _check_names(kind, parameters, arguments)
+    # An architecture has a configuration, which checks ranges, too.
     if kind is CONFIGURABLE.get(kind.__name__):
         _check_fields(kind.__name__, arguments)
     else:
@@ -75,10 +76,10 @@ def check_values(prefix: str, parameters: Mapping[str, inspect.Parameter], given
         parameters: Parameters of a function or class.
         given: Values by name; names that are no parameters are not checked.
     """
-    for name in parameters.keys() & given.keys():
-        annotation = parameters[name].annotation
+    for name, parameter in parameters.items():
+        annotation = parameter.annotation
         # A postponed annotation is text, whose names may not exist at run time.
-        if annotation is not inspect.Parameter.empty and not isinstance(annotation, str):
+        if name in given and annotation is not inspect.Parameter.empty and not isinstance(annotation, str):
             check_value(f"{prefix}{name}", annotation, given[name])
 
 
@@ -139,6 +140,7 @@ def _find_class(setting: str, key: str, name: str) -> type:
 
 def _find_imported(setting: str, key: str, name: str) -> type:
     """Return the imported class of a short name."""
+    # The parser finds a class by its short name in the same way.
     for kind in _list_subclasses(BASES[setting]):
         if kind.__name__ == name:
             return kind

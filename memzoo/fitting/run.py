@@ -41,6 +41,7 @@ def fit(setup: FitSetup) -> str:
     first = getattr(rank_zero_only, "rank", 0) == 0
     if setup.config.ckpt_path not in (None, "last") and not Path(setup.config.ckpt_path).is_file():
         raise CheckpointMissingError(f"no checkpoint at {setup.config.ckpt_path}; give a .ckpt file to go on from.")
+    # Who names a checkpoint wants to go on from it, even if its run is over.
     resumed = setup.checkpoint if setup.config.ckpt_path is None else None
     if resumed is not None and (stopped := over(resumed)) is not None:
         return (
@@ -95,6 +96,7 @@ def _report(setup: FitSetup) -> str:
     kept = (folder / LAST).is_file()
     lines += [f"weights: {folder / LAST}"] if kept else []
     lines += [f"history: {folder / HISTORY}"]
+    # The class as a user imports it, not the file in which memzoo defines it.
     name = type(setup.model).__name__
     module = type(setup.model).__module__
     kind = f"memzoo.models.{name}" if module.startswith("memzoo.") else module

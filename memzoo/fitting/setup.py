@@ -69,6 +69,7 @@ class FitSetup:
         if AttractorCallback not in kinds and not isinstance(self.model, Ensemble):
             callbacks.append(AttractorCallback(verbose=False))
         callbacks += [kind() for kind in (LossCourse, KeepGenerators) if kind not in kinds]
+        # Without last.ckpt a run can neither be resumed nor audited.
         if given["enable_checkpointing"] is not False:
             callbacks.append(KeepLast(self.folder, self.config.save_every_n_epochs, self.config.save_every_n_steps))
         elif any(isinstance(callback, Checkpoint) for callback in callbacks):

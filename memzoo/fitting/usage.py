@@ -29,6 +29,7 @@ def explain(words: list[str], parser: ArgumentParser, error: Exception) -> str:
     """
     try:
         _check_words(words)
+        # Each check relies on those before it.
         given = read_given(words)
         _check_settings(given, parser.get_defaults().keys(branches=True))
         _check_values_present(words)

@@ -36,6 +36,7 @@ def name_type(kind: Any) -> str:
 def _accepts(kind: Any, value: Any) -> bool:
     """Tell whether a parser takes ``value`` for ``kind``; a type that it does not know takes every value."""
     parser = ArgumentParser(exit_on_error=False)
+    # A parser for this value alone: its refusal can have no other cause.
     try:
         parser.add_argument("--value", type=kind)
     except ValueError:
