@@ -211,6 +211,18 @@ def test_an_earlier_run_is_not_lost_by_accident(capsys):
         ([*SMALL, "--trainer", "[1, 2]"], "trainer must map arguments to values, got [1, 2]."),
         ([*SMALL, "--trainer.logger", "CSVLogge"], "trainer.logger takes Logger or Iterable[Logger] or bool or null, "),
         ([*SMALL, "--seed_everything", "x"], "seed_everything takes bool or int, got 'x'."),
+        ([*SMALL, "--data.batch_size", "x"], "MNIST20: batch_size takes int or null, got 'x'."),
+        (
+            [*SMALL, "--trainer.callbacks+=AttractorCallback", "--trainer.callbacks.steps=x"],
+            "AttractorCallback: steps takes int, got 'x'.",
+        ),
+        (
+            [
+                *(*SMALL, "--trainer.logger=CSVLogger", "--trainer.logger.save_dir=logs"),
+                "--trainer.logger.flush_logs_every_n_steps=x",
+            ],
+            "flush_logs_every_n_steps",
+        ),
         (["--config", "bytes.yaml"], "the configuration is no readable YAML: bytes.yaml: 'utf-8' codec can't decode"),
         (["--config", "deep.yaml"], "the configuration deep.yaml is nested too deeply."),
         (["--config", "circle.yaml"], "the configuration is no readable YAML: circle.yaml: Circular reference"),

@@ -39,7 +39,7 @@ def run(code, cwd, **environment):
 
 
 def test_importing_memzoo_imports_nothing_heavy(tmp_path):
-    heavy = {"torch", "lightning", "pydantic", "matplotlib", "jsonargparse"}
+    heavy = {"jinja2", "torch", "lightning", "pydantic", "matplotlib", "jsonargparse"}
     code = f"import sys, memzoo; print(sorted({heavy} & set(sys.modules)))"
     assert run(["-c", code], tmp_path).stdout.strip() == "[]"
 

@@ -1,4 +1,4 @@
-"""A leak report for anyone's autoencoder: which training images come out of it, with controls beside each claim."""
+"""Report which training images leak from an autoencoder when it is iterated, with controls beside each claim."""
 
 from memzoo.auditing.checkpoint import load_module, load_self_map
 from memzoo.auditing.examination import audit

@@ -1,4 +1,4 @@
-"""Somebody's trained module, from the checkpoint that Lightning wrote and the class it was trained as."""
+"""Load the trained module of a user, from a checkpoint that Lightning wrote and the class that was trained."""
 
 import pickle
 import sys
@@ -17,21 +17,22 @@ from memzoo.zoo.loading import load
 
 
 def load_module(checkpoint: str, model: str | None = None) -> nn.Module:
-    """The module of a checkpoint, on the CPU; nothing that a file holds is executed.
+    """Load the module of a checkpoint on the CPU; nothing that a file holds is executed.
 
     Args:
-        checkpoint: A file as Lightning's ModelCheckpoint writes it, or without ``model`` any name that
+        checkpoint: A file as Lightning's ModelCheckpoint writes it. Without ``model``, any name that
             :func:`memzoo.load` takes.
-        model: ``package.module.Class``, a LightningModule. Imported with the current directory on the path: importing
-            runs that code, which is yours.
+        model: ``package.module.Class``, a LightningModule. It is imported with the current directory on the path, so
+            that the code of that module runs.
 
     Raises:
-        AuditInputError: No such class, or the checkpoint has to be named otherwise.
-        CheckpointMissingError: No such file.
-        CorruptCheckpointError: No checkpoint, one that holds more than tensors and plain values, or one of another
+        AuditInputError: There is no such class, or the checkpoint has to be named in another way.
+        CheckpointMissingError: There is no such file.
+        CorruptCheckpointError: The file is no checkpoint, holds more than tensors and plain values, or is of another
             class.
     """
     if model is None:
+        # Such a file holds no class. All other names are those of memzoo's own checkpoints.
         if Path(checkpoint).suffix in (".ckpt", ".pt", ".pth"):
             raise AuditInputError(
                 f"{checkpoint} holds weights and not the class they belong to; name it: --model package.module.Class."
@@ -43,15 +44,17 @@ def load_module(checkpoint: str, model: str | None = None) -> nn.Module:
         )
     kind = import_object(model, "--model")
     if not (isinstance(kind, type) and issubclass(kind, LightningModule)):
-        raise AuditInputError(f"{model} is no LightningModule class but {_described(kind)}; name the class itself.")
+        raise AuditInputError(f"{model} is no LightningModule class but {_describe_kind(kind)}; name the class itself.")
     path = Path(checkpoint)
     if not path.is_file():
         raise CheckpointMissingError(f"no checkpoint at {path.absolute()}; give the .ckpt that the training wrote.")
-    return _restored(kind, path)
+    return _restore(kind, path)
 
 
-def _restored(kind: type[LightningModule], path: Path) -> nn.Module:
+def _restore(kind: type[LightningModule], path: Path) -> nn.Module:
+    """Build a module of the class and give it the weights of the file."""
     try:
+        # With weights_only torch unpickles tensors and plain values, and refuses any other object.
         return kind.load_from_checkpoint(path, map_location="cpu", weights_only=True).eval()
     except pickle.UnpicklingError as error:
         raise CorruptCheckpointError(
@@ -59,6 +62,7 @@ def _restored(kind: type[LightningModule], path: Path) -> nn.Module:
             f"code and were not opened ({_first_line(error)}). Save the hyperparameters as plain numbers, strings, "
             "lists and dicts."
         ) from error
+    # torch and the constructor of the class raise these for a damaged file, other keys, or missing arguments.
     except (RuntimeError, KeyError, EOFError, TypeError, ValueError, OSError, AttributeError) as error:
         raise CorruptCheckpointError(
             f"{path} cannot be loaded as {kind.__name__}: {_first_line(error)}. It is damaged, or of another class, or "
@@ -67,17 +71,19 @@ def _restored(kind: type[LightningModule], path: Path) -> nn.Module:
 
 
 def load_self_map(name: str | None) -> Adapter | None:
-    """``package.module.function``, called as ``function(module, x)``; None for None."""
+    """Import ``package.module.function``, which is called as ``function(module, x)``; return None for None."""
     if name is None:
         return None
     found = import_object(name, "--self-map")
     if not callable(found):
-        raise AuditInputError(f"{name} is no function but {_described(found)}; it is called as function(module, x).")
+        raise AuditInputError(
+            f"{name} is no function but {_describe_kind(found)}; it is called as function(module, x)."
+        )
     return cast(Adapter, found)
 
 
 def import_object(name: str, option: str) -> Any:
-    """What ``package.module.name`` names, looked for in the current directory, too."""
+    """Import the object that ``package.module.name`` names, also from the current directory."""
     module, _, attribute = name.rpartition(".")
     if not module:
         raise AuditInputError(
@@ -92,6 +98,7 @@ def import_object(name: str, option: str) -> Any:
             f"{Path.cwd()}; run the command where `import {module}` works."
         ) from error
     if not hasattr(found, attribute):
+        # The file tells a user that another module of this name was found first.
         file = getattr(found, "__file__", None) or "built in"
         raise AuditInputError(f"{option} {name}: {module} ({file}) has no {attribute!r}; check the name.")
     return getattr(found, attribute)
@@ -99,7 +106,7 @@ def import_object(name: str, option: str) -> Any:
 
 @contextmanager
 def current_directory_on_path() -> Iterator[None]:
-    """As ``python -m`` has it."""
+    """Let modules be imported from the current directory, as ``python -m`` does."""
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:
@@ -108,9 +115,14 @@ def current_directory_on_path() -> Iterator[None]:
         sys.path.remove(here)
 
 
-def _described(value: Any) -> str:
-    return f"a {type(value).__name__}" if not isinstance(value, type) else f"the class {value.__name__}"
+def _describe_kind(value: Any) -> str:
+    """Return what kind of object ``value`` is, for a message."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    return f"a {type(value).__name__}"
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(" .:")
+    """Return the first line of a message without its final punctuation, or the name of an error without a message."""
+    message = str(error).strip() or type(error).__name__
+    return message.splitlines()[0].rstrip(" .:")

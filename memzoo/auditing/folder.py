@@ -1,39 +1,44 @@
-"""The report as a folder: written aside and renamed, and never over something else."""
+"""Save a report as a folder: written aside, then renamed, and never over something else."""
 
 from pathlib import Path
 
-from memzoo.auditing.page import page
-from memzoo.auditing.pictures import png, value_range
-from memzoo.auditing.record import picture_names, to_json
+from memzoo.auditing.page import render_page
+from memzoo.auditing.pictures import encode_png
+from memzoo.auditing.record import name_pictures, to_json
 from memzoo.auditing.result import Findings
 from memzoo.zoo.registry import written_aside
 
-PAGE, NUMBERS, PICTURES = "report.html", "report.json", "attractors"
+PAGE = "report.html"
+NUMBERS = "report.json"
+PICTURES = "attractors"
 
 
-def save(audit: Findings, folder: Path) -> Path:
-    """Write page, numbers and pictures; returns the folder."""
+def save_report(audit: Findings, folder: Path) -> Path:
+    """Write the page, the numbers and the pictures of all attractors; return the absolute path of the folder."""
     folder = folder.absolute()
     check_free(folder)
-    low, high = value_range(audit.starts if audit.members is None else audit.members.images)
+    low, high = audit.value_range
+    # The new folder takes the place of the old one only when all files are written.
     with written_aside(folder) as aside:
-        (aside / PAGE).write_text(page(audit), encoding="utf-8")
+        (aside / PAGE).write_text(render_page(audit), encoding="utf-8")
         (aside / NUMBERS).write_text(to_json(audit), encoding="utf-8")
         (aside / PICTURES).mkdir()
-        for one, names in zip(audit.attractors.found, picture_names(audit), strict=True):
-            for point, name in zip(one.points, names, strict=True):
-                (aside / name).write_bytes(png(point.reshape(audit.starts.shape[1:]), low, high))
+        for attractor, names in zip(audit.attractors.found, name_pictures(audit), strict=True):
+            for point, name in zip(attractor.points, names, strict=True):
+                image = point.reshape(audit.starts.shape[1:])
+                (aside / name).write_bytes(encode_png(image, low, high))
     return folder
 
 
 def check_free(folder: Path) -> None:
-    """Raise where the report would take the place of something that is none."""
+    """Raise ``FileExistsError`` if the report would replace something that is no report."""
     if not folder.exists():
         return
     if not folder.is_dir():
         raise FileExistsError(f"{folder} is a file, and a report is a folder; give another name.")
-    other = sorted({path.name for path in folder.iterdir()} - {PAGE, NUMBERS, PICTURES})
-    if other:
+    # An older report has these names and no other; it may be replaced.
+    others = sorted({path.name for path in folder.iterdir()} - {PAGE, NUMBERS, PICTURES})
+    if others:
         raise FileExistsError(
-            f"{folder} holds {other[0]!r}, which is of no report, and is kept as it is; give another folder."
+            f"{folder} holds {others[0]!r}, which is of no report, and is kept as it is; give another folder."
         )

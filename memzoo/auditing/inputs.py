@@ -1,10 +1,11 @@
-"""Training images, controls and starts: from a file of arrays, folders of images, or a LightningDataModule."""
+"""Read training images, controls and starts: from a file of arrays, folders of images, or a LightningDataModule."""
 
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from jaxtyping import Int
 from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
@@ -15,13 +16,18 @@ from memzoo.modules import read_rows
 from memzoo.zoo.registry import read_tensors
 
 NAMES = ("members", "controls", "starts")
-IMAGES = (".png", ".jpg", ".jpeg")
-COUNT, STARTS = 100, 200
+"""Names of the arrays of a file, and of the subfolders of a folder."""
+SUFFIXES = (".png", ".jpg", ".jpeg")
+"""Files of a folder that are read as images."""
+COUNT = 100
+"""Most members, and most controls, when no number is given."""
+STARTS = 200
+"""Most starts, when no number is given."""
 
 
 @dataclass(frozen=True)
 class AuditData:
-    """What :func:`memzoo.audit` takes, floating point."""
+    """Hold the images that :func:`memzoo.audit` takes, in floating point."""
 
     members: Tensor | None = None
     controls: Tensor | None = None
@@ -29,23 +35,23 @@ class AuditData:
 
 
 def read_data(source: str, count: int = COUNT, starts: int = STARTS) -> AuditData:
-    """Members, and where they are there controls and starts.
+    """Read members, and controls and starts where the source has them.
 
     Args:
         source: One of
 
             - a ``.safetensors`` or ``.npz`` file with arrays ``members``, ``controls``, ``starts``;
             - a folder with subfolders of these names that hold PNG or JPEG images;
-            - ``package.module.Class``, a LightningDataModule: members from its training loader, controls and starts,
-              disjoint, from its validation loader, else from its test loader.
+            - ``package.module.Class``, a LightningDataModule: members come from its training loader; controls and
+              starts, which are disjoint, come from its validation loader, else from its test loader.
 
             8-bit values become floats in [0, 1].
-        count: Most members, and most controls; spread evenly over those that are there.
-        starts: Most starts, likewise.
+        count: Most members, and most controls. They are spread evenly over all that are there.
+        starts: Most starts, spread in the same way.
 
     Raises:
-        AuditInputError: Nothing of the kind, or not in a form that can be read.
-        CorruptCheckpointError: A damaged file, or one that holds pickled objects.
+        AuditInputError: There is no such source, or it is not in a form that can be read.
+        CorruptCheckpointError: A file is damaged, or holds pickled objects.
     """
     if count < 1 or starts < 1:
         raise AuditInputError(f"count and starts must be at least 1, got {count} and {starts}.")
@@ -54,54 +60,78 @@ def read_data(source: str, count: int = COUNT, starts: int = STARTS) -> AuditDat
         data = _read_folders(path, {"members": count, "controls": count, "starts": starts})
     elif path.suffix in (".safetensors", ".npz"):
         data = _read_file(path)
-    elif path.exists():
+    else:
+        _check_names_class(source)
+        return _read_data_module(source, count, starts)
+    if data.members is None:
+        raise AuditInputError(f"{path} holds no members, the training images; it may hold {', '.join(NAMES)}.")
+    return AuditData(_thin_out(data.members, count), _thin_out(data.controls, count), _thin_out(data.starts, starts))
+
+
+def examples_of(module: nn.Module, count: int = COUNT, starts: int = STARTS) -> AuditData:
+    """Take the images that a checkpoint of the zoo carries: its training images, and controls and starts.
+
+    The controls and the starts are held-out images. A module that carries no images gives no data.
+    """
+    members = getattr(module, "examples", None)
+    if not isinstance(members, Tensor):
+        return AuditData()
+    members = _thin_out(members, count)
+    held_out = getattr(module, "probes", None)
+    if not isinstance(held_out, Tensor) or members is None:
+        return AuditData(members)
+    return replace(_divide(held_out, len(members), starts), members=members)
+
+
+def _check_names_class(source: str) -> None:
+    """Raise if ``source``, which is neither a folder nor a file of arrays, cannot be the path of a class either."""
+    path = Path(source)
+    if path.exists():
         raise AuditInputError(
             f"{path} is neither .safetensors nor .npz; save the arrays {', '.join(NAMES)} as one of these, or put "
             "images into folders of these names."
         )
-    elif "/" in source or "." not in source:
+    if "/" in source or "." not in source:
         raise AuditInputError(
             f"no data at {path.absolute()}; give a .safetensors or .npz file, a folder, or package.module.DataModule."
         )
-    else:
-        return _read_data_module(source, count, starts)
-    if data.members is None:
-        raise AuditInputError(f"{path} holds no members, the training images; it may hold {', '.join(NAMES)}.")
-    return AuditData(_spread(data.members, count), _spread(data.controls, count), _spread(data.starts, starts))
 
 
-def _spread(images: Tensor | None, most: int) -> Tensor | None:
-    """At most so many rows, evenly spread; 8-bit ones as floats."""
+def _spread(total: int, count: int) -> Int[Tensor, " count"]:
+    """Return ``count`` positions among ``total``, evenly spread from the first to the last."""
+    return torch.linspace(0, total - 1, count).round().long()
+
+
+def _thin_out(images: Tensor | None, most: int) -> Tensor | None:
+    """Return at most ``most`` images, evenly spread; 8-bit images as floats."""
     if images is None:
         return None
     if len(images) > most:
-        images = images[torch.linspace(0, len(images) - 1, most).round().long()]
+        images = images[_spread(len(images), most)]
     if images.dtype != torch.uint8 and not images.is_floating_point():
         raise AuditInputError(f"images are {images.dtype}; store them as uint8, 0 to 255, or as floats.")
     return pixels(images)
 
 
-def examples_of(module: nn.Module, count: int = COUNT, starts: int = STARTS) -> AuditData:
-    """What travels with a checkpoint of the zoo: its training images, and of its held-out images controls and starts.
-
-    Nothing for a module that carries no images.
-    """
-    members, held_out = getattr(module, "examples", None), getattr(module, "probes", None)
-    if not isinstance(members, Tensor):
-        return AuditData()
-    members = _spread(members, count)
-    if not isinstance(held_out, Tensor) or members is None:
-        return AuditData(members)
-    return replace(_divided(held_out, len(members), starts), members=members)
+def _divide(images: Tensor, count: int, starts: int) -> AuditData:
+    """Divide images into ``count`` controls and at most ``starts`` starts; few images are divided in halves."""
+    # Without enough images for both, each gets one half, the controls the odd one.
+    half = -(-len(images) // 2)
+    is_control = torch.zeros(len(images), dtype=torch.bool)
+    is_control[_spread(len(images), min(count, half))] = True
+    rest = None if is_control.all() else _thin_out(images[~is_control], starts)
+    return AuditData(controls=images[is_control], starts=rest)
 
 
 # Files ------------------------------------------------------------------------------------------------------------
 
 
 def _read_file(path: Path) -> AuditData:
+    """Read the arrays of one file."""
     if not path.is_file():
         raise AuditInputError(f"no data at {path.absolute()}; check the name.")
     found = read_tensors(path) if path.suffix == ".safetensors" else _read_npz(path)
+    # A misspelt name must not be an array that is silently left out.
     unknown = sorted(found.keys() - set(NAMES))
     if unknown:
         raise AuditInputError(
@@ -111,6 +141,7 @@ def _read_file(path: Path) -> AuditData:
 
 
 def _read_npz(path: Path) -> dict[str, Tensor]:
+    """Read the arrays of a ``.npz`` file, none of which may be a pickle."""
     import numpy as np
 
     try:
@@ -127,35 +158,38 @@ def _read_npz(path: Path) -> dict[str, Tensor]:
 
 
 def _read_folders(folder: Path, most: dict[str, int]) -> AuditData:
-    there = {name: folder / name for name in NAMES if (folder / name).is_dir()}
-    if not there:
+    """Read the images of each subfolder, at most as many as ``most`` says."""
+    # Only members are required, and the caller checks them.
+    present = [name for name in NAMES if (folder / name).is_dir()]
+    if not present:
         raise AuditInputError(
             f"{folder} has none of the subfolders {', '.join(f'{name}/' for name in NAMES)}; make them."
         )
-    return AuditData(**{name: _read_images(path, most[name]) for name, path in there.items()})
+    return AuditData(**{name: _read_images(folder / name, most[name]) for name in present})
 
 
 def _read_images(folder: Path, most: int) -> Tensor:
-    """The folder's images (n, C, H, W), in the order of their names; grey where all are, else RGB."""
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGES)
+    """Read the images (n, C, H, W) of a folder in the order of their names; they are grey if all are, else RGB."""
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     if not files:
         raise AuditInputError(f"{folder} holds no images; put PNG or JPEG files there.")
     if len(files) > most:
-        files = [files[round(i)] for i in torch.linspace(0, len(files) - 1, most).tolist()]
+        files = [files[position] for position in _spread(len(files), most).tolist()]
     images = [_read_image(path) for path in files]
+    # Grey and colour images together are all colour.
     if len({len(image) for image in images}) > 1:
         images = [image.expand(3, -1, -1) for image in images]
-    odd = next((i for i, image in enumerate(images) if image.shape != images[0].shape), None)
-    if odd is not None:
-        raise AuditInputError(
-            f"{files[odd]} is {tuple(images[odd].shape)}, {files[0]} is {tuple(images[0].shape)}: all images of a "
-            "folder must have one size; resize them as the training did."
-        )
+    for path, image in zip(files, images, strict=True):
+        if image.shape != images[0].shape:
+            raise AuditInputError(
+                f"{path} is {tuple(image.shape)}, {files[0]} is {tuple(images[0].shape)}: all images of a "
+                "folder must have one size; resize them as the training did."
+            )
     return torch.stack(images)
 
 
 def _read_image(path: Path) -> Tensor:
-    """One image (C, H, W), 8 bits: C = 1 for grey, else 3, without transparency."""
+    """Read one image (C, H, W) of 8 bits: C = 1 for grey, else 3, without transparency."""
     import numpy as np
     from PIL import Image
 
@@ -163,25 +197,28 @@ def _read_image(path: Path) -> Tensor:
         with Image.open(path) as image:
             if image.mode.startswith(("I", "F")):
                 raise AuditInputError(f"{path} has more than 8 bits a pixel; save it with 8, or use .npz.")
-            pixels = np.array(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
-    except (OSError, SyntaxError) as error:  # what PIL says to a broken PNG
+            is_grey = image.mode in ("1", "L", "LA")
+            array = np.array(image.convert("L" if is_grey else "RGB"))
+    except (OSError, SyntaxError) as error:  # PIL raises a SyntaxError for a broken PNG
         raise CorruptCheckpointError(f"{path} is no readable PNG or JPEG: {error}; replace or remove it.") from error
-    return torch.from_numpy(pixels).reshape(*pixels.shape[:2], -1).permute(2, 0, 1)
+    return torch.from_numpy(array).reshape(*array.shape[:2], -1).permute(2, 0, 1)
 
 
 # DataModules ------------------------------------------------------------------------------------------------------
 
 
 def _read_data_module(name: str, count: int, starts: int) -> AuditData:
+    """Import a LightningDataModule and read its loaders."""
     kind = import_object(name, "--data")
     if not (isinstance(kind, type) and issubclass(kind, LightningDataModule)):
         raise AuditInputError(f"--data {name} is no LightningDataModule class; name one, a file or a folder.")
     try:
+        # As Lightning does before a fit.
         module = kind()
         module.prepare_data()
         module.setup("fit")
         members = read_rows(module.train_dataloader(), count)
-        held_out = _held_out(module, count + starts)
+        held_out = _read_held_out(module, count + starts)
     except TypeError as error:
         raise AuditInputError(
             f"--data {name}: {error} It is built without arguments, and its loaders must have datasets with a "
@@ -189,21 +226,14 @@ def _read_data_module(name: str, count: int, starts: int) -> AuditData:
         ) from error
     if held_out is None:
         return AuditData(members)
-    return replace(_divided(held_out, len(members), starts), members=members)
+    return replace(_divide(held_out, len(members), starts), members=members)
 
 
-def _held_out(module: LightningDataModule, most: int) -> Tensor | None:
-    """Rows of the validation loader, else of the test loader; None where there is neither."""
+def _read_held_out(module: LightningDataModule, most: int) -> Tensor | None:
+    """Read rows of the validation loader, else of the test loader; return None where there is neither."""
     for stage, loader in (("fit", "val_dataloader"), ("test", "test_dataloader")):
-        if getattr(type(module), loader) is not getattr(LightningDataModule, loader):
+        if getattr(type(module), loader) is not getattr(LightningDataModule, loader):  # the class defines it
             if stage == "test":
                 module.setup(stage)
             return read_rows(getattr(module, loader)(), most)
     return None
-
-
-def _divided(images: Tensor, count: int, starts: int) -> AuditData:
-    """Controls, as many as members, and starts out of the same images, no image both; half each where they are few."""
-    taken = torch.zeros(len(images), dtype=torch.bool)
-    taken[torch.linspace(0, len(images) - 1, min(count, -(-len(images) // 2))).round().long()] = True
-    return AuditData(controls=images[taken], starts=None if taken.all() else _spread(images[~taken], starts))

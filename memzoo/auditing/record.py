@@ -1,4 +1,4 @@
-"""The audit as JSON: every number of the report, with what was measured how."""
+"""Write an audit as JSON: every number of the report, and how each was measured."""
 
 import json
 import math
@@ -8,68 +8,61 @@ import torch
 
 from memzoo._version import __version__
 from memzoo.auditing.result import Findings, Judged
-from memzoo.auditing.verdict import verdict
+from memzoo.auditing.verdict import state_verdict
 from memzoo.dynamics import Attractor
 
 FORMAT = 1
-"""Raised when a key changes its meaning or goes."""
+"""Version of the keys; it is raised when a key changes its meaning or is removed."""
 COLUMNS = ("recovered_at", "start", "distance", "attractor", "offset", "residual", "radius", "radius_error", "error")
+"""Fields of :class:`memzoo.auditing.Judged` that are written for each image."""
 
 
 def to_json(audit: Findings) -> str:
-    """Indented, in a fixed order; what is not finite is null."""
-    return json.dumps(_finite(record(audit)), indent=2, allow_nan=False) + "\n"
+    """Return indented JSON with a fixed order of keys; numbers that are not finite become null."""
+    record = _replace_non_finite(build_record(audit))
+    return json.dumps(record, indent=2, allow_nan=False) + "\n"
 
 
-def record(audit: Findings) -> dict[str, Any]:
-    """The same as plain Python."""
-    names = picture_names(audit)
+def build_record(audit: Findings) -> dict[str, Any]:
+    """Return the same content as plain Python values."""
     groups = {"members": audit.members, "controls": audit.controls}
+    summaries = {name: None if group is None else _summarize_group(group) for name, group in groups.items()}
+    rows = {name: None if group is None else _list_rows(group) for name, group in groups.items()}
     return {
         "format": FORMAT,
         "module": audit.title,
-        "verdict": verdict(audit),
+        "verdict": state_verdict(audit),
         "notes": list(audit.notes),
         "summary": {
-            **{name: None if group is None else _summary(group) for name, group in groups.items()},
+            **summaries,
             "recovered_p": audit.recovered_p,
             "attractor_p": audit.attractor_p,
             "error_auc": audit.error_auc,
         },
-        **{name: None if group is None else _rows(group) for name, group in groups.items()},
-        "attractors": {
-            "found": [
-                _attractor(one, owner, files)
-                for one, owner, files in zip(audit.attractors.found, audit.owner, names, strict=True)
-            ],
-            "resting": audit.attractors.resting,
-            "divergent": audit.attractors.divergent,
-            "moving": audit.attractors.moving,
-        },
-        "settings": {
-            "eps": audit.eps,
-            "eps_from": audit.eps_from,
-            "steps": audit.steps,
-            "seed": audit.seed,
-            "starts": len(audit.starts),
-            "starts_from": audit.starts_from,
-            "starts_left_out": audit.left_out,
-            "shape": list(audit.starts.shape[1:]),
-        },
+        **rows,
+        "attractors": _describe_attractors(audit),
+        "settings": _describe_settings(audit),
         "versions": {"memzoo": __version__, "torch": str(torch.__version__)},
     }
 
 
-def picture_names(audit: Findings) -> list[list[str]]:
-    """File of each point of each attractor, within the report's folder."""
-    digits = max(3, len(str(len(audit.attractors.found))))
-    return [
-        [f"attractors/{i:0{digits}}{f'-{phase}' if one.period > 1 else ''}.png" for phase in range(one.period)]
-        for i, one in enumerate(audit.attractors.found)
-    ]
+def name_pictures(audit: Findings) -> list[list[str]]:
+    """Return the file of each point of each attractor, relative to the folder of the report."""
+    found = audit.attractors.found
+    # Numbers of equal length, so that the files are listed in the order of the attractors.
+    digits = max(3, len(str(len(found))))
+    names = []
+    for number, attractor in enumerate(found):
+        stem = f"attractors/{number:0{digits}}"
+        if attractor.period == 1:
+            names.append([f"{stem}.png"])
+        else:
+            names.append([f"{stem}-{phase}.png" for phase in range(attractor.period)])
+    return names
 
 
-def _summary(group: Judged) -> dict[str, Any]:
+def _summarize_group(group: Judged) -> dict[str, Any]:
+    """Return the counts and shares of one group."""
     return {
         "count": len(group.images),
         "recovered": int(group.recovered.sum()),
@@ -80,30 +73,60 @@ def _summary(group: Judged) -> dict[str, Any]:
     }
 
 
-def _rows(group: Judged) -> list[dict[str, Any]]:
-    columns = {name: getattr(group, name).tolist() for name in COLUMNS}
-    return [
-        {"index": i, **dict(zip(columns, values, strict=True))}
-        for i, values in enumerate(zip(*columns.values(), strict=True))
-    ]
+def _list_rows(group: Judged) -> list[dict[str, Any]]:
+    """Return the measurements of each image of one group."""
+    # Each column becomes a list once; a row takes one value of each.
+    columns = [getattr(group, name).tolist() for name in COLUMNS]
+    rows = []
+    for index, values in enumerate(zip(*columns, strict=True)):
+        rows.append({"index": index, **dict(zip(COLUMNS, values, strict=True))})
+    return rows
 
 
-def _attractor(one: Attractor, owner: tuple[str, int] | None, files: list[str]) -> dict[str, Any]:
-    kind, index = owner if owner is not None else (None, None)
+def _describe_attractors(audit: Findings) -> dict[str, Any]:
+    """Return where the starts end: each attractor, and how many starts end in none."""
+    limits = audit.attractors
+    each = zip(limits.found, audit.owner, name_pictures(audit), strict=True)
     return {
-        "starts": one.count,
-        "period": one.period,
-        "radius": one.radius,
-        "radius_error": one.radius_error,
-        "image": None if kind is None else {"group": f"{kind}s", "index": index},
+        "found": [_describe_attractor(attractor, owner, files) for attractor, owner, files in each],
+        "resting": limits.resting,
+        "divergent": limits.divergent,
+        "moving": limits.moving,
+    }
+
+
+def _describe_attractor(attractor: Attractor, owner: tuple[str, int] | None, files: list[str]) -> dict[str, Any]:
+    """Return the numbers of one attractor, the image that it is, and its pictures."""
+    return {
+        "starts": attractor.count,
+        "period": attractor.period,
+        "radius": attractor.radius,
+        "radius_error": attractor.radius_error,
+        "image": None if owner is None else {"group": f"{owner[0]}s", "index": owner[1]},
         "files": files,
     }
 
 
-def _finite(value: Any) -> Any:
-    """NaN and infinity, which JSON does not have, become null."""
+def _describe_settings(audit: Findings) -> dict[str, Any]:
+    """Return what the audit was run with."""
+    return {
+        "eps": audit.eps,
+        "eps_from": audit.eps_from,
+        "steps": audit.steps,
+        "seed": audit.seed,
+        "starts": len(audit.starts),
+        "starts_from": audit.starts_from,
+        "starts_left_out": audit.left_out,
+        "shape": list(audit.starts.shape[1:]),
+    }
+
+
+def _replace_non_finite(value: Any) -> Any:
+    """Return ``value`` with null in place of NaN and infinity, which JSON does not have."""
     if isinstance(value, dict):
-        return {name: _finite(one) for name, one in value.items()}
+        return {name: _replace_non_finite(inner) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return [_replace_non_finite(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

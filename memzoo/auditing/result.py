@@ -1,4 +1,7 @@
-"""What an audit found: tensors, counts and intervals; how they are written is elsewhere."""
+"""Hold what an audit found: tensors, counts and confidence intervals.
+
+The files ``verdict``, ``record``, ``page`` and ``folder`` take these results and write them as text, JSON and HTML.
+"""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,56 +11,61 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from memzoo.auditing.baseline import error_auc
+from memzoo.auditing.pictures import find_value_range
 from memzoo.auditing.significance import fisher_exact
 from memzoo.dynamics import Attractors, Share, wilson
 
-CHANCE = 0.05  # p-values from here on are called chance
+CHANCE = 0.05
+"""A difference whose p-value is not below this level may be chance."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A group of images, members or controls, judged on the same orbits at the same eps; one row an image."""
+    """Hold the measurements of one group of images, members or controls; one row an image.
+
+    All groups of an audit are measured on the same orbits with the same ``eps``.
+    """
 
     images: Float[Tensor, "n *shape"]
     recovered_at: Int[Tensor, " n"]
-    """First step at which some start's orbit is within ``eps`` of the image; -1 for never."""
+    """First step at which the orbit of some start is within ``eps`` of the image; -1 for never."""
     start: Int[Tensor, " n"]
     """The start whose orbit is nearest at that step; -1 where never recovered."""
     reached: Float[Tensor, "n *shape"]
-    """That orbit's point at that step; NaN where never recovered."""
+    """The point of that orbit at that step; NaN where never recovered."""
     distance: Float[Tensor, " n"]
-    """From there to the image, L2; NaN where never recovered."""
+    """L2 distance from that point to the image; NaN where never recovered."""
     attractor: Bool[Tensor, " n"]
-    """Certified, as by :func:`memzoo.dynamics.certify`."""
+    """Whether the image is a certified attractor, as by :func:`memzoo.dynamics.certify`."""
     offset: Float[Tensor, " n"]
     """L2 distance from the image to the limit of its own orbit."""
     residual: Float[Tensor, " n"]
     """L2 norm of f(x) - x at that limit."""
     radius: Float[Tensor, " n"]
-    """Spectral radius there; NaN where it is no fixed point."""
+    """Spectral radius of the Jacobian at that limit; NaN where the limit is no fixed point."""
     radius_error: Float[Tensor, " n"]
-    """Error bound of the radius."""
+    """Error bound of the spectral radius."""
     error: Float[Tensor, " n"]
     """Reconstruction error of the image itself, L2 norm of f(x) - x."""
 
     @property
     def recovered(self) -> Bool[Tensor, " n"]:
-        """Came out of the network."""
+        """Tell of each image whether it came out of the network."""
         return self.recovered_at >= 0
 
     @property
     def recovered_share(self) -> Share:
-        """Share that came out, with its Wilson interval at 95 %."""
+        """Return the share of images that came out, with its Wilson interval at 95 %."""
         return wilson(int(self.recovered.sum()), len(self.images))
 
     @property
     def attractor_share(self) -> Share:
-        """Share that is certified, likewise."""
+        """Return the share of certified attractors, with its Wilson interval at 95 %."""
         return wilson(int(self.attractor.sum()), len(self.images))
 
     @property
     def median_step(self) -> float | None:
-        """Median step of recovery among those that came out; None where none did."""
+        """Return the median step of recovery among the images that came out; None where none did."""
         steps = self.recovered_at[self.recovered].tolist()
         return median(steps) if steps else None
 
@@ -73,45 +81,58 @@ class Findings:
     starts: Float[Tensor, "batch *shape"]
     """Where the orbits began, without those left out."""
     attractors: Attractors
-    """Where they ended, whatever was trained on."""
+    """Where the orbits ended, whatever the network was trained on."""
     owner: tuple[tuple[str, int] | None, ...]
-    """For each attractor ``("member", i)`` or ``("control", i)``, the image within ``eps``; None for neither."""
+    """For each attractor the image within ``eps``: ``("member", i)`` or ``("control", i)``; None for neither."""
     eps: float
     """Radius of recovery, L2."""
     eps_from: str
-    """How it was chosen, in words."""
+    """How ``eps`` was chosen, in words."""
     starts_from: str
     """What the starts are, in words."""
     left_out: int
-    """Starts that lay within ``eps`` of an image before the first step, and were not used."""
+    """Number of starts that lay within ``eps`` of an image before the first step, and were not used."""
     steps: int
     """Iterations of each start; the certificates and the attractors take up to five times as many."""
     seed: int
-    """Of the noise."""
+    """Seed of the noise."""
     title: str
     """Name of the module's class."""
     notes: tuple[str, ...]
-    """What whoever reads the numbers has to know."""
+    """What weakens the claims, in sentences: a reader of the numbers has to know it."""
+
+    @cached_property
+    def value_range(self) -> tuple[float, float]:
+        """Return the values that pictures show as black and white, equal for all pictures of the report."""
+        return find_value_range(self.starts if self.members is None else self.members.images)
 
     @cached_property
     def recovered_p(self) -> float | None:
-        """One-sided p-value of Fisher's exact test, members against controls: recovered. None without controls."""
-        return self._p("recovered")
+        """Return the one-sided p-value of Fisher's exact test on the recovered images; None without controls.
+
+        The test compares members with controls.
+        """
+        return self._p_value("recovered")
 
     @cached_property
     def attractor_p(self) -> float | None:
-        """The same for certified attractors."""
-        return self._p("attractor")
+        """Return the same p-value for the certified attractors."""
+        return self._p_value("attractor")
 
-    def _p(self, what: str) -> float | None:
+    def _p_value(self, name: str) -> float | None:
+        """Compare the number of members with the number of controls for which the flag ``name`` is set."""
         if self.members is None or self.controls is None:
             return None
-        own, other = getattr(self.members, what), getattr(self.controls, what)
-        return fisher_exact(int(own.sum()), len(own), int(other.sum()), len(other))
+        of_members: Tensor = getattr(self.members, name)
+        of_controls: Tensor = getattr(self.controls, name)
+        return fisher_exact(int(of_members.sum()), len(of_members), int(of_controls.sum()), len(of_controls))
 
     @cached_property
     def error_auc(self) -> float | None:
-        """Members told from controls by reconstruction error alone: 0.5 is chance. None without controls."""
+        """Return how well the reconstruction error alone tells members from controls; None without controls.
+
+        0.5 is chance, 1 is certainty.
+        """
         if self.members is None or self.controls is None:
             return None
         return error_auc(self.members.error, self.controls.error)

@@ -1,4 +1,4 @@
-"""Could a difference between two shares be chance?"""
+"""Test whether the difference between two shares may be chance."""
 
 from math import comb
 
@@ -6,20 +6,22 @@ from memzoo.errors import InvalidArgumentError
 
 
 def fisher_exact(hits: int, total: int, other_hits: int, other_total: int) -> float:
-    r"""One-sided p-value of Fisher's exact test: how often chance alone gives the first group so many of the hits.
+    r"""Compute the one-sided p-value of Fisher's exact test.
+
+    It is the probability that chance alone gives the first group at least ``hits`` of all hits.
 
     With all margins fixed and no difference between the groups, the number of hits in the first is hypergeometric; the
-    p-value is :math:`\sum_{k \ge hits} \binom{total}{k} \binom{other}{all - k} / \binom{total + other}{all}`. Exact at
-    any size, in whole numbers.
+    p-value is :math:`\sum_{k \ge hits} \binom{total}{k} \binom{other}{all - k} / \binom{total + other}{all}`. The sum
+    is computed in whole numbers, hence exact at any size.
 
     Args:
-        hits: Successes of the first group.
-        total: Its size.
-        other_hits: Successes of the second group.
-        other_total: Its size.
+        hits: Successes in the first group.
+        total: Size of the first group.
+        other_hits: Successes in the second group.
+        other_total: Size of the second group.
 
     Raises:
-        ValueError: A count outside of its group.
+        InvalidArgumentError: A count is negative or larger than its group.
 
     Example:
         >>> fisher_exact(3, 3, 0, 3)  # 1 / C(6, 3)
@@ -28,6 +30,8 @@ def fisher_exact(hits: int, total: int, other_hits: int, other_total: int) -> fl
     for count, size in ((hits, total), (other_hits, other_total)):
         if not 0 <= count <= size:
             raise InvalidArgumentError(f"a group needs 0 <= hits <= total, got {count} of {size}.")
-    every = hits + other_hits
-    ways = sum(comb(total, k) * comb(other_total, every - k) for k in range(hits, min(total, every) + 1))
-    return ways / comb(total + other_total, every)
+    all_hits = hits + other_hits
+    at_least_as_many = range(hits, min(total, all_hits) + 1)
+    # Integers of Python have any size, so that no binomial coefficient overflows or is rounded.
+    ways = sum(comb(total, k) * comb(other_total, all_hits - k) for k in at_least_as_many)
+    return ways / comb(total + other_total, all_hits)

@@ -81,6 +81,7 @@ def _commands(name: str | None, words: list[str]) -> list[Command]:
 
 
 def _program_parser(commands: dict[str, Command]) -> CommandParser:
+    """Build the parser of the whole command line."""
     parser = CommandParser(prog="memzoo", description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=memzoo.__version__)
     parser.add_argument(
@@ -102,6 +103,7 @@ def _explain(
     error: Exception,
 ) -> str:
     """Return why the words were refused: what is wrong in them where that is found, else what the parser said."""
+    # The causes in the order of the words: before the command, the command itself, behind it.
     if (wrong := _find_unknown(before, parser)) is not None:
         return f"{wrong} See memzoo --help."
     if before[-1:] == [REGISTRY]:
@@ -115,6 +117,7 @@ def _explain(
         return f"{REGISTRY} FILE stands before COMMAND: memzoo {REGISTRY} FILE {name}. See memzoo --help."
     if command.explain is not None:
         return command.explain(words, error)
+    # An unknown word is said first: it is often the misspelt name of an option that is missing.
     wrong = _find_unknown(words, command.parser)
     missing = [option for option in command.parser.required if not any(word.startswith(option) for word in words)]
     if wrong is None and not missing and not words:
@@ -131,6 +134,7 @@ def _find_unknown(words: list[str], parser: CommandParser) -> str | None:
     for place, word in enumerate(words):
         option = word.partition("=")[0]
         if option.startswith("--") and option != "--" and option not in parser.options:
+            # The word behind it is most likely its value.
             value = [following for following in words[place + 1 : place + 2] if not following.startswith("-")]
             said = " ".join([word, *([] if "=" in word else value)])
             return f"unrecognized arguments: {said}. {did_you_mean(option, parser.options)}"

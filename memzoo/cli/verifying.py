@@ -83,6 +83,7 @@ def _compare(arguments: Namespace) -> int:
             if not arguments.all:
                 raise
             _print_failed(name, error)
+    # Repositories that no entry names are looked for where the checkpoints are published.
     found = [(name, difference) for name, own in differences.items() for difference in own]
     if arguments.all:
         hubs = [entry.hub for entry in map(memzoo.info, differences) if entry.hub is not None]

@@ -1,4 +1,4 @@
-"""`memzoo fit`: any architecture trained from a configuration file, watched, and resumed to the last bit."""
+"""Train any architecture from a configuration file (``memzoo fit``), watch it, and resume it to the last bit."""
 
 from memzoo.fitting.given import read_given
 from memzoo.fitting.parser import fit_parser

@@ -1,4 +1,4 @@
-"""What a command line and its configuration files ask for, read without the parser that refused it."""
+"""Read what a command line and its configuration files ask for, without the parser that refused it."""
 
 import json
 import re
@@ -12,14 +12,15 @@ from memzoo.errors import UsageError
 
 SINGLE = ("model", "data")
 """Settings that hold one class."""
-SEVERAL = "callbacks"
-"""The setting of the Trainer that holds several."""
+CALLBACKS = "callbacks"
+"""The argument of the Trainer that holds several classes."""
 ARGUMENTS = ("init_args", "dict_kwargs")
-"""Where the arguments of a class stand."""
+"""Keys under which the arguments of a class stand."""
 CONFIG = ("--config", "-c")
 ALONE = ("--resume", "--overwrite", "--print_config", "--help", "-h")
 """Options that have no value."""
-NEGATIVE = r"-(\d+|\d*\.\d+)"  # that argparse takes for a number
+NEGATIVE = r"-(\d+|\d*\.\d+)"
+"""Words that argparse takes for numbers."""
 
 
 def read_given(words: list[str]) -> dict[str, Any]:
@@ -28,7 +29,7 @@ def read_given(words: list[str]) -> dict[str, Any]:
     A class is a mapping with ``class_path`` and ``init_args``, however it was given.
 
     Args:
-        words: As they stand on the command line behind ``memzoo fit``.
+        words: The words on the command line behind ``memzoo fit``.
 
     Raises:
         UsageError: A configuration file is missing, no YAML, or no mapping, or the Trainer is no mapping.
@@ -64,11 +65,12 @@ def split_options(words: list[str]) -> Iterator[tuple[str, str | None]]:
 
 
 def takes_no_value(option: str) -> bool:
-    """Return whether an option stands alone."""
+    """Tell whether an option stands alone."""
     return option in ALONE or option.endswith(".help")
 
 
 def _is_option(word: str) -> bool:
+    """Tell whether a word is an option, as argparse does."""
     return word.startswith("-") and word != "-" and " " not in word and not re.fullmatch(NEGATIVE, word)
 
 
@@ -83,6 +85,7 @@ def _read_whole(option: str, value: str | None) -> dict[str, Any]:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
+    """Read a configuration file."""
     if path.is_dir():
         raise UsageError(f"{path} is a folder; give the configuration file in it.")
     if not path.is_file():
@@ -118,9 +121,9 @@ def _as_trainer(about: Any, folder: Path) -> dict[str, Any]:
         about = _read_config(folder / Path(about).name)
     if not isinstance(about, dict):
         raise UsageError(f"trainer must map arguments to values, got {about!r}.")
-    if about.get(SEVERAL) is None:
+    if about.get(CALLBACKS) is None:
         return about
-    return {**about, SEVERAL: _as_classes(about[SEVERAL], folder)}
+    return {**about, CALLBACKS: _as_classes(about[CALLBACKS], folder)}
 
 
 def _as_classes(about: Any, folder: Path) -> list[Any]:
@@ -147,7 +150,7 @@ def _merge(given: dict[str, Any], more: dict[str, Any]) -> None:
 
 
 def _same_class(before: dict[str, Any], after: dict[str, Any]) -> bool:
-    """Return whether ``after`` names no other class."""
+    """Tell whether ``after`` names no other class."""
     return after.get("class_path", before.get("class_path")) == before.get("class_path")
 
 
@@ -165,8 +168,8 @@ def _set(given: dict[str, Any], key: str, value: str | None) -> None:
         return
     trainer = _inner(given, "trainer")
     name, _, rest = rest.partition(".")
-    if name.removesuffix("+") == SEVERAL:
-        trainer[SEVERAL] = _set_in_several(trainer.get(SEVERAL) or [], name, rest, value)
+    if name.removesuffix("+") == CALLBACKS:
+        trainer[CALLBACKS] = _set_in_several(trainer.get(CALLBACKS) or [], name, rest, value)
     elif not rest:
         trainer[name] = _value_of(value)
     else:

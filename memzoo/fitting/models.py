@@ -1,4 +1,4 @@
-"""The architectures as a configuration file sees them: every field by name and type.
+"""Give each architecture a class whose constructor lists every field by name and type, for configuration files.
 
 An architecture takes its configuration as one object; a parser must see each field as an argument. So each architecture
 has a class here, of the same name, whose constructor lists the fields and returns the network itself.
@@ -17,7 +17,7 @@ from memzoo.models import ARCHITECTURES, Autoencoder, Initialisation, Training
 
 
 class Model(ABC):  # noqa: B024
-    """What ``model:`` takes: an architecture by its name, or anyone's LightningModule by its path."""
+    """Base of what ``model:`` takes: an architecture by its name, or anyone's LightningModule by its path."""
 
 
 Model.register(LightningModule)

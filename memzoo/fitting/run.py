@@ -1,4 +1,4 @@
-"""Train as a configuration says, leave a folder that can be resumed and audited."""
+"""Train as a configuration says, and leave a folder that can be resumed and audited."""
 
 import inspect
 import math
@@ -18,13 +18,15 @@ from memzoo.fitting.setup import FitSetup
 from memzoo.runs import LAST, over
 from memzoo.zoo.cards import history_of, write_history
 
-HISTORY, IMAGES = "history.json", "images.safetensors"
-KEPT = 2**24  # numbers of images that are written beside the weights
+HISTORY = "history.json"
+IMAGES = "images.safetensors"
+KEPT = 2**24
+"""Images are written beside the weights up to this many numbers."""
 QUIET = ("no `validation_step`", "does not have many workers", "smaller than the logging interval")
 
 
 def fit(setup: FitSetup) -> str:
-    """Train, and say what came out and where it lies.
+    """Train, and return what came out and where the files are.
 
     Args:
         setup: Model, data and Trainer of a configuration.
@@ -39,6 +41,7 @@ def fit(setup: FitSetup) -> str:
     first = getattr(rank_zero_only, "rank", 0) == 0
     if setup.config.ckpt_path not in (None, "last") and not Path(setup.config.ckpt_path).is_file():
         raise CheckpointMissingError(f"no checkpoint at {setup.config.ckpt_path}; give a .ckpt file to go on from.")
+    # Who names a checkpoint wants to go on from it, even if its run is over.
     resumed = setup.checkpoint if setup.config.ckpt_path is None else None
     if resumed is not None and (stopped := over(resumed)) is not None:
         return (
@@ -63,13 +66,14 @@ def fit(setup: FitSetup) -> str:
 
 
 def _is_theirs(model: Any, error: BaseException) -> bool:
-    """It came through code of the user's own module, who needs to see where."""
+    """Tell whether the error came through the user's own module: the user then needs the traceback."""
     if type(model).__module__.startswith("memzoo."):
         return False
     return inspect.getfile(type(model)) in {frame.filename for frame in traceback.extract_tb(error.__traceback__)}
 
 
 def _make_room(setup: FitSetup) -> None:
+    """Remove the files of an earlier run if the configuration allows it, else raise ``FileExistsError``."""
     going_on = setup.config.resume or setup.config.ckpt_path is not None
     if (setup.folder / LAST).exists() and not going_on:
         if not setup.config.overwrite:
@@ -81,8 +85,9 @@ def _make_room(setup: FitSetup) -> None:
 
 
 def _report(setup: FitSetup) -> str:
-    """Write history and images; the table and the next commands."""
-    watch, folder = setup.watch, setup.folder
+    """Write history and images; return the table and the next commands."""
+    watch = setup.watch
+    folder = setup.folder
     callbacks: list[Any] = setup.trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
     course = next((callback.course for callback in callbacks if isinstance(callback, LossCourse)), [])
     finite = [(step, loss) for step, loss in course if math.isfinite(loss)]
@@ -91,6 +96,7 @@ def _report(setup: FitSetup) -> str:
     kept = (folder / LAST).is_file()
     lines += [f"weights: {folder / LAST}"] if kept else []
     lines += [f"history: {folder / HISTORY}"]
+    # The class as a user imports it, not the file in which memzoo defines it.
     name = type(setup.model).__name__
     module = type(setup.model).__module__
     kind = f"memzoo.models.{name}" if module.startswith("memzoo.") else module
@@ -105,12 +111,16 @@ def _report(setup: FitSetup) -> str:
 
 
 def _write_images(setup: FitSetup) -> bool:
-    """Training images, and the held-out ones as starts and controls, where they are few and of one network's shape."""
+    """Write the training images, and held-out images as starts and controls; tell whether they were written.
+
+    They are not where the images are no tensor of the data module, or are too many.
+    """
     data = setup.datamodule
     if not isinstance(data, ImageData) or data.examples is None:
         return False
     arrays = {"members": data.examples}
     if data.probes is not None and len(data.probes) > 1:
+        # No held-out image is both: the last are controls, at most as many as members.
         controls = min(len(data.examples), len(data.probes) // 2)
         arrays |= {"starts": data.probes[:-controls], "controls": data.probes[-controls:]}
     if sum(array.numel() for array in arrays.values()) > KEPT:

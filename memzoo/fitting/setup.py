@@ -1,4 +1,4 @@
-"""A parsed configuration as model, data and Trainer."""
+"""Turn a parsed configuration into model, data and Trainer."""
 
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,11 @@ from memzoo.runs import LAST, KeepLast
 
 
 class FitSetup:
-    """What a run needs: the model, the data and the Trainer that a configuration describes.
+    """Hold what a run needs: the model, the data and the Trainer that a configuration describes.
 
     Args:
-        parser: As :func:`memzoo.fitting.fit_parser` builds it.
-        config: As it was parsed.
+        parser: The parser that :func:`memzoo.fitting.fit_parser` builds.
+        config: The configuration that it parsed.
 
     Raises:
         UsageError: A class refuses its arguments.
@@ -69,6 +69,7 @@ class FitSetup:
         if AttractorCallback not in kinds and not isinstance(self.model, Ensemble):
             callbacks.append(AttractorCallback(verbose=False))
         callbacks += [kind() for kind in (LossCourse, KeepGenerators) if kind not in kinds]
+        # Without last.ckpt a run can neither be resumed nor audited.
         if given["enable_checkpointing"] is not False:
             callbacks.append(KeepLast(self.folder, self.config.save_every_n_epochs, self.config.save_every_n_steps))
         elif any(isinstance(callback, Checkpoint) for callback in callbacks):
@@ -80,7 +81,7 @@ class FitSetup:
 
     @property
     def checkpoint(self) -> Path | None:
-        """The checkpoint to go on from, None at the beginning of a run."""
+        """Return the checkpoint to go on from, None at the beginning of a run."""
         if self.config.ckpt_path not in (None, "last"):
             return Path(self.config.ckpt_path)
         last = self.folder / LAST
@@ -88,7 +89,7 @@ class FitSetup:
 
     @property
     def watch(self) -> AttractorCallback | None:
-        """The callback that measures, None where there is none."""
+        """Return the callback that measures, None where there is none."""
         callbacks: list[Any] = self.trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
         return next((callback for callback in callbacks if isinstance(callback, AttractorCallback)), None)
 
@@ -96,7 +97,10 @@ class FitSetup:
         """Write the whole configuration beside the weights; ``memzoo fit --config`` takes it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         kept = self.config.clone()
-        kept.resume, kept.overwrite, kept.ckpt_path = False, False, None
+        # These settings concern one call, and would change a later run.
+        kept.resume = False
+        kept.overwrite = False
+        kept.ckpt_path = None
         kept.pop("config", None)
         text = self.parser.dump(kept)
         (self.folder / "config.yaml").write_text(text, encoding="utf-8")
@@ -116,12 +120,18 @@ def _seed(config: Namespace) -> None:
 
 
 def _start_from_held_out(callback: Any, data: ImageData, model: Any) -> None:
-    """Iterate from the held-out images where the configuration names no starts: these networks do not validate."""
+    """Let a callback iterate from the held-out images if the configuration names no starts.
+
+    The networks of memzoo do not validate, so that Lightning gives the callback no validation images.
+    """
     if not isinstance(callback, StartingCallback) or callback.given_starts not in (None, "validation"):
         return
-    asked, seed = callback.given_starts, callback.seed
+    # Read now: the function below takes the place of ``given_starts``.
+    asked = callback.given_starts
+    seed = callback.seed
 
-    def starts(examples: Tensor) -> Tensor:
+    def choose_starts(examples: Tensor) -> Tensor:
+        """Return held-out images of the shape of the examples, else noise."""
         most = callback.most_starts(model, examples)
         if data.probes is not None and data.probes.shape[1:] == examples.shape[1:]:
             return data.probes[:most]
@@ -131,4 +141,4 @@ def _start_from_held_out(callback: Any, data: ImageData, model: Any) -> None:
             )
         return matching_noise(examples, most, torch.Generator().manual_seed(seed))
 
-    callback.given_starts = starts
+    callback.given_starts = choose_starts

@@ -1,4 +1,4 @@
-"""The images of a checkpoint of the zoo, to train another network on."""
+"""Train another network on the images of a checkpoint of the zoo."""
 
 from typing import final
 
@@ -11,16 +11,16 @@ from memzoo.zoo import info, load
 
 @final
 class ZooImages(ImageData):
-    """The training images of a checkpoint, and its held-out starts; they come with memzoo.
+    """Hold the training images of a checkpoint and its held-out starts; they come with memzoo.
 
     Args:
         id: As :func:`memzoo.load` takes it.
         batch_size: Images in a batch, shuffled; all of them, in order, when left out.
         steps_per_epoch: Steps in an epoch, where all images are one batch.
-        seed: Of the order of the batches.
+        seed: Seed of the order of the batches.
 
     Raises:
-        UnknownCheckpointError: No such id; the message names the nearest.
+        UnknownCheckpointError: There is no such id; the message names the nearest one.
     """
 
     def __init__(
@@ -31,12 +31,13 @@ class ZooImages(ImageData):
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, steps_per_epoch, seed)
+        # A name with one of these signs is no id of the registry, and is looked up when it is loaded.
         if ":" not in id and "@" not in id:
             info(id)
         self.id = id
 
     def read(self) -> tuple[Tensor, Tensor | None]:
-        """From the checkpoint, checked by hash."""
+        """Read the images of the checkpoint, which is checked by hash."""
         model = load(self.id)
         if model.examples is None:
             raise DataMissingError(f"{self.id} carries no images.")

@@ -1,4 +1,4 @@
-"""The map of a module or of a callable, for as long as it is measured."""
+"""Prepare a module or a callable for measurement: a self-map without gradients, left as it was afterwards."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,14 +12,14 @@ from memzoo.modules import Adapter, check_repeats, evaluation_mode, find_self_ma
 
 
 @contextmanager
-def measured(module: nn.Module | Map, self_map: Adapter | None, points: Tensor) -> Iterator[tuple[Map, Tensor]]:
-    """``(f, points)`` that fit together, in eval mode and without gradients; the module is left as it was.
+def open_map(module: nn.Module | Map, self_map: Adapter | None, points: Tensor) -> Iterator[tuple[Map, Tensor]]:
+    """Yield ``(f, points)`` that fit together, in eval mode and without gradients; leave the module as it was.
 
-    The global generator is put back, also where a forward draws from it. Points come on the device of the parameters,
-    flattened where the module takes vectors.
+    The global generator is put back, also where ``forward`` draws from it. The points are on the device of the
+    parameters, and flattened where the module takes vectors.
 
     Raises:
-        NotASelfMapError: ``f`` does not give back the shape that went in, or not the same values twice.
+        NotASelfMapError: ``f`` does not return the shape of its input, or returns different values for equal inputs.
     """
     if isinstance(module, nn.Module):
         with evaluation_mode(module), torch.random.fork_rng(devices=[]):
@@ -27,8 +27,7 @@ def measured(module: nn.Module | Map, self_map: Adapter | None, points: Tensor) 
             check_repeats(f, points)
             yield f, points
         return
-    adapter = self_map
-    f = module if adapter is None else lambda x: adapter(module, x)  # pyright: ignore[reportArgumentType]
+    f = module if self_map is None else lambda x: self_map(module, x)  # pyright: ignore[reportArgumentType]
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         apply_map(f, points[:1])
         check_repeats(f, points)
