@@ -49,12 +49,13 @@ def draw_recovery(groups: dict[str, Int[Tensor, " n"]], steps: int) -> Any:
 
 def render_recovery(groups: dict[str, Int[Tensor, " n"]], steps: int) -> str:
     """Return the drawing of :func:`draw_recovery` as an ``svg`` element for a page, equal for equal numbers."""
-    import matplotlib
+    from matplotlib import style
 
     file = BytesIO()
     without_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    # Text stays text, which a reader can search; the salt fixes the names of clip paths.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "memzoo"}):
+    # The style of the user has no part in a report. Text stays text, which a reader can search; the salt fixes the
+    # names of clip paths.
+    with style.context(["default", {"svg.fonttype": "none", "svg.hashsalt": "memzoo"}]):
         draw_recovery(groups, steps).savefig(file, format="svg", metadata=without_metadata)
     drawing = ElementTree.fromstring(file.getvalue())
     for element in drawing.iter():

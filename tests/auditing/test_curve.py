@@ -4,6 +4,7 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
+from matplotlib import rc_context
 
 from memzoo.auditing.curve import draw_recovery, render_recovery
 
@@ -46,6 +47,13 @@ def test_equal_numbers_give_equal_drawings_that_need_no_other_file():
     drawing = ElementTree.fromstring(text)
     words = [element.text for element in drawing.iter("text")]
     assert {"members", "controls", "step t", "50 %"} <= set(words)
+
+
+def test_the_style_of_the_user_has_no_part_in_the_drawing():
+    groups = {"members": RECOVERED_AT}
+    text = render_recovery(groups, 10)
+    with rc_context({"axes.facecolor": "black", "font.size": 30, "text.color": "red"}):
+        assert render_recovery(groups, 10) == text
 
 
 def test_the_groups_differ_without_colour():
