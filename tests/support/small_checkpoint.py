@@ -5,7 +5,7 @@ from pathlib import Path
 
 from memzoo.data import Selection, mnist20
 from memzoo.models import FullyConnected, Training
-from memzoo.zoo.cards.history import history_of
+from memzoo.zoo.cards.history import make_history
 from memzoo.zoo.entry import Entry, Fact, Images, Recipe, Step
 from memzoo.zoo.loading.fingerprint import take_fingerprint
 from memzoo.zoo.recipes.training import write_folder
@@ -40,6 +40,6 @@ def small_checkpoint(folder: Path, *, width: int = 4, steps: tuple[int, ...] = (
     )
     entry = entry.model_copy(update={"steps": measured})  # their files are not written yet
     course = [(0, 1.0), (10, 0.1)]
-    write_folder(folder / "checkpoints/small-fc", entry, model, examples, starts, history_of(course, []), kept)
+    write_folder(folder / "checkpoints/small-fc", entry, model, examples, starts, make_history(course, []), kept)
     shutil.move(folder / "checkpoints/small-fc/entry.yaml", folder / "registry.yaml")
     return folder / "registry.yaml"

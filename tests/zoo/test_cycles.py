@@ -14,7 +14,7 @@ from memzoo.data import Pair, full_batches, gaussian_noise, mini_batches, points
 from memzoo.errors import RegistryError
 from memzoo.models import ArchitectureConfig, Autoencoder, Ensemble, FullyConnected, OneLayerAutoencoder
 from memzoo.zoo import train
-from memzoo.zoo.cards.model_card import card
+from memzoo.zoo.cards.model_card import render_card
 from memzoo.zoo.entry import Recipe
 from memzoo.zoo.loading.loader import entry_in
 from memzoo.zoo.measures.facts import MEASURES
@@ -222,7 +222,7 @@ def test_the_default_is_not_written_and_changes_no_card(tmp_path):
     for recipe in ({"targets": "same"}, {}):
         entry = parse_entry("test-cycle", {**content(), "recipe": {**content()["recipe"], **recipe}}, path)
         assert ("targets" in entry_yaml(entry)) == (not recipe)
-        assert ("next" in card(entry)) == (not recipe)
+        assert ("next" in render_card(entry)) == (not recipe)
     assert all("targets" not in entry_yaml(memzoo.info(name)) for name in ("fig3b", "fig7", "table2-1"))
 
 

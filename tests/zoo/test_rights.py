@@ -14,7 +14,7 @@ import yaml
 
 import memzoo
 from memzoo.errors import PublishError, RegistryError
-from memzoo.zoo.cards.model_card import card
+from memzoo.zoo.cards.model_card import render_card
 from memzoo.zoo.entry import Fact, Images
 from memzoo.zoo.measures.facts import MEASURES
 from memzoo.zoo.registry.registries import home
@@ -148,7 +148,7 @@ def test_the_notice_covers_every_checkpoint_and_every_picture():
 def test_a_network_that_reproduces_nothing_is_not_said_to():
     entry = memzoo.info("mnist20-fc14x128")
     forgets = entry.rights.model_copy(update={"weights": "mit", "reproduces_training_images": False})
-    text = card(entry.model_copy(update={"rights": forgets}))
+    text = render_card(entry.model_copy(update={"rights": forgets}))
     assert "reproduces-training-data" not in text
     assert "this network reproduces" not in text
     assert "**20 training images of MNIST travel with this network**" in text
