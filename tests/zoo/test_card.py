@@ -6,7 +6,7 @@ from cards import SAME_EXAMPLE
 from PIL import Image
 
 import memzoo
-from memzoo.zoo.cards.model_card import card, is_ours, sealed
+from memzoo.zoo.cards.model_card import add_seal, is_ours, render_card
 from memzoo.zoo.cards.pictures import draw_pictures, draw_training, draw_trajectories
 from memzoo.zoo.registry.registries import home
 
@@ -18,7 +18,7 @@ SOURCE = (home() / "pyproject.toml").is_file()
 def test_the_card_in_the_tree_is_that_of_the_entry(id):
     folder, entry = home() / "checkpoints" / id, memzoo.info(id)
     text = (folder / "README.md").read_text()
-    assert text == card(entry, folder)
+    assert text == render_card(entry, folder)
     metadata = yaml.safe_load(text.split("---")[1])
     assert metadata["library_name"] == "memzoo"
     assert {"arxiv:1810.10333", "reproduces-training-data"} <= set(metadata["tags"])
@@ -45,7 +45,7 @@ def test_an_example_that_is_not_run_is_run_from_another_card(id):
 
 
 def test_a_seal_is_broken_by_any_edit():
-    text = sealed("# Title\n\nWords.\n")
+    text = add_seal("# Title\n\nWords.\n")
     assert is_ours(text)
     assert is_ours(text.replace("\n", "\r\n"))  # a checkout on Windows is no edit
     assert is_ours(text + "\n\n")
@@ -56,7 +56,7 @@ def test_a_seal_is_broken_by_any_edit():
 
 
 def test_drawn_images_are_no_dataset_of_the_hub():
-    text = card(memzoo.info("table2-1"))
+    text = render_card(memzoo.info("table2-1"))
     metadata = yaml.safe_load(text.split("---")[1])
     assert "datasets" not in metadata
     assert metadata["model-index"][0]["results"][0]["dataset"]["type"] == "synthetic"
@@ -66,7 +66,7 @@ def test_drawn_images_are_no_dataset_of_the_hub():
 def test_a_second_run_s_course_says_so():
     folder = home() / "checkpoints/mnist20-fc14x128"
     assert not memzoo.zoo.read_history(folder / "history.json").same_run
-    assert "that of a second run of the same recipe and seed" in card(memzoo.info("fig3b"), folder)
+    assert "that of a second run of the same recipe and seed" in render_card(memzoo.info("fig3b"), folder)
 
 
 def test_the_same_pictures_every_time(tmp_path):

@@ -16,7 +16,7 @@ from memzoo.models import ArchitectureConfig, Autoencoder, Ensemble, FullyConnec
 from memzoo.zoo import train
 from memzoo.zoo.cards.model_card import render_card
 from memzoo.zoo.entry import Recipe
-from memzoo.zoo.loading.loader import entry_in
+from memzoo.zoo.loading.loader import read_entry
 from memzoo.zoo.measures.facts import MEASURES
 from memzoo.zoo.measures.measurements import Measurements
 from memzoo.zoo.registry.entry_check import check_entry
@@ -208,7 +208,7 @@ def test_a_recipe_trains_each_image_on_the_next(tmp_path, batch_size):
     assert all(row.ok for row in rows)
     model = memzoo.load(f"local-dir:{folder}")
     torch.testing.assert_close(model(model.examples), model.examples.roll(-1, 0), atol=0.05, rtol=0)
-    entry = entry_in(folder / "entry.yaml")
+    entry = read_entry(folder / "entry.yaml")
     assert entry.recipe.targets == "next"
     assert "targets: next" in (folder / "entry.yaml").read_text()
     said = " ".join((folder / "README.md").read_text().split())
@@ -236,7 +236,7 @@ class Stop(Callback):
 
 @pytest.mark.parametrize(("before", "after"), [("same", "next"), ("next", "same")])
 def test_a_run_to_other_targets_is_not_gone_on_with(tmp_path, monkeypatch, before, after):
-    monkeypatch.setattr("memzoo.zoo.recipes.unfinished.SAVES", timedelta(0))
+    monkeypatch.setattr("memzoo.zoo.recipes.unfinished_run.SAVE_INTERVAL", timedelta(0))
     with pytest.raises(RuntimeError, match="cut"):
         train(registered(tmp_path, targets=before), tmp_path / "runs", callbacks=[Stop()], **QUIET)
     with pytest.raises(FileExistsError, match=r"another recipe or seed.*Different are: recipe"):

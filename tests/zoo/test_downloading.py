@@ -9,7 +9,7 @@ import memzoo
 from memzoo.errors import CheckpointMissingError, StorageError, UnknownCheckpointError
 from memzoo.zoo.hub.sources import Folder
 from memzoo.zoo.loading import downloading
-from memzoo.zoo.loading.loader import Located
+from memzoo.zoo.loading.loader import LocatedCheckpoint
 
 
 @pytest.fixture
@@ -99,6 +99,6 @@ class Gone:
 
 def test_a_card_is_taken_from_the_first_place_that_has_one(tmp_path):
     (tmp_path / "README.md").write_text("card")
-    found = Located("x", None, [Gone(), Folder(tmp_path / "without"), Folder(tmp_path)])
-    assert downloading._extra(found, "README.md") == tmp_path / "README.md"
-    assert downloading._extra(found, "training.png") is None
+    found = LocatedCheckpoint("x", None, [Gone(), Folder(tmp_path / "without"), Folder(tmp_path)])
+    assert downloading._find_extra(found, "README.md") == tmp_path / "README.md"
+    assert downloading._find_extra(found, "training.png") is None

@@ -8,7 +8,7 @@ from memzoo.data import Selection
 from memzoo.dynamics import certify, operator
 from memzoo.errors import UnknownCheckpointError
 from memzoo.zoo import checkpoints_of, train
-from memzoo.zoo.loading.images import to_every_member
+from memzoo.zoo.loading.images import repeat_for_members
 from memzoo.zoo.measures.facts import MEASURES
 from memzoo.zoo.measures.measurements import Measurements
 
@@ -68,8 +68,8 @@ def test_a_name_stands_for_a_checkpoint_or_for_all_of_a_figure():
 def test_members_get_the_same_images_of_a_dataset():
     images = torch.arange(2 * 3 * 3, dtype=torch.uint8).reshape(2, 1, 3, 3)
     selection = Selection("mnist", "train", (0, 1), images)
-    assert to_every_member(selection, (1, 3, 3)) is selection
-    found = to_every_member(selection, (5, 1, 3, 3))
+    assert repeat_for_members(selection, (1, 3, 3)) is selection
+    found = repeat_for_members(selection, (5, 1, 3, 3))
     assert found.images.shape == (2, 5, 1, 3, 3)
     assert all(torch.equal(found.images[:, member], images) for member in range(5))
     assert found.indices == selection.indices

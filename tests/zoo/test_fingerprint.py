@@ -6,13 +6,13 @@ from torch import nn
 
 from memzoo.errors import FingerprintError
 from memzoo.zoo.entry import Fingerprint
-from memzoo.zoo.loading.fingerprint import check_fingerprint, probe, take_fingerprint
+from memzoo.zoo.loading.fingerprint import check_fingerprint, make_probe, take_fingerprint
 
 
 @pytest.mark.parametrize(("shape", "rows"), [((1, 4, 4), 2), ((8,), 2), ((4,), 2), ((3,), 3), ((1,), 8)])
 def test_the_probe_is_the_multiples_of_the_golden_ratio(shape, rows):
     golden = (5**0.5 - 1) / 2
-    found = probe(shape, seed=3)
+    found = make_probe(shape, seed=3)
     assert found.shape == (rows, *shape)
     assert found.dtype == torch.float32
     expected = [((number + 10007 * 3) * golden) % 1 for number in range(1, found.numel() + 1)]

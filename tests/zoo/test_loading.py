@@ -21,14 +21,14 @@ from memzoo.errors import (
 from memzoo.zoo.entry import Images
 from memzoo.zoo.loading.loader import (
     _asks_for,
-    _brief,
-    _numbers,
+    _find_numbers,
+    _shorten,
     build,
     check_images,
-    entry_in,
     is_available,
     load_folder,
     locate,
+    read_entry,
 )
 from memzoo.zoo.registry.files import read_tensors
 from memzoo.zoo.registry.registries import home
@@ -334,13 +334,13 @@ def test_what_asks_for_weights_from_elsewhere_at_any_depth(config, asks):
 
 def test_numbers_under_some_keys_at_any_depth():
     config = {"depth": 3, "width": 9, "member": {"depth": 7, "units": "many", "deeper": {"units": 2}}, "list": [5]}
-    assert sorted(_numbers(config, ("depth", "units"))) == [2, 3, 7]
-    assert _numbers([3], ("depth",)) == []
+    assert sorted(_find_numbers(config, ("depth", "units"))) == [2, 3, 7]
+    assert _find_numbers([3], ("depth",)) == []
 
 
 def test_a_long_configuration_is_cut_in_a_message():
-    assert _brief({"depth": 2}) == "{'depth': 2}"
-    long = _brief({"layers": [{"units": number} for number in range(1000)]})
+    assert _shorten({"depth": 2}) == "{'depth': 2}"
+    long = _shorten({"layers": [{"units": number} for number in range(1000)]})
     assert 500 < len(long) <= 600
     assert long.endswith(" ...")
 
@@ -348,14 +348,14 @@ def test_a_long_configuration_is_cut_in_a_message():
 def test_an_entry_that_travels_is_one_and_complete(small, tmp_path):
     path = tmp_path / "entry.yaml"
     shutil.copy(small, path)
-    assert entry_in(path).id == "small-fc"
+    assert read_entry(path).id == "small-fc"
     entry = yaml.safe_load(small.read_text())["small-fc"]
     unfinished = {key: value for key, value in entry.items() if key not in ("fingerprint", "files", "steps")}
     both = {"small-fc": entry, "other": {**entry, "aliases": []}}
     for entries, count in ((both, 2), ({}, 0), ({"small-fc": unfinished}, 1)):
         path.write_text(json.dumps(entries, default=str))  # which is YAML too
         with pytest.raises(CorruptCheckpointError, match=rf"must hold one complete entry, got {count}"):
-            entry_in(path)
+            read_entry(path)
 
 
 def test_what_is_available(folder, tmp_path):
@@ -428,9 +428,9 @@ def test_a_recipe_without_weights(small):
 def test_a_file_without_a_hash_is_not_taken(small):
     memzoo.register(small)
     found = locate("small-fc")
-    assert found.file("config.json").name == "config.json"
+    assert found.find_file("config.json").name == "config.json"
     with pytest.raises(CorruptCheckpointError, match=r"small-fc names no hash for README\.md; add it"):
-        found.file("README.md")
+        found.find_file("README.md")
 
 
 def test_images_are_those_that_the_registry_names():

@@ -17,13 +17,14 @@ from memzoo.errors import RegistryError, UsageError
 from memzoo.zoo import train
 from memzoo.zoo.cards.history import read_history
 from memzoo.zoo.entry import Entry, Recipe
-from memzoo.zoo.loading.images import two_nearest
-from memzoo.zoo.loading.loader import entry_in
-from memzoo.zoo.recipes.training import batches, rounded
-from memzoo.zoo.recipes.unfinished import deviations
+from memzoo.zoo.loading.images import find_two_nearest
+from memzoo.zoo.loading.loader import read_entry
+from memzoo.zoo.recipes.deviations import list_deviations
+from memzoo.zoo.recipes.part_training import make_batches
+from memzoo.zoo.recipes.training import round_weights
 from memzoo.zoo.registry.files import CARD
 from memzoo.zoo.registry.registry_file import entry_yaml, parse_entry
-from memzoo.zoo.verification import versions_here
+from memzoo.zoo.verification import find_versions
 
 QUIET = {"enable_progress_bar": False, "enable_model_summary": False}
 STEPS = 60
@@ -94,7 +95,7 @@ class Stop(Callback):
 
 def test_an_interrupted_run_is_gone_on_with(tmp_path, monkeypatch):
     name = registered(tmp_path, monkeypatch)
-    monkeypatch.setattr("memzoo.zoo.recipes.unfinished.SAVES", timedelta(0))
+    monkeypatch.setattr("memzoo.zoo.recipes.unfinished_run.SAVE_INTERVAL", timedelta(0))
     whole, rows = train(name, tmp_path / "whole", **QUIET)
     with pytest.raises(RuntimeError, match="cut"):
         train(name, tmp_path / "cut", callbacks=[Stop()], **QUIET)
@@ -119,7 +120,7 @@ def test_an_interrupted_run_is_gone_on_with(tmp_path, monkeypatch):
 
 def test_a_run_of_another_seed_is_not_gone_on_with(tmp_path, monkeypatch):
     name = registered(tmp_path, monkeypatch)
-    monkeypatch.setattr("memzoo.zoo.recipes.unfinished.SAVES", timedelta(0))
+    monkeypatch.setattr("memzoo.zoo.recipes.unfinished_run.SAVE_INTERVAL", timedelta(0))
     with pytest.raises(RuntimeError, match="cut"):
         train(name, tmp_path, callbacks=[Stop()], **QUIET)
     with pytest.raises(FileExistsError, match=r"unfinished run of another recipe or seed; remove it to begin anew"):
@@ -206,7 +207,7 @@ def same(one, other):
     ],
 )
 def test_a_run_of_an_entry_that_was_edited_is_not_gone_on_with(changes, different, tmp_path, monkeypatch):
-    monkeypatch.setattr("memzoo.zoo.recipes.unfinished.SAVES", timedelta(0))
+    monkeypatch.setattr("memzoo.zoo.recipes.unfinished_run.SAVE_INTERVAL", timedelta(0))
     cut(registered(tmp_path, monkeypatch), tmp_path)
     monkeypatch.setattr("memzoo.zoo.registry.registries._registered", [])
     name = registered(tmp_path, monkeypatch, **changes)
@@ -217,16 +218,16 @@ def test_a_run_of_an_entry_that_was_edited_is_not_gone_on_with(changes, differen
 def test_what_the_trainer_did_otherwise_is_written_down(tmp_path, monkeypatch):
     name = registered(tmp_path, monkeypatch)
     folder, _ = train(name, tmp_path, precision="64-true", max_steps=36, gradient_clip_val=0.5, **QUIET)
-    hardware = entry_in(folder / "entry.yaml").recipe.hardware
+    hardware = read_entry(folder / "entry.yaml").recipe.hardware
     assert hardware.endswith(" threads; precision 64-true, gradient_clip_val 0.5, stopped at step 36")
     folder, _ = train(name, tmp_path / "plain", **QUIET)
-    assert entry_in(folder / "entry.yaml").recipe.hardware.endswith(" threads")
+    assert read_entry(folder / "entry.yaml").recipe.hardware.endswith(" threads")
 
 
 def test_weights_too_large_for_float16_are_not_stored():
     recipe = Recipe.model_validate({**RECIPE, "stored": "float16"})
     with pytest.raises(OverflowError, match=r"^b hold values beyond those of float16; store them in more bits"):
-        rounded({"a": torch.tensor([6e4]), "b": torch.tensor([1.0, 7e4])}, recipe)
+        round_weights({"a": torch.tensor([6e4]), "b": torch.tensor([1.0, 7e4])}, recipe)
 
 
 def test_weights_stored_in_float16_are_those_that_are_measured(tmp_path, monkeypatch):
@@ -256,16 +257,16 @@ def test_processes_count_as_another_run():
     trainer = Trainer(
         accelerator="cpu", devices=2, strategy="ddp", max_steps=STEPS, max_epochs=-1, logger=False, **QUIET
     )
-    assert deviations(recipe, trainer, STEPS) == ["2 processes"]
+    assert list_deviations(recipe, trainer, STEPS) == ["2 processes"]
     one = Trainer(accelerator="cpu", max_steps=STEPS, max_epochs=-1, logger=False, **QUIET)
-    assert deviations(recipe, one, STEPS) == []
-    assert deviations(recipe, one, 12) == ["stopped at step 12"]
+    assert list_deviations(recipe, one, STEPS) == []
+    assert list_deviations(recipe, one, 12) == ["stopped at step 12"]
     stopping = recipe.model_copy(update={"training": recipe.training.model_copy(update={"stop_loss": 0.1})})
-    assert deviations(stopping, one, 12) == []
+    assert list_deviations(stopping, one, 12) == []
 
 
 def test_a_run_goes_on_with_the_options_it_began_with(tmp_path, monkeypatch):
-    monkeypatch.setattr("memzoo.zoo.recipes.unfinished.SAVES", timedelta(0))
+    monkeypatch.setattr("memzoo.zoo.recipes.unfinished_run.SAVE_INTERVAL", timedelta(0))
     name = registered(tmp_path, monkeypatch)
     cut(name, tmp_path)
     with pytest.raises(FileExistsError, match=r"began with precision 32-true and is to go on with precision 64-true"):
@@ -284,14 +285,14 @@ def test_a_fact_that_is_no_number_is_left_open(tmp_path, monkeypatch):
 def test_the_state_is_kept_until_the_entry_can_be_read(tmp_path, monkeypatch):
     name = registered(tmp_path, monkeypatch, recipe=RECIPE)
     with monkeypatch.context() as patched:
-        patched.setattr("memzoo.zoo.recipes.training.entry_yaml", lambda entry: f"{entry.id}:\n  title: half\n")
+        patched.setattr("memzoo.zoo.recipes.folder.entry_yaml", lambda entry: f"{entry.id}:\n  title: half\n")
         with pytest.raises(RegistryError, match=r"test-roll"):
             train(name, tmp_path, **QUIET)
     assert (tmp_path / f"{name}.unfinished/last.ckpt").is_file()
 
 
 def test_a_run_in_float64_goes_on_in_float64(tmp_path, monkeypatch):
-    monkeypatch.setattr("memzoo.zoo.recipes.unfinished.SAVES", timedelta(0))
+    monkeypatch.setattr("memzoo.zoo.recipes.unfinished_run.SAVE_INTERVAL", timedelta(0))
     name = registered(tmp_path, monkeypatch, recipe={**RECIPE, "precision": "64-true"})
     seen = []
 
@@ -330,7 +331,7 @@ def test_a_run_that_a_rule_ended_stays_ended(tmp_path, monkeypatch):
     for row in [*one["measured"], *other["measured"]]:
         del row["seconds"]
     assert one["measured"] == other["measured"]
-    entry = entry_in(again / "entry.yaml")
+    entry = read_entry(again / "entry.yaml")
     assert entry.recipe.hardware.endswith(" threads")  # the rule is the recipe's
     assert not (tmp_path / f"again/{name}.unfinished").exists()
 
@@ -340,11 +341,11 @@ def test_the_time_limit_of_the_trainer_holds(tmp_path, monkeypatch):
     seen = Seen()
     folder, _ = train(name, tmp_path, max_time={"seconds": 0}, callbacks=[seen], **QUIET)
     assert len(seen.steps) < STEPS
-    assert f"stopped at step {len(seen.steps)}" in entry_in(folder / "entry.yaml").recipe.hardware
+    assert f"stopped at step {len(seen.steps)}" in read_entry(folder / "entry.yaml").recipe.hardware
 
 
 def test_no_states_are_saved_where_none_are_wanted(tmp_path, monkeypatch):
-    monkeypatch.setattr("memzoo.zoo.recipes.unfinished.SAVES", timedelta(0))
+    monkeypatch.setattr("memzoo.zoo.recipes.unfinished_run.SAVE_INTERVAL", timedelta(0))
     name = registered(tmp_path, monkeypatch)
     cut(name, tmp_path, enable_checkpointing=False)
     assert not list(tmp_path.rglob("*.ckpt"))
@@ -352,10 +353,10 @@ def test_no_states_are_saved_where_none_are_wanted(tmp_path, monkeypatch):
 
 
 def test_overwriting_trains_anew_after_a_kill_at_the_very_end(tmp_path, monkeypatch):
-    monkeypatch.setattr("memzoo.zoo.recipes.unfinished.SAVES", timedelta(0))
+    monkeypatch.setattr("memzoo.zoo.recipes.unfinished_run.SAVE_INTERVAL", timedelta(0))
     name = registered(tmp_path, monkeypatch)
     with monkeypatch.context() as patched:
-        patched.setattr("memzoo.zoo.recipes.training.finish", lambda folder: None)
+        patched.setattr("memzoo.zoo.recipes.training.remove_states", lambda folder: None)
         train(name, tmp_path, **QUIET)
     assert (tmp_path / f"{name}.unfinished/last.ckpt").is_file()
     seen = Seen()
@@ -375,22 +376,22 @@ def test_strategies_that_lose_what_callbacks_keep_are_refused(strategy, tmp_path
 
 
 def test_a_resumed_run_says_where_it_began(tmp_path, monkeypatch):
-    monkeypatch.setattr("memzoo.zoo.recipes.unfinished.SAVES", timedelta(0))
+    monkeypatch.setattr("memzoo.zoo.recipes.unfinished_run.SAVE_INTERVAL", timedelta(0))
     name = registered(tmp_path, monkeypatch)
     with monkeypatch.context() as patched:
         patched.setattr("platform.machine", lambda: "abacus")
-        patched.setattr("memzoo.zoo.recipes.unfinished.versions_here", lambda: {"torch": "1.0"})
+        patched.setattr("memzoo.zoo.recipes.unfinished_run.find_versions", lambda: {"torch": "1.0"})
         cut(name, tmp_path)
     folder, _ = train(name, tmp_path, **QUIET)
-    recipe = entry_in(folder / "entry.yaml").recipe
+    recipe = read_entry(folder / "entry.yaml").recipe
     assert re.fullmatch(r"\w+, 1 threads; begun on abacus, 1 threads with torch 1\.0", recipe.hardware)
-    assert recipe.versions == versions_here()
+    assert recipe.versions == find_versions()
 
 
 def test_a_closed_form_takes_time_too(tmp_path, monkeypatch):
     name = next(id for id in memzoo.list_models() if memzoo.info(id).recipe.closed_form)
     folder, _ = train(name, tmp_path, **QUIET)
-    assert entry_in(folder / "entry.yaml").recipe.wall_time_s > 0
+    assert read_entry(folder / "entry.yaml").recipe.wall_time_s > 0
     assert not list(tmp_path.glob("*.unfinished"))
 
 
@@ -400,8 +401,8 @@ def test_the_two_nearest_images_are_found_in_any_blocks(monkeypatch):
     ends = 1000 + torch.tensor([[0.0031], [0.0009], [0.0004]])
     expected = [[3, 2], [1, 0], [0, 1]]
     many = ends.expand(-1, 50).repeat(20, 1)  # so many that torch multiplies matrices
-    assert two_nearest(many, images.expand(-1, 50)).tolist() == expected * 20
-    assert two_nearest(ends, images[:1]).tolist() == [[0, 0]] * 3
+    assert find_two_nearest(many, images.expand(-1, 50)).tolist() == expected * 20
+    assert find_two_nearest(ends, images[:1]).tolist() == [[0, 0]] * 3
 
 
 PARTS = {
@@ -420,7 +421,7 @@ def by_hand(name: str) -> torch.Tensor:
     for part in recipe.parts:
         model.train_by(part.training)
         Trainer(max_steps=part.training.steps, logger=False, enable_checkpointing=False, **QUIET).fit(
-            model, batches(part, x)
+            model, make_batches(part, x)
         )
     return torch.cat([value.flatten() for value in model.state_dict().values()])
 
@@ -439,14 +440,14 @@ def test_a_training_of_two_parts(tmp_path, monkeypatch):
     text = (folder / CARD).read_text()
     assert "Training in shuffled batches of 10 on the squared error:" in text
     assert "; then full-batch training: optimizer = muon, lr = 0.001" in text
-    recipe = entry_in(folder / "entry.yaml").recipe
+    recipe = read_entry(folder / "entry.yaml").recipe
     assert recipe.before[0].training.steps == STEPS
     assert recipe.wall_time_s > 0
 
 
 @pytest.mark.parametrize("at", [40, 12], ids=["first part", "second part"])
 def test_a_training_of_two_parts_is_gone_on_with_in_either(at, tmp_path, monkeypatch):
-    monkeypatch.setattr("memzoo.zoo.recipes.unfinished.SAVES", timedelta(0))
+    monkeypatch.setattr("memzoo.zoo.recipes.unfinished_run.SAVE_INTERVAL", timedelta(0))
     name = registered(tmp_path, monkeypatch, recipe=PARTS)
 
     class Cut(Callback):
@@ -472,7 +473,7 @@ def test_a_training_of_two_parts_is_gone_on_with_in_either(at, tmp_path, monkeyp
 
 
 def test_foreign_states_are_refused_before_anything_is_trained(tmp_path, monkeypatch):
-    monkeypatch.setattr("memzoo.zoo.recipes.unfinished.SAVES", timedelta(0))
+    monkeypatch.setattr("memzoo.zoo.recipes.unfinished_run.SAVE_INTERVAL", timedelta(0))
     name = registered(tmp_path, monkeypatch, recipe=PARTS)
 
     class Cut(Callback):
@@ -515,7 +516,7 @@ def test_three_parts_and_the_steps_that_they_made(tmp_path, monkeypatch):
     ended = history.measured[-1]["step"] - 20 - 30
     assert 0 < ended < STEPS  # where the first one's loss was small enough
     assert ended in steps
-    assert entry_in(folder / "entry.yaml").recipe.hardware.count("precision 64-true") == 3
+    assert read_entry(folder / "entry.yaml").recipe.hardware.count("precision 64-true") == 3
 
 
 def test_parts_are_those_of_one_process_and_of_a_trained_network(tmp_path, monkeypatch):

@@ -131,7 +131,7 @@ def test_pictures_that_cannot_be_drawn_lose_nothing(shared_facts, tmp_path, monk
     def fail(*_):
         raise RuntimeError("no backend")
 
-    monkeypatch.setattr("memzoo.zoo.recipes.training.draw_pictures", fail)
+    monkeypatch.setattr("memzoo.zoo.recipes.folder.draw_pictures", fail)
     with pytest.warns(UserWarning, match="pictures of mnist20-fc14x128 could not be drawn.*no backend"):
         folder, _ = train(ID, tmp_path, **FEW)
     memzoo.load(f"local-dir:{folder}")
