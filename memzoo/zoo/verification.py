@@ -51,6 +51,7 @@ class Row:
     @property
     def holds(self) -> bool:
         """Tell whether the value is a number within the required bounds."""
+        # a comparison with NaN is false, so NaN is excluded by itself only where there are bounds
         low = self.fact.least is None or self.value >= self.fact.least
         high = self.fact.most is None or self.value <= self.fact.most
         return low and high and not math.isnan(self.value)
@@ -103,6 +104,7 @@ class Verification:
         same_version = self.recorded.get("torch") == self.versions.get("torch")
         if any(not row.holds or (same_version and not row.agrees) for row in self.rows):
             return "failed"
+        # another version of torch may differ in the last digits: that is no failure, but no proof either
         complete = all(row.ok and row.recomputed and row.fact.ours is not None for row in self.rows)
         return "verified" if complete else "provisional"
 

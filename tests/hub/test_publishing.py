@@ -87,7 +87,8 @@ def test_a_change_is_a_new_commit_and_the_next_tag_and_the_old_one_loads_on(hub,
 
 def test_a_dry_run_shows_the_difference_and_changes_nothing(hub, client, published, small):
     small.write_text(small.read_text().replace("title: Small", "title: Smaller"))
-    before, log = hub.head(NAME), len(hub.log)
+    before = hub.head(NAME)
+    log = len(hub.log)
     said = client.run(
         f"""
         from memzoo.cli import main

@@ -28,7 +28,8 @@ def test_the_digest_is_the_means_of_eight_equal_parts():
 @pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
 def test_the_difference_is_relative_to_the_size_of_the_output(size):
     wanted = take_fingerprint(lambda x: size * torch.ones_like(x), (8,))
-    inside, outside = 1 + 0.9 * wanted.tolerance, 1 + 1.1 * wanted.tolerance
+    inside = 1 + 0.9 * wanted.tolerance
+    outside = 1 + 1.1 * wanted.tolerance
     check_fingerprint(lambda x: size * inside * torch.ones_like(x).double(), (8,), wanted)
     for factor in (outside, 2 - outside):
         with pytest.raises(FingerprintError, match="computes another function than the published one"):

@@ -18,7 +18,8 @@ QUIET = {"enable_progress_bar": False, "enable_model_summary": False}
 
 def test_a_step_loads_by_its_number(small):
     memzoo.register(small)
-    final, early = memzoo.load("small-fc"), memzoo.load("small-fc", step=100)
+    final = memzoo.load("small-fc")
+    early = memzoo.load("small-fc", step=100)
     stored = load_file(small.parent / "checkpoints/small-fc/step-100.safetensors")
     assert all(torch.equal(value, stored[name]) for name, value in early.state_dict().items())
     assert not torch.equal(final.net[1].weight, early.net[1].weight)

@@ -57,13 +57,13 @@ def test_an_existing_folder_is_not_replaced_unasked(tmp_path):
     assert (tmp_path / ID / "mine.txt").read_text() == "keep"
 
 
-def test_without_the_dataset_it_says_so(tmp_path):
+def test_a_missing_dataset_is_reported(tmp_path):
     with pytest.raises(DataMissingError, match=r"no MNIST under .*nowhere"):
         train(ID, tmp_path, data_root=tmp_path / "nowhere", **FEW)
     assert not (tmp_path / ID).exists()
 
 
-def test_from_the_dataset_s_own_files(tmp_path, shared_data):
+def test_training_takes_images_from_the_dataset(tmp_path, shared_data):
     folder, _ = train("cifar10-unet", tmp_path, data_root=shared_data, **FEW | {"max_steps": 2})
     model = memzoo.load(f"local-dir:{folder}")
     assert torch.equal(model.examples, memzoo.load("cifar10-unet").examples)
@@ -103,7 +103,8 @@ def test_recording_replaces_one_entry_and_nothing_else(tmp_path):
     shutil.copy(home() / "checkpoints.yaml", root)
     folder, _ = train(ID, tmp_path / "runs", seed=9, **FEW)
     record(folder, root)
-    before, after = read_registry(home() / "checkpoints.yaml"), read_registry(root / "checkpoints.yaml")
+    before = read_registry(home() / "checkpoints.yaml")
+    after = read_registry(root / "checkpoints.yaml")
     assert before.keys() == after.keys()
     assert after["cifar10-d1"] == before["cifar10-d1"]
     assert after[ID].recipe.seed == 9

@@ -146,8 +146,9 @@ def add_seal(text: str) -> str:
 
 def is_ours(text: str) -> bool:
     """Tell whether memzoo wrote a card and nobody has edited it."""
-    text = text.replace("\r\n", "\n")
+    text = text.replace("\r\n", "\n")  # git may check a file out with the line ends of Windows
     seal = re.escape(SEAL).replace(r"\{\}", "([0-9a-f]{16})")
+    # a text editor may add empty lines at the end; the hash is that of the text before the seal
     found = re.search(seal + r"\s*$", text)
     return found is not None and _compute_hash(text[: found.start() - 1]) == found[1]
 

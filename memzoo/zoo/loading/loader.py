@@ -209,6 +209,7 @@ def assemble(found: LocatedCheckpoint, *, step: int | None = None, trust: bool =
         )
     fingerprint = _find_fingerprint(found, saved, step)
     weights = found.find_file(WEIGHTS if step is None else step_file(step), trust=trust)
+    # an entry that came with the files proves no more than they do
     registered = entry is not None and registry().get(entry.id) == entry
     model = _build_network(saved, config, weights, registered=registered)
     check_fingerprint(model, model.config.shape, fingerprint)
@@ -259,7 +260,7 @@ def _build_network(saved: SavedConfig, config: Path, weights: Path, *, registere
     if not registered:
         _check_depth(saved, tensors, config, weights)
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]):  # an initialisation draws from the global generator
             if not registered:
                 with torch.device("meta"):
                     check_tensors(build(saved.architecture, saved.config, training), tensors, weights)

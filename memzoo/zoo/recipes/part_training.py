@@ -57,7 +57,7 @@ def train_parts(
     steps = 0
     for number, run in enumerate(runs, 1):
         last = run is runs[-1]
-        outcome.steps_before = steps
+        outcome.steps_before = steps  # at the end: of all parts but the last
         model.train_by(run.recipe.training)
         trainer, step = _train_part(model, run, callbacks if last else [], options, inputs)
         deviations = list_deviations(run.recipe, trainer, step)
@@ -89,6 +89,7 @@ def _train_part(
     if run.is_over:
         return trainer, run.restore_end(model, callbacks)
     with warnings.catch_warnings():
+        # an epoch of a recipe may have fewer batches than Lightning waits for between two rows of its log
         warnings.filterwarnings("ignore", ".*smaller than the logging interval")
         trainer.fit(model, make_batches(run.recipe, inputs), ckpt_path=run.state, weights_only=True)
     return trainer, trainer.global_step
@@ -99,5 +100,6 @@ def make_batches(recipe: Recipe, images: Tensor) -> ResumableLoader:
     targets = images.roll(-1, 0) if recipe.targets == "next" else None
     if recipe.batch_size is None:
         return full_batches(images, steps_per_epoch=recipe.steps_per_epoch, targets=targets)
+    # an epoch is as many whole passes through the images as come nearest to the steps that the recipe names
     passes = max(1, round(recipe.steps_per_epoch * recipe.batch_size / len(images)))
     return mini_batches(images, recipe.batch_size, passes_per_epoch=passes, seed=recipe.seed, targets=targets)

@@ -105,7 +105,7 @@ def train_recipe(
         outcome = solve(job.model, job.inputs)
     else:
         outcome = train_parts(job.model, runs, job.callbacks, trainer_options, job.inputs)
-    if not outcome.writes:
+    if not outcome.writes:  # another process of a distributed run does
         return Trained(folder, None)
 
     weights = _round_as_stored(job)
@@ -187,6 +187,7 @@ def _round_as_stored(job: Job) -> dict[int | None, dict[str, Tensor]]:
     missed = sorted(set(recipe.keep) - kept.keys())
     if missed:
         warnings.warn(f"the run ended before steps {missed}, which were to be kept: they are left out.", stacklevel=4)
+    # a run in float64, too, is stored and measured in float32 or less
     final = job.model.cpu().float().eval().state_dict()
     states = {None: final, **{step: kept[step] for step in sorted(kept)}}
     weights = {step: round_weights(state, recipe) for step, state in states.items()}
@@ -234,6 +235,7 @@ def _measure(job: Job, networks: dict[int | None, Autoencoder]) -> tuple[Row, ..
     """Measure the facts of the entry, but for those of steps that the run did not reach."""
     missed = set(job.entry.recipe.keep) - networks.keys()
     facts = [fact for fact in job.entry.facts if fact.step not in missed]
+    # the examples are all training images, unless only a part of these travels
     whole = None if job.images.whole is None else job.inputs
     return measure_facts(networks.__getitem__, facts, whole)
 
@@ -248,7 +250,7 @@ def _complete_entry(
     """Complete the entry with what was measured, and with how the weights came about."""
     fingerprints = {step: take_fingerprint(network, network.config.shape) for step, network in networks.items()}
     steps = {step: Step(epoch=epoch, fingerprint=fingerprints[step]) for step, epoch in job.keeper.epochs.items()}
-    hardware = list(dict.fromkeys(run.hardware for run in runs))
+    hardware = list(dict.fromkeys(run.hardware for run in runs))  # each machine once, in order
     if outcome.deviations:
         hardware.append(", ".join(outcome.deviations))
     origin = {
@@ -262,7 +264,7 @@ def _complete_entry(
             "fingerprint": fingerprints[None],
             "steps": dict(sorted(steps.items())),
             "recipe": job.entry.recipe.model_copy(update=origin),
-            "hub": None,
+            "hub": None,  # what is published are other weights
         }
     )
 

@@ -74,7 +74,7 @@ class UnfinishedRun:
             added.append(KeepLast(self.folder, every_s=SAVE_INTERVAL.total_seconds()))
         of_the_recipe = {
             "max_steps": self.recipe.training.steps,
-            "max_epochs": -1,
+            "max_epochs": -1,  # the steps alone end the run
             "logger": False,
             "precision": self.recipe.precision,
         }
@@ -188,6 +188,7 @@ def find_runs(entry: Entry, folder: Path, complete: Path) -> list[UnfinishedRun]
     parts = entry.recipe.parts
     folders = [folder] if len(parts) == 1 else [folder / f"part-{number}" for number in range(1, len(parts) + 1)]
     states = [*folder.glob(f"part-*/{LAST}"), *folder.glob(LAST)]
+    # one process alone removes files; Lightning takes its rank from the environment
     if complete.is_file() and getattr(rank_zero_only, "rank", 0) == 0:
         _remove_older_states(states, complete)
     if any(state.is_file() and state.parent not in folders for state in states):
