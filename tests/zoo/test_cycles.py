@@ -28,7 +28,7 @@ LIMIT = 0.2  # beyond the unit interval, where the cubic still leads back to 0 o
 
 
 class Shift(nn.Module):
-    """Unit vectors, each mapped to the next: a memory of a cycle in closed form.
+    """Map each unit vector to the next: a memory of a cycle in closed form.
 
     Coordinates move on, each through a cubic with fixed points 0, 1/2 and 1 and slope c at 0 and 1, so that the
     composition of as many as there are coordinates acts on each alone.
@@ -96,7 +96,7 @@ def test_an_image_that_is_missed_is_not_within_eps():
 
 
 def test_recall_is_that_of_the_basins_in_closed_form():
-    """A start ends on the cycle where one coordinate is above 1/2 and all others are below."""
+    """Compare with the share of the starts of which one coordinate is above 1/2 and all others are below: its basin."""
     m = make_memory(0.5)
     noise = gaussian_noise(400, (COUNT,), seed=3)
     expected = [((x > 0.5).sum(1) == 1).double().mean().item() for x in (m.probes, noise)]

@@ -38,7 +38,7 @@ ID = "mnist20-fc14x128"
 
 @pytest.fixture
 def folder(tmp_path):
-    """A copy of a real checkpoint that a test may damage."""
+    """Copy a real checkpoint, which a test may then damage."""
     return Path(shutil.copytree(home() / "checkpoints" / ID, tmp_path / ID))
 
 
@@ -174,7 +174,7 @@ def test_keys_types_and_values_are_strict(folder, change, message):
 
 
 class Touch:
-    """Leaves a file behind when it is unpickled."""
+    """Leave a file behind when it is unpickled."""
 
     def __init__(self, path):
         self.path = path

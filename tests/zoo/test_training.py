@@ -18,7 +18,7 @@ FEW = {"max_steps": 20, "enable_progress_bar": False, "enable_model_summary": Fa
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, shared_facts):
-    """The folder of a short training, not to be changed, and the facts measured of it."""
+    """Return the folder of a short training, which tests must not change, and the facts measured of it."""
     return train(ID, tmp_path_factory.mktemp("trained"), **FEW)
 
 
