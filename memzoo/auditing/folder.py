@@ -6,7 +6,7 @@ from memzoo.auditing.page import page
 from memzoo.auditing.pictures import png, value_range
 from memzoo.auditing.record import picture_names, to_json
 from memzoo.auditing.result import Findings
-from memzoo.zoo.registry import written_aside
+from memzoo.zoo.registry import write_aside
 
 PAGE, NUMBERS, PICTURES = "report.html", "report.json", "attractors"
 
@@ -16,7 +16,7 @@ def save(audit: Findings, folder: Path) -> Path:
     folder = folder.absolute()
     check_free(folder)
     low, high = value_range(audit.starts if audit.members is None else audit.members.images)
-    with written_aside(folder) as aside:
+    with write_aside(folder) as aside:
         (aside / PAGE).write_text(page(audit), encoding="utf-8")
         (aside / NUMBERS).write_text(to_json(audit), encoding="utf-8")
         (aside / PICTURES).mkdir()

@@ -146,7 +146,7 @@ def verify(name: str, *, data_root: str | Path | None = None) -> Verification:
         )
     entry = found.entry
     # the files of every step are read, also of those of which no fact speaks
-    networks = {step: assemble(found, step=step, trust=False) for step in (None, *entry.steps)}
+    networks = {step: assemble(found, step=step) for step in (None, *entry.steps)}
     rows = measure_facts(
         networks.__getitem__,
         entry.facts,

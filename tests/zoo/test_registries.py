@@ -75,10 +75,10 @@ def package(small, tmp_path, monkeypatch):
     def install(*values):
         points = [EntryPoint(name=f"their-{value}", value=value, group=registries.GROUP) for value in values]
         monkeypatch.setattr(registries, "entry_points", lambda group: points if group == registries.GROUP else [])
-        registries._of_packages.cache_clear()
+        registries._list_registries_of_packages.cache_clear()
 
     yield install
-    registries._of_packages.cache_clear()
+    registries._list_registries_of_packages.cache_clear()
     sys.modules.pop("their_nets", None)
 
 

@@ -10,7 +10,7 @@ from memzoo.data import DISTRIBUTIONS, FORMULAS
 from memzoo.errors import RegistryError
 from memzoo.zoo.entry import Distribution, Formula, Images
 from memzoo.zoo.registry.registries import home
-from memzoo.zoo.registry.registry_file import entry_yaml, natural, read_registry, replace_entry
+from memzoo.zoo.registry.registry_file import entry_yaml, read_registry, replace_entry, split_numbers
 
 
 def test_listing_and_filters():
@@ -26,7 +26,7 @@ def test_listing_and_filters():
 
 
 def test_natural_order():
-    assert sorted(["d10", "d2", "a-3x12", "a-3x4", "d"], key=natural) == ["a-3x4", "a-3x12", "d", "d2", "d10"]
+    assert sorted(["d10", "d2", "a-3x12", "a-3x4", "d"], key=split_numbers) == ["a-3x4", "a-3x12", "d", "d2", "d10"]
 
 
 def test_indices_as_a_range():

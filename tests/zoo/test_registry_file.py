@@ -13,7 +13,6 @@ from memzoo.zoo.registry.registry_file import (
     parse_entry,
     parse_yaml,
     read_registry,
-    write_text,
 )
 
 
@@ -69,28 +68,6 @@ def test_only_one_block_of_a_name_can_be_replaced(small, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: not (path == small.parent and mode == os.W_OK))
     with pytest.raises(StorageError, match="cannot be replaced, its folder is read-only; nothing was changed"):
         check_replaceable("small-fc", small)
-
-
-def test_text_is_written_aside_and_renamed(tmp_path, monkeypatch):
-    path = tmp_path / "r.yaml"
-    write_text("ä", path)
-    assert path.read_bytes() == "ä".encode()
-    assert path.stat().st_mode & 0o777 == 0o644
-    path.chmod(0o640)
-    write_text("new", path)
-    assert path.read_text() == "new"
-    assert path.stat().st_mode & 0o777 == 0o640  # as it was
-    with pytest.raises(StorageError, match="could not be written, and is as it was"):
-        write_text("x", tmp_path / "none" / "r.yaml")
-
-    def full(*_):
-        raise OSError("no room")
-
-    monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(StorageError, match="could not be written, and is as it was: no room"):
-        write_text("newer", path)
-    assert path.read_text() == "new"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_an_entry_is_written_as_it_is_read(small):

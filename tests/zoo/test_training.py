@@ -8,7 +8,7 @@ import memzoo
 from memzoo.errors import CorruptCheckpointError, DataMissingError, RegistryError, StorageError
 from memzoo.zoo import record, train
 from memzoo.zoo.loading.loader import load_folder
-from memzoo.zoo.registry.files import written_aside
+from memzoo.zoo.registry.files import write_aside
 from memzoo.zoo.registry.registries import home
 from memzoo.zoo.registry.registry_file import entry_yaml, read_registry
 
@@ -82,7 +82,7 @@ def test_a_failed_write_leaves_nothing_and_keeps_the_old(tmp_path):
     (old / "weights").write_text("old")
 
     def fail():
-        with written_aside(old) as aside:
+        with write_aside(old) as aside:
             (aside / "weights").write_text("half")
             raise OSError("disk full")
 
@@ -150,7 +150,7 @@ def test_a_swap_that_fails_puts_the_old_folder_back(tmp_path, monkeypatch):
         return rename(self, target)
 
     monkeypatch.setattr(type(old), "rename", refuse)
-    with pytest.raises(OSError, match="busy"), written_aside(old) as aside:
+    with pytest.raises(OSError, match="busy"), write_aside(old) as aside:
         (aside / "weights").write_text("new")
     assert (old / "weights").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["run"]

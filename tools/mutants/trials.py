@@ -20,7 +20,7 @@ from tools.mutants.serving import serve
 from tools.mutants.sites import Site, sites
 
 FOLDERS = ("dynamics", "metrics", "zoo", "callbacks")  # the quick ones first
-ZOO = ("loading", "hashes", "fingerprint", "files", "sources")  # what loading consists of
+ZOO = ("loading", "fingerprint", "files", "sources")  # what loading consists of
 SECONDS = 120  # in all for a mutant, of CPU time: what else the machine does has no part in a verdict
 PATIENCE = 5  # wall time for each of these seconds, for a mutant that waits for what never comes
 SLOWER = 3  # times the CPU time without the mutant counts as killed

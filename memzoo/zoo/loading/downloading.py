@@ -8,7 +8,7 @@ from memzoo.errors import CheckpointMissingError, MemzooError, StorageError, Unk
 from memzoo.zoo.entry import Entry
 from memzoo.zoo.hub import Folder, Source
 from memzoo.zoo.loading.loader import LocatedCheckpoint, locate, read_entry
-from memzoo.zoo.registry import CARD, ENTRY, PICTURES, check_file, entry_yaml, registry, written_aside
+from memzoo.zoo.registry import CARD, ENTRY, PICTURES, check_file, entry_yaml, registry, write_aside
 
 FULL_DISK = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
@@ -63,10 +63,10 @@ def _lies_in(source: Source, folder: Path) -> bool:
 
 def _copy_files(found: LocatedCheckpoint, entry: Entry, folder: Path) -> None:
     """Copy all files at once, or none."""
-    with written_aside(folder) as aside:
+    with write_aside(folder) as aside:
         for name, file in entry.files.items():
             shutil.copyfile(found.find_file(name), aside / name)
-            check_file(aside / name, file, trust=False)
+            check_file(aside / name, file)
         (aside / ENTRY).write_text(entry_yaml(entry), encoding="utf-8")
         for extra in (CARD, *PICTURES):
             path = _find_extra(found, extra)
@@ -107,7 +107,7 @@ def _is_complete(folder: Path, entry: Entry) -> bool:
     """Tell whether every file is there with its hash, and the entry is the same."""
     try:
         for name, file in entry.files.items():
-            check_file(folder / name, file, trust=False)
+            check_file(folder / name, file)
         return (folder / ENTRY).read_text(encoding="utf-8") == entry_yaml(entry)
     except (ValueError, OSError):
         return False

@@ -10,7 +10,7 @@ from memzoo.data import DISTRIBUTIONS, FORMULAS, Selection, cifar10, drawn, mnis
 from memzoo.dynamics import iterate
 from memzoo.models import Autoencoder
 from memzoo.zoo.entry import EXAMPLES, Entry, Images
-from memzoo.zoo.hub import Folder, sources_of
+from memzoo.zoo.hub import Folder, list_sources
 from memzoo.zoo.loading.loader import check_images, make_selection
 from memzoo.zoo.registry import read_tensors
 
@@ -57,7 +57,7 @@ def find_images(entry: Entry, data_root: str | Path | None) -> EntryImages:
 
 def _read_stored_images(entry: Entry) -> dict[str, Tensor] | None:
     """Read the images that travel with the checkpoint, where its files are here."""
-    for source in sources_of(entry):
+    for source in list_sources(entry):
         path = source.get(EXAMPLES) if isinstance(source, Folder) else None
         if path is not None:
             return read_tensors(path)

@@ -24,7 +24,7 @@ from memzoo.errors import (
 )
 from memzoo.models import ARCHITECTURES, Autoencoder
 from memzoo.zoo.entry import CONFIG, EXAMPLES, WEIGHTS, Entry, Fingerprint, Images, step_file
-from memzoo.zoo.hub import Folder, Repository, Source, client, find, make_missing_error, sources_of
+from memzoo.zoo.hub import Folder, Repository, Source, client, find_file, list_sources, make_missing_error
 from memzoo.zoo.loading.fingerprint import check_fingerprint
 from memzoo.zoo.registry import (
     ENTRY,
@@ -89,13 +89,13 @@ class LocatedCheckpoint:
     entry: Entry | None
     sources: Sequence[Source] = field(default_factory=list)
 
-    def find_file(self, name: str, *, trust: bool = True) -> Path:
+    def find_file(self, name: str) -> Path:
         """Find one of its files, checked against its entry."""
         if self.entry is None:
-            return find(self.sources, name, None)
+            return find_file(self.sources, name, None)
         if name not in self.entry.files:
             raise CorruptCheckpointError(f"the registry entry {self.entry.id} names no hash for {name}; add it.")
-        return find(self.sources, name, self.entry.files[name], trust=trust)
+        return find_file(self.sources, name, self.entry.files[name])
 
 
 # Locate ---------------------------------------------------------------------------------------------------------------
@@ -134,7 +134,7 @@ def _locate_by_id(name: str, entry: Entry, revision: str | None) -> LocatedCheck
         raise CheckpointMissingError(
             f"{entry.id} has a recipe but no weights yet; train it with `memzoo train {entry.id}`."
         )
-    sources = sources_of(entry)
+    sources = list_sources(entry)
     if not any(not isinstance(source, Folder) or source.path.is_dir() for source in sources):
         raise make_missing_error(entry)
     return LocatedCheckpoint(name, entry, sources)
@@ -145,7 +145,7 @@ def _locate_on_hub(name: str, repository: str, revision: str, published: list[En
     commit = revision if is_commit(revision) else client.resolve(repository, revision, CONFIG)
     for entry in published:
         if entry.hub is not None and (entry.hub.repository, entry.hub.commit) == (repository, commit):
-            return LocatedCheckpoint(name, require_entry(entry.id), sources_of(entry))
+            return LocatedCheckpoint(name, require_entry(entry.id), list_sources(entry))
     client.fetch(repository, commit, CONFIG)  # its error says whether the repository or the commit is missing
     entry = None if _has_no_entry(repository, commit) else read_entry(client.fetch(repository, commit, ENTRY))
     return LocatedCheckpoint(name, entry, [Repository(repository, commit)])
@@ -156,7 +156,7 @@ def _has_no_entry(repository: str, commit: str) -> bool:
 
     Configuration and fingerprint alone speak for such weights.
     """
-    if client.known_absent(repository, commit, ENTRY):
+    if client.is_known_absent(repository, commit, ENTRY):
         return True
     try:
         client.fetch(repository, commit, ENTRY)
@@ -191,16 +191,15 @@ def load_folder(folder: Path, entry: Entry | None = None) -> Autoencoder:
 # Assemble -------------------------------------------------------------------------------------------------------------
 
 
-def assemble(found: LocatedCheckpoint, *, step: int | None = None, trust: bool = True) -> Autoencoder:
+def assemble(found: LocatedCheckpoint, *, step: int | None = None) -> Autoencoder:
     """Read the files of a checkpoint, check them, and build the network from them.
 
     Args:
         found: The checkpoint.
         step: Take the weights after this optimizer step; None for the final ones.
-        trust: Believe the hash of a file that was computed when it had the same size and times.
     """
     entry = found.entry
-    config = found.find_file(CONFIG, trust=trust)
+    config = found.find_file(CONFIG)
     saved = read_config(config)
     if entry is not None and (saved.architecture, saved.config) != (entry.architecture, entry.config):
         raise CorruptCheckpointError(
@@ -208,13 +207,13 @@ def assemble(found: LocatedCheckpoint, *, step: int | None = None, trust: bool =
             f"{_shorten(entry.config)}; restore whichever was edited."
         )
     fingerprint = _find_fingerprint(found, saved, step)
-    weights = found.find_file(WEIGHTS if step is None else step_file(step), trust=trust)
+    weights = found.find_file(WEIGHTS if step is None else step_file(step))
     # an entry that came with the files proves no more than they do
     registered = entry is not None and registry().get(entry.id) == entry
     model = _build_network(saved, config, weights, registered=registered)
     check_fingerprint(model, model.config.shape, fingerprint)
 
-    images = _read_images(model, found.find_file(EXAMPLES, trust=trust))
+    images = _read_images(model, found.find_file(EXAMPLES))
     if entry is None:
         model.examples = pixels(images["examples"])
         model.probes = pixels(images["probes"])

@@ -44,17 +44,17 @@ def compare_with_hub(id: str) -> tuple[Difference, ...]:
         return (Difference("unpublished", f"{entry.id} is not on the Hub"),)
     repository = entry.hub.repository
     commit = entry.hub.commit
-    place = f"{repository}@{client.short(commit)}"
+    place = f"{repository}@{client.shorten(commit)}"
     try:
-        remote = {file.path: file for file in client.tree(repository, commit)}
+        remote = {file.path: file for file in client.list_files(repository, commit)}
     except (FileNotFoundError, PermissionError) as error:
         if not isinstance(error, MemzooError):
             raise
         return (Difference("missing", f"{place}: {error}"),)
     found = _compare_files(entry, remote, place)
-    head = client.head(repository)
+    head = client.find_head(repository)
     if head != commit:
-        what = f"{repository} is at {client.short(head or 'nothing')}, not at {client.short(commit)}"
+        what = f"{repository} is at {client.shorten(head or 'nothing')}, not at {client.shorten(commit)}"
         found.append(Difference("moved", what))
     return tuple(found)
 
@@ -92,6 +92,6 @@ def extra_repositories(namespaces: set[str]) -> tuple[Difference, ...]:
     return tuple(
         Difference("extra", f"{repository} is in no registry")
         for namespace in sorted(namespaces)
-        for repository in sorted(client.repositories(namespace))
+        for repository in sorted(client.list_repositories(namespace))
         if repository not in named
     )

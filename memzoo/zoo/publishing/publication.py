@@ -156,8 +156,8 @@ class Remote(NamedTuple):
 
 def _list_remote(repository: str) -> Remote:
     """List what the main branch of a repository holds."""
-    head = client.head(repository)
-    files = client.tree(repository, head) if head is not None else []
+    head = client.find_head(repository)
+    files = client.list_files(repository, head) if head is not None else []
     return Remote(repository, head, {file.path: file for file in files})
 
 
@@ -202,7 +202,7 @@ def _check_owner(entry: Entry, remote: Remote) -> None:
 
 def _collect_files(found: LocatedCheckpoint, entry: Entry, repository: str) -> dict[str, bytes]:
     """Collect the content of all files of the repository: those that are hashed, the pictures, entry and card."""
-    paths = {name: found.find_file(name, trust=False) for name in sorted(entry.files)}
+    paths = {name: found.find_file(name) for name in sorted(entry.files)}
     folders = [paths[WEIGHTS].parent, *(source.path for source in found.sources if isinstance(source, Folder))]
     pictures_in = None
     for folder in folders:
@@ -266,15 +266,15 @@ def _commit(entry: Entry, remote: Remote, files: dict[str, bytes], *, private: b
     """Upload files in one commit on top of the head; the branch moves when all of them are there."""
     from huggingface_hub import CommitOperationAdd
 
-    api = client.api()
+    api = client.make_client()
     repository = remote.repository
     head = remote.head
     if head is None:
-        client.patiently(
+        client.call_patiently(
             lambda: api.create_repo(repository, private=private, exist_ok=True),
             f"making the repository {repository}",
         )
-        head = client.head(repository)
+        head = client.find_head(repository)
     operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=content) for name, content in files.items()]
 
     def send() -> str:
@@ -288,7 +288,7 @@ def _commit(entry: Entry, remote: Remote, files: dict[str, bytes], *, private: b
         return str(made.oid)
 
     try:
-        return client.patiently(send, f"publishing {entry.id} to {repository}")
+        return client.call_patiently(send, f"publishing {entry.id} to {repository}")
     except PublishError:
         now = _list_remote(repository)
         arrived = all(name in now.files and has_content(now.files[name], content) for name, content in files.items())
@@ -303,7 +303,9 @@ def _tag(repository: str, commit: str) -> str:
     if tag is not None:
         return tag
     try:
-        client.patiently(lambda: client.api().create_tag(repository, tag=free, revision=commit), f"the tag {free}")
+        client.call_patiently(
+            lambda: client.make_client().create_tag(repository, tag=free, revision=commit), f"the tag {free}"
+        )
     except PublishError:
         tag, _ = _find_version_tags(repository, commit)
         if tag is None:  # somebody else took the name
@@ -314,7 +316,7 @@ def _tag(repository: str, commit: str) -> str:
 
 def _find_version_tags(repository: str, commit: str) -> tuple[str | None, str]:
     """Find the newest tag ``v1``, ``v2``, ... of a commit, and the next one that is free."""
-    commits = {int(name[1:]): at for name, at in client.tags(repository).items() if re.fullmatch(r"v[0-9]+", name)}
+    commits = {int(name[1:]): at for name, at in client.list_tags(repository).items() if re.fullmatch(r"v[0-9]+", name)}
     newest = max((number for number, at in commits.items() if at == commit), default=None)
     free = f"v{max(commits, default=0) + 1}"
     return None if newest is None else f"v{newest}", free

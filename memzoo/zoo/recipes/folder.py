@@ -20,9 +20,9 @@ from memzoo.zoo.registry import (
     SavedConfig,
     describe,
     entry_yaml,
-    with_entry,
+    insert_entry,
+    write_aside,
     write_text,
-    written_aside,
 )
 
 
@@ -57,7 +57,7 @@ def write_folder(
         fingerprint=entry.fingerprint,
         steps=entry.steps,
     )
-    with written_aside(folder) as aside:
+    with write_aside(folder) as aside:
         write_contents(aside, saved, states, images, history)
         hashed = [*states, CONFIG, EXAMPLES, HISTORY]
         entry = entry.model_copy(update={"files": {name: describe(aside / name) for name in hashed}})
@@ -106,8 +106,8 @@ def record(folder: Path, root: Path) -> None:
     if not (folder / ENTRY).is_file():
         raise CheckpointMissingError(f"{folder / ENTRY} is missing; give a folder that `memzoo train` wrote.")
     entry = read_entry(folder / ENTRY)
-    text = with_entry(entry, path)
-    with written_aside(path.parent / "checkpoints" / entry.id) as aside:
+    text = insert_entry(entry, path)
+    with write_aside(path.parent / "checkpoints" / entry.id) as aside:
         for name in (*entry.files, CARD, *PICTURES):
             if (folder / name).is_file():
                 (aside / name).write_bytes((folder / name).read_bytes())

@@ -14,7 +14,7 @@ from memzoo.zoo.cards import make_history
 from memzoo.zoo.entry import WEIGHTS, Fingerprint, Step, step_file
 from memzoo.zoo.loading import take_fingerprint
 from memzoo.zoo.recipes.folder import write_contents
-from memzoo.zoo.registry import SavedConfig, check_tensors, check_writable, written_aside
+from memzoo.zoo.registry import SavedConfig, check_tensors, check_writable, write_aside
 
 
 def save(
@@ -81,7 +81,7 @@ def save(
         steps=steps,
     )
     images = _convert_to_float32({"examples": examples, "probes": probes})
-    with written_aside(folder) as aside:
+    with write_aside(folder) as aside:
         write_contents(aside, saved, weights, images, make_history(model.course, history or []))
     return folder
 
