@@ -146,7 +146,8 @@ def verify(name: str, *, data_root: str | Path | None = None) -> Verification:
         )
     entry = found.entry
     # the files of every step are read, also of those of which no fact speaks
-    networks = {step: assemble(found, step=step) for step in (None, *entry.steps)}
+    steps = dict.fromkeys([None, *entry.steps, *(fact.step for fact in entry.facts)])
+    networks = {step: assemble(found, step=step) for step in steps}
     rows = measure_facts(
         networks.__getitem__,
         entry.facts,

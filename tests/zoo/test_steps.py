@@ -50,6 +50,17 @@ def test_a_damaged_step_is_found_by_load_and_by_verify(small):
             attempt()
 
 
+def test_a_fact_of_a_step_that_is_not_stored_cannot_be_verified(small):
+    content = yaml.safe_load(small.read_text())
+    entry = content["small-fc"]
+    entry["recipe"]["keep"] = [100, 200, 300]
+    entry["facts"][0]["step"] = 300
+    small.write_text(yaml.safe_dump(content))
+    memzoo.register(small)
+    with pytest.raises(UnknownCheckpointError, match="has no weights of step 300: kept were 100, 200, and the end"):
+        memzoo.verify("small-fc")
+
+
 def test_steps_that_changed_places_fail_the_fingerprint(small):
     folder = small.parent / "checkpoints/small-fc"
     one, two = (folder / f"step-{step}.safetensors" for step in (100, 200))
