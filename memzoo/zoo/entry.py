@@ -135,9 +135,7 @@ class Images(Config):
             if count == 0:
                 raise InvalidArgumentError("indices must name at least one image")
         if isinstance(self.sha256, list) and len(self.sha256) != count:
-            raise InvalidArgumentError(
-                f"{count} images have {len(self.sha256)} hashes; give one for each image, or one for all together"
-            )
+            raise InvalidArgumentError(f"{count} images have {len(self.sha256)} hashes; give one each, or one")
         return self
 
     def positions(self) -> list[int]:

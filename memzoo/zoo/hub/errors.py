@@ -201,7 +201,7 @@ CAUSES = (
         _cannot_write,
         StorageError,
         "{0.what} is not in the cache, and the cache cannot be written ({0.reason}). Set HF_HOME to a folder of your "
-        "own, or let its owner fetch the file once; now the cache is {0.settings.HF_HUB_CACHE}.",
+        "own, or let its owner fetch it once; now it is {0.settings.HF_HUB_CACHE}.",
     ),
     # Whatever is left may be the network, which fails in more ways than can be listed.
     Cause(

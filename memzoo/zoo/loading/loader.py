@@ -70,8 +70,8 @@ def load(name: str, *, step: int | None = None) -> Autoencoder:
         FingerprintError: The weights fit but the network computes another function than the published one.
         HubAccessError, StorageError: It had to be fetched, and could not be.
 
-    A file is hashed when it is first used, and again only when its size or times have changed. What is cached loads
-    without network. Beyond building the network this takes a few milliseconds.
+    Every file is hashed each time. What is cached loads without network. Beyond building the network this takes a few
+    milliseconds, and up to 20 for the largest checkpoints.
 
     Example:
         >>> model = load("mnist20-fc14x128")
