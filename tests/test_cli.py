@@ -225,7 +225,7 @@ try:
     runpy.run_module("memzoo", run_name="__main__", alter_sys=True)
 except SystemExit as ended:
     print("status", ended.code or 0)
-print("heavy", sorted({{"torch", "lightning", "timm", "numpy", "matplotlib"}} & set(sys.modules)))
+print("heavy", sorted({{"torch", "lightning", "timm", "numpy", "matplotlib", "jinja2"}} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.endswith(f"status {status}\nheavy []\n"), done.stderr

@@ -8,9 +8,9 @@ import memzoo
 from memzoo.errors import CorruptCheckpointError, DataMissingError, RegistryError, StorageError
 from memzoo.zoo import record, train
 from memzoo.zoo.loading.loader import load_folder
-from memzoo.zoo.registry.files import write_aside
 from memzoo.zoo.registry.registries import home
 from memzoo.zoo.registry.registry_file import entry_yaml, read_registry
+from memzoo.zoo.registry.writing import write_aside
 
 ID = "mnist20-fc14x128"
 FEW = {"max_steps": 20, "enable_progress_bar": False, "enable_model_summary": False}
