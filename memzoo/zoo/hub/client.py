@@ -156,6 +156,7 @@ def call_patiently(call: Callable[[], T], what: str) -> T:
     """
     deadline = time.monotonic() + PATIENCE_S
     wait = FIRST_WAIT_S
+    # Python makes this the context of each error below, although it may be of the network and long over.
     handled_before = sys.exc_info()[1]
     while True:
         try:

@@ -24,8 +24,10 @@ from memzoo.errors import (
 
 TRANSIENT = {408, 429, 500, 502, 503, 504}
 """HTTP statuses that may be gone at the next try."""
+# A full disk, a file larger than the file system allows, a quota that is used up.
 STORAGE_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
+# Names of classes of httpx, of the client and of its storage layer Xet.
 CONNECTION_CUT = {"ReadError", "RemoteProtocolError", "ReadTimeout"}
 NETWORK = {"TransportError", "ConnectionError", "TimeoutException", "LocalEntryNotFoundError", "XetDownloadError"}
 

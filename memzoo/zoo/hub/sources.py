@@ -121,6 +121,7 @@ def find_file(sources: Sequence[Source], name: str, wanted: File | None) -> Path
     for source in sources:
         path = source.get(name)
         if path is not None:
+            # A damaged file is an error although another place may have it: its owner should learn of it.
             return path if wanted is None else _check_or_renew(source, path, wanted)
         if isinstance(source, Folder):
             refuse_pickles(source.path)
