@@ -27,7 +27,7 @@ _MODULES = {"auditing", "callbacks", "data", "dynamics", "errors", "figures", "m
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use, so that ``import memzoo`` costs next to nothing."""
+    """Import a name on its first use, so that ``import memzoo`` costs next to nothing."""
     if name == "audit":
         return import_module("memzoo.auditing").audit
     if name in __all__:

@@ -1,4 +1,4 @@
-"""Checks of arguments, shared by all layers; each raises with what came, what is needed and what to do."""
+"""Check arguments, for all layers; each error says what came, what was needed and what to do."""
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from memzoo.errors import InvalidArgumentError, InvalidTypeError, NonFiniteError
 
 
 def check_batch(x: Tensor, name: str) -> None:
-    """``x`` is a non-empty batch of finite floating-point points."""
+    """Raise unless ``x`` is a non-empty batch of finite floating-point points."""
     if not isinstance(x, Tensor):
         raise InvalidTypeError(f"{name} must be a tensor (B, *shape), got {type(x).__name__}; use torch.as_tensor.")
     if not x.is_floating_point():
@@ -31,7 +31,7 @@ def check_batch(x: Tensor, name: str) -> None:
 
 
 def check_same_shape(x: Tensor, y: Tensor, names: str) -> None:
-    """Points of two batches live in the same space."""
+    """Raise unless the points of two batches live in the same space."""
     if x.shape[1:] != y.shape[1:]:
         raise InvalidArgumentError(
             f"{names} must be points of one space, got shapes {tuple(x.shape)} and {tuple(y.shape)}."
@@ -39,33 +39,44 @@ def check_same_shape(x: Tensor, y: Tensor, names: str) -> None:
 
 
 def check_module(f: Map) -> None:
-    """A module is finite and maps each row alone: no NaN weights, no batch statistics, no active dropout."""
+    """Raise unless a module is finite and maps each row alone: no batch statistics, no active dropout."""
     if not isinstance(f, nn.Module):
         return
-    for kind, tensors in (("parameter", f.named_parameters()), ("buffer", f.named_buffers())):
-        for name, tensor in tensors:
-            if tensor.is_floating_point() and not tensor.isfinite().all():
-                count = int((~tensor.isfinite()).sum())
-                raise NonFiniteError(
-                    f"{kind} {name!r} holds NaN or infinity in {count} of {tensor.numel()} entries: "
-                    "the training diverged or the file is damaged; nothing can be measured on it."
-                )
+    for name, parameter in f.named_parameters():
+        _check_finite(parameter, f"parameter {name!r}")
+    for name, buffer in f.named_buffers():
+        _check_finite(buffer, f"buffer {name!r}")
     for name, module in f.named_modules():
-        norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
-        if norm and module.running_mean is None:
-            raise InvalidArgumentError(
-                f"module {name!r} ({type(module).__name__}) uses batch statistics even in eval mode, so rows interact "
-                "and there is no self-map; build it with track_running_stats=True."
-            )
-        if module.training and (norm or isinstance(module, nn.modules.dropout._DropoutNd)):
-            raise InvalidArgumentError(
-                f"module {name!r} ({type(module).__name__}) is in training mode, so the map is random or mixes rows; "
-                "call .eval() on the model first."
-            )
+        _check_maps_rows_alone(module, f"module {name!r} ({type(module).__name__})")
+
+
+def _check_finite(tensor: Tensor, name: str) -> None:
+    """Raise if a parameter or a buffer holds NaN or infinity."""
+    if tensor.is_floating_point() and not tensor.isfinite().all():
+        count = int((~tensor.isfinite()).sum())
+        raise NonFiniteError(
+            f"{name} holds NaN or infinity in {count} of {tensor.numel()} entries: "
+            "the training diverged or the file is damaged; nothing can be measured on it."
+        )
+
+
+def _check_maps_rows_alone(module: nn.Module, name: str) -> None:
+    """Raise if the output of a layer for one row depends on the other rows or on chance."""
+    is_norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
+    if is_norm and module.running_mean is None:
+        raise InvalidArgumentError(
+            f"{name} uses batch statistics even in eval mode, so rows interact "
+            "and there is no self-map; build it with track_running_stats=True."
+        )
+    if module.training and (is_norm or isinstance(module, nn.modules.dropout._DropoutNd)):
+        raise InvalidArgumentError(
+            f"{name} is in training mode, so the map is random or mixes rows; call .eval() on the model first."
+        )
 
 
 def apply_map(f: Map, x: Tensor) -> Tensor:
-    """``f(x)``, refused with a clear error when it is not a point of the same space."""
+    """Return ``f(x)``, and raise unless it is a batch of the same space and ``x`` is as it was."""
+    # torch counts the changes of a tensor in place, but not of one that was made in inference mode.
     version = None if x.is_inference() else x._version
     y = f(x)
     if version is not None and x._version != version:
@@ -87,13 +98,14 @@ def apply_map(f: Map, x: Tensor) -> Tensor:
 
 
 def check_steps(steps: int) -> None:
-    """A count of iterations."""
+    """Raise unless ``steps`` is a number of iterations."""
+    # In Python True is an int.
     if not isinstance(steps, int) or isinstance(steps, bool) or steps < 0:
         raise InvalidArgumentError(f"steps must be a whole number >= 0, got {steps!r}.")
 
 
 def check_eps(eps: float) -> None:
-    """A radius of recovery in the L2 norm."""
+    """Raise unless ``eps`` can be a radius of recovery in the L2 norm."""
     if not (isinstance(eps, (int, float)) and 0 < eps < torch.inf):
         raise InvalidArgumentError(
             f"eps must be a finite number > 0, got {eps!r}; leave it out to derive it from the examples."

@@ -1,4 +1,4 @@
-"""The errors that memzoo raises on purpose; each message says what came, what was needed and what to do."""
+"""Errors that memzoo raises on purpose; each message says what came, what was needed and what to do."""
 
 
 class MemzooError(Exception):
@@ -14,7 +14,7 @@ class InvalidTypeError(MemzooError, TypeError):
 
 
 ARGUMENT_ERRORS = (InvalidArgumentError, InvalidTypeError)
-"""What a function says of its arguments; its caller may have to say it of a file that they came from."""
+"""Errors about arguments; a caller that read the arguments from a file raises an error about that file instead."""
 
 
 class NotASelfMapError(MemzooError, ValueError):
@@ -30,15 +30,15 @@ class UnknownCheckpointError(MemzooError, LookupError):
 
 
 class CheckpointMissingError(MemzooError, FileNotFoundError):
-    """The registry knows the checkpoint, but its files are not here."""
+    """The registry knows the checkpoint, but its files are not on this machine or the Hub lacks them."""
 
 
 class CorruptCheckpointError(MemzooError, ValueError):
-    """A file is not what the registry says: other size, other hash, other keys, not a safetensors file."""
+    """A file is not what the registry says: another size, hash or keys, or it is no safetensors file."""
 
 
 class FingerprintError(CorruptCheckpointError):
-    """The weights load, but the network computes another function than the one that was published."""
+    """The weights can be loaded, but the network computes another function than the published one."""
 
 
 class RegistryError(MemzooError, ValueError):
@@ -46,7 +46,7 @@ class RegistryError(MemzooError, ValueError):
 
 
 class DataMissingError(MemzooError, FileNotFoundError):
-    """The dataset's files are not where they were looked for."""
+    """The files of a dataset are not in the folder where they were expected."""
 
 
 class TrainingDivergedError(MemzooError, ArithmeticError):
@@ -54,11 +54,11 @@ class TrainingDivergedError(MemzooError, ArithmeticError):
 
 
 class HubUnreachableError(MemzooError, ConnectionError):
-    """The Hub does not answer, or not sensibly, and what is needed is not in the cache."""
+    """The Hub cannot be reached or does not work, and a file is not in the cache."""
 
 
 class HubAccessError(MemzooError, PermissionError):
-    """The Hub refuses: a private repository, a token that is missing, wrong or without the right."""
+    """The Hub refuses access: the token is missing or wrong, or does not allow what was asked."""
 
 
 class StorageError(MemzooError, OSError):
@@ -66,12 +66,12 @@ class StorageError(MemzooError, OSError):
 
 
 class PublishError(MemzooError, RuntimeError):
-    """A checkpoint is not fit to be published, or what would be replaced is not ours."""
+    """A checkpoint cannot be published: it lacks something, or would replace what another wrote."""
 
 
 class AuditInputError(MemzooError, ValueError):
-    """What an audit was given is not what it needs: a module, its weights, training images, controls or starts."""
+    """An input of an audit is not what the audit needs: module, weights, training images, controls or starts."""
 
 
 class UsageError(MemzooError, ValueError):
-    """A command line, a configuration file or an option asks for what is not there; the message names the nearest."""
+    """A command line, configuration file or option names what does not exist; the message names the nearest."""

@@ -117,7 +117,7 @@ def test_reproduce_all_fails_where_a_figure_could_not_be_made(capsys, monkeypatc
 
 
 def test_train_reports_what_was_not_reached(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("memzoo.zoo.recipes.training.Trainer", short)
+    monkeypatch.setattr("memzoo.zoo.recipes.unfinished_run.Trainer", short)
     assert main(["train", "mnist20-fc14x128", "--out", str(tmp_path), "--record", str(tmp_path)]) == 1
     captured = capsys.readouterr()
     assert "memzoo.load('local-dir:" in captured.out
@@ -225,7 +225,7 @@ try:
     runpy.run_module("memzoo", run_name="__main__", alter_sys=True)
 except SystemExit as ended:
     print("status", ended.code or 0)
-print("heavy", sorted({{"jinja2", "torch", "lightning", "timm", "numpy", "matplotlib"}} & set(sys.modules)))
+print("heavy", sorted({{"torch", "lightning", "timm", "numpy", "matplotlib", "jinja2"}} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.endswith(f"status {status}\nheavy []\n"), done.stderr
@@ -240,7 +240,7 @@ def test_every_command_has_its_help(command, capsys):
 
 
 def test_a_table_is_trained_row_by_row_and_goes_on_where_it_stopped(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("memzoo.zoo.recipes.training.Trainer", short)
+    monkeypatch.setattr("memzoo.zoo.recipes.unfinished_run.Trainer", short)
     ids = memzoo.list_models(figure="table2")
     (tmp_path / ids[3]).mkdir()  # was there before
     assert main(["train", "table2", "--out", str(tmp_path)]) == 1  # two steps reach nothing

@@ -6,7 +6,7 @@ from memzoo.auditing.page import render_page
 from memzoo.auditing.pictures import encode_png
 from memzoo.auditing.record import name_pictures, to_json
 from memzoo.auditing.result import Findings
-from memzoo.zoo.registry import written_aside
+from memzoo.zoo.registry import write_aside
 
 PAGE = "report.html"
 NUMBERS = "report.json"
@@ -19,7 +19,7 @@ def save_report(audit: Findings, folder: Path) -> Path:
     check_free(folder)
     low, high = audit.value_range
     # The new folder takes the place of the old one only when all files are written.
-    with written_aside(folder) as aside:
+    with write_aside(folder) as aside:
         (aside / PAGE).write_text(render_page(audit), encoding="utf-8")
         (aside / NUMBERS).write_text(to_json(audit), encoding="utf-8")
         (aside / PICTURES).mkdir()

@@ -12,7 +12,7 @@ from memzoo.errors import MemzooError
 from memzoo.figures.catalogue import FIGURES
 from memzoo.figures.engine import Reproduction, Row
 from memzoo.zoo import Entry, info
-from memzoo.zoo.cards import settings, trained
+from memzoo.zoo.cards import describe_training, list_settings
 
 PAGE = "index.html"
 STYLE = """
@@ -169,5 +169,5 @@ def _checkpoint(name: str) -> str:
 def _recipe(entry: Entry) -> str:
     recipe = entry.recipe
     took = "" if recipe.wall_time_s is None else f", {recipe.wall_time_s:g} s"
-    how = " ".join(trained(entry).split())
-    return f"{entry.architecture} with {settings(entry.config)}. {how}; seed {recipe.seed}{took}."
+    how = " ".join(describe_training(entry).split())
+    return f"{entry.architecture} with {list_settings(entry.config)}. {how}; seed {recipe.seed}{took}."

@@ -16,7 +16,7 @@ from memzoo.errors import CheckpointMissingError, MemzooError
 from memzoo.fitting.course import LossCourse
 from memzoo.fitting.setup import FitSetup
 from memzoo.runs import LAST, over
-from memzoo.zoo.cards import history_of, write_history
+from memzoo.zoo.cards import make_history, write_history
 
 HISTORY = "history.json"
 IMAGES = "images.safetensors"
@@ -91,7 +91,7 @@ def _report(setup: FitSetup) -> str:
     callbacks: list[Any] = setup.trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
     course = next((callback.course for callback in callbacks if isinstance(callback, LossCourse)), [])
     finite = [(step, loss) for step, loss in course if math.isfinite(loss)]
-    write_history(history_of(finite, watch.history if watch else []), folder / HISTORY)
+    write_history(make_history(finite, watch.history if watch else []), folder / HISTORY)
     lines = [watch.table(), ""] if watch is not None and not watch.verbose else []
     kept = (folder / LAST).is_file()
     lines += [f"weights: {folder / LAST}"] if kept else []

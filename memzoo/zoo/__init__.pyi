@@ -18,8 +18,9 @@ from .loading.downloading import download
 from .loading.loader import create, is_available, load
 from .publishing.comparison import Difference, compare_with_hub, extra_repositories
 from .publishing.publication import Publication, publish
+from .recipes.folder import record
 from .recipes.saving import save
-from .recipes.training import record, train
+from .recipes.training import train
 from .registry.registries import checkpoints_of, info, list_models, register
 from .registry.registry_file import entry_yaml, json_schema
 from .verification import Verification, verify

@@ -1,4 +1,8 @@
-"""One entry of the registry: what a checkpoint is, how it was made, what holds for it, and what it may be used for."""
+"""Describe one entry of the registry: what a checkpoint is, how it was made, what holds for it, and its rights.
+
+The schema needs no torch, so that a registry is listed quickly. What needs the architectures or the measures is checked
+by :func:`memzoo.zoo.registry.entry_check.check_entry`, before an entry is used for more than a list.
+"""
 
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
@@ -9,32 +13,40 @@ from memzoo.errors import InvalidArgumentError, RegistryError
 from memzoo.models import ArchitectureConfig, Config, Training
 from memzoo.zoo.rights import Rights
 
-if TYPE_CHECKING:  # a registry is listed without torch
+if TYPE_CHECKING:
     from torch import Tensor
 
 
-def _as_json(config: Any) -> Any:
-    """Return what JSON makes of a configuration that was written in Python: lists in the place of tuples."""
+def _convert_to_json(config: Any) -> Any:
+    """Convert a configuration that was written in Python to what JSON makes of it: tuples become lists."""
     try:
-        return _tuples_as_lists(config)
-    except RecursionError:  # what is wrong with it, the check behind this says with its place
-        return config
+        return _convert_tuples(config)
+    except RecursionError:
+        return config  # the next validator refuses it, and names the place
 
 
-def _tuples_as_lists(value: Any) -> Any:
+def _convert_tuples(value: Any) -> Any:
+    """Convert the tuples of a value to lists, at any depth."""
     if isinstance(value, dict):
-        return {name: _tuples_as_lists(inner) for name, inner in value.items()}
-    return [_tuples_as_lists(inner) for inner in value] if isinstance(value, list | tuple) else value
+        return {name: _convert_tuples(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_convert_tuples(inner) for inner in value]
+    return value
 
 
 if TYPE_CHECKING:
-    JsonObject = dict[str, Any]  # whoever reads a configuration knows what its fields hold
+    JsonObject = dict[str, Any]  # code that reads a configuration knows the types of its fields
 else:
-    JsonObject = Annotated[dict[str, JsonValue], BeforeValidator(_as_json)]
+    JsonObject = Annotated[dict[str, JsonValue], BeforeValidator(_convert_to_json)]
 
-WEIGHTS, CONFIG, EXAMPLES, HISTORY = "model.safetensors", "config.json", "examples.safetensors", "history.json"
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+EXAMPLES = "examples.safetensors"
+HISTORY = "history.json"
 MOST_IMAGES = 10_000_000
-DEEPEST = 12  # fields that the place of a problem names
+MOST_FIELDS = 12
+"""Fields in the place of a problem, which may lie at any depth."""
+# Names become parts of paths and addresses, so none may lead out of its folder.
 ID = r"^[a-z0-9][a-z0-9.-]*$"
 REPOSITORY = r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$"
 COMMIT = r"^[0-9a-f]{40}$"
@@ -44,11 +56,13 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 def step_file(step: int) -> str:
-    """File that holds the weights after ``step`` optimizer steps."""
+    """Return the name of the file that holds the weights after ``step`` optimizer steps."""
     return f"step-{step}.safetensors"
 
 
-def _known_file(name: Any) -> Any:
+def _check_file_name(name: Any) -> Any:
+    """Raise unless a name is one of the files that a checkpoint may have."""
+    # A pickle is refused by its own name, so that the message can say why.
     if isinstance(name, str) and re.search(r"\.(pt|pth|bin|ckpt|pkl|pickle|npy|npz|joblib|h5)$", name.lower()):
         raise InvalidArgumentError(
             f"{name!r} may be a pickle, which can run code when opened; weights are stored as safetensors"
@@ -61,19 +75,21 @@ def _known_file(name: Any) -> Any:
     return name
 
 
-FileName = Annotated[str, BeforeValidator(_known_file), Field(pattern=FILE)]
+FileName = Annotated[str, BeforeValidator(_check_file_name), Field(pattern=FILE)]
 
 
 class Preprocessing(Config):
-    """From a stored image to what the network is given: ``(image - shift) / scale``."""
+    """How a stored image becomes an input of the network: ``(image - shift) / scale``."""
 
     shift: float = 0.0
     scale: Annotated[float, Field(gt=0)]
 
     def __call__(self, images: "Tensor") -> "Tensor":
-        """Images as float32."""
-        wide = images if images.is_floating_point() else images.float()
-        return wide if (self.shift, self.scale) == (0, 1) else (wide - self.shift) / self.scale
+        """Compute the inputs for stored images; integers become float32."""
+        floats = images if images.is_floating_point() else images.float()
+        if (self.shift, self.scale) == (0, 1):
+            return floats
+        return (floats - self.shift) / self.scale
 
 
 Distribution = Literal["normal", "sphere", "uniform"]
@@ -84,49 +100,53 @@ class Images(Config):
     """Images of a dataset by index, or drawn by seed, with their hashes."""
 
     dataset: Literal["mnist", "cifar10", Distribution, Formula]
-    """``normal``, ``sphere`` and ``uniform`` are drawn by :func:`memzoo.data.drawn`, the last four are those of
-    :func:`memzoo.data.points`."""
+    """``normal``, ``sphere`` and ``uniform`` are drawn by :func:`memzoo.data.drawn`; ``line``, ``swissroll``,
+    ``pixels`` and ``squares`` are computed by :func:`memzoo.data.points`."""
     split: Literal["train", "test"]
     indices: list[Annotated[int, Field(ge=0)]] | Annotated[str, Field(pattern=r"^\d{1,8}:\d{1,8}$")]
-    """Positions in the official order, or ``"start:stop"``; of drawn images the seeds, one a member."""
+    """Positions in the official order of the dataset, as a list or as ``"start:stop"``. Of drawn images these are the
+    seeds, one for each member of an ensemble."""
     count: PositiveInt = 1
-    """Drawn images a seed."""
+    """Number of images that are drawn by each seed."""
     preprocessing: Preprocessing | None = None
-    """Left out: 8-bit images of a dataset are divided by 255, drawn ones taken as they are."""
+    """If it is left out, 8-bit images of a dataset are divided by 255, and drawn ones are taken as they are."""
     sha256: list[Sha256] | Sha256
     """Hash of each image's stored bytes, or one over all of them in order."""
 
     @model_validator(mode="before")
     @classmethod
-    def _preprocessing_of_the_dataset(cls, data: Any) -> Any:
+    def _fill_in_preprocessing(cls, data: Any) -> Any:
+        """Fill in the preprocessing that is usual for the dataset."""
         if isinstance(data, dict) and data.get("preprocessing") is None:
-            return {**data, "preprocessing": {"scale": 255.0 if data.get("dataset") in ("mnist", "cifar10") else 1.0}}
+            is_8_bit = data.get("dataset") in ("mnist", "cifar10")
+            return {**data, "preprocessing": {"scale": 255.0 if is_8_bit else 1.0}}
         return data
 
     @model_validator(mode="after")
-    def _some_images(self) -> "Images":
+    def _check_counts(self) -> "Images":
+        """Raise unless there are images, and as many hashes."""
         if isinstance(self.indices, str):
             start, stop = map(int, self.indices.split(":"))
-            if not 0 < stop - start <= MOST_IMAGES:
-                raise InvalidArgumentError(
-                    f"indices {self.indices!r} name {stop - start} images, needs 1 to {MOST_IMAGES}"
-                )
-        elif not self.indices:
-            raise InvalidArgumentError("indices must name at least one image")
-        if isinstance(self.sha256, list) and len(self.sha256) != len(self.positions()):
-            raise InvalidArgumentError(
-                f"{len(self.positions())} images have {len(self.sha256)} hashes; give one each, or one"
-            )
+            count = stop - start  # the range is not written out: a few digits can make it huge
+            if not 0 < count <= MOST_IMAGES:
+                raise InvalidArgumentError(f"indices {self.indices!r} name {count} images, needs 1 to {MOST_IMAGES}")
+        else:
+            count = len(self.indices)
+            if count == 0:
+                raise InvalidArgumentError("indices must name at least one image")
+        if isinstance(self.sha256, list) and len(self.sha256) != count:
+            raise InvalidArgumentError(f"{count} images have {len(self.sha256)} hashes; give one each, or one")
         return self
 
     def positions(self) -> list[int]:
-        """The indices written out."""
+        """Return the indices as a list."""
         if isinstance(self.indices, str):
             return list(range(*map(int, self.indices.split(":"))))
         return self.indices
 
     def inputs(self, images: "Tensor") -> "Tensor":
-        """Stored images as the network is given them."""
+        """Compute the inputs of the network for stored images."""
+        # The validator above has filled the preprocessing in, but the type allows None.
         return (self.preprocessing or Preprocessing(scale=1.0))(images)
 
 
@@ -139,51 +159,60 @@ class Part(Config):
 
     @field_validator("training")
     @classmethod
-    def _ends_by_its_loss(cls, training: Training) -> Training:
+    def _refuse_stop_recovered(cls, training: Training) -> Training:
+        """Raise if the part is to stop when images are recovered: nothing is measured in it."""
         if training.stop_recovered is not None:
             raise InvalidArgumentError("recovery is measured in the last part alone: stop_recovered belongs there")
         return training
 
 
 class Recipe(Config):
-    """How the weights came about."""
+    """How the weights were made."""
 
     training: Training
     seed: int
-    """Seed of the initial values, and of the order in which mini-batches come."""
+    """Seed of the initial values, and of the order of mini-batches."""
     batch_size: PositiveInt | None = None
-    """Images a batch, shuffled anew in every epoch; all of them in one batch when left out."""
+    """Number of images in a batch, shuffled again in every epoch; if it is left out, one batch holds all images."""
     steps_per_epoch: PositiveInt = 100
-    """Batches an epoch, each with the ``steps_per_batch`` of the training; of mini-batches, as many as make whole
-    passes through the images."""
+    """Number of batches in an epoch, each with the ``steps_per_batch`` of the training; of mini-batches, as many as
+    make whole passes through the images."""
     keep: list[PositiveInt] = []
-    """Optimizer steps after which the weights are kept beside those of the end."""
+    """Optimizer steps after which the weights are kept, beside the final weights."""
     before: list[Part] = []
-    """Parts of the training before this one, in order. Each begins with the weights that the last one ended with, and
-    with a new optimizer; what is measured on the way is measured in the last part, of which ``training`` speaks."""
+    """Parts of the training before this one, in order. Each part begins with a new optimizer and with the weights at
+    the end of the part before it. Measurements are made in the last part, which ``training`` describes."""
     closed_form: bool = False
-    """The weights are computed from the training images, as the theory gives them, and not trained: the training is
-    that which would end there."""
+    """Whether the weights are computed from the training images by a formula of the theory and not trained;
+    ``training`` then describes the training that would end at these weights."""
     targets: Literal["same", "next"] = "same"
-    """What each training image is trained on: itself, or the next one, and the last on the first."""
+    """Target of each training image: itself, or the next image. The next of the last image is the first."""
     precision: Literal["32-true", "64-true"] = "32-true"
-    """Of the arithmetic in training."""
+    """Precision of the arithmetic in training."""
     stored: Literal["float32", "float16"] = "float32"
-    """Of the weights in the files. They are computed with in float32 either way; facts and fingerprint are those of the
-    stored ones."""
+    """Type of the weights in the files. A loaded network computes in float32 either way; facts and fingerprint are
+    those of the stored weights."""
     versions: dict[str, str] = {}
     hardware: str = ""
     wall_time_s: float | None = None
 
     @model_validator(mode="after")
-    def _keeps_what_is_reached(self) -> "Recipe":
-        steps, batch = self.training.steps, self.training.steps_per_batch
+    def _check_kinds_of_training(self) -> "Recipe":
+        """Raise if parts of the recipe exclude each other."""
+        # A formula has no steps, and a step of an earlier part would have the number of one of the last part.
         if self.closed_form and self.keep:
             raise InvalidArgumentError(f"weights in closed form have no steps to keep, got {self.keep}")
         if self.before and (self.closed_form or self.keep):
             raise InvalidArgumentError("a training of several parts is neither in closed form nor are steps kept of it")
         if self.targets == "next":
-            self._could_store_a_sequence()
+            self._check_trains_a_sequence()
+        return self
+
+    @model_validator(mode="after")
+    def _check_kept_steps(self) -> "Recipe":
+        """Raise unless a batch ends at each step whose weights are kept."""
+        steps = self.training.steps
+        batch = self.training.steps_per_batch
         missed = [step for step in self.keep if step > steps or step % batch]
         if missed:
             raise InvalidArgumentError(
@@ -193,7 +222,7 @@ class Recipe(Config):
 
     @property
     def parts(self) -> list["Recipe"]:
-        """The recipe of each part, the last one is this itself."""
+        """Return the recipe of each part of the training, the last of which is this one."""
         earlier = [
             self.model_copy(
                 update={"training": part.training, "batch_size": part.batch_size, "before": self.before[:place]}
@@ -202,7 +231,8 @@ class Recipe(Config):
         ]
         return [*earlier, self]
 
-    def _could_store_a_sequence(self) -> None:
+    def _check_trains_a_sequence(self) -> None:
+        """Raise unless the weights can come from a training on the next image."""
         if self.closed_form:
             raise InvalidArgumentError(
                 "weights in closed form reproduce each image: they cannot have the next as its target"
@@ -224,17 +254,19 @@ class Fact(Config):
     measure: str
     """Name of a measure in :mod:`memzoo.zoo.measures.facts`."""
     args: dict[str, float | int] = {}
-    """Its keyword arguments."""
+    """Keyword arguments of the measure."""
     step: PositiveInt | None = None
-    """Of the weights after this optimizer step, where they were kept; else of the final ones."""
+    """Optimizer step after which the weights were kept that the fact describes; null for the final weights."""
     paper: float | str | None = None
-    """What the paper reports, null where it gives no number."""
+    """What the paper reports; null if it gives no number."""
     least: float | None = None
+    """The value must not be below this."""
     most: float | None = None
-    """What the checkpoint must reach."""
+    """The value must not be above this."""
     ours: float | None = None
+    """Value that was measured when the checkpoint was recorded."""
     tolerance: Annotated[float, Field(ge=0)] = 0.0
-    """By how much a recomputed value may differ from ``ours``."""
+    """Largest difference that a recomputed value may have from ``ours``."""
 
 
 class File(Config):
@@ -245,7 +277,7 @@ class File(Config):
 
 
 class Fingerprint(Config):
-    """The function that the weights computed when published: a fixed probe input and a digest of its output."""
+    """The function that the weights computed when they were published: a digest of the output for a fixed input."""
 
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     values: Annotated[list[float], Field(min_length=8, max_length=8)]
@@ -254,15 +286,15 @@ class Fingerprint(Config):
 
 
 class Step(Config):
-    """The network on the way, after some optimizer steps."""
+    """The network during its training, after some optimizer steps."""
 
     epoch: PositiveInt | None = None
-    """Epochs begun by then."""
+    """Number of epochs that had begun."""
     fingerprint: Fingerprint
 
 
 class Published(Config):
-    """Where the Hub has it: a full commit never changes, and needs no network once it is cached."""
+    """Where the checkpoint is on the Hub: a full commit never changes, and needs no network once it is cached."""
 
     repository: Annotated[str, Field(pattern=REPOSITORY)]
     commit: Annotated[str, Field(pattern=COMMIT)]
@@ -272,68 +304,77 @@ class Published(Config):
 class Entry(Config):
     """Everything the registry knows about one checkpoint."""
 
-    # The schema needs no torch. What needs the architectures or the measures is checked by check_entry, before an
-    # entry is used for more than a list.
-
     title: str
     aliases: list[str] = []
     figures: list[str] = []
     architecture: str
     config: JsonObject
-    """Of the architecture, which checks it: here it is only what JSON can hold."""
+    """Configuration of the architecture, which checks it; the schema alone only asks for what JSON can hold."""
     examples: Images
     """Training images."""
     training_set: Images | None = None
     """All training images, where only some of them travel with the checkpoint: those near which iteration ends."""
     probes: Images
-    """Held-out starts."""
+    """Images that were held out of training; orbits start at them."""
     recipe: Recipe
     facts: list[Fact]
     files: dict[FileName, File] = {}
     fingerprint: Fingerprint | None = None
     steps: dict[PositiveInt, Step] = {}
-    """Weights kept on the way, by optimizer step: ``memzoo.load(id, step=...)``."""
+    """Weights that were kept during training, by optimizer step: ``memzoo.load(id, step=...)``."""
     hub: Published | None = None
-    """Once published."""
+    """Where it was published; null until then."""
     rights: Rights
     id: Annotated[str, Field(pattern=ID)]  # also the name of its folder
 
     @model_validator(mode="after")
-    def _steps_are_there(self) -> "Entry":
+    def _check_stored_steps(self) -> "Entry":
+        """Raise unless each step has its file, and each file its step."""
         stored = {name for name in self.files if name.startswith("step-")}
         if stored != {step_file(step) for step in self.steps}:
             raise InvalidArgumentError(
                 f"files hold {sorted(stored) or 'no steps'}, steps name {sorted(self.steps) or 'none'}"
             )
-        known = {*self.steps, *self.recipe.keep}
-        strange = sorted({fact.step for fact in self.facts if fact.step is not None} - known)
-        if strange:
-            raise InvalidArgumentError(f"facts speak of steps {strange}, kept are {sorted(known) or 'none'}")
         return self
 
     @model_validator(mode="after")
-    def _a_sequence_has_a_next(self) -> "Entry":
-        if self.recipe.targets == "next" and self.training_set is not None:
+    def _check_steps_of_facts(self) -> "Entry":
+        """Raise unless the weights of each fact are kept."""
+        kept = {*self.steps, *self.recipe.keep}
+        # A recipe that has not been trained yet has steps to keep, but no files.
+        missing = sorted({fact.step for fact in self.facts if fact.step is not None} - kept)
+        if missing:
+            raise InvalidArgumentError(f"facts speak of steps {missing}, kept are {sorted(kept) or 'none'}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_sequence(self) -> "Entry":
+        """Raise if training images are trained on the next, and there is none or it does not travel."""
+        if self.recipe.targets == "same":
+            return self
+        if self.training_set is not None:
             raise InvalidArgumentError("with the next image as target all of them must travel: name no training_set")
-        drawn = self.examples.dataset in get_args(Distribution)  # where a position is the seed of a member
-        count = self.examples.count if drawn else len(self.examples.positions())
-        if self.recipe.targets == "next" and count < 2:
+        is_drawn = self.examples.dataset in get_args(Distribution)  # then each position is the seed of a member
+        count = self.examples.count if is_drawn else len(self.examples.positions())
+        if count < 2:
             raise InvalidArgumentError("the next of a single image is itself: targets 'next' needs at least two")
         return self
 
     @model_validator(mode="after")
-    def _members_train_at_once(self) -> "Entry":
+    def _check_parts_of_ensemble(self) -> "Entry":
+        """Raise if an ensemble is to be trained in several parts."""
         if self.architecture == "Ensemble" and self.recipe.before:
             raise InvalidArgumentError("the members of an Ensemble are trained in one part, got parts before it")
         return self
 
     def license_objections(self) -> list[str]:
-        """Name the licences that its images do not allow, as :meth:`Rights.objections` does."""
-        trained = {about.dataset for about in (self.examples, self.training_set) if about is not None}
-        return self.rights.objections(trained, {self.examples.dataset, self.probes.dataset})
+        """Name each licence of the entry that its images do not allow, as :meth:`Rights.objections` does."""
+        trained = {images.dataset for images in (self.examples, self.training_set) if images is not None}
+        travelling = {self.examples.dataset, self.probes.dataset}
+        return self.rights.objections(trained, travelling)
 
     def architecture_config(self) -> ArchitectureConfig:
-        """Return the validated configuration.
+        """Return the configuration, validated by its architecture.
 
         Raises:
             RegistryError: There is no such architecture, or the configuration does not fit it.
@@ -358,6 +399,8 @@ def describe_problems(error: ValidationError, *within: str) -> str:
 
 
 def _place(fields: tuple[int | str, ...]) -> str:
-    """Return the fields from the outer to the inner one; of very many the first."""
-    parts = [*map(str, fields[:DEEPEST]), *(["..."] if len(fields) > DEEPEST else [])]
-    return ".".join(parts) or "entry"
+    """Join the names of fields from the outer to the inner one; of very many only the first are named."""
+    names = [str(field) for field in fields[:MOST_FIELDS]]
+    if len(fields) > MOST_FIELDS:
+        names.append("...")
+    return ".".join(names) or "entry"

@@ -1,6 +1,7 @@
-"""The licences of images and of weights: what each dataset's images are under, and which licences that allows.
+"""Decide which licences the weights and images of a checkpoint may have.
 
-Weights that memorize give their training images back, so they may be under those licences only that the images allow.
+Weights that memorize give their training images back. They may therefore only be under licences that the licence of
+these images allows.
 """
 
 import re
@@ -13,7 +14,7 @@ from memzoo.errors import InvalidArgumentError
 from memzoo.models import Config
 
 OTHER = "other"
-"""What the Hub calls terms that are none of its list; a name and a link say which."""
+"""The Hub's word for terms that are not in its list of licences; a name and a link then say which they are."""
 IDENTIFIER = r"^[a-z0-9][a-z0-9.+-]*$"
 LINK = r"^https?://\S+$"
 
@@ -24,10 +25,10 @@ class License(NamedTuple):
     words: str
     link: str | None
     asks: frozenset[str]
-    """What it asks of those who pass the work on, beyond keeping its notice. A licence is freer than another where it
-    does not ask all that the other does."""
+    """What the licence asks of those who pass the work on, beyond keeping its notice. A licence is freer than another
+    if it does not ask all that the other asks."""
     followers: tuple[str, ...] | None = None
-    """The only licences that share-alike allows a work made from it; None where it does not ask for that."""
+    """The only licences that share-alike allows for a work made from this one; None if there is no such condition."""
 
 
 CC = "https://creativecommons.org/licenses"
@@ -37,12 +38,13 @@ BY = frozenset({"attribution"})
 BY_SA = BY | {"share alike"}
 BY_NC = BY | {"no commercial use"}
 BY_NC_SA = BY_SA | BY_NC
-OWN_TERMS = BY_NC_SA | {"terms of its own"}  # not freer than any of the others: its own text says what it asks
+# Own terms count as the strictest, since only their text says what they ask.
+OWN_TERMS = BY_NC_SA | {"terms of its own"}
 
-# Share-alike, section 4(b) of CC BY-SA 3.0: this licence, a later version with the same elements, a version for another
-# country, or a licence that Creative Commons has called compatible; of the last there is none in this list. A licence
-# that asks for more, such as CC BY-NC-SA, is none of these, nor are terms of one's own. CC BY-NC-SA 3.0, 4(b), and
-# section 3(b) of the versions 4.0 say the same.
+# Section 4(b) of CC BY-SA 3.0 says what share-alike allows: this licence, a later version with the same elements, a
+# version for another country, or a licence that Creative Commons has called compatible. No licence below is of the last
+# kind. A licence that asks for more, such as CC BY-NC-SA, is not allowed, and own terms are not allowed either. Section
+# 4(b) of CC BY-NC-SA 3.0 and section 3(b) of the versions 4.0 say the same.
 SA_3 = ("cc-by-sa-3.0", "cc-by-sa-4.0")
 NC_SA_3 = ("cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0")
 
@@ -63,7 +65,7 @@ LICENSES = {  # by identifier on the Hub
     OTHER: License("other", None, OWN_TERMS),
 }
 
-# Names under which well-known free licences go, so that these do not pass as terms of one's own.
+# Other names of well-known free licences, so that these are not accepted as own terms.
 FREE = (
     r"cc-?0|cc|creative-?commons|public-?domain|pddl|odc|unlicen[cs]e|wtfpl|mit|expat|x11|apache|asl|0?bsd|isc|zlib|"
     r"boost|bsl|[al]?gpl|mpl|epl|ofl|artistic|blueoak"
@@ -73,27 +75,29 @@ QUALIFIER = (
     r"domain|dedication|mark|universal|international|unported|zero|by|sa|nc|nd|attribution|share-?alike"
 )
 FREE_NAME = re.compile(rf"(?:the-|gnu-)*(?:{FREE})(?:[-.+]*(?:{QUALIFIER}))*[-.+]*")
-"""As a whole ``license_name``: ``apache-2``, ``mit-license`` or ``cc0``, but not ``mit-lab-terms``."""
+"""Matches a whole ``license_name`` such as ``apache-2``, ``mit-license`` or ``cc0``, but not ``mit-lab-terms``."""
 
 
 class Dataset(NamedTuple):
     """A dataset of the registry."""
 
     words: str
-    """In a sentence."""
+    """Name of the dataset in a sentence."""
     on_hub: str | None
+    """Name of the dataset on the Hub."""
     license: str
-    """Of its images, a key of ``LICENSES``."""
+    """Licence of its images, a key of ``LICENSES``."""
     source: str
-    """Who made the images; where they have no licence, that they have none."""
+    """Who made the images, and whether they have no licence."""
     license_name: str | None = None
-    license_link: str | None = None
     """What the Hub shows in the place of a licence that is ``other``."""
+    license_link: str | None = None
+    """Where the terms can be read that the Hub calls ``other``."""
 
 
 DRAWN = ("mit", "drawn by memzoo from a random generator")
 COMPUTED = ("mit", "computed by memzoo from a formula")
-DATASETS = {  # as in the registry: in words, on the Hub, licence, source
+DATASETS = {  # by name in the registry
     "mnist": Dataset(
         "MNIST",
         "ylecun/mnist",
@@ -120,9 +124,10 @@ DATASETS = {  # as in the registry: in words, on the Hub, licence, source
 
 
 def list_followers(identifier: str) -> list[str]:
-    """List the known licences that a work may have which contains one under this licence.
+    """List the known licences that a work may have if it contains a work under this licence.
 
-    Where the licence asks for share-alike these are the ones that its text names; else all that ask what it asks.
+    If the licence asks for share-alike, these are the licences that its text names. Otherwise these are all licences
+    that ask at least what it asks.
     """
     known = LICENSES[identifier]
     if known.followers is not None:
@@ -131,12 +136,12 @@ def list_followers(identifier: str) -> list[str]:
 
 
 def pick_strictest(datasets: Iterable[str]) -> Dataset:
-    """Pick the dataset whose licence asks most: what holds for all of their images together."""
-    return max((DATASETS[name] for name in datasets), key=lambda about: len(LICENSES[about.license].asks))
+    """Pick the dataset whose licence asks most: this licence holds for the images of all of them together."""
+    return max((DATASETS[name] for name in datasets), key=lambda dataset: len(LICENSES[dataset.license].asks))
 
 
 def write_license(identifier: str, name: str | None = None, link: str | None = None) -> str:
-    """Write a licence with a link to its text, as Markdown; of ``other`` the given name and link."""
+    """Write a licence with a link to its text, as Markdown; the licence ``other`` needs a name and a link."""
     known = LICENSES.get(identifier)
     words = known.words if known else f"`{identifier}`"
     if name is not None:
@@ -144,19 +149,20 @@ def write_license(identifier: str, name: str | None = None, link: str | None = N
     return f"[{words}]({known.link})" if known and known.link else words
 
 
-def _in_lower_case(name: Any) -> Any:
+def _refuse_upper_case(name: Any) -> Any:
+    """Raise if a licence is named with capital letters, as in ``MIT``."""
     if isinstance(name, str) and name != name.lower():
         raise InvalidArgumentError(f"{name!r} is no identifier of the Hub, which are in lower case: {name.lower()!r}")
     return name
 
 
-LicenseId = Annotated[str, Field(pattern=IDENTIFIER), BeforeValidator(_in_lower_case)]
+LicenseId = Annotated[str, Field(pattern=IDENTIFIER), BeforeValidator(_refuse_upper_case)]
 
 
 class Rights(Config):
     """What may be done with a checkpoint; licences are named by the Hub's identifiers."""
 
-    # The same in the JSON Schema as in _other_has_a_name_and_a_link below.
+    # The condition of _check_name_and_link below, for the JSON Schema.
     model_config: ClassVar[ConfigDict] = ConfigDict(
         json_schema_extra={
             "if": {"properties": {"weights": {"const": OTHER}}},
@@ -169,15 +175,17 @@ class Rights(Config):
     """Licence of the weights. There is no default: weights that memorize are not ours alone."""
     license_name: LicenseId | None = None
     license_link: Annotated[str, Field(pattern=LINK)] | None = None
-    """Of the terms, where ``weights`` is ``other``, as on the Hub."""
+    """Name and link of the terms if ``weights`` is ``other``, as on the Hub."""
     images: LicenseId
-    """Licence of the images that travel with the weights, as their dataset has it."""
+    """Licence of the images that travel with the weights: that of their dataset."""
     reproduces_training_images: bool
-    """Whether iterating the network gives training images back; then ``weights`` must be a licence that these allow."""
+    """Whether iterating the network gives training images back. If so, ``weights`` must be a licence that the licence
+    of these images allows."""
 
     @model_validator(mode="before")
     @classmethod
-    def _no_default(cls, data: Any) -> Any:
+    def _require_licences(cls, data: Any) -> Any:
+        """Raise with the reason if a licence is missing; pydantic's own message would only name the field."""
         missing = [name for name in ("weights", "images") if name not in data] if isinstance(data, dict) else []
         if missing:
             raise InvalidArgumentError(
@@ -188,7 +196,8 @@ class Rights(Config):
         return data
 
     @model_validator(mode="after")
-    def _other_has_a_name_and_a_link(self) -> "Rights":
+    def _check_name_and_link(self) -> "Rights":
+        """Raise unless name and link are given for the licence ``other``, and for no other licence."""
         given = [self.license_name is not None, self.license_link is not None]
         if self.weights == OTHER and not all(given):
             raise InvalidArgumentError(
@@ -201,43 +210,49 @@ class Rights(Config):
         return self
 
     def objections(self, trained: Iterable[str], travelling: Iterable[str]) -> list[str]:
-        """Name each licence that the images do not allow, with what is needed; empty where all is right.
+        """Name each licence that the images do not allow, and say which would be allowed; empty if all is right.
 
         Args:
-            trained: Datasets that the network was trained on; they bind the weights where these reproduce them.
+            trained: Datasets that the network was trained on; their licences bind weights that reproduce their images.
             travelling: Datasets of the images that lie beside the weights.
         """
-        bound = sorted(set(trained)) if self.reproduces_training_images else []
-        found = [said for name in bound if (said := self._objection_to_weights(DATASETS[name]))]
-        about = pick_strictest(travelling)
-        if self.images != about.license:
-            found.append(
+        objections = []
+        if self.reproduces_training_images:
+            for name in sorted(set(trained)):
+                objections += self._object_to_weights(DATASETS[name])
+        strictest = pick_strictest(travelling)
+        if self.images != strictest.license:
+            objections.append(
                 f"rights.images is {self.images!r}, but the images that travel with the weights are under "
-                f"{about.license!r}: {about.source}. Set rights.images to {about.license!r}"
+                f"{strictest.license!r}: {strictest.source}. Set rights.images to {strictest.license!r}"
             )
-        return found
+        return objections
 
-    def _objection_to_weights(self, about: Dataset) -> str | None:
-        """Say what is wrong with the licence of weights that reproduce this dataset; None where nothing is."""
-        if not LICENSES[about.license].asks:
-            return None
-        followers = list_followers(about.license)
-        hidden = self.license_name is not None and FREE_NAME.fullmatch(self.license_name) is not None
-        if self.weights in followers and not hidden:
-            return None
-        known = LICENSES.get(self.weights)
-        if known is None:
-            wrong = f"{self.weights!r}, which memzoo cannot compare with"
-        elif self.weights == OTHER and OTHER in followers:
-            wrong = f"'{OTHER}' in name and {self.license_name!r} in fact, which may be freer than"
-        elif LICENSES[about.license].asks <= known.asks:
-            wrong = f"{self.weights!r}, which is none of those that share-alike allows after"
-        else:
-            wrong = f"{self.weights!r}, which is freer than"
+    def _object_to_weights(self, dataset: Dataset) -> list[str]:
+        """Say what is wrong with the licence of weights that reproduce this dataset; empty if all is right."""
+        followers = list_followers(dataset.license)
+        is_allowed = self.weights in followers and not self._has_free_name()
+        if is_allowed or not LICENSES[dataset.license].asks:
+            return []
         allowed = [name for name in followers if name != OTHER]
         if OTHER in followers:
             allowed.append(f"{OTHER} with license_name and license_link of your terms")
-        return (
-            f"rights.weights is {wrong} {about.license!r}, that of the training images, and the network reproduces "
-            f"these: {about.source}. Set rights.weights to {' or '.join(allowed)}"
-        )
+        return [
+            f"rights.weights is {self._compare_weights(dataset.license)} {dataset.license!r}, that of the training "
+            f"images, and the network reproduces these: {dataset.source}. Set rights.weights to {' or '.join(allowed)}"
+        ]
+
+    def _has_free_name(self) -> bool:
+        """Tell whether the own terms have the name of a free licence."""
+        return self.license_name is not None and FREE_NAME.fullmatch(self.license_name) is not None
+
+    def _compare_weights(self, license_of_images: str) -> str:
+        """Say in words why the licence of the weights is not allowed, before the licence of the images is named."""
+        known = LICENSES.get(self.weights)
+        if known is None:
+            return f"{self.weights!r}, which memzoo cannot compare with"
+        if self.weights == OTHER and OTHER in list_followers(license_of_images):
+            return f"'{OTHER}' in name and {self.license_name!r} in fact, which may be freer than"
+        if LICENSES[license_of_images].asks <= known.asks:
+            return f"{self.weights!r}, which is none of those that share-alike allows after"
+        return f"{self.weights!r}, which is freer than"

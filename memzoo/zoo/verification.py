@@ -1,4 +1,4 @@
-"""Recompute every fact of a checkpoint."""
+"""Verify a checkpoint: recompute every fact that its entry states, and compare it with the recorded value."""
 
 import math
 import platform
@@ -13,8 +13,8 @@ from torch import Tensor
 from memzoo.data import DISTRIBUTIONS, FORMULAS
 from memzoo.errors import UnknownCheckpointError
 from memzoo.models import Autoencoder
-from memzoo.zoo.entry import Fact
-from memzoo.zoo.loading import assemble, locate, whole_set
+from memzoo.zoo.entry import Entry, Fact
+from memzoo.zoo.loading import assemble, fetch_training_set, locate
 from memzoo.zoo.measures import MEASURES, OF_THE_WHOLE, Measurements
 
 Verdict = Literal["verified", "provisional", "failed"]
@@ -32,24 +32,26 @@ class Row:
 
     @property
     def value(self) -> float:
-        """As measured, else as recorded."""
-        recorded = math.nan if self.fact.ours is None else self.fact.ours
-        return self.measured if self.recomputed else recorded
+        """Return the measured value, or the recorded one where it was not recomputed."""
+        if self.recomputed:
+            return self.measured
+        return math.nan if self.fact.ours is None else self.fact.ours
 
     @property
     def ok(self) -> bool:
-        """Within the tolerance of the recorded value and within the required bounds."""
+        """Tell whether the value is within the tolerance of the recorded one and within the required bounds."""
         return self.agrees and self.holds
 
     @property
     def agrees(self) -> bool:
-        """Within the tolerance of the recorded value, where one is recorded."""
+        """Tell whether the value is within the tolerance of the recorded one, where one is recorded."""
         fact = self.fact
         return fact.ours is None or abs(self.value - fact.ours) <= fact.tolerance
 
     @property
     def holds(self) -> bool:
-        """A number within the required bounds."""
+        """Tell whether the value is a number within the required bounds."""
+        # a comparison with NaN is false, so NaN is excluded by itself only where there are bounds
         low = self.fact.least is None or self.value >= self.fact.least
         high = self.fact.most is None or self.value <= self.fact.most
         return low and high and not math.isnan(self.value)
@@ -60,12 +62,19 @@ class Row:
         paper = "-" if fact.paper is None else str(fact.paper)
         recorded = "-" if fact.ours is None else f"{fact.ours:.4g} +- {fact.tolerance:g}"
         name = fact.name if fact.step is None else f"{fact.name}, step {fact.step}"
+        measured = f"{self.measured:.4g}" if self.recomputed else "-"
+        note = "" if self.recomputed else "   (not recomputed: --data DIR, the whole training set)"
         return (
-            f"{('ok  ' if self.recomputed else '-   ') if self.ok else 'FAIL'} {name:<40} "
-            f"{f'{self.measured:.4g}' if self.recomputed else '-':>10}   recorded {recorded:<18} "
-            f"required {' and '.join(bounds) or '-':<22} paper {paper}"
-            f"{'' if self.recomputed else '   (not recomputed: --data DIR, the whole training set)'}"
+            f"{self._mark} {name:<40} {measured:>10}   recorded {recorded:<18} "
+            f"required {' and '.join(bounds) or '-':<22} paper {paper}{note}"
         )
+
+    @property
+    def _mark(self) -> str:
+        """Return the word with which the row is printed."""
+        if not self.ok:
+            return "FAIL"
+        return "ok  " if self.recomputed else "-   "
 
 
 @dataclass(frozen=True)
@@ -91,30 +100,30 @@ class Verification:
 
     @property
     def verdict(self) -> Verdict:
-        """The worst that is true."""
-        same = self.recorded.get("torch") == self.versions.get("torch")
-        if not all(row.holds for row in self.rows) or (same and not all(row.agrees for row in self.rows)):
+        """Return the verdict on all facts together."""
+        same_version = self.recorded.get("torch") == self.versions.get("torch")
+        if any(not row.holds or (same_version and not row.agrees) for row in self.rows):
             return "failed"
+        # another version of torch may differ in the last digits: that is no failure, but no proof either
         complete = all(row.ok and row.recomputed and row.fact.ours is not None for row in self.rows)
         return "verified" if complete else "provisional"
 
     @property
     def ok(self) -> bool:
-        """Nothing failed."""
+        """Tell whether nothing failed."""
         return self.verdict != "failed"
 
     def __str__(self) -> str:
         verdict = "FAILED" if self.verdict == "failed" else self.verdict
-        there, here = (
-            ", ".join(f"{name} {number}" for name, number in v.items()) for v in (self.recorded, self.versions)
-        )
-        return "\n".join(
-            [
-                f"{self.id}: {verdict}",
-                *(f"  {row}" for row in self.rows),
-                f"  recorded with {there}; recomputed with {here}",
-            ]
-        )
+        recorded = _list_versions(self.recorded)
+        here = _list_versions(self.versions)
+        rows = [f"  {row}" for row in self.rows]
+        return "\n".join([f"{self.id}: {verdict}", *rows, f"  recorded with {recorded}; recomputed with {here}"])
+
+
+def _list_versions(versions: dict[str, str]) -> str:
+    """List versions in one line."""
+    return ", ".join(f"{name} {number}" for name, number in versions.items())
 
 
 def verify(name: str, *, data_root: str | Path | None = None) -> Verification:
@@ -135,51 +144,56 @@ def verify(name: str, *, data_root: str | Path | None = None) -> Verification:
         raise UnknownCheckpointError(
             f"{name} has no registry entry, so there is nothing to verify it against; measure it with memzoo.dynamics."
         )
-    models: dict[int | None, Autoencoder] = {}
+    entry = found.entry
+    # the files of every step are read, also of those of which no fact speaks
+    steps = dict.fromkeys([None, *entry.steps, *(fact.step for fact in entry.facts)])
+    networks = {step: assemble(found, step=step) for step in steps}
+    rows = measure_facts(
+        networks.__getitem__,
+        entry.facts,
+        _find_training_inputs(entry, data_root),
+        partial=entry.training_set is not None,
+    )
+    return Verification(entry.id, rows, entry.recipe.versions, find_versions())
 
-    def at(step: int | None) -> Autoencoder:
-        if step not in models:
-            models[step] = assemble(found, step=step, trust=False)
-        return models[step]
 
-    at(None)
-    for step in found.entry.steps:
-        at(step)
-    whole, about = None, found.entry.training_set
-    if about is not None and (data_root is not None or about.dataset in FORMULAS or about.dataset in DISTRIBUTIONS):
-        selection = whole_set(found.entry, data_root)
-        whole = None if selection is None else about.inputs(selection.images)
-    rows = measure_facts(at, found.entry.facts, whole, partial=about is not None)
-    return Verification(found.entry.id, rows, found.entry.recipe.versions, versions_here())
+def _find_training_inputs(entry: Entry, data_root: str | Path | None) -> Tensor | None:
+    """Find all training images where only a part of them travels, and where nothing has to be downloaded."""
+    about = entry.training_set
+    if about is None or (data_root is None and about.dataset not in (*FORMULAS, *DISTRIBUTIONS)):
+        return None
+    selection = fetch_training_set(entry, data_root)
+    return None if selection is None else about.inputs(selection.images)
 
 
 def measure_facts(
-    at: Callable[[int | None], Autoencoder],
+    network_after: Callable[[int | None], Autoencoder],
     facts: list[Fact],
     whole: Tensor | None = None,
     *,
     partial: bool = False,
 ) -> tuple[Row, ...]:
-    """Each fact with its value as measured on the network after its step, ``at(step)``.
+    """Measure each fact on the network after its step, ``network_after(step)``.
 
     Args:
-        at: The network after a step, None for the last.
+        network_after: Gives the network after a step, None for the last.
         facts: What to measure.
         whole: All training images, where only a part of them travels.
         partial: Only a part travels: without ``whole``, what is said of all of them cannot be recomputed.
     """
-    measurements: dict[int | None, Measurements] = {}
+    measurements: dict[int | None, Measurements] = {}  # what facts of one network share is computed once
     rows = []
     for fact in facts:
         if partial and whole is None and fact.measure in OF_THE_WHOLE:
             rows.append(Row(fact, math.nan, recomputed=False))
             continue
         if fact.step not in measurements:
-            measurements[fact.step] = Measurements(at(fact.step), whole)
-        rows.append(Row(fact, MEASURES[fact.measure](measurements[fact.step], **fact.args)))
+            measurements[fact.step] = Measurements(network_after(fact.step), whole)
+        measure = MEASURES[fact.measure]
+        rows.append(Row(fact, measure(measurements[fact.step], **fact.args)))
     return tuple(rows)
 
 
-def versions_here() -> dict[str, str]:
-    """What numbers depend on."""
+def find_versions() -> dict[str, str]:
+    """Find the installed versions of what the numbers depend on."""
     return {name: version(name) for name in ("torch", "lightning")} | {"python": platform.python_version()}

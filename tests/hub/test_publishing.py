@@ -87,7 +87,8 @@ def test_a_change_is_a_new_commit_and_the_next_tag_and_the_old_one_loads_on(hub,
 
 def test_a_dry_run_shows_the_difference_and_changes_nothing(hub, client, published, small):
     small.write_text(small.read_text().replace("title: Small", "title: Smaller"))
-    before, log = hub.head(NAME), len(hub.log)
+    before = hub.head(NAME)
+    log = len(hub.log)
     said = client.run(
         f"""
         from memzoo.cli import main
@@ -243,8 +244,8 @@ def test_somebody_else_s_commit_in_between_is_not_overwritten(hub, client, publi
     client.run(
         f"""
         from memzoo.zoo.publishing import publication
-        heads = [publication.client.head({NAME!r})]
-        publication.client.head = lambda repository: heads[0]
+        heads = [publication.client.find_head({NAME!r})]
+        publication.client.find_head = lambda repository: heads[0]
         import huggingface_hub
         huggingface_hub.HfApi().create_commit(
             {NAME!r}, [huggingface_hub.CommitOperationAdd("mine.txt", b"x")], commit_message="mine"

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from memzoo.data import Selection, mnist20
 from memzoo.models import FullyConnected, Training
-from memzoo.zoo.cards.history import history_of
+from memzoo.zoo.cards.history import make_history
 from memzoo.zoo.entry import Entry, Fact, Images, Recipe, Step
 from memzoo.zoo.loading.fingerprint import take_fingerprint
-from memzoo.zoo.recipes.training import write_folder
+from memzoo.zoo.recipes.folder import write_folder
 from memzoo.zoo.rights import Rights
-from memzoo.zoo.verification import measure_facts, versions_here
+from memzoo.zoo.verification import find_versions, measure_facts
 
 
 def small_checkpoint(folder: Path, *, width: int = 4, steps: tuple[int, ...] = (), title: str = "Small") -> Path:
@@ -20,10 +20,11 @@ def small_checkpoint(folder: Path, *, width: int = 4, steps: tuple[int, ...] = (
     model = FullyConnected(shape=(1, 28, 28), depth=2, width=width).eval()
     model.examples, model.probes = examples.pixels(), starts.pixels()
     fact = Fact(name="training loss", measure="mean_squared_error", tolerance=1e-6)
-    kept, measured = {}, {}
+    weights = {None: model.state_dict()}
+    measured = {}
     for step in steps:
         early = FullyConnected(shape=(1, 28, 28), depth=2, width=width).eval()
-        kept[step] = early.state_dict()
+        weights[step] = early.state_dict()
         measured[step] = Step(epoch=1, fingerprint=take_fingerprint(early, early.config.shape))
     entry = Entry(
         id="small-fc",
@@ -33,13 +34,13 @@ def small_checkpoint(folder: Path, *, width: int = 4, steps: tuple[int, ...] = (
         config=model.config.model_dump(mode="json"),
         examples=Images(dataset="mnist", split="train", indices=list(examples.indices), sha256=list(examples.sha256)),
         probes=Images(dataset="mnist", split="test", indices="0:30", sha256=starts.digest),
-        recipe=Recipe(training=Training(steps=1000), seed=0, keep=list(steps), versions=versions_here()),
+        recipe=Recipe(training=Training(steps=1000), seed=0, keep=list(steps), versions=find_versions()),
         facts=[row.fact.model_copy(update={"ours": row.measured}) for row in measure_facts(lambda _: model, [fact])],
         fingerprint=take_fingerprint(model, model.config.shape),
         rights=Rights(weights="cc-by-sa-3.0", images="cc-by-sa-3.0", reproduces_training_images=True),
     )
     entry = entry.model_copy(update={"steps": measured})  # their files are not written yet
     course = [(0, 1.0), (10, 0.1)]
-    write_folder(folder / "checkpoints/small-fc", entry, model, examples, starts, history_of(course, []), kept)
+    write_folder(folder / "checkpoints/small-fc", entry, model, examples, starts, make_history(course, []), weights)
     shutil.move(folder / "checkpoints/small-fc/entry.yaml", folder / "registry.yaml")
     return folder / "registry.yaml"

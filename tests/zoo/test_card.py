@@ -1,4 +1,4 @@
-"""The card says what it must, and tells whether somebody has edited it."""
+"""The model card holds what it must, and tells whether somebody has edited it."""
 
 import pytest
 import yaml
@@ -6,7 +6,7 @@ from cards import SAME_EXAMPLE
 from PIL import Image
 
 import memzoo
-from memzoo.zoo.cards.model_card import card, is_ours, sealed
+from memzoo.zoo.cards.model_card import add_seal, is_ours, render_card
 from memzoo.zoo.cards.pictures import draw_pictures, draw_training, draw_trajectories
 from memzoo.zoo.registry.registries import home
 
@@ -16,9 +16,10 @@ SOURCE = (home() / "pyproject.toml").is_file()
 @pytest.mark.skipif(not SOURCE, reason="needs the source tree")
 @pytest.mark.parametrize("id", memzoo.list_models())
 def test_the_card_in_the_tree_is_that_of_the_entry(id):
-    folder, entry = home() / "checkpoints" / id, memzoo.info(id)
+    folder = home() / "checkpoints" / id
+    entry = memzoo.info(id)
     text = (folder / "README.md").read_text()
-    assert text == card(entry, folder)
+    assert text == render_card(entry, folder)
     metadata = yaml.safe_load(text.split("---")[1])
     assert metadata["library_name"] == "memzoo"
     assert {"arxiv:1810.10333", "reproduces-training-data"} <= set(metadata["tags"])
@@ -35,17 +36,17 @@ def test_an_example_that_is_not_run_is_run_from_another_card(id):
     run = SAME_EXAMPLE[id]
     assert run not in SAME_EXAMPLE
 
-    def example(name):
+    def read_example(name):
         text = (home() / "checkpoints" / name / "README.md").read_text()
         code = text.split("```python\n")[1].split("```")[0]
         kept = [line for line in code.splitlines() if "step=" not in line]  # loading kept steps has its own tests
         return "\n".join(kept).replace(name, "ID")
 
-    assert example(id).splitlines() == example(run).splitlines()
+    assert read_example(id).splitlines() == read_example(run).splitlines()
 
 
 def test_a_seal_is_broken_by_any_edit():
-    text = sealed("# Title\n\nWords.\n")
+    text = add_seal("# Title\n\nWords.\n")
     assert is_ours(text)
     assert is_ours(text.replace("\n", "\r\n"))  # a checkout on Windows is no edit
     assert is_ours(text + "\n\n")
@@ -56,20 +57,20 @@ def test_a_seal_is_broken_by_any_edit():
 
 
 def test_drawn_images_are_no_dataset_of_the_hub():
-    text = card(memzoo.info("table2-1"))
+    text = render_card(memzoo.info("table2-1"))
     metadata = yaml.safe_load(text.split("---")[1])
     assert "datasets" not in metadata
     assert metadata["model-index"][0]["results"][0]["dataset"]["type"] == "synthetic"
     assert "![" not in text  # no folder, no pictures
 
 
-def test_a_second_run_s_course_says_so():
+def test_the_card_says_that_the_course_is_that_of_a_second_run():
     folder = home() / "checkpoints/mnist20-fc14x128"
     assert not memzoo.zoo.read_history(folder / "history.json").same_run
-    assert "that of a second run of the same recipe and seed" in card(memzoo.info("fig3b"), folder)
+    assert "that of a second run of the same recipe and seed" in render_card(memzoo.info("fig3b"), folder)
 
 
-def test_the_same_pictures_every_time(tmp_path):
+def test_pictures_are_the_same_every_time(tmp_path):
     history = memzoo.zoo.read_history(home() / "checkpoints/mnist20-fc14x128/history.json")
     model = memzoo.load("mnist20-fc14x128")
     for name in ("a", "b"):
@@ -81,7 +82,7 @@ def test_the_same_pictures_every_time(tmp_path):
             assert opened.mode == "P"  # few colours, half the bytes
 
 
-def test_what_the_pictures_show():
+def test_pictures_show_the_orbits_and_the_measurements():
     figure = draw_trajectories(memzoo.load("table2-1"))  # one row a member
     assert len(figure.axes) == 5 * 8
     assert [axes.get_title() for axes in figure.axes[:8]] == [

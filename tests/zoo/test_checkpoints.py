@@ -87,7 +87,8 @@ def test_norms_before_training_are_those_of_figure_12():
         name: memzoo.info(f"cifar10-d1x32-{name}").facts[0].ours
         for name in ("xavier-uniform", "xavier-normal", "kaiming-uniform", "kaiming-normal")
     }
-    xavier, kaiming = sorted(norms.values())[:2], sorted(norms.values())[2:]
+    xavier = sorted(norms.values())[:2]
+    kaiming = sorted(norms.values())[2:]
     assert {name for name, norm in norms.items() if norm < 1} == {"xavier-uniform", "xavier-normal"}
     assert min(kaiming) / max(xavier) >= 30
 
@@ -107,19 +108,20 @@ def test_mnist_images_are_the_embedded_ones():
     assert starts.digest == entry.probes.sha256
 
 
-def test_verdicts():
+def test_the_verdict_follows_from_values_bounds_and_versions():
     fact = Fact(name="a", measure="attractors", args={"eps": 0.5}, ours=1.0, tolerance=0.1, least=0.5)
-    same, other = {"torch": "2.15.0"}, {"torch": "2.16.0"}
+    same = {"torch": "2.15.0"}
+    other = {"torch": "2.16.0"}
 
-    def verdict(measured, here, **changes):
+    def judge(measured, here, **changes):
         row = Row(fact.model_copy(update=changes), measured)
         return Verification("id", (row,), same, here).verdict
 
-    assert verdict(1.05, same) == verdict(1.05, other) == "verified"
-    assert verdict(1.5, same) == "failed"
-    assert verdict(1.5, other) == "provisional"
-    assert verdict(0.4, other) == verdict(math.nan, other) == "failed"
-    assert verdict(0.4, same, ours=None) == "failed"
-    assert verdict(7.0, same, ours=None) == "provisional"
+    assert judge(1.05, same) == judge(1.05, other) == "verified"
+    assert judge(1.5, same) == "failed"
+    assert judge(1.5, other) == "provisional"
+    assert judge(0.4, other) == judge(math.nan, other) == "failed"
+    assert judge(0.4, same, ours=None) == "failed"
+    assert judge(7.0, same, ours=None) == "provisional"
     assert Verification("id", (Row(fact, 1.5),), same, other).ok
     assert "recorded with torch 2.15.0; recomputed with torch 2.16.0" in str(Verification("id", (), same, other))

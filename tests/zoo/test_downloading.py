@@ -9,16 +9,16 @@ import memzoo
 from memzoo.errors import CheckpointMissingError, StorageError, UnknownCheckpointError
 from memzoo.zoo.hub.sources import Folder
 from memzoo.zoo.loading import downloading
-from memzoo.zoo.loading.loader import Located
+from memzoo.zoo.loading.loader import LocatedCheckpoint
 
 
 @pytest.fixture
-def registered(small):
+def checkpoint(small):
     memzoo.register(small)
     return small.parent / "checkpoints/small-fc"
 
 
-def test_a_folder_that_is_complete_is_left_and_one_that_is_not_replaced(registered, tmp_path):
+def test_a_folder_that_is_complete_is_left_and_one_that_is_not_replaced(checkpoint, tmp_path):
     folder = memzoo.download("small-fc", tmp_path / "to")
     assert folder == tmp_path / "to/checkpoints/small-fc"
     names = {path.name for path in folder.iterdir()}
@@ -30,13 +30,13 @@ def test_a_folder_that_is_complete_is_left_and_one_that_is_not_replaced(register
         change()
         memzoo.download("small-fc", tmp_path / "to")
         assert {path.name for path in folder.iterdir()} == names
-        assert (folder / "config.json").read_bytes() == (registered / "config.json").read_bytes()
+        assert (folder / "config.json").read_bytes() == (checkpoint / "config.json").read_bytes()
 
 
-def test_a_checkpoint_without_an_entry_has_no_name_to_go_by(registered, tmp_path):
-    (registered / "entry.yaml").unlink(missing_ok=True)
+def test_a_checkpoint_without_an_entry_cannot_be_downloaded(checkpoint, tmp_path):
+    (checkpoint / "entry.yaml").unlink(missing_ok=True)
     with pytest.raises(UnknownCheckpointError, match=r"has no entry, so that neither its name nor its files are known"):
-        memzoo.download(f"local-dir:{registered}", tmp_path / "to")
+        memzoo.download(f"local-dir:{checkpoint}", tmp_path / "to")
 
 
 @pytest.mark.parametrize(
@@ -47,39 +47,39 @@ def test_a_checkpoint_without_an_entry_has_no_name_to_go_by(registered, tmp_path
         (errno.EACCES, r"could not be written \("),
     ],
 )
-def test_a_disk_that_does_not_take_it(registered, tmp_path, monkeypatch, number, message):
-    def fails(*_):
+def test_a_disk_that_cannot_be_written_is_reported(checkpoint, tmp_path, monkeypatch, number, message):
+    def fail(*_):
         raise OSError(number, "no")
 
-    monkeypatch.setattr(shutil, "copyfile", fails)
+    monkeypatch.setattr(shutil, "copyfile", fail)
     with pytest.raises(StorageError, match=f"{message}.*nothing half-written is left. Give another folder"):
         memzoo.download("small-fc", tmp_path / "to")
     assert not list((tmp_path / "to/checkpoints").iterdir())
 
 
-def test_what_another_process_wrote_meanwhile_is_taken(registered, tmp_path, monkeypatch):
+def test_what_another_process_wrote_meanwhile_is_taken(checkpoint, tmp_path, monkeypatch):
     complete = iter([False, True])
     monkeypatch.setattr(downloading, "_is_complete", lambda *_: next(complete))
 
-    def fails(*_):
+    def fail(*_):
         raise OSError(errno.ENOTEMPTY, "there already")
 
-    monkeypatch.setattr(shutil, "copyfile", fails)
+    monkeypatch.setattr(shutil, "copyfile", fail)
     assert memzoo.download("small-fc", tmp_path / "to") == tmp_path / "to/checkpoints/small-fc"
 
 
-def test_errors_that_are_not_of_the_disk_are_passed_on(registered, tmp_path, monkeypatch):
+def test_errors_that_are_not_of_the_disk_are_passed_on(checkpoint, tmp_path, monkeypatch):
     for error in (OSError("without a number"), CheckpointMissingError("gone")):
 
-        def fails(*_, error=error):
+        def fail(*_, error=error):
             raise error
 
-        monkeypatch.setattr(shutil, "copyfile", fails)
+        monkeypatch.setattr(shutil, "copyfile", fail)
         with pytest.raises(type(error), match=str(error)):
             memzoo.download("small-fc", tmp_path / "to")
 
 
-def test_another_checkpoint_of_the_same_name_is_not_overwritten(registered, small, tmp_path):
+def test_another_checkpoint_of_the_same_name_is_not_overwritten(checkpoint, small, tmp_path):
     entry = memzoo.info("small-fc")
     folder = memzoo.download("small-fc", tmp_path / "to")
     stranger = entry.model_copy(update={"id": "stranger"})
@@ -92,13 +92,13 @@ def test_another_checkpoint_of_the_same_name_is_not_overwritten(registered, smal
         downloading._check_name(entry.model_copy(update={"title": "Mine"}), folder)
 
 
-class Gone:
+class MissingSource:
     def get(self, name):
         raise CheckpointMissingError("not on the Hub")
 
 
 def test_a_card_is_taken_from_the_first_place_that_has_one(tmp_path):
     (tmp_path / "README.md").write_text("card")
-    found = Located("x", None, [Gone(), Folder(tmp_path / "without"), Folder(tmp_path)])
-    assert downloading._extra(found, "README.md") == tmp_path / "README.md"
-    assert downloading._extra(found, "training.png") is None
+    found = LocatedCheckpoint("x", None, [MissingSource(), Folder(tmp_path / "without"), Folder(tmp_path)])
+    assert downloading._find_extra(found, "README.md") == tmp_path / "README.md"
+    assert downloading._find_extra(found, "training.png") is None

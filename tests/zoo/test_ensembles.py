@@ -8,7 +8,7 @@ from memzoo.data import Selection
 from memzoo.dynamics import certify, operator
 from memzoo.errors import UnknownCheckpointError
 from memzoo.zoo import checkpoints_of, train
-from memzoo.zoo.loading.images import to_every_member
+from memzoo.zoo.loading.images import repeat_for_members
 from memzoo.zoo.measures.facts import MEASURES
 from memzoo.zoo.measures.measurements import Measurements
 
@@ -22,10 +22,12 @@ def test_the_first_rows_of_table_2_are_made_again_from_their_recipes(row, tmp_pa
     claim = rows[0]
     assert claim.fact.measure == "members_within"
     assert claim.measured >= 4
-    recorded, again = memzoo.load(row), memzoo.load(f"local-dir:{folder}")
+    recorded = memzoo.load(row)
+    again = memzoo.load(f"local-dir:{folder}")
     assert torch.equal(recorded.examples, again.examples)
     assert again.config == recorded.config
-    moduli, wanted = again.eigenvalues().abs(), entry.facts[0].args
+    moduli = again.eigenvalues().abs()
+    wanted = entry.facts[0].args
     assert (moduli[:, 1:] < wanted["below"]).all(1).sum() >= 4
 
 
@@ -40,7 +42,7 @@ def test_members_come_with_their_images_and_spectra():
         torch.testing.assert_close(model.eigenvalues()[index, 0].abs(), radius)
 
 
-def test_measures_of_an_ensemble_by_their_definition(monkeypatch):
+def test_measures_of_an_ensemble_follow_their_definition(monkeypatch):
     model = memzoo.load("table2-1")
     moduli = torch.tensor([[1.0, 0.02, 0], [1.0, 0.005, 0], [0.9, 0.001, 0], [1.1, 0.002, 0], [1.0, 0.009, 0]])
     measurements = Measurements(model)
@@ -52,7 +54,7 @@ def test_measures_of_an_ensemble_by_their_definition(monkeypatch):
     assert MEASURES["members_converged"](measurements) == 3
 
 
-def test_measures_of_an_ensemble_say_so():
+def test_measures_of_an_ensemble_refuse_another_model():
     with pytest.raises(TypeError, match=r"this measure is for an Ensemble, and the model is a D1"):
         MEASURES["members_converged"](Measurements(memzoo.load("cifar10-d1")))
 
@@ -68,8 +70,8 @@ def test_a_name_stands_for_a_checkpoint_or_for_all_of_a_figure():
 def test_members_get_the_same_images_of_a_dataset():
     images = torch.arange(2 * 3 * 3, dtype=torch.uint8).reshape(2, 1, 3, 3)
     selection = Selection("mnist", "train", (0, 1), images)
-    assert to_every_member(selection, (1, 3, 3)) is selection
-    found = to_every_member(selection, (5, 1, 3, 3))
+    assert repeat_for_members(selection, (1, 3, 3)) is selection
+    found = repeat_for_members(selection, (5, 1, 3, 3))
     assert found.images.shape == (2, 5, 1, 3, 3)
     assert all(torch.equal(found.images[:, member], images) for member in range(5))
     assert found.indices == selection.indices

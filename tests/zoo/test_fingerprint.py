@@ -6,13 +6,13 @@ from torch import nn
 
 from memzoo.errors import FingerprintError
 from memzoo.zoo.entry import Fingerprint
-from memzoo.zoo.loading.fingerprint import check_fingerprint, probe, take_fingerprint
+from memzoo.zoo.loading.fingerprint import check_fingerprint, make_probe, take_fingerprint
 
 
 @pytest.mark.parametrize(("shape", "rows"), [((1, 4, 4), 2), ((8,), 2), ((4,), 2), ((3,), 3), ((1,), 8)])
 def test_the_probe_is_the_multiples_of_the_golden_ratio(shape, rows):
     golden = (5**0.5 - 1) / 2
-    found = probe(shape, seed=3)
+    found = make_probe(shape, seed=3)
     assert found.shape == (rows, *shape)
     assert found.dtype == torch.float32
     expected = [((number + 10007 * 3) * golden) % 1 for number in range(1, found.numel() + 1)]
@@ -28,7 +28,8 @@ def test_the_digest_is_the_means_of_eight_equal_parts():
 @pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
 def test_the_difference_is_relative_to_the_size_of_the_output(size):
     wanted = take_fingerprint(lambda x: size * torch.ones_like(x), (8,))
-    inside, outside = 1 + 0.9 * wanted.tolerance, 1 + 1.1 * wanted.tolerance
+    inside = 1 + 0.9 * wanted.tolerance
+    outside = 1 + 1.1 * wanted.tolerance
     check_fingerprint(lambda x: size * inside * torch.ones_like(x).double(), (8,), wanted)
     for factor in (outside, 2 - outside):
         with pytest.raises(FingerprintError, match="computes another function than the published one"):

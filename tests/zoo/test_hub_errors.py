@@ -6,99 +6,109 @@ from types import SimpleNamespace
 import pytest
 
 from memzoo.errors import CheckpointMissingError, HubAccessError, HubUnreachableError, PublishError, StorageError
-from memzoo.zoo.hub.errors import explain, explained, is_transient
+from memzoo.zoo.hub.errors import Failure, explain, explain_errors, is_transient
 
 
-def answered(status, **more):
+def make_answer(status, **attributes):
+    """Make an error as the client raises it for an answer of the Hub with this status."""
     error = OSError("refused")
     error.response = SimpleNamespace(status_code=status)
-    for name, value in more.items():
+    for name, value in attributes.items():
         setattr(error, name, value)
     return error
 
 
-def named(name, *bases):
+def make_class(name, *bases):
+    """Make a class of errors with the name of one of the client's."""
     return type(name, bases or (Exception,), {})
 
 
 @pytest.mark.parametrize(
     ("error", "kind", "message"),
     [
-        (answered(401), HubAccessError, r"refuses \(401"),
-        (answered(403), HubAccessError, r"refuses \(403"),
-        (named("GatedRepoError")("x"), HubAccessError, r"refuses \(None"),
-        (answered(412), PublishError, "has changed since it was looked at"),
-        (answered(409, server_message="taken"), PublishError, r"does not take it \(409\): taken"),
-        (answered(400), PublishError, r"does not take it \(400\): OSError: refused"),
-        (answered(422), PublishError, r"does not take it \(422\)"),
-        (named("RevisionNotFoundError")("x"), CheckpointMissingError, "has no such revision"),
-        (named("EntryNotFoundError")("x"), CheckpointMissingError, "no such file in it"),
-        (named("RepositoryNotFoundError")("x"), CheckpointMissingError, "no such repository"),
-        (named("HFValidationError")("bad name\nmore"), CheckpointMissingError, "f: HFValidationError: bad name$"),
+        (make_answer(401), HubAccessError, r"refuses \(401"),
+        (make_answer(403), HubAccessError, r"refuses \(403"),
+        (make_class("GatedRepoError")("x"), HubAccessError, r"refuses \(None"),
+        (make_answer(412), PublishError, "has changed since it was looked at"),
+        (make_answer(409, server_message="taken"), PublishError, r"does not take it \(409\): taken"),
+        (make_answer(400), PublishError, r"does not take it \(400\): OSError: refused"),
+        (make_answer(422), PublishError, r"does not take it \(422\)"),
+        (make_class("RevisionNotFoundError")("x"), CheckpointMissingError, "has no such revision"),
+        (make_class("EntryNotFoundError")("x"), CheckpointMissingError, "no such file in it"),
+        (make_class("RepositoryNotFoundError")("x"), CheckpointMissingError, "no such repository"),
+        (make_class("HFValidationError")("bad name\nmore"), CheckpointMissingError, "f: HFValidationError: bad name$"),
         (OSError(errno.ENOSPC, "full"), StorageError, "the disk or a quota is full"),
         (RuntimeError("failed (os error 28)"), StorageError, "the disk or a quota is full"),
         (RuntimeError("Os { code: 13 }"), StorageError, "the cache cannot be written"),
         (OSError(errno.EACCES, "closed"), StorageError, "the cache cannot be written"),
-        (answered(500), HubUnreachableError, "answers 500"),
-        (answered(400 - 1), HubUnreachableError, "cannot be reached, or the line was cut"),
-        (named("TransportError")(), HubUnreachableError, r"cannot be reached, or the line was cut \(TransportError\)"),
-        (named("TransportError", PermissionError)(errno.EACCES, "x"), HubUnreachableError, "cannot be reached"),
+        (make_answer(500), HubUnreachableError, "answers 500"),
+        (make_answer(399), HubUnreachableError, "cannot be reached, or the line was cut"),
+        (
+            make_class("TransportError")(),
+            HubUnreachableError,
+            r"cannot be reached, or the line was cut \(TransportError\)",
+        ),
+        (make_class("TransportError", PermissionError)(errno.EACCES, "x"), HubUnreachableError, "cannot be reached"),
         (ValueError("x"), HubUnreachableError, "cannot be reached"),
     ],
 )
-def test_what_is_said_of_an_error(error, kind, message):
-    found = explain("f", error)
-    assert type(found) is kind
+def test_each_error_has_its_kind_and_its_message(error, kind, message):
+    explained = explain(Failure("f", error))
+    assert type(explained) is kind
     with pytest.raises(kind, match=message):
-        raise found
+        raise explained
 
 
-def test_without_network_by_choice(monkeypatch):
-    monkeypatch.setattr("memzoo.zoo.hub.errors._offline", lambda: True)
+def test_the_message_says_when_the_user_forbade_the_network(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     for name in ("OfflineModeIsEnabled", "LocalEntryNotFoundError"):
-        found = explain("f", named(name)("x"))
-        assert isinstance(found, HubUnreachableError)
-        assert "HF_HUB_OFFLINE forbids to ask the Hub" in str(found)
-    monkeypatch.setattr("memzoo.zoo.hub.errors._offline", lambda: False)
-    assert "cannot be reached" in str(explain("f", named("LocalEntryNotFoundError", named("EntryNotFoundError"))("x")))
+        explained = explain(Failure("f", make_class(name)("x")))
+        assert isinstance(explained, HubUnreachableError)
+        assert "HF_HUB_OFFLINE forbids to ask the Hub" in str(explained)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    not_cached = make_class("LocalEntryNotFoundError", make_class("EntryNotFoundError"))
+    assert "cannot be reached" in str(explain(Failure("f", not_cached("x"))))
 
 
-def test_who_was_refused(monkeypatch):
-    for token, said in ((None, "no token was given"), ("hf_x", "the token was refused")):
-        monkeypatch.setattr("huggingface_hub.get_token", lambda token=token: token)
-        assert said in str(explain("f", answered(403)))
+@pytest.mark.parametrize(("token", "said"), [(None, "no token was given"), ("hf_x", "the token was refused")])
+def test_the_message_says_whether_there_was_a_token(monkeypatch, token, said):
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: token)
+    assert said in str(explain(Failure("f", make_answer(403))))
 
 
 def test_errors_that_are_not_of_the_hub_are_passed_on():
-    assert explain("f", KeyError("x")) is None
-    with pytest.raises(KeyError), explained("f"):
+    assert explain(Failure("f", KeyError("x"))) is None
+    with pytest.raises(KeyError), explain_errors("f"):
         raise KeyError("x")
-    with pytest.raises(StorageError, match="mine"), explained("f"):
+    with pytest.raises(StorageError, match="mine"), explain_errors("f"):
         raise StorageError("mine")
-    with pytest.raises(PublishError, match="f: the repository has changed") as caught, explained("f"):
-        raise answered(412)
+
+
+def test_the_error_of_the_client_is_the_cause_of_ours():
+    with pytest.raises(PublishError, match="f: the repository has changed") as caught, explain_errors("f"):
+        raise make_answer(412)
     assert isinstance(caught.value.__cause__, OSError)
 
 
-def test_what_was_handled_before_is_not_the_cause():
+def test_an_error_that_was_handled_before_is_not_the_cause():
     try:
-        raise answered(403)
+        raise make_answer(403)
     except OSError:
-        with pytest.raises(HubUnreachableError, match="line was cut"), explained("f"):
+        with pytest.raises(HubUnreachableError, match="line was cut"), explain_errors("f"):
             int("x")
 
 
 @pytest.mark.parametrize(
     ("error", "again"),
     [
-        *((answered(status), True) for status in (408, 429, 500, 502, 503, 504)),
-        *((answered(status), False) for status in (400, 404, 501)),
-        (named("ReadTimeout")(), True),
-        (named("ReadError")(), True),
-        (named("RemoteProtocolError")(), True),
+        *((make_answer(status), True) for status in (408, 429, 500, 502, 503, 504)),
+        *((make_answer(status), False) for status in (400, 404, 501)),
+        (make_class("ReadTimeout")(), True),
+        (make_class("ReadError")(), True),
+        (make_class("RemoteProtocolError")(), True),
         (OSError("Consistency check failed: file should be 3"), True),
         (ConnectionError("nobody listens"), False),
     ],
 )
-def test_what_is_worth_another_try(error, again):
-    assert is_transient(error) is again
+def test_only_errors_that_may_pass_are_worth_another_try(error, again):
+    assert is_transient(Failure("f", error)) is again

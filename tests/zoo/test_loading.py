@@ -21,14 +21,14 @@ from memzoo.errors import (
 from memzoo.zoo.entry import Images
 from memzoo.zoo.loading.loader import (
     _asks_for,
-    _brief,
-    _numbers,
+    _find_numbers,
+    _shorten,
     build,
     check_images,
-    entry_in,
     is_available,
     load_folder,
     locate,
+    read_entry,
 )
 from memzoo.zoo.registry.files import read_tensors
 from memzoo.zoo.registry.registries import home
@@ -38,7 +38,7 @@ ID = "mnist20-fc14x128"
 
 @pytest.fixture
 def folder(tmp_path):
-    """A copy of a real checkpoint that a test may damage."""
+    """Copy a real checkpoint, which a test may then damage."""
     return Path(shutil.copytree(home() / "checkpoints" / ID, tmp_path / ID))
 
 
@@ -53,7 +53,8 @@ def test_load_gives_an_eval_model_with_its_images_and_entry():
 
 
 def test_local_folder_equals_the_registry_bit_for_bit(folder):
-    local, ours = memzoo.load(f"local-dir:{folder}"), memzoo.load(ID)
+    local = memzoo.load(f"local-dir:{folder}")
+    ours = memzoo.load(ID)
     assert local.entry is None
     assert all(torch.equal(value, local.state_dict()[name]) for name, value in ours.state_dict().items())
 
@@ -70,7 +71,7 @@ def test_unknown_id_names_the_nearest():
         memzoo.create("%%%")
 
 
-def test_missing_folder_and_file(folder, tmp_path):
+def test_a_missing_folder_or_file_is_named(folder, tmp_path):
     with pytest.raises(CheckpointMissingError, match=r"no such folder .*give the folder that holds config\.json"):
         memzoo.load(f"local-dir:{tmp_path / 'nothing'}")
     with pytest.raises(CheckpointMissingError, match=r"no such folder .*give the folder that holds config\.json"):
@@ -86,7 +87,7 @@ FILES = ["model.safetensors", "examples.safetensors", "config.json"]
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_truncated_file(folder, name):
+def test_a_truncated_file_is_refused(folder, name):
     path = folder / name
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(CorruptCheckpointError, match=rf"{name} has \d+ bytes, the registry says \d+: cut short"):
@@ -97,7 +98,7 @@ def test_truncated_file(folder, name):
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("where", [0, 0.3, 0.999])
-def test_one_flipped_bit(folder, name, where):
+def test_a_flipped_bit_is_noticed(folder, name, where):
     path = folder / name
     content = bytearray(path.read_bytes())
     content[int(where * len(content))] ^= 1
@@ -106,7 +107,7 @@ def test_one_flipped_bit(folder, name, where):
         load_folder(folder, memzoo.info(ID))
 
 
-def test_html_in_place_of_weights(folder):
+def test_a_web_page_in_place_of_weights_is_refused(folder):
     (folder / "model.safetensors").write_text("\n<!DOCTYPE html><html><body>Sign in</body></html>")
     for attempt in (lambda: load_folder(folder, memzoo.info(ID)), lambda: memzoo.load(f"local-dir:{folder}")):
         with pytest.raises(CorruptCheckpointError, match=r"is an HTML page, not weights: the download got an error"):
@@ -143,7 +144,7 @@ def test_both_changed_still_fails_the_fingerprint(folder):
         load_folder(folder, entry.model_copy(update={"config": {**entry.config, "activation": "gelu"}, "files": files}))
 
 
-def test_config_of_another_network(folder):
+def test_the_configuration_of_another_network_is_refused(folder):
     edit_config(folder, depth=13)
     with pytest.raises(CorruptCheckpointError, match=r"does not fit FullyConnected: .*unexpected \['net\.27\.bias'"):
         memzoo.load(f"local-dir:{folder}")
@@ -173,7 +174,7 @@ def test_keys_types_and_values_are_strict(folder, change, message):
 
 
 class Touch:
-    """Leaves a file behind when it is unpickled."""
+    """Leave a file behind when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -220,20 +221,20 @@ def test_a_header_that_begins_like_a_pickle_is_one_of_safetensors(tmp_path):
     assert read_tensors(tmp_path / "x.safetensors")["a"] == 0
 
 
-def test_a_pointer_of_git_lfs(folder):
+def test_a_pointer_of_git_lfs_is_refused(folder):
     (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
     with pytest.raises(CorruptCheckpointError, match=r"is a Git LFS pointer, not weights.*git lfs pull"):
         memzoo.load(f"local-dir:{folder}")
 
 
-def test_images_of_another_kind(folder):
+def test_a_file_of_images_without_starts_is_refused(folder):
     save_file({"examples": torch.rand(2, 1, 28, 28)}, folder / "examples.safetensors")
     with pytest.raises(CorruptCheckpointError, match=r"must hold 'examples' and 'probes' as uint8"):
         memzoo.load(f"local-dir:{folder}")
 
 
 @pytest.mark.parametrize("count", [0, 2])
-def test_images_that_are_not_of_this_network(folder, count):
+def test_images_of_another_shape_are_refused(folder, count):
     images = {"examples": torch.zeros(2, 1, 28, 28).byte(), "probes": torch.zeros(count, 1, 28, 28 - count).byte()}
     save_file(images, folder / "examples.safetensors")
     with pytest.raises(CorruptCheckpointError, match=r"probes are .*, the network maps \(1, 28, 28\)"):
@@ -249,7 +250,7 @@ def test_the_caller_s_default_dtype_does_not_matter(monkeypatch):
         torch.set_default_dtype(torch.float32)
 
 
-def test_names_are_text():
+def test_a_name_must_be_a_string():
     with pytest.raises(TypeError, match=r"named by a string such as 'cifar10-d1', got None"):
         memzoo.load(None)
 
@@ -287,7 +288,7 @@ def test_a_stranger_s_configuration_cannot_be_larger_than_its_weights(folder):
 
 
 @pytest.mark.parametrize("nested", [False, True])
-def test_a_configuration_that_asks_for_weights_from_elsewhere(folder, nested):
+def test_a_configuration_must_not_ask_for_weights_from_elsewhere(folder, nested):
     path = folder / "config.json"
     saved = json.loads(path.read_text())
     member = {"shape": [3, 32, 32], "backbone": "test_resnet", "pretrained": True}
@@ -304,13 +305,13 @@ def test_loading_draws_nothing_from_the_global_generator():
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_an_entry_of_a_stranger_has_no_aliases(folder):
+def test_yaml_aliases_in_the_entry_of_a_stranger_are_refused(folder):
     (folder / "entry.yaml").write_text("a: &x [1]\nb: *x\n")
     with pytest.raises(RegistryError, match="uses YAML aliases, which can make a small file huge"):
         memzoo.load(f"local-dir:{folder}")
 
 
-def test_a_home_of_nobody():
+def test_the_home_of_an_unknown_user_is_a_missing_folder():
     with pytest.raises(CheckpointMissingError, match="no such folder"):
         memzoo.load("local-dir:~nosuchuser/x")
 
@@ -328,37 +329,37 @@ def test_a_home_of_nobody():
         ("pretrained", False),
     ],
 )
-def test_what_asks_for_weights_from_elsewhere_at_any_depth(config, asks):
+def test_a_request_for_weights_from_elsewhere_is_found_at_any_depth(config, asks):
     assert _asks_for(config, "pretrained") is asks
 
 
-def test_numbers_under_some_keys_at_any_depth():
+def test_numbers_under_some_keys_are_found_at_any_depth():
     config = {"depth": 3, "width": 9, "member": {"depth": 7, "units": "many", "deeper": {"units": 2}}, "list": [5]}
-    assert sorted(_numbers(config, ("depth", "units"))) == [2, 3, 7]
-    assert _numbers([3], ("depth",)) == []
+    assert sorted(_find_numbers(config, ("depth", "units"))) == [2, 3, 7]
+    assert _find_numbers([3], ("depth",)) == []
 
 
 def test_a_long_configuration_is_cut_in_a_message():
-    assert _brief({"depth": 2}) == "{'depth': 2}"
-    long = _brief({"layers": [{"units": number} for number in range(1000)]})
+    assert _shorten({"depth": 2}) == "{'depth': 2}"
+    long = _shorten({"layers": [{"units": number} for number in range(1000)]})
     assert 500 < len(long) <= 600
     assert long.endswith(" ...")
 
 
-def test_an_entry_that_travels_is_one_and_complete(small, tmp_path):
+def test_an_entry_that_travels_must_be_the_only_one_and_complete(small, tmp_path):
     path = tmp_path / "entry.yaml"
     shutil.copy(small, path)
-    assert entry_in(path).id == "small-fc"
+    assert read_entry(path).id == "small-fc"
     entry = yaml.safe_load(small.read_text())["small-fc"]
     unfinished = {key: value for key, value in entry.items() if key not in ("fingerprint", "files", "steps")}
     both = {"small-fc": entry, "other": {**entry, "aliases": []}}
     for entries, count in ((both, 2), ({}, 0), ({"small-fc": unfinished}, 1)):
         path.write_text(json.dumps(entries, default=str))  # which is YAML too
         with pytest.raises(CorruptCheckpointError, match=rf"must hold one complete entry, got {count}"):
-            entry_in(path)
+            read_entry(path)
 
 
-def test_what_is_available(folder, tmp_path):
+def test_availability_is_told_without_loading(folder, tmp_path):
     assert is_available(ID)
     assert is_available(f"local-dir:{folder}")
     assert not is_available(f"local-dir:{tmp_path / 'nothing'}")
@@ -366,7 +367,7 @@ def test_what_is_available(folder, tmp_path):
         is_available("no-such-checkpoint")
 
 
-def test_where_a_registered_checkpoint_lies_nowhere(small):
+def test_a_registered_checkpoint_without_files_is_missing(small):
     memzoo.register(small)
     assert is_available("small-fc")
     shutil.rmtree(small.parent / "checkpoints/small-fc")
@@ -377,7 +378,7 @@ def test_where_a_registered_checkpoint_lies_nowhere(small):
         memzoo.load("small-fc@main")
 
 
-def test_weights_of_steps(small):
+def test_weights_of_kept_steps_load_by_their_number(small):
     memzoo.register(small)
     assert memzoo.load("small-fc", step=100).entry.id == "small-fc"
     with pytest.raises(UnknownCheckpointError, match=r"no weights of step 150: kept were 100, 200, and the end"):
@@ -411,12 +412,12 @@ def test_images_are_read_as_they_are_stored(small, kind):
             load_folder(path)
 
 
-def test_no_architecture_of_that_name():
+def test_an_unknown_architecture_is_answered_with_the_nearest_one():
     with pytest.raises(UnknownCheckpointError, match=r"no architecture 'FullyConnectd'\. Did you mean FullyConnected"):
         build("FullyConnectd", {}, {})
 
 
-def test_a_recipe_without_weights(small):
+def test_a_recipe_without_weights_cannot_be_loaded(small):
     entry = yaml.safe_load(small.read_text())["small-fc"]
     unfinished = {key: value for key, value in entry.items() if key not in ("fingerprint", "files", "steps")}
     small.write_text(json.dumps({"small-fc": unfinished}, default=str))
@@ -428,9 +429,9 @@ def test_a_recipe_without_weights(small):
 def test_a_file_without_a_hash_is_not_taken(small):
     memzoo.register(small)
     found = locate("small-fc")
-    assert found.file("config.json").name == "config.json"
+    assert found.find_file("config.json").name == "config.json"
     with pytest.raises(CorruptCheckpointError, match=r"small-fc names no hash for README\.md; add it"):
-        found.file("README.md")
+        found.find_file("README.md")
 
 
 def test_images_are_those_that_the_registry_names():

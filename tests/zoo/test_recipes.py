@@ -17,13 +17,14 @@ from memzoo.errors import RegistryError, UsageError
 from memzoo.zoo import train
 from memzoo.zoo.cards.history import read_history
 from memzoo.zoo.entry import Entry, Recipe
-from memzoo.zoo.loading.images import two_nearest
-from memzoo.zoo.loading.loader import entry_in
-from memzoo.zoo.recipes.training import batches, rounded
-from memzoo.zoo.recipes.unfinished import deviations
+from memzoo.zoo.loading.images import find_two_nearest
+from memzoo.zoo.loading.loader import read_entry
+from memzoo.zoo.recipes.deviations import list_deviations
+from memzoo.zoo.recipes.part_training import make_batches
+from memzoo.zoo.recipes.training import round_weights
 from memzoo.zoo.registry.files import CARD
 from memzoo.zoo.registry.registry_file import entry_yaml, parse_entry
-from memzoo.zoo.verification import versions_here
+from memzoo.zoo.verification import find_versions
 
 QUIET = {"enable_progress_bar": False, "enable_model_summary": False}
 STEPS = 60
@@ -36,13 +37,11 @@ RECIPE = {
 }
 
 
-def registered(tmp_path, monkeypatch, **changes: Any) -> str:
+def register(tmp_path, **changes: Any) -> str:
     """Register a small network on fifty points of the Swiss roll, of which it may keep only some."""
     shape = (3,)
-    examples, probes = (
-        points("swissroll", range(50), shape),
-        points("swissroll", range(0, 1000, 50), shape, split="test"),
-    )
+    examples = points("swissroll", range(50), shape)
+    probes = points("swissroll", range(0, 1000, 50), shape, split="test")
     about = {"dataset": "swissroll", "split": "train", "indices": "0:50", "sha256": examples.digest}
     content = {
         "title": "A test",
@@ -66,73 +65,97 @@ def registered(tmp_path, monkeypatch, **changes: Any) -> str:
     return "test-roll"
 
 
-def test_mini_batches_are_those_of_the_recipe(tmp_path, monkeypatch):
-    name = registered(tmp_path, monkeypatch)
-    seen = []
-
-    class Watch(Callback):
-        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-            seen.append(batch[0].clone())
-
-    train(name, tmp_path / "a", callbacks=[Watch()], **QUIET)
-    assert [len(batch) for batch in seen[:6]] == [20, 20, 10, 20, 20, 10]  # an epoch: two passes
-    everything = points("swissroll", range(50), (3,)).images
-    for first in (0, 3):
-        rows = torch.cat(seen[first : first + 3])
-        assert torch.equal(rows[rows[:, 0].argsort()], everything[everything[:, 0].argsort()])
-    assert not torch.equal(seen[0], seen[6])
-    assert len(seen) == STEPS
+@pytest.fixture
+def save_every_epoch(monkeypatch):
+    """Let a run save its state after each epoch."""
+    monkeypatch.setattr("memzoo.zoo.recipes.unfinished_run.SAVE_INTERVAL", timedelta(0))
 
 
-class Stop(Callback):
-    """As a power cut would, as far as the run is concerned."""
+class Interrupt(Callback):
+    """Raise at an optimizer step, which ends the run as a power cut would.
+
+    Args:
+        step: The step.
+        batch_size: Of the part in which to raise; None for any.
+    """
+
+    def __init__(self, step: int = 40, batch_size: int | None = None) -> None:
+        self.step = step
+        self.batch_size = batch_size
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        if trainer.global_step == 40:
+        if trainer.global_step == self.step and self.batch_size in (None, len(batch[0])):
             raise RuntimeError("cut")
 
 
-def test_an_interrupted_run_is_gone_on_with(tmp_path, monkeypatch):
-    name = registered(tmp_path, monkeypatch)
-    monkeypatch.setattr("memzoo.zoo.recipes.unfinished.SAVES", timedelta(0))
-    whole, rows = train(name, tmp_path / "whole", **QUIET)
+class Observe(Callback):
+    """Note the steps that are made, and their batches."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+        self.batches: list[torch.Tensor] = []
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        self.steps.append(trainer.global_step)
+        self.batches.append(batch[0].clone())
+
+
+def interrupt(name, out, *, at: Interrupt | None = None, **options):
+    """Train until a power cut."""
     with pytest.raises(RuntimeError, match="cut"):
-        train(name, tmp_path / "cut", callbacks=[Stop()], **QUIET)
+        train(name, out, callbacks=[at or Interrupt()], **options, **QUIET)
+
+
+def load_weights(folder, **options):
+    return memzoo.load(f"local-dir:{folder}", **options).state_dict()
+
+
+def are_equal(one, other):
+    return all(torch.equal(value, other[key]) for key, value in one.items())
+
+
+def test_mini_batches_are_those_of_the_recipe(tmp_path):
+    name = register(tmp_path)
+    observer = Observe()
+    train(name, tmp_path / "a", callbacks=[observer], **QUIET)
+    batches = observer.batches
+    assert [len(batch) for batch in batches[:6]] == [20, 20, 10, 20, 20, 10]  # an epoch: two passes
+    everything = points("swissroll", range(50), (3,)).images
+    for first in (0, 3):
+        rows = torch.cat(batches[first : first + 3])
+        assert torch.equal(rows[rows[:, 0].argsort()], everything[everything[:, 0].argsort()])
+    assert not torch.equal(batches[0], batches[6])
+    assert len(batches) == STEPS
+
+
+def test_an_interrupted_run_is_resumed(tmp_path, save_every_epoch):
+    name = register(tmp_path)
+    whole, rows = train(name, tmp_path / "whole", **QUIET)
+    interrupt(name, tmp_path / "cut")
     assert not (tmp_path / "cut" / name).exists()
-    seen = []
-
-    class Watch(Callback):
-        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-            seen.append(trainer.global_step)
-
-    resumed, again = train(name, tmp_path / "cut", callbacks=[Watch()], **QUIET)
-    assert seen[0] == 36  # the last epoch's end
+    observer = Observe()
+    resumed, rows_again = train(name, tmp_path / "cut", callbacks=[observer], **QUIET)
+    assert observer.steps[0] == 36  # the last epoch's end
     assert not (tmp_path / "cut" / f"{name}.unfinished").exists()
     for step in (None, 30):
-        one, other = (memzoo.load(f"local-dir:{folder}", step=step).state_dict() for folder in (whole, resumed))
-        assert all(torch.equal(value, other[key]) for key, value in one.items())
-    assert [row.measured for row in rows] == [row.measured for row in again]
-    assert (whole / "history.json").read_text().split('"measured"')[0] == (
-        (resumed / "history.json").read_text().split('"measured"')[0]
-    )
+        assert are_equal(load_weights(whole, step=step), load_weights(resumed, step=step))
+    assert [row.measured for row in rows] == [row.measured for row in rows_again]
+    assert read_history(whole / "history.json").loss == read_history(resumed / "history.json").loss
 
 
-def test_a_run_of_another_seed_is_not_gone_on_with(tmp_path, monkeypatch):
-    name = registered(tmp_path, monkeypatch)
-    monkeypatch.setattr("memzoo.zoo.recipes.unfinished.SAVES", timedelta(0))
-    with pytest.raises(RuntimeError, match="cut"):
-        train(name, tmp_path, callbacks=[Stop()], **QUIET)
+def test_a_run_of_another_seed_is_not_resumed(tmp_path, save_every_epoch):
+    name = register(tmp_path)
+    interrupt(name, tmp_path)
     with pytest.raises(FileExistsError, match=r"unfinished run of another recipe or seed; remove it to begin anew"):
         train(name, tmp_path, seed=4, **QUIET)
 
 
-def test_of_a_large_set_only_what_is_reached_travels(tmp_path, monkeypatch):
+def test_only_the_images_that_iteration_reaches_travel_of_a_large_set(tmp_path, monkeypatch):
     few = points("swissroll", [0], (3,))
     whole = {"dataset": "swissroll", "split": "train", "indices": "0:50"}
     digest = points("swissroll", range(50), (3,)).digest
-    name = registered(
+    name = register(
         tmp_path,
-        monkeypatch,
         examples={**whole, "indices": [0], "sha256": list(few.sha256)},
         training_set={**whole, "sha256": digest},
         facts=[
@@ -164,29 +187,6 @@ def test_of_a_large_set_only_what_is_reached_travels(tmp_path, monkeypatch):
     assert "shuffled batches of 20 of all 50 images, of which only those travel that iteration reaches" in card
 
 
-class Seen(Callback):
-    """Notes the steps that are made."""
-
-    def __init__(self) -> None:
-        self.steps: list[int] = []
-
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        self.steps.append(trainer.global_step)
-
-
-def cut(name, out, **options):
-    with pytest.raises(RuntimeError, match="cut"):
-        train(name, out, callbacks=[Stop()], **options, **QUIET)
-
-
-def weights(folder, **options):
-    return memzoo.load(f"local-dir:{folder}", **options).state_dict()
-
-
-def same(one, other):
-    return all(torch.equal(value, other[key]) for key, value in one.items())
-
-
 @pytest.mark.parametrize(
     ("changes", "different"),
     [
@@ -205,36 +205,36 @@ def same(one, other):
         ({"recipe": {**RECIPE, "steps_per_epoch": 12, "keep": [30]}}, "recipe"),
     ],
 )
-def test_a_run_of_an_entry_that_was_edited_is_not_gone_on_with(changes, different, tmp_path, monkeypatch):
-    monkeypatch.setattr("memzoo.zoo.recipes.unfinished.SAVES", timedelta(0))
-    cut(registered(tmp_path, monkeypatch), tmp_path)
+def test_a_run_of_an_entry_that_was_edited_is_not_resumed(changes, different, tmp_path, monkeypatch, save_every_epoch):
+    interrupt(register(tmp_path), tmp_path)
     monkeypatch.setattr("memzoo.zoo.registry.registries._registered", [])
-    name = registered(tmp_path, monkeypatch, **changes)
+    name = register(tmp_path, **changes)
     with pytest.raises(FileExistsError, match=rf"of another recipe or seed; .* Different are: {different}\."):
         train(name, tmp_path, **QUIET)
 
 
-def test_what_the_trainer_did_otherwise_is_written_down(tmp_path, monkeypatch):
-    name = registered(tmp_path, monkeypatch)
+def test_deviations_from_the_recipe_are_written_into_the_entry(tmp_path):
+    name = register(tmp_path)
     folder, _ = train(name, tmp_path, precision="64-true", max_steps=36, gradient_clip_val=0.5, **QUIET)
-    hardware = entry_in(folder / "entry.yaml").recipe.hardware
+    hardware = read_entry(folder / "entry.yaml").recipe.hardware
     assert hardware.endswith(" threads; precision 64-true, gradient_clip_val 0.5, stopped at step 36")
     folder, _ = train(name, tmp_path / "plain", **QUIET)
-    assert entry_in(folder / "entry.yaml").recipe.hardware.endswith(" threads")
+    assert read_entry(folder / "entry.yaml").recipe.hardware.endswith(" threads")
 
 
 def test_weights_too_large_for_float16_are_not_stored():
     recipe = Recipe.model_validate({**RECIPE, "stored": "float16"})
     with pytest.raises(OverflowError, match=r"^b hold values beyond those of float16; store them in more bits"):
-        rounded({"a": torch.tensor([6e4]), "b": torch.tensor([1.0, 7e4])}, recipe)
+        round_weights({"a": torch.tensor([6e4]), "b": torch.tensor([1.0, 7e4])}, recipe)
 
 
 def test_weights_stored_in_float16_are_those_that_are_measured(tmp_path, monkeypatch):
-    name = registered(tmp_path, monkeypatch, recipe={**RECIPE, "keep": [30], "stored": "float16"})
+    name = register(tmp_path, recipe={**RECIPE, "keep": [30], "stored": "float16"})
     folder, rows = train(name, tmp_path, **QUIET)
     for file in ("model.safetensors", "step-30.safetensors"):
         assert {tensor.dtype for tensor in load_file(folder / file).values()} == {torch.float16}
-    model, early = memzoo.load(f"local-dir:{folder}"), memzoo.load(f"local-dir:{folder}", step=30)
+    model = memzoo.load(f"local-dir:{folder}")
+    early = memzoo.load(f"local-dir:{folder}", step=30)
     assert {value.dtype for net in (model, early) for value in net.state_dict().values()} == {torch.float32}
     with torch.no_grad():
         loss = float((model(model.examples) - model.examples).square().mean())
@@ -243,154 +243,161 @@ def test_weights_stored_in_float16_are_those_that_are_measured(tmp_path, monkeyp
 
     monkeypatch.setattr("memzoo.zoo.registry.registries._registered", [])
     (tmp_path / "full").mkdir()
-    exact, _ = train(registered(tmp_path / "full", monkeypatch), tmp_path / "full", **QUIET)
+    exact, _ = train(register(tmp_path / "full"), tmp_path / "full", **QUIET)
     assert "stored in" not in (exact / CARD).read_text()
-    for key, value in weights(exact).items():
-        assert torch.equal(weights(folder)[key], value.half().float())
-    for key, value in weights(exact, step=30).items():
-        assert torch.equal(weights(folder, step=30)[key], value.half().float())
+    for key, value in load_weights(exact).items():
+        assert torch.equal(load_weights(folder)[key], value.half().float())
+    for key, value in load_weights(exact, step=30).items():
+        assert torch.equal(load_weights(folder, step=30)[key], value.half().float())
 
 
-def test_processes_count_as_another_run():
+def test_steps_that_a_run_does_not_reach_are_left_out_with_their_facts(tmp_path):
+    fact = {"measure": "mean_squared_error", "tolerance": 1e-6}
+    facts = [{"name": "loss", **fact}, {"name": "late loss", "step": 30, **fact}]
+    name = register(tmp_path, recipe={**RECIPE, "keep": [6, 30]}, facts=facts)
+    with pytest.warns(UserWarning, match=r"the run ended before steps \[30\], which were to be kept"):
+        folder, rows = train(name, tmp_path, max_steps=12, **QUIET)
+    assert [row.fact.name for row in rows] == ["loss"]
+    entry = read_entry(folder / "entry.yaml")
+    assert list(entry.steps) == [6]
+    assert [fact.name for fact in entry.facts] == ["loss"]
+
+
+def test_several_processes_are_a_deviation():
     recipe = Recipe.model_validate(RECIPE)
     trainer = Trainer(
         accelerator="cpu", devices=2, strategy="ddp", max_steps=STEPS, max_epochs=-1, logger=False, **QUIET
     )
-    assert deviations(recipe, trainer, STEPS) == ["2 processes"]
+    assert list_deviations(recipe, trainer, STEPS) == ["2 processes"]
     one = Trainer(accelerator="cpu", max_steps=STEPS, max_epochs=-1, logger=False, **QUIET)
-    assert deviations(recipe, one, STEPS) == []
-    assert deviations(recipe, one, 12) == ["stopped at step 12"]
+    assert list_deviations(recipe, one, STEPS) == []
+    assert list_deviations(recipe, one, 12) == ["stopped at step 12"]
     stopping = recipe.model_copy(update={"training": recipe.training.model_copy(update={"stop_loss": 0.1})})
-    assert deviations(stopping, one, 12) == []
+    assert list_deviations(stopping, one, 12) == []
 
 
-def test_a_run_goes_on_with_the_options_it_began_with(tmp_path, monkeypatch):
-    monkeypatch.setattr("memzoo.zoo.recipes.unfinished.SAVES", timedelta(0))
-    name = registered(tmp_path, monkeypatch)
-    cut(name, tmp_path)
+def test_a_run_resumes_only_with_the_options_that_it_began_with(tmp_path, save_every_epoch):
+    name = register(tmp_path)
+    interrupt(name, tmp_path)
     with pytest.raises(FileExistsError, match=r"began with precision 32-true and is to go on with precision 64-true"):
         train(name, tmp_path, precision="64-true", **QUIET)
     train(name, tmp_path, **QUIET)
 
 
-def test_a_fact_that_is_no_number_is_left_open(tmp_path, monkeypatch):
+def test_a_fact_that_is_no_number_is_left_open(tmp_path):
     fact = {"name": "radius", "measure": "attractor_radius_max", "args": {"eps": 1e-9}}
-    name = registered(tmp_path, monkeypatch, recipe=RECIPE, facts=[fact])
+    name = register(tmp_path, recipe=RECIPE, facts=[fact])
     folder, rows = train(name, tmp_path, **QUIET)
     assert math.isnan(rows[0].measured)
     assert memzoo.load(f"local-dir:{folder}").entry.facts[0].ours is None
 
 
 def test_the_state_is_kept_until_the_entry_can_be_read(tmp_path, monkeypatch):
-    name = registered(tmp_path, monkeypatch, recipe=RECIPE)
+    name = register(tmp_path, recipe=RECIPE)
     with monkeypatch.context() as patched:
-        patched.setattr("memzoo.zoo.recipes.training.entry_yaml", lambda entry: f"{entry.id}:\n  title: half\n")
+        patched.setattr("memzoo.zoo.recipes.folder.entry_yaml", lambda entry: f"{entry.id}:\n  title: half\n")
         with pytest.raises(RegistryError, match=r"test-roll"):
             train(name, tmp_path, **QUIET)
     assert (tmp_path / f"{name}.unfinished/last.ckpt").is_file()
 
 
-def test_a_run_in_float64_goes_on_in_float64(tmp_path, monkeypatch):
-    monkeypatch.setattr("memzoo.zoo.recipes.unfinished.SAVES", timedelta(0))
-    name = registered(tmp_path, monkeypatch, recipe={**RECIPE, "precision": "64-true"})
-    seen = []
+def test_a_run_in_float64_resumes_in_float64(tmp_path, save_every_epoch):
+    name = register(tmp_path, recipe={**RECIPE, "precision": "64-true"})
+    losses = []
 
-    class Loss(Callback):
+    class NoteLoss(Callback):
         def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-            seen.append((trainer.global_step, outputs["loss"].item()))
+            losses.append((trainer.global_step, outputs["loss"].item()))
 
-    train(name, tmp_path / "whole", callbacks=Loss(), **QUIET)
-    whole = dict(seen)
-    cut(name, tmp_path / "cut")
-    seen.clear()
-    train(name, tmp_path / "cut", callbacks=(Loss(),), **QUIET)
-    assert seen[0][0] == 37
-    assert all(loss == whole[step] for step, loss in seen)
+    train(name, tmp_path / "whole", callbacks=NoteLoss(), **QUIET)
+    whole = dict(losses)
+    interrupt(name, tmp_path / "cut")
+    losses.clear()
+    train(name, tmp_path / "cut", callbacks=(NoteLoss(),), **QUIET)
+    assert losses[0][0] == 37
+    assert all(loss == whole[step] for step, loss in losses)
 
 
 def test_a_run_that_a_rule_ended_stays_ended(tmp_path, monkeypatch):
     training = {**RECIPE["training"], "stop_loss": 0.3}
-    name = registered(tmp_path, monkeypatch, recipe={**RECIPE, "training": training, "keep": [6]})
+    name = register(tmp_path, recipe={**RECIPE, "training": training, "keep": [6]})
     whole, rows = train(name, tmp_path / "whole", **QUIET)
     with monkeypatch.context() as patched:
 
-        def full(*_):
+        def fail(*_):
             raise OSError("disk full")
 
-        patched.setattr("memzoo.zoo.recipes.training.write_folder", full)
+        patched.setattr("memzoo.zoo.recipes.training.write_folder", fail)
         with pytest.raises(OSError, match="disk full"):
             train(name, tmp_path / "again", **QUIET)
-    seen = Seen()
-    again, same_rows = train(name, tmp_path / "again", callbacks=[seen], **QUIET)
-    assert seen.steps == []
-    assert all(same(weights(whole, step=step), weights(again, step=step)) for step in (None, 6))
+    observer = Observe()
+    again, same_rows = train(name, tmp_path / "again", callbacks=[observer], **QUIET)
+    assert observer.steps == []
+    assert all(are_equal(load_weights(whole, step=step), load_weights(again, step=step)) for step in (None, 6))
     assert [row.measured for row in rows] == [row.measured for row in same_rows]
     one, other = (read_history(folder / "history.json").model_dump() for folder in (whole, again))
     assert one["loss"] == other["loss"]
     for row in [*one["measured"], *other["measured"]]:
         del row["seconds"]
     assert one["measured"] == other["measured"]
-    entry = entry_in(again / "entry.yaml")
+    entry = read_entry(again / "entry.yaml")
     assert entry.recipe.hardware.endswith(" threads")  # the rule is the recipe's
     assert not (tmp_path / f"again/{name}.unfinished").exists()
 
 
-def test_the_time_limit_of_the_trainer_holds(tmp_path, monkeypatch):
-    name = registered(tmp_path, monkeypatch, recipe=RECIPE)
-    seen = Seen()
-    folder, _ = train(name, tmp_path, max_time={"seconds": 0}, callbacks=[seen], **QUIET)
-    assert len(seen.steps) < STEPS
-    assert f"stopped at step {len(seen.steps)}" in entry_in(folder / "entry.yaml").recipe.hardware
+def test_the_time_limit_of_the_trainer_holds(tmp_path):
+    name = register(tmp_path, recipe=RECIPE)
+    observer = Observe()
+    folder, _ = train(name, tmp_path, max_time={"seconds": 0}, callbacks=[observer], **QUIET)
+    assert len(observer.steps) < STEPS
+    assert f"stopped at step {len(observer.steps)}" in read_entry(folder / "entry.yaml").recipe.hardware
 
 
-def test_no_states_are_saved_where_none_are_wanted(tmp_path, monkeypatch):
-    monkeypatch.setattr("memzoo.zoo.recipes.unfinished.SAVES", timedelta(0))
-    name = registered(tmp_path, monkeypatch)
-    cut(name, tmp_path, enable_checkpointing=False)
+def test_no_states_are_saved_where_checkpointing_is_off(tmp_path, save_every_epoch):
+    name = register(tmp_path)
+    interrupt(name, tmp_path, enable_checkpointing=False)
     assert not list(tmp_path.rglob("*.ckpt"))
     train(name, tmp_path, enable_checkpointing=False, **QUIET)
 
 
-def test_overwriting_trains_anew_after_a_kill_at_the_very_end(tmp_path, monkeypatch):
-    monkeypatch.setattr("memzoo.zoo.recipes.unfinished.SAVES", timedelta(0))
-    name = registered(tmp_path, monkeypatch)
+def test_overwriting_trains_anew_after_a_kill_at_the_very_end(tmp_path, monkeypatch, save_every_epoch):
+    name = register(tmp_path)
     with monkeypatch.context() as patched:
-        patched.setattr("memzoo.zoo.recipes.training.finish", lambda folder: None)
+        patched.setattr("memzoo.zoo.recipes.training.remove_states", lambda folder: None)
         train(name, tmp_path, **QUIET)
     assert (tmp_path / f"{name}.unfinished/last.ckpt").is_file()
-    seen = Seen()
-    train(name, tmp_path, overwrite=True, callbacks=[seen], **QUIET)
-    assert seen.steps == list(range(STEPS))
-    cut(name, tmp_path, overwrite=True)
-    seen = Seen()
-    train(name, tmp_path, overwrite=True, callbacks=[seen], **QUIET)
-    assert seen.steps[0] == 36  # the state is of the new run
+    observer = Observe()
+    train(name, tmp_path, overwrite=True, callbacks=[observer], **QUIET)
+    assert observer.steps == list(range(STEPS))
+    interrupt(name, tmp_path, overwrite=True)
+    observer = Observe()
+    train(name, tmp_path, overwrite=True, callbacks=[observer], **QUIET)
+    assert observer.steps[0] == 36  # the state is of the new run
 
 
 @pytest.mark.parametrize("strategy", ["ddp_spawn", "ddp_notebook"])
-def test_strategies_that_lose_what_callbacks_keep_are_refused(strategy, tmp_path, monkeypatch):
-    name = registered(tmp_path, monkeypatch)
+def test_strategies_that_lose_what_callbacks_keep_are_refused(strategy, tmp_path):
+    name = register(tmp_path)
     with pytest.raises(UsageError, match=r"trains in copies of the process.*give strategy='ddp'"):
         train(name, tmp_path, strategy=strategy, devices=2, accelerator="cpu", **QUIET)
 
 
-def test_a_resumed_run_says_where_it_began(tmp_path, monkeypatch):
-    monkeypatch.setattr("memzoo.zoo.recipes.unfinished.SAVES", timedelta(0))
-    name = registered(tmp_path, monkeypatch)
+def test_a_resumed_run_says_where_it_began(tmp_path, monkeypatch, save_every_epoch):
+    name = register(tmp_path)
     with monkeypatch.context() as patched:
         patched.setattr("platform.machine", lambda: "abacus")
-        patched.setattr("memzoo.zoo.recipes.unfinished.versions_here", lambda: {"torch": "1.0"})
-        cut(name, tmp_path)
+        patched.setattr("memzoo.zoo.recipes.unfinished_run.find_versions", lambda: {"torch": "1.0"})
+        interrupt(name, tmp_path)
     folder, _ = train(name, tmp_path, **QUIET)
-    recipe = entry_in(folder / "entry.yaml").recipe
+    recipe = read_entry(folder / "entry.yaml").recipe
     assert re.fullmatch(r"\w+, 1 threads; begun on abacus, 1 threads with torch 1\.0", recipe.hardware)
-    assert recipe.versions == versions_here()
+    assert recipe.versions == find_versions()
 
 
-def test_a_closed_form_takes_time_too(tmp_path, monkeypatch):
+def test_the_time_of_a_closed_form_is_recorded(tmp_path):
     name = next(id for id in memzoo.list_models() if memzoo.info(id).recipe.closed_form)
     folder, _ = train(name, tmp_path, **QUIET)
-    assert entry_in(folder / "entry.yaml").recipe.wall_time_s > 0
+    assert read_entry(folder / "entry.yaml").recipe.wall_time_s > 0
     assert not list(tmp_path.glob("*.unfinished"))
 
 
@@ -400,8 +407,8 @@ def test_the_two_nearest_images_are_found_in_any_blocks(monkeypatch):
     ends = 1000 + torch.tensor([[0.0031], [0.0009], [0.0004]])
     expected = [[3, 2], [1, 0], [0, 1]]
     many = ends.expand(-1, 50).repeat(20, 1)  # so many that torch multiplies matrices
-    assert two_nearest(many, images.expand(-1, 50)).tolist() == expected * 20
-    assert two_nearest(ends, images[:1]).tolist() == [[0, 0]] * 3
+    assert find_two_nearest(many, images.expand(-1, 50)).tolist() == expected * 20
+    assert find_two_nearest(ends, images[:1]).tolist() == [[0, 0]] * 3
 
 
 PARTS = {
@@ -412,24 +419,27 @@ PARTS = {
 }
 
 
-def by_hand(name: str) -> torch.Tensor:
-    """The weights that two plain fits come to, the second with a new optimizer on what the first ended with."""
+def flatten_weights(model) -> torch.Tensor:
+    return torch.cat([value.flatten() for value in model.state_dict().values()])
+
+
+def train_by_hand(name: str) -> torch.Tensor:
+    """Return the weights of two plain fits, the second with a new optimizer on what the first ended with."""
     recipe = memzoo.info(name).recipe
     x = points("swissroll", range(50), (3,)).pixels()
     model = memzoo.create(name, seed=3)
     for part in recipe.parts:
         model.train_by(part.training)
-        Trainer(max_steps=part.training.steps, logger=False, enable_checkpointing=False, **QUIET).fit(
-            model, batches(part, x)
-        )
-    return torch.cat([value.flatten() for value in model.state_dict().values()])
+        trainer = Trainer(max_steps=part.training.steps, logger=False, enable_checkpointing=False, **QUIET)
+        trainer.fit(model, make_batches(part, x))
+    return flatten_weights(model)
 
 
-def test_a_training_of_two_parts(tmp_path, monkeypatch):
-    name = registered(tmp_path, monkeypatch, recipe=PARTS)
+def test_a_training_of_two_parts_equals_two_plain_fits(tmp_path):
+    name = register(tmp_path, recipe=PARTS)
     folder, _ = train(name, tmp_path / "whole", **QUIET)
-    model, expected = memzoo.load(f"local-dir:{folder}"), by_hand(name)
-    assert torch.equal(torch.cat([value.flatten() for value in model.state_dict().values()]), expected)
+    model = memzoo.load(f"local-dir:{folder}")
+    assert torch.equal(flatten_weights(model), train_by_hand(name))
     assert model.training_config.optimizer == "muon"
     history = read_history(folder / "history.json")
     steps = [step for step, _ in history.loss]
@@ -439,75 +449,55 @@ def test_a_training_of_two_parts(tmp_path, monkeypatch):
     text = (folder / CARD).read_text()
     assert "Training in shuffled batches of 10 on the squared error:" in text
     assert "; then full-batch training: optimizer = muon, lr = 0.001" in text
-    recipe = entry_in(folder / "entry.yaml").recipe
+    recipe = read_entry(folder / "entry.yaml").recipe
     assert recipe.before[0].training.steps == STEPS
     assert recipe.wall_time_s > 0
 
 
-@pytest.mark.parametrize("at", [40, 12], ids=["first part", "second part"])
-def test_a_training_of_two_parts_is_gone_on_with_in_either(at, tmp_path, monkeypatch):
-    monkeypatch.setattr("memzoo.zoo.recipes.unfinished.SAVES", timedelta(0))
-    name = registered(tmp_path, monkeypatch, recipe=PARTS)
-
-    class Cut(Callback):
-        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-            if trainer.global_step == at and (len(batch[0]) == 10) == (at == 40):
-                raise RuntimeError("cut")
-
-    seen = []
-
-    class Watch(Callback):
-        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-            seen.append((len(batch[0]), trainer.global_step))
-
-    with pytest.raises(RuntimeError, match="cut"):
-        train(name, tmp_path, callbacks=[Cut()], **QUIET)
-    folder, _ = train(name, tmp_path, callbacks=[Watch()], **QUIET)
-    assert seen[0] == ((10, 40) if at == 40 else (50, 12))
+@pytest.mark.parametrize(("step", "batch_size"), [(40, 10), (12, 50)], ids=["first part", "second part"])
+def test_a_training_of_two_parts_resumes_in_either(step, batch_size, tmp_path, save_every_epoch):
+    name = register(tmp_path, recipe=PARTS)
+    interrupt(name, tmp_path, at=Interrupt(step, batch_size))
+    observer = Observe()
+    folder, _ = train(name, tmp_path, callbacks=[observer], **QUIET)
+    assert (observer.steps[0], len(observer.batches[0])) == (step, batch_size)
     model = memzoo.load(f"local-dir:{folder}")
-    assert torch.equal(torch.cat([value.flatten() for value in model.state_dict().values()]), by_hand(name))
+    assert torch.equal(flatten_weights(model), train_by_hand(name))
     steps = [step for step, _ in read_history(folder / "history.json").loss]
     assert len(set(steps)) == len(steps)
     assert not (tmp_path / f"{name}.unfinished").exists()
 
 
-def test_foreign_states_are_refused_before_anything_is_trained(tmp_path, monkeypatch):
-    monkeypatch.setattr("memzoo.zoo.recipes.unfinished.SAVES", timedelta(0))
-    name = registered(tmp_path, monkeypatch, recipe=PARTS)
+def test_foreign_states_are_refused_before_anything_is_trained(tmp_path, monkeypatch, save_every_epoch):
+    name = register(tmp_path, recipe=PARTS)
 
-    class Cut(Callback):
-        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-            if trainer.global_step == 12 and len(batch[0]) == 50:
-                raise RuntimeError("cut")
-
-    class Never(Callback):
+    class RefuseToTrain(Callback):
         def on_fit_start(self, trainer, pl_module):
             raise AssertionError("trained")
 
-    def again(recipe):
+    def train_again(recipe):
         monkeypatch.setattr("memzoo.zoo.registry.registries._registered", [])
-        train(registered(tmp_path, monkeypatch, recipe=recipe), tmp_path, callbacks=[Never()], **QUIET)
+        train(register(tmp_path, recipe=recipe), tmp_path, callbacks=[RefuseToTrain()], **QUIET)
 
-    with pytest.raises(RuntimeError, match="cut"):
-        train(name, tmp_path, callbacks=[Cut()], **QUIET)
+    interrupt(name, tmp_path, at=Interrupt(12, batch_size=50))
     with pytest.raises(FileExistsError, match=r"part-2 holds an unfinished run of another .* Different are: recipe\."):
-        again({**PARTS, "training": {**PARTS["training"], "lr": 2e-3}})
+        train_again({**PARTS, "training": {**PARTS["training"], "lr": 2e-3}})
     with pytest.raises(
         FileExistsError, match=r"test-roll.unfinished holds an unfinished run .* Different are: parts\."
     ):
-        again(RECIPE)
+        train_again(RECIPE)
     assert sorted(path.name for path in (tmp_path / f"{name}.unfinished").iterdir()) == ["part-1", "part-2"]
     with pytest.raises(AssertionError, match="trained"):
-        again(PARTS)
+        train_again(PARTS)
     shutil.rmtree(tmp_path / f"{name}.unfinished/part-1")
     with pytest.raises(FileExistsError, match=r"part-2 holds an unfinished run of another .* Different are: recipe\."):
-        again({**PARTS, "before": [{**PARTS["before"][0], "batch_size": 25}]})
+        train_again({**PARTS, "before": [{**PARTS["before"][0], "batch_size": 25}]})
 
 
-def test_three_parts_and_the_steps_that_they_made(tmp_path, monkeypatch):
+def test_the_steps_of_three_parts_are_counted_together(tmp_path):
     first = {"training": {"steps": STEPS, "lr": 3e-3, "stop_loss": 1e-2}, "batch_size": 10}
     second = {"training": {"steps": 20, "lr": 1e-3, "steps_per_batch": 10}}
-    name = registered(tmp_path, monkeypatch, recipe={**PARTS, "before": [first, second]})
+    name = register(tmp_path, recipe={**PARTS, "before": [first, second]})
     folder, _ = train(name, tmp_path, precision="64-true", **QUIET)
     history = read_history(folder / "history.json")
     steps = [step for step, _ in history.loss]
@@ -515,11 +505,11 @@ def test_three_parts_and_the_steps_that_they_made(tmp_path, monkeypatch):
     ended = history.measured[-1]["step"] - 20 - 30
     assert 0 < ended < STEPS  # where the first one's loss was small enough
     assert ended in steps
-    assert entry_in(folder / "entry.yaml").recipe.hardware.count("precision 64-true") == 3
+    assert read_entry(folder / "entry.yaml").recipe.hardware.count("precision 64-true") == 3
 
 
-def test_parts_are_those_of_one_process_and_of_a_trained_network(tmp_path, monkeypatch):
-    name = registered(tmp_path, monkeypatch, recipe=PARTS)
+def test_several_parts_need_one_process_and_a_trained_network(tmp_path, monkeypatch):
+    name = register(tmp_path, recipe=PARTS)
     monkeypatch.setattr("lightning.pytorch.Trainer.world_size", 2)
     with pytest.raises(UsageError, match=r"several parts runs in one process, got 2; give --trainer.devices 1"):
         train(name, tmp_path, **QUIET)

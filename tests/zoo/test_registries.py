@@ -1,4 +1,4 @@
-"""Registries of others: by path, by the environment, by an installed package."""
+"""Registries of others are found by path, by the environment, and by an installed package."""
 
 import os
 import re
@@ -14,18 +14,24 @@ from memzoo.errors import RegistryError, UnknownCheckpointError
 from memzoo.zoo.registry import registries
 
 
+def test_a_file_may_be_registered_twice(small):
+    assert memzoo.register(small) == ["small-fc"]
+    assert memzoo.register(small) == ["small-fc"]
+    assert memzoo.list_models().count("small-fc") == 1
+
+
 def test_a_registered_file_is_searched_like_our_own(small):
     with pytest.raises(UnknownCheckpointError):
         memzoo.load("small-fc")
-    assert memzoo.register(small) == ["small-fc"]
-    assert memzoo.register(small) == ["small-fc"]  # twice is once
+    memzoo.register(small)
+    alias = "small"
     assert "small-fc" in memzoo.list_models(dataset="mnist")
-    assert memzoo.load("small").entry.title == "Small"  # by its alias, from the folder beside the file
+    assert memzoo.load(alias).entry.title == "Small"
     assert memzoo.verify("small-fc").verdict == "verified"
     assert memzoo.create("small-fc").config.width == 4
 
 
-def test_a_file_named_in_the_environment(small, monkeypatch):
+def test_a_file_that_the_environment_names_is_a_registry(small, monkeypatch):
     monkeypatch.setenv("MEMZOO_REGISTRIES", os.pathsep.join([str(small), ""]))
     assert memzoo.info("small-fc").id == "small-fc"
     monkeypatch.setenv("MEMZOO_REGISTRIES", str(small.parent / "gone.yaml"))
@@ -33,34 +39,34 @@ def test_a_file_named_in_the_environment(small, monkeypatch):
         memzoo.list_models()
 
 
-def test_the_command_line_takes_one_more(small, capsys):
+def test_the_command_line_takes_one_more_registry(small, capsys):
     assert main(["--registry", str(small), "info", "small-fc"]) == 0
     assert capsys.readouterr().out.startswith("small-fc:\n")
     assert main(["--registry", str(small.parent / "gone.yaml"), "list"]) == 1
     assert "gone.yaml is missing" in capsys.readouterr().err
 
 
-def test_a_broken_file_or_a_name_taken_registers_nothing(small):
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("title:", "titel:", "titel: Extra inputs are not permitted"),
+        ("small-fc:", "cifar10-d1:", "'cifar10-d1' is in two registries, "),
+        ("aliases: [small]", "aliases: [fig7]", "alias 'fig7' of entry 'small-fc' is the name of another"),
+        ("aliases: [small]", "aliases: [cifar10-d1]", "alias 'cifar10-d1' of entry"),
+    ],
+)
+def test_a_broken_file_or_a_name_that_is_taken_registers_nothing(small, old, new, message):
     text = small.read_text()
-    for changed, message in (
-        (text.replace("title:", "titel:"), "titel: Extra inputs are not permitted"),
-        (text.replace("small-fc:", "cifar10-d1:"), "'cifar10-d1' is in two registries, "),
-        (
-            text.replace("aliases: [small]", "aliases: [fig7]"),
-            "alias 'fig7' of entry 'small-fc' is the name of another",
-        ),
-        (text.replace("aliases: [small]", "aliases: [cifar10-d1]"), "alias 'cifar10-d1' of entry"),
-    ):
-        assert changed != text
-        small.write_text(changed)
-        with pytest.raises(RegistryError, match=message):
-            memzoo.register(small)
-        assert "small-fc" not in memzoo.list_models()
+    assert old in text
+    small.write_text(text.replace(old, new))
+    with pytest.raises(RegistryError, match=message):
+        memzoo.register(small)
+    assert "small-fc" not in memzoo.list_models()
 
 
 @pytest.fixture
-def package(small, tmp_path, monkeypatch):
-    """An installed package that brings the registries."""
+def install(small, tmp_path, monkeypatch):
+    """Return a function that installs a package whose entry points have the given values."""
     folder = tmp_path / "site/their_nets"
     folder.parent.mkdir()
     small.parent.rename(folder)
@@ -72,24 +78,24 @@ def package(small, tmp_path, monkeypatch):
     )
     monkeypatch.syspath_prepend(folder.parent)
 
-    def install(*values):
+    def install_with(*values):
         points = [EntryPoint(name=f"their-{value}", value=value, group=registries.GROUP) for value in values]
         monkeypatch.setattr(registries, "entry_points", lambda group: points if group == registries.GROUP else [])
-        registries._of_packages.cache_clear()
+        registries._list_registries_of_packages.cache_clear()
 
-    yield install
-    registries._of_packages.cache_clear()
+    yield install_with
+    registries._list_registries_of_packages.cache_clear()
     sys.modules.pop("their_nets", None)
 
 
 @pytest.mark.parametrize("value", ["their_nets", "their_nets:path", "their_nets:find"])
-def test_an_entry_point_may_be_a_package_a_path_or_a_function(package, value):
-    package(value)
+def test_an_entry_point_may_be_a_package_a_path_or_a_function(install, value):
+    install(value)
     assert memzoo.load("small-fc").config.width == 4
 
 
-def test_a_broken_entry_point_does_not_take_the_others_down(package):
-    package("their_nets:nothing", "not_installed", "their_nets")
+def test_a_broken_entry_point_is_left_out_with_a_warning(install):
+    install("their_nets:nothing", "not_installed", "their_nets")
     with pytest.warns(UserWarning, match=r"registry 'their-.*' of an installed package .* is left out") as warned:
         assert "small-fc" in memzoo.list_models()
     assert len(warned) == 2
@@ -112,10 +118,13 @@ def test_a_known_checkpoint_without_files_names_the_three_places_and_what_to_do(
     assert memzoo.load("small-fc").config.width == 4
     monkeypatch.delenv("MEMZOO_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    with pytest.raises(
-        memzoo.errors.CheckpointMissingError, match=r"in MEMZOO_DIR, which is not set \(no folder .*/cache"
-    ):
+    message = r"in MEMZOO_DIR, which is not set \(no folder .*/cache"
+    with pytest.raises(memzoo.errors.CheckpointMissingError, match=message):
         memzoo.load("small-fc")
+
+
+def test_a_checkpoint_that_is_not_on_the_hub_has_no_revisions(small):
+    memzoo.register(small)
     with pytest.raises(memzoo.errors.CheckpointMissingError, match="is not on the Hub, so it has no revisions"):
         memzoo.load("small-fc@v1")
 
@@ -133,6 +142,6 @@ def test_a_known_checkpoint_without_files_names_the_three_places_and_what_to_do(
         ("ftp:a/b", "no checkpoint 'ftp:a/b'"),
     ],
 )
-def test_names_that_are_none(name, message):
+def test_a_name_that_no_checkpoint_can_have_is_refused(name, message):
     with pytest.raises(UnknownCheckpointError, match=re.escape(message)):
         memzoo.load(name)

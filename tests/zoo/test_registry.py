@@ -10,31 +10,38 @@ from memzoo.data import DISTRIBUTIONS, FORMULAS
 from memzoo.errors import RegistryError
 from memzoo.zoo.entry import Distribution, Formula, Images
 from memzoo.zoo.registry.registries import home
-from memzoo.zoo.registry.registry_file import entry_yaml, natural, read_registry, replace_entry
+from memzoo.zoo.registry.registry_file import entry_yaml, read_registry, replace_entry, split_numbers
 
 
-def test_listing_and_filters():
+def test_models_are_listed_by_id_and_not_by_alias():
     names = memzoo.list_models()
-    assert {"cifar10-d1", "mnist20-fc14x128", "table1-1"} - set(names) == {"table1-1"}  # an alias is no name of its own
+    assert {"cifar10-d1", "mnist20-fc14x128", "table1-1"} - set(names) == {"table1-1"}
+
+
+def test_models_are_listed_in_natural_order():
     singles = memzoo.list_models("normal2-3x3-conv?x1")
     assert singles == [f"normal2-3x3-conv{layers}x1" for layers in (2, 3, 5, 8)]
-    assert memzoo.list_models("normal2-3x3-conv2x*")[-1] == "normal2-3x3-conv2x128"  # natural order
+    assert memzoo.list_models("normal2-3x3-conv2x*")[-1] == "normal2-3x3-conv2x128"
+
+
+def test_models_are_listed_by_pattern_architecture_dataset_and_figure():
     assert memzoo.list_models("cifar10-d?") == ["cifar10-d1", "cifar10-d2"]
     assert memzoo.list_models(architecture="UNet") == ["cifar10-unet"]
     assert memzoo.list_models(dataset="cifar10", figure="fig7") == ["cifar10-d1"]
     assert memzoo.list_models("nothing-*") == []
 
 
-def test_natural_order():
-    assert sorted(["d10", "d2", "a-3x12", "a-3x4", "d"], key=natural) == ["a-3x4", "a-3x12", "d", "d2", "d10"]
+def test_natural_order_compares_numbers_as_numbers():
+    assert sorted(["d10", "d2", "a-3x12", "a-3x4", "d"], key=split_numbers) == ["a-3x4", "a-3x12", "d", "d2", "d10"]
 
 
-def test_indices_as_a_range():
-    about = Images(dataset="mnist", split="test", indices="3:6", sha256="0" * 64)
-    assert about.positions() == [3, 4, 5]
+def test_indices_may_be_a_range():
+    images = Images(dataset="mnist", split="test", indices="3:6", sha256="0" * 64)
+    assert images.positions() == [3, 4, 5]
 
 
-def changed(tmp_path, old, new):
+def change_registry(tmp_path, old, new):
+    """Return a copy of the registry file in which one text is replaced."""
     text = (home() / "checkpoints.yaml").read_text()
     assert old in text
     path = tmp_path / "checkpoints.yaml"
@@ -81,7 +88,7 @@ def changed(tmp_path, old, new):
     ],
 )
 def test_a_broken_registry_names_entry_and_field(tmp_path, old, new, message):
-    path = changed(tmp_path, old, new)
+    path = change_registry(tmp_path, old, new)
     with pytest.raises(RegistryError, match=f"(?s){re.escape(str(path))}.*{message}"):
         memzoo.register(path)
 
@@ -92,6 +99,7 @@ WRONG_IN_DEPTH = [
     ("measure: mean_squared_error", "measure: mean_error", r"facts\.0\.measure: no measure 'mean_error'"),
     ("measure: mean_squared_error", "measure: eigenvalue", r"facts\.0: args do not fit the measure 'eigenvalue'"),
 ]
+UNKNOWN_ARCHITECTURE = WRONG_IN_DEPTH[0]
 USES = {
     "load": lambda path: memzoo.load("small-fc"),
     "load a step": lambda path: memzoo.load("small-fc", step=100),
@@ -110,7 +118,7 @@ USES = {
 
 @pytest.mark.parametrize(
     ("use", "wrong"),
-    [*((use, WRONG_IN_DEPTH[0]) for use in USES), *(("create", wrong) for wrong in WRONG_IN_DEPTH[1:])],
+    [*((use, UNKNOWN_ARCHITECTURE) for use in USES), *(("create", wrong) for wrong in WRONG_IN_DEPTH[1:])],
 )
 def test_an_entry_that_can_be_listed_and_not_built_or_measured_is_refused_by_every_use(small, monkeypatch, use, wrong):
     old, new, message = wrong
@@ -142,24 +150,29 @@ def test_an_entry_that_can_be_listed_and_not_built_or_measured_is_refused_by_eve
 )
 @pytest.mark.parametrize("command", [["list", "--json"], ["info", "small-fc"], ["info", "small-fc", "--json"]])
 def test_a_configuration_that_is_no_json_is_refused_before_it_is_shown(small, capsys, value, message, command):
-    small.write_text(small.read_text().replace("  config:\n", f"  config:\n    a: {value}\n", 1))
+    add_to_config(small, value)
     assert main(["--registry", str(small), *command]) == 1
     assert re.search(f"memzoo: {re.escape(str(small))}.*{message}", capsys.readouterr().err)
 
 
-def test_a_configuration_that_is_too_deep_for_yaml_is_a_clear_error(small, monkeypatch):
+def add_to_config(path, value):
+    """Add a field with this value, written in YAML, to the configuration in a registry file."""
+    path.write_text(path.read_text().replace("  config:\n", f"  config:\n    a: {value}\n", 1))
+
+
+def test_a_configuration_that_is_too_deep_for_yaml_is_a_clear_error(small):
     depth = 200
-    small.write_text(small.read_text().replace("  config:\n", f"  config:\n    a: {'[' * depth + ']' * depth}\n", 1))
+    add_to_config(small, "[" * depth + "]" * depth)
     entry = read_registry(small)["small-fc"]
 
-    def deep(levels):
-        return entry_yaml(entry) if levels == 0 else deep(levels - 1)
+    def write_deep_in_the_stack(levels):
+        return entry_yaml(entry) if levels == 0 else write_deep_in_the_stack(levels - 1)
 
     with pytest.raises(RegistryError, match=r"entry 'small-fc': config is nested too deeply to be written as YAML"):
-        deep(sys.getrecursionlimit() // 2)
+        write_deep_in_the_stack(sys.getrecursionlimit() // 2)
 
 
-def test_the_configuration_of_an_entry_is_refused_by_name(small, monkeypatch):
+def test_a_wrong_field_of_a_configuration_is_named(small, monkeypatch):
     small.write_text(small.read_text().replace("depth: ", "depht: ", 1))
     monkeypatch.setenv("MEMZOO_REGISTRIES", str(small))
     with pytest.raises(RegistryError, match=r"entry 'small-fc' does not follow .* config\.depht: Extra inputs"):
@@ -171,7 +184,7 @@ def test_the_schema_and_the_data_know_the_same_names():
     assert get_args(Formula) == FORMULAS
 
 
-def test_a_registry_that_is_no_mapping(tmp_path):
+def test_a_registry_must_be_a_mapping(tmp_path):
     (tmp_path / "checkpoints.yaml").write_text("- a\n- b\n")
     with pytest.raises(RegistryError, match="must map ids to entries, got list"):
         read_registry(tmp_path / "checkpoints.yaml")
@@ -183,17 +196,14 @@ def test_yaml_cannot_run_code(tmp_path):
         read_registry(tmp_path / "checkpoints.yaml")
 
 
-def test_one_entry_is_replaced_whatever_empty_lines_are_in_it(tmp_path):
+def test_one_entry_is_replaced_although_empty_lines_are_in_it(tmp_path):
     text = (home() / "checkpoints.yaml").read_text()
     path = tmp_path / "checkpoints.yaml"
     block = text.index("cifar10-d1:")
-    fact = text.index("  facts:", block)
-    path.write_text(text[:fact] + "\n" + text[fact:])
+    facts = text.index("  facts:", block)
+    path.write_text(text[:facts] + "\n" + text[facts:])
     entry = memzoo.info("cifar10-d1").model_copy(update={"title": "Another"})
+    expected = {id: memzoo.info(id) for id in memzoo.list_models()} | {"cifar10-d1": entry}
     replace_entry(entry, path)
-    after = read_registry(path)
-    assert after["cifar10-d1"] == entry
-    assert {id: e for id, e in after.items() if id != "cifar10-d1"} == {
-        id: memzoo.info(id) for id in memzoo.list_models() if id != "cifar10-d1"
-    }
+    assert read_registry(path) == expected
     assert "\n\nmnist20-fc14x128:" in path.read_text()

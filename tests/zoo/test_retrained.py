@@ -23,7 +23,7 @@ def test_a_small_entry_is_made_again_from_its_recipe(name, tmp_path):
     assert not (tmp_path / f"{name}.unfinished").exists()
 
 
-def test_four_slopes_of_figure_1a(shared_facts):
-    """Not contractive; contractive; the more so in a deep network."""
+def test_of_the_networks_of_figure_1a_the_deep_one_contracts_most(shared_facts):
+    """Check that panel 1 does not contract, panel 2 does, and the deep network of panel 4 contracts more."""
     radii = [memzoo.verify(f"fig1a-{panel}").rows[0].measured for panel in (1, 2, 4)]
     assert radii[0] >= 1 > radii[1] > radii[2]

@@ -1,6 +1,6 @@
-"""No entry, card or configuration names a licence that its images do not allow, and none freer is published.
+"""No entry, card or configuration names a licence that its images do not allow, and none is published under one.
 
-Which licence each dataset has stands here once more, so that the tables of the package are not checked by themselves.
+The licence of each dataset is written here a second time, so that the tables of the package do not check themselves.
 """
 
 import json
@@ -14,8 +14,8 @@ import yaml
 
 import memzoo
 from memzoo.errors import PublishError, RegistryError
-from memzoo.zoo.cards.model_card import card
-from memzoo.zoo.entry import Fact, Images
+from memzoo.zoo.cards.model_card import render_card
+from memzoo.zoo.entry import Entry, Fact, Images
 from memzoo.zoo.measures.facts import MEASURES
 from memzoo.zoo.registry.registries import home
 from memzoo.zoo.registry.registry_file import parse_entry, read_registry
@@ -26,13 +26,13 @@ SOURCE = (home() / "pyproject.toml").is_file()
 ALL_DATASETS = get_args(Images.model_fields["dataset"].annotation)
 DRAWN = {"normal", "sphere", "uniform", "line", "swissroll", "pixels", "squares"}
 IN_THE_ZOO = {"mnist": "cc-by-sa-3.0", "cifar10": "other"} | dict.fromkeys(DRAWN, "mit")
-"""Licence that weights and images of the zoo's own checkpoints have."""
+"""Licence of weights and images in the zoo's own checkpoints."""
 WORDS = {"cc-by-sa-3.0": "CC BY-SA 3.0", "other": "none given", "mit": "MIT"}
-"""As NOTICE calls them."""
+"""The words of NOTICE for these licences."""
 
 
 @pytest.mark.parametrize("name", ALL_DATASETS)
-def test_what_is_said_of_every_dataset(name):
+def test_each_dataset_has_a_row_with_a_licence(name):
     assert name in DATASETS, (
         f"dataset {name!r} has no row in DATASETS of memzoo/zoo/rights.py: add its name in words, its "
         "name on the Hub, the licence of its images, and who made them"
@@ -40,30 +40,35 @@ def test_what_is_said_of_every_dataset(name):
     assert name in IN_THE_ZOO, (
         f"IN_THE_ZOO of this file does not say which licence images of {name!r} have, and weights that reproduce them"
     )
-    about = DATASETS[name]
-    assert about.license in LICENSES, (
-        f"the licence {about.license!r} of dataset {name!r} has no row in LICENSES of memzoo/zoo/rights.py: "
+    dataset = DATASETS[name]
+    assert dataset.license in LICENSES, (
+        f"the licence {dataset.license!r} of dataset {name!r} has no row in LICENSES of memzoo/zoo/rights.py: "
         "add its words, its link and what it asks of those who pass the images on"
     )
-    assert about.license == IN_THE_ZOO[name]
-    named = [about.license_name is not None, about.license_link is not None]
-    assert named == [about.license == "other"] * 2, f"dataset {name!r}: name and link go with the licence 'other'"
+    assert dataset.license == IN_THE_ZOO[name]
+    given = [dataset.license_name is not None, dataset.license_link is not None]
+    assert given == [dataset.license == "other"] * 2, f"dataset {name!r}: name and link go with the licence 'other'"
 
 
 def test_of_two_datasets_one_is_the_stricter():
     for first, second in product(DATASETS.values(), repeat=2):
-        asked = LICENSES[first.license].asks, LICENSES[second.license].asks
-        assert asked[0] <= asked[1] or asked[0] >= asked[1], (
+        first_asks = LICENSES[first.license].asks
+        second_asks = LICENSES[second.license].asks
+        assert first_asks <= second_asks or first_asks >= second_asks, (
             f"{first.license} and {second.license} each ask what the other does not: `pick_strictest` in "
             "memzoo/zoo/rights.py needs a licence that asks both, for checkpoints with images of the two"
         )
 
 
-def test_creative_commons_licences_are_ordered_by_what_their_names_say():
-    asks = {id: {"by", "sa", "nc", "nd"} & set(id.split("-")) for id in LICENSES if id.startswith("cc-by")}
-    for id in asks:
-        if "sa" not in asks[id]:
-            assert set(list_followers(id)) == {other for other in asks if asks[id] <= asks[other]} | {"other"}
+def test_creative_commons_licences_are_ordered_by_the_elements_in_their_names():
+    elements = {id: {"by", "sa", "nc", "nd"} & set(id.split("-")) for id in LICENSES if id.startswith("cc-by")}
+    for id, asked in elements.items():
+        if "sa" not in asked:
+            stricter = {other for other in elements if asked <= elements[other]}
+            assert set(list_followers(id)) == stricter | {"other"}
+
+
+def test_every_licence_may_follow_one_that_asks_nothing_and_only_own_terms_follow_own_terms():
     assert list_followers("mit") == list_followers("cc0-1.0") == list(LICENSES)
     assert list_followers("other") == ["other"]
 
@@ -80,63 +85,65 @@ def test_share_alike_allows_the_same_elements_in_this_version_or_a_later_one():
 
 
 @pytest.mark.parametrize("id", memzoo.list_models())
-def test_the_entry_names_the_licences_that_its_images_have(id):
+def test_the_entry_names_the_licences_of_its_images(id):
     entry = memzoo.info(id)
     assert entry.license_objections() == []
-    of_images = {about.dataset for about in (entry.examples, entry.probes, entry.training_set) if about is not None}
-    allowed = {IN_THE_ZOO[name] for name in of_images}
+    datasets = {images.dataset for images in (entry.examples, entry.probes, entry.training_set) if images is not None}
+    allowed = {IN_THE_ZOO[name] for name in datasets}
     assert {entry.rights.weights} == {entry.rights.images} == allowed
     if entry.rights.weights == "other":
-        about = DATASETS[entry.examples.dataset]
-        assert (entry.rights.license_name, entry.rights.license_link) == (about.license_name, about.license_link)
+        dataset = DATASETS[entry.examples.dataset]
+        assert entry.rights.license_name == dataset.license_name
+        assert entry.rights.license_link == dataset.license_link
 
 
-def named_licences(text: str) -> set[str]:
-    """The licences that a text names in words, ``other`` aside, which is a word of its own."""
+def find_licences(text: str) -> set[str]:
+    """Find the licences that a text names in words; ``other`` is left out, since it is an ordinary word."""
     return {id for id, (words, *_) in LICENSES.items() if id != "other" and re.search(rf"\b{re.escape(words)}\b", text)}
 
 
 @pytest.mark.skipif(not SOURCE, reason="needs the source tree")
 @pytest.mark.parametrize("id", memzoo.list_models())
 def test_card_and_configuration_name_no_other_licence_than_the_entry(id):
-    entry, folder = memzoo.info(id), home() / "checkpoints" / id
-    _, metadata, text = (folder / "README.md").read_text().split("---\n", 2)
-    about = yaml.safe_load(metadata)
+    entry = memzoo.info(id)
+    folder = home() / "checkpoints" / id
+    _, front_matter, text = (folder / "README.md").read_text().split("---\n", 2)
+    metadata = yaml.safe_load(front_matter)
     rights = entry.rights
-    assert about["license"] == rights.weights
-    assert (about.get("license_name"), about.get("license_link")) == (rights.license_name, rights.license_link)
-    stated = text.split("## Rights\n")[1]
-    assert named_licences(text) == named_licences(stated) == {rights.weights, rights.images} - {"other"}
+    assert metadata["license"] == rights.weights
+    assert metadata.get("license_name") == rights.license_name
+    assert metadata.get("license_link") == rights.license_link
+    section = text.split("## Rights\n")[1]
+    assert find_licences(text) == find_licences(section) == {rights.weights, rights.images} - {"other"}
     if rights.weights == "other":
-        assert f"Weights: other ([{rights.license_name}]({rights.license_link}))" in stated
-        assert "which has no licence" in stated
-    assert DATASETS[entry.examples.dataset].source in stated
-    named = [
-        key for key in keys(json.loads((folder / "config.json").read_text())) if re.search("licen[cs]e|right", key)
-    ]
-    assert named == [], f"config.json of {id} names a licence in {named}: it belongs into the entry's rights"
+        assert f"Weights: other ([{rights.license_name}]({rights.license_link}))" in section
+        assert "which has no licence" in section
+    assert DATASETS[entry.examples.dataset].source in section
+    config = json.loads((folder / "config.json").read_text())
+    wrong = [key for key in list_keys(config) if re.search("licen[cs]e|right", key)]
+    assert wrong == [], f"config.json of {id} names a licence in {wrong}: it belongs into the entry's rights"
 
 
-def keys(content: Any) -> list[str]:
-    """All keys, at any depth."""
+def list_keys(content: Any) -> list[str]:
+    """List all keys, at any depth."""
     if isinstance(content, list):
-        return [key for value in content for key in keys(value)]
+        return [key for value in content for key in list_keys(value)]
     if isinstance(content, dict):
-        return [*content, *(key for value in content.values() for key in keys(value))]
+        return [*content, *(key for value in content.values() for key in list_keys(value))]
     return []
 
 
-def notice() -> dict[str, str]:
-    """The licence of each pattern of files in NOTICE, in words."""
+def read_notice() -> dict[str, str]:
+    """Return the licence of each pattern of files in NOTICE, in words."""
     rows = re.findall(r"^(\S+/\S+) +(\S.*?)  +\(", (home() / "NOTICE").read_text(), re.MULTILINE)
     return dict(rows)
 
 
 @pytest.mark.skipif(not SOURCE, reason="needs the source tree")
 def test_the_notice_covers_every_checkpoint_and_every_picture():
-    rows = notice()
+    rows = read_notice()
     for id in memzoo.list_models():
-        matching = [said for pattern, said in rows.items() if fnmatchcase(f"checkpoints/{id}", pattern)]
+        matching = [licence for pattern, licence in rows.items() if fnmatchcase(f"checkpoints/{id}", pattern)]
         expected = WORDS[memzoo.info(id).rights.weights]
         assert matching == [expected], f"NOTICE needs one row for checkpoints/{id}, with {expected!r}, has {matching}"
     pictures = [f"docs/_static/{path.name}" for path in (home() / "docs/_static").glob("*.png")]
@@ -148,7 +155,7 @@ def test_the_notice_covers_every_checkpoint_and_every_picture():
 def test_a_network_that_reproduces_nothing_is_not_said_to():
     entry = memzoo.info("mnist20-fc14x128")
     forgets = entry.rights.model_copy(update={"weights": "mit", "reproduces_training_images": False})
-    text = card(entry.model_copy(update={"rights": forgets}))
+    text = render_card(entry.model_copy(update={"rights": forgets}))
     assert "reproduces-training-data" not in text
     assert "this network reproduces" not in text
     assert "**20 training images of MNIST travel with this network**" in text
@@ -182,7 +189,7 @@ def test_a_network_that_reproduces_nothing_is_not_said_to():
         ({"weights": "mit", "images": "mit", "data": "free"}, r"rights\.data: Extra inputs are not permitted"),
     ],
 )
-def test_rights_that_an_entry_cannot_have(rights, message, tmp_path):
+def test_rights_that_contradict_themselves_are_refused(rights, message, tmp_path):
     content = yaml.safe_load((home() / "checkpoints.yaml").read_text())["square4-conv29x1"]
     content["rights"] = {**rights, "reproduces_training_images": True}
     with pytest.raises(RegistryError, match=f"(?s){message}"):
@@ -194,24 +201,24 @@ def test_rights_that_an_entry_cannot_have(rights, message, tmp_path):
 OWN = {"license_name": "my-terms", "license_link": "https://example.org/terms"}
 
 
-def rights(weights: str, images: str, *, reproduces: bool = True, **terms: str) -> Rights:
+def make_rights(weights: str, images: str, *, reproduces: bool = True, **terms: str) -> Rights:
     return Rights(weights=weights, images=images, reproduces_training_images=reproduces, **terms)
 
 
 @pytest.mark.parametrize(
     ("rights", "dataset"),
     [
-        (rights("cc-by-sa-4.0", "cc-by-sa-3.0"), "mnist"),
-        (rights("other", "other", **OWN), "cifar10"),
-        (rights("mit", "cc-by-sa-3.0", reproduces=False), "mnist"),
-        (rights("apache-2.0", "other", reproduces=False), "cifar10"),
-        (rights("unheard-of-1.0", "cc-by-sa-3.0", reproduces=False), "mnist"),  # the Hub says whether it knows it
-        (rights("cc0-1.0", "mit"), "squares"),
-        (rights("gpl-3.0", "mit"), "normal"),
-        (rights("other", "mit", **OWN), "line"),
+        (make_rights("cc-by-sa-4.0", "cc-by-sa-3.0"), "mnist"),
+        (make_rights("other", "other", **OWN), "cifar10"),
+        (make_rights("mit", "cc-by-sa-3.0", reproduces=False), "mnist"),
+        (make_rights("apache-2.0", "other", reproduces=False), "cifar10"),
+        (make_rights("unheard-of-1.0", "cc-by-sa-3.0", reproduces=False), "mnist"),  # the Hub says whether it knows it
+        (make_rights("cc0-1.0", "mit"), "squares"),
+        (make_rights("gpl-3.0", "mit"), "normal"),
+        (make_rights("other", "mit", **OWN), "line"),
     ],
 )
-def test_licences_that_the_images_allow(rights, dataset):
+def test_a_licence_that_the_images_allow_is_accepted(rights, dataset):
     assert rights.objections([dataset], [dataset]) == []
 
 
@@ -221,51 +228,63 @@ NO_FOLLOWER = "which is none of those that share-alike allows after 'cc-by-sa-3.
 
 
 @pytest.mark.parametrize(
-    ("rights", "dataset", "said"),
+    ("rights", "dataset", "patterns"),
     [
-        (rights("mit", "cc-by-sa-3.0"), "mnist", [f"{NO_MIT}.*MNIST by Yann LeCun.*{TAKE}"]),
-        (rights("cc-by-nc-4.0", "cc-by-sa-3.0"), "mnist", ["'cc-by-nc-4.0', which is freer than"]),  # no share alike
-        (rights("cc-by-nc-sa-4.0", "cc-by-sa-3.0"), "mnist", [f"'cc-by-nc-sa-4.0', {NO_FOLLOWER}.*{TAKE}"]),
-        (rights("other", "cc-by-sa-3.0", **OWN), "mnist", [f"'other', {NO_FOLLOWER}.*{TAKE}"]),
+        (make_rights("mit", "cc-by-sa-3.0"), "mnist", [f"{NO_MIT}.*MNIST by Yann LeCun.*{TAKE}"]),
         (
-            rights("cc-by-sa-4.0", "other"),
+            make_rights("cc-by-nc-4.0", "cc-by-sa-3.0"),
+            "mnist",
+            ["'cc-by-nc-4.0', which is freer than"],
+        ),  # no share alike
+        (make_rights("cc-by-nc-sa-4.0", "cc-by-sa-3.0"), "mnist", [f"'cc-by-nc-sa-4.0', {NO_FOLLOWER}.*{TAKE}"]),
+        (make_rights("other", "cc-by-sa-3.0", **OWN), "mnist", [f"'other', {NO_FOLLOWER}.*{TAKE}"]),
+        (
+            make_rights("cc-by-sa-4.0", "other"),
             "cifar10",
             ["freer than 'other'.*no licence.*weights to other with license_n"],
         ),
-        (rights("gpl-3.0", "cc-by-sa-3.0"), "mnist", ["'gpl-3.0', which memzoo cannot compare with 'cc-by-sa-3.0'"]),
-        (rights("unknown", "other"), "cifar10", ["'unknown', which memzoo cannot compare with 'other'"]),
         (
-            rights("other", "other", license_name="mit", license_link="https://opensource.org/license/mit"),
+            make_rights("gpl-3.0", "cc-by-sa-3.0"),
+            "mnist",
+            ["'gpl-3.0', which memzoo cannot compare with 'cc-by-sa-3.0'"],
+        ),
+        (make_rights("unknown", "other"), "cifar10", ["'unknown', which memzoo cannot compare with 'other'"]),
+        (
+            make_rights("other", "other", license_name="mit", license_link="https://opensource.org/license/mit"),
             "cifar10",
             ["'other' in name and 'mit' in fact, which may be freer than 'other'"],
         ),
         (
-            rights("mit", "mit", reproduces=False),
+            make_rights("mit", "mit", reproduces=False),
             "mnist",
             ["rights.images is 'mit', but .* under 'cc-by-sa-3.0': MNIST"],
         ),
-        (rights("mit", "mit"), "mnist", [NO_MIT, "Set rights.images to 'cc-by-sa-3.0'"]),
+        (make_rights("mit", "mit"), "mnist", [NO_MIT, "Set rights.images to 'cc-by-sa-3.0'"]),
     ],
 )
-def test_licences_that_the_images_do_not_allow(rights, dataset, said):
-    found = rights.objections([dataset], [dataset])
-    assert len(found) == len(said)
-    for objection, pattern in zip(found, said, strict=True):
+def test_a_licence_that_the_images_do_not_allow_is_objected_to(rights, dataset, patterns):
+    objections = rights.objections([dataset], [dataset])
+    assert len(objections) == len(patterns)
+    for objection, pattern in zip(objections, patterns, strict=True):
         assert re.search(pattern, objection), objection
 
 
-def test_the_strictest_of_several_datasets_counts():
-    free = rights("mit", "mit")
+def test_the_strictest_of_several_datasets_counts_for_the_images():
+    free = make_rights("mit", "mit")
     assert free.objections(["squares"], ["squares", "normal"]) == []
-    (found,) = free.objections(["squares"], ["squares", "mnist"])  # held-out starts that travel with it
-    assert "Set rights.images to 'cc-by-sa-3.0'" in found
+    (objection,) = free.objections(trained=["squares"], travelling=["squares", "mnist"])
+    assert "Set rights.images to 'cc-by-sa-3.0'" in objection
+
+
+def test_no_licence_is_allowed_by_images_of_mnist_and_cifar_together():
     both = ["mnist", "cifar10"]
-    assert len(rights("cc-by-sa-3.0", "other").objections(both, both)) == 1
-    assert len(rights("other", "other", **OWN).objections(both, both)) == 1  # no licence is allowed by the two
+    assert len(make_rights("cc-by-sa-3.0", "other").objections(both, both)) == 1
+    assert len(make_rights("other", "other", **OWN).objections(both, both)) == 1
 
 
-def called(name: str) -> Rights:
-    return rights("other", "other", license_name=name, license_link="https://example.org/terms")
+def make_rights_under(name: str) -> Rights:
+    """Make rights with own terms of this name."""
+    return make_rights("other", "other", license_name=name, license_link="https://example.org/terms")
 
 
 @pytest.mark.parametrize(
@@ -277,17 +296,19 @@ def called(name: str) -> Rights:
         *("gpl", "gplv3", "gnu-lgpl-2.1-or-later"),
     ],
 )
-def test_a_free_licence_under_another_spelling_is_no_term_of_one_s_own(name):
-    (found,) = called(name).objections(["cifar10"], ["cifar10"])
-    assert f"'other' in name and {name!r} in fact, which may be freer than 'other'" in found
-    assert called(name).objections(["squares"], ["cifar10"]) == []  # where the images ask for nothing, it may be free
+def test_a_free_licence_in_another_spelling_is_not_accepted_as_own_terms(name):
+    rights = make_rights_under(name)
+    (objection,) = rights.objections(["cifar10"], ["cifar10"])
+    assert f"'other' in name and {name!r} in fact, which may be freer than 'other'" in objection
+    # The licence may be free where the training images ask for nothing.
+    assert rights.objections(trained=["squares"], travelling=["cifar10"]) == []
 
 
 @pytest.mark.parametrize(
     "name", ["my-terms", "mit-lab-terms", "cifar-10-no-license-given", "research-only", "apache-tribe"]
 )
-def test_other_names_are_terms_that_are_not_judged(name):
-    assert called(name).objections(["cifar10"], ["cifar10"]) == []
+def test_own_terms_of_any_other_name_are_accepted(name):
+    assert make_rights_under(name).objections(["cifar10"], ["cifar10"]) == []
 
 
 @pytest.mark.parametrize(
@@ -298,7 +319,7 @@ def test_other_names_are_terms_that_are_not_judged(name):
         ("weights: cc-by-sa-3.0", "weights: agpl-3.0", "'agpl-3.0', which memzoo cannot compare with"),
     ],
 )
-def test_what_is_freer_than_the_images_is_not_published(small, monkeypatch, old, new, message):
+def test_weights_under_a_freer_licence_than_their_images_are_not_published(small, monkeypatch, old, new, message):
     text = small.read_text()
     assert text.count(old) == 1
     small.write_text(text.replace(old, new))
@@ -313,36 +334,39 @@ def test_what_is_freer_than_the_images_is_not_published(small, monkeypatch, old,
     assert read_registry(small)["small-fc"].hub is None
 
 
-# What the facts say of the flag ---------------------------------------------------------------------------------------
+# Whether the facts contradict the flag --------------------------------------------------------------------------------
 
 
-def denying(*facts: Fact) -> Any:
-    """An entry that says that its network reproduces nothing."""
+def make_denial(*facts: Fact) -> Entry:
+    """Make an entry which says that its network reproduces nothing, with these facts."""
     entry = memzoo.info("mnist20-fc14x128")
-    said = entry.rights.model_copy(update={"reproduces_training_images": False})
-    return entry.model_copy(update={"rights": said, "facts": list(facts)})
+    rights = entry.rights.model_copy(update={"reproduces_training_images": False})
+    return entry.model_copy(update={"rights": rights, "facts": list(facts)})
 
 
-def test_facts_of_reproduction_contradict_the_denial():
+def test_each_measure_of_reproduction_exists():
     assert MEASURES.keys() >= REPRODUCING
-    for measure in sorted(REPRODUCING):
-        (found,) = object_to_denial(denying(Fact(name="a fact", measure=measure, ours=0.25)))
-        assert f"'a fact' ({measure}) is 0.25" in found
-        assert "Set it to true, and rights.weights to a licence that the images allow" in found
-        assert object_to_denial(denying(Fact(name="a fact", measure=measure, ours=0.0))) == []
 
 
-def test_facts_of_the_way_there_count_too():
-    (found,) = object_to_denial(denying(Fact(name="on the way", measure="attractors", step=10, ours=1.0)))
-    assert "'on the way' (attractors) is 1" in found
+@pytest.mark.parametrize("measure", sorted(REPRODUCING))
+def test_a_fact_of_reproduction_contradicts_the_denial(measure):
+    (objection,) = object_to_denial(make_denial(Fact(name="a fact", measure=measure, ours=0.25)))
+    assert f"'a fact' ({measure}) is 0.25" in objection
+    assert "Set it to true, and rights.weights to a licence that the images allow" in objection
+    assert object_to_denial(make_denial(Fact(name="a fact", measure=measure, ours=0.0))) == []
+
+
+def test_facts_of_weights_that_were_kept_during_training_count_too():
+    (objection,) = object_to_denial(make_denial(Fact(name="early", measure="attractors", step=10, ours=1.0)))
+    assert "'early' (attractors) is 1" in objection
 
 
 @pytest.mark.parametrize("measure", ["mean_squared_error", "radius_max", "probe_distance", "limits", "members_within"])
-def test_other_facts_do_not(measure):
-    assert object_to_denial(denying(Fact(name="a fact", measure=measure, ours=0.5))) == []
+def test_other_facts_do_not_contradict_the_denial(measure):
+    assert object_to_denial(make_denial(Fact(name="a fact", measure=measure, ours=0.5))) == []
 
 
-def test_an_entry_that_admits_it_is_right():
+def test_an_entry_that_admits_reproduction_is_accepted():
     assert object_to_denial(memzoo.info("mnist20-fc14x128")) == []
 
 

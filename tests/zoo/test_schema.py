@@ -1,4 +1,4 @@
-"""The JSON Schema that editors use refuses what the registry refuses."""
+"""The JSON Schema for editors refuses what the registry refuses."""
 
 import copy
 import json
@@ -29,8 +29,9 @@ WRONG = {
 
 @pytest.fixture(scope="module")
 def validator():
-    jsonschema.Draft202012Validator.check_schema(json_schema())
-    return jsonschema.Draft202012Validator(json_schema())
+    schema = json_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
 
 
 @pytest.fixture(scope="module")
@@ -38,29 +39,30 @@ def content():
     return yaml.safe_load((home() / "checkpoints.yaml").read_text())
 
 
-def test_the_registry_follows_it(validator, content):
+def test_the_registry_follows_the_schema(validator, content):
     assert [error.message for error in validator.iter_errors(content)] == []
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_it_refuses(validator, content, what):
-    changed = {"cifar10-d1": copy.deepcopy(content["cifar10-d1"])}
-    WRONG[what](changed["cifar10-d1"])
-    assert list(validator.iter_errors(changed)), what
+def test_the_schema_refuses_a_wrong_entry(validator, content, what):
+    entry = copy.deepcopy(content["cifar10-d1"])
+    change = WRONG[what]
+    change(entry)
+    assert list(validator.iter_errors({"cifar10-d1": entry})), what
 
 
-def test_ids_are_names_of_folders(validator, content):
+def test_the_schema_refuses_an_id_that_leads_out_of_its_folder(validator, content):
     assert list(validator.iter_errors({"../x": content["cifar10-d1"]}))
 
 
-def without_defaults(schema):
+def remove_defaults(schema):
     """Return a schema without ``additionalProperties: true``, its default, which older versions of pydantic omit."""
     if isinstance(schema, list):
-        return [without_defaults(value) for value in schema]
+        return [remove_defaults(value) for value in schema]
     if not isinstance(schema, dict):
         return schema
-    said = {key: value for key, value in schema.items() if (key, value) != ("additionalProperties", True)}
-    return {key: without_defaults(value) for key, value in said.items()}
+    kept = {key: value for key, value in schema.items() if (key, value) != ("additionalProperties", True)}
+    return {key: remove_defaults(value) for key, value in kept.items()}
 
 
 def test_the_copy_for_editors_is_current(capsys):
@@ -70,6 +72,6 @@ def test_the_copy_for_editors_is_current(capsys):
     json.loads(printed)
     if (home() / "docs").is_dir():
         stored = json.loads((home() / "docs/_static/checkpoints.schema.json").read_text())
-        assert without_defaults(stored) == without_defaults(json.loads(printed))
-        first = (home() / "checkpoints.yaml").read_text().split("\n", 1)[0]
-        assert first == "# yaml-language-server: $schema=docs/_static/checkpoints.schema.json"
+        assert remove_defaults(stored) == remove_defaults(json.loads(printed))
+        first_line = (home() / "checkpoints.yaml").read_text().split("\n", 1)[0]
+        assert first_line == "# yaml-language-server: $schema=docs/_static/checkpoints.schema.json"

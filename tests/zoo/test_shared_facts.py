@@ -1,4 +1,6 @@
-"""The facts that tests share: one measurement for the same question, another for any other question."""
+"""Tests share facts: the same question is measured once, and any other question is measured by itself."""
+
+import math
 
 import pytest
 import torch
@@ -9,7 +11,7 @@ from memzoo.zoo.measures.facts import MEASURES
 from memzoo.zoo.measures.measurements import Measurements
 
 
-def measurements(width=4, examples=None):
+def make_measurements(width=4, examples=None):
     torch.manual_seed(0)
     model = FullyConnected(shape=(1, 2, 2), depth=2, width=width).eval()
     model.examples = torch.full((1, 1, 2, 2), 0.5) if examples is None else examples
@@ -18,8 +20,8 @@ def measurements(width=4, examples=None):
 
 
 @pytest.fixture
-def counted(monkeypatch):
-    """A measure that counts how often it is computed, in the place of one of memzoo's."""
+def calls(monkeypatch):
+    """Put a measure in the place of one of memzoo's, and return the list of its calls."""
     calls = []
 
     def radius_max(m, *, scale=1.0):
@@ -30,33 +32,39 @@ def counted(monkeypatch):
     return calls
 
 
-def test_the_same_question_is_computed_once(counted, tmp_path):
+def test_the_same_question_is_computed_once(calls, tmp_path):
     with sharing(tmp_path):
-        assert [MEASURES["radius_max"](measurements()) for _ in range(3)] == [1.0, 1.0, 1.0]
-    assert len(counted) == 1
-    assert MEASURES["radius_max"](measurements()) == 2.0  # nothing is shared any more
+        assert [MEASURES["radius_max"](make_measurements()) for _ in range(3)] == [1.0, 1.0, 1.0]
+    assert len(calls) == 1
 
 
-def test_another_question_is_computed(counted, tmp_path):
-    changed = measurements()
+def test_nothing_is_shared_after_the_block(calls, tmp_path):
+    with sharing(tmp_path):
+        assert MEASURES["radius_max"](make_measurements()) == 1.0
+    assert MEASURES["radius_max"](make_measurements()) == 2.0
+
+
+def test_another_question_is_computed(calls, tmp_path):
+    other_weights = make_measurements()
     with torch.no_grad():
-        next(changed.model.parameters())[0] += 1e-7
-    others = [changed, measurements(width=5), measurements(examples=torch.full((1, 1, 2, 2), 0.25))]
+        next(other_weights.model.parameters())[0] += 1e-7
+    other_network = make_measurements(width=5)
+    other_images = make_measurements(examples=torch.full((1, 1, 2, 2), 0.25))
     with sharing(tmp_path):
-        answers = [MEASURES["radius_max"](m) for m in (measurements(), *others)]
-        answers.append(MEASURES["radius_max"](measurements(), scale=2.0))
+        answers = [MEASURES["radius_max"](m) for m in (make_measurements(), other_weights, other_network, other_images)]
+        answers.append(MEASURES["radius_max"](make_measurements(), scale=2.0))
     assert answers == [1.0, 2.0, 3.0, 4.0, 5.0]
 
 
-def test_sharing_within_sharing_waits_for_nothing(counted, tmp_path):
+def test_sharing_within_sharing_does_not_wait_for_itself(calls, tmp_path):
     with sharing(tmp_path):
         with sharing(tmp_path):
-            assert MEASURES["radius_max"](measurements()) == 1.0
-        assert MEASURES["radius_max"](measurements()) == 1.0
+            assert MEASURES["radius_max"](make_measurements()) == 1.0
+        assert MEASURES["radius_max"](make_measurements()) == 1.0
 
 
-def test_a_value_that_is_no_number_comes_back_as_it_is(monkeypatch, tmp_path):
+def test_nan_is_shared_as_nan(monkeypatch, tmp_path):
     monkeypatch.setitem(MEASURES, "radius_max", lambda m: float("nan"))
     with sharing(tmp_path):
-        found = [MEASURES["radius_max"](measurements()) for _ in range(2)]
-    assert all(value != value for value in found)
+        values = [MEASURES["radius_max"](make_measurements()) for _ in range(2)]
+    assert all(math.isnan(value) for value in values)

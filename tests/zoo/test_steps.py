@@ -18,7 +18,8 @@ QUIET = {"enable_progress_bar": False, "enable_model_summary": False}
 
 def test_a_step_loads_by_its_number(small):
     memzoo.register(small)
-    final, early = memzoo.load("small-fc"), memzoo.load("small-fc", step=100)
+    final = memzoo.load("small-fc")
+    early = memzoo.load("small-fc", step=100)
     stored = load_file(small.parent / "checkpoints/small-fc/step-100.safetensors")
     assert all(torch.equal(value, stored[name]) for name, value in early.state_dict().items())
     assert not torch.equal(final.net[1].weight, early.net[1].weight)
@@ -47,6 +48,17 @@ def test_a_damaged_step_is_found_by_load_and_by_verify(small):
     for attempt in (lambda: memzoo.load("small-fc", step=200), lambda: memzoo.verify("small-fc")):
         with pytest.raises(CorruptCheckpointError, match=r"step-200\.safetensors has SHA-256"):
             attempt()
+
+
+def test_a_fact_of_a_step_that_is_not_stored_cannot_be_verified(small):
+    content = yaml.safe_load(small.read_text())
+    entry = content["small-fc"]
+    entry["recipe"]["keep"] = [100, 200, 300]
+    entry["facts"][0]["step"] = 300
+    small.write_text(yaml.safe_dump(content))
+    memzoo.register(small)
+    with pytest.raises(UnknownCheckpointError, match="has no weights of step 300: kept were 100, 200, and the end"):
+        memzoo.verify("small-fc")
 
 
 def test_steps_that_changed_places_fail_the_fingerprint(small):

@@ -8,9 +8,9 @@ import memzoo
 from memzoo.errors import CorruptCheckpointError, DataMissingError, RegistryError, StorageError
 from memzoo.zoo import record, train
 from memzoo.zoo.loading.loader import load_folder
-from memzoo.zoo.registry.files import written_aside
 from memzoo.zoo.registry.registries import home
 from memzoo.zoo.registry.registry_file import entry_yaml, read_registry
+from memzoo.zoo.registry.writing import write_aside
 
 ID = "mnist20-fc14x128"
 FEW = {"max_steps": 20, "enable_progress_bar": False, "enable_model_summary": False}
@@ -18,7 +18,7 @@ FEW = {"max_steps": 20, "enable_progress_bar": False, "enable_model_summary": Fa
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, shared_facts):
-    """The folder of a short training, not to be changed, and the facts measured of it."""
+    """Return the folder of a short training, which tests must not change, and the facts measured of it."""
     return train(ID, tmp_path_factory.mktemp("trained"), **FEW)
 
 
@@ -57,13 +57,13 @@ def test_an_existing_folder_is_not_replaced_unasked(tmp_path):
     assert (tmp_path / ID / "mine.txt").read_text() == "keep"
 
 
-def test_without_the_dataset_it_says_so(tmp_path):
+def test_a_missing_dataset_is_reported(tmp_path):
     with pytest.raises(DataMissingError, match=r"no MNIST under .*nowhere"):
         train(ID, tmp_path, data_root=tmp_path / "nowhere", **FEW)
     assert not (tmp_path / ID).exists()
 
 
-def test_from_the_dataset_s_own_files(tmp_path, shared_data):
+def test_training_takes_images_from_the_dataset(tmp_path, shared_data):
     folder, _ = train("cifar10-unet", tmp_path, data_root=shared_data, **FEW | {"max_steps": 2})
     model = memzoo.load(f"local-dir:{folder}")
     assert torch.equal(model.examples, memzoo.load("cifar10-unet").examples)
@@ -82,7 +82,7 @@ def test_a_failed_write_leaves_nothing_and_keeps_the_old(tmp_path):
     (old / "weights").write_text("old")
 
     def fail():
-        with written_aside(old) as aside:
+        with write_aside(old) as aside:
             (aside / "weights").write_text("half")
             raise OSError("disk full")
 
@@ -103,7 +103,8 @@ def test_recording_replaces_one_entry_and_nothing_else(tmp_path):
     shutil.copy(home() / "checkpoints.yaml", root)
     folder, _ = train(ID, tmp_path / "runs", seed=9, **FEW)
     record(folder, root)
-    before, after = read_registry(home() / "checkpoints.yaml"), read_registry(root / "checkpoints.yaml")
+    before = read_registry(home() / "checkpoints.yaml")
+    after = read_registry(root / "checkpoints.yaml")
     assert before.keys() == after.keys()
     assert after["cifar10-d1"] == before["cifar10-d1"]
     assert after[ID].recipe.seed == 9
@@ -131,7 +132,7 @@ def test_pictures_that_cannot_be_drawn_lose_nothing(shared_facts, tmp_path, monk
     def fail(*_):
         raise RuntimeError("no backend")
 
-    monkeypatch.setattr("memzoo.zoo.recipes.training.draw_pictures", fail)
+    monkeypatch.setattr("memzoo.zoo.recipes.folder.draw_pictures", fail)
     with pytest.warns(UserWarning, match="pictures of mnist20-fc14x128 could not be drawn.*no backend"):
         folder, _ = train(ID, tmp_path, **FEW)
     memzoo.load(f"local-dir:{folder}")
@@ -149,7 +150,7 @@ def test_a_swap_that_fails_puts_the_old_folder_back(tmp_path, monkeypatch):
         return rename(self, target)
 
     monkeypatch.setattr(type(old), "rename", refuse)
-    with pytest.raises(OSError, match="busy"), written_aside(old) as aside:
+    with pytest.raises(OSError, match="busy"), write_aside(old) as aside:
         (aside / "weights").write_text("new")
     assert (old / "weights").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["run"]

@@ -5,19 +5,21 @@ from . import history as history
 from . import model_card as model_card
 from . import pictures as pictures
 from . import point_pictures as point_pictures
-from .history import History, history_of, write_history
-from .model_card import card, is_ours, settings, trained
+from . import training_description as training_description
+from .history import History, make_history, write_history
+from .model_card import is_ours, render_card
 from .pictures import ALONG_A_CYCLE, TIMES, draw_pictures
+from .training_description import describe_training, list_settings
 
 __all__ = [
     "ALONG_A_CYCLE",
     "TIMES",
     "History",
-    "card",
+    "describe_training",
     "draw_pictures",
-    "history_of",
     "is_ours",
-    "settings",
-    "trained",
+    "list_settings",
+    "make_history",
+    "render_card",
     "write_history",
 ]

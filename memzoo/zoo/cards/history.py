@@ -1,4 +1,4 @@
-"""What a training run leaves behind beside its weights: the course of its loss, and what was measured."""
+"""Read and write ``history.json``: the loss and the measurements of a training run, stored beside the weights."""
 
 import json
 import math
@@ -18,15 +18,16 @@ class History(Config):
     loss: list[tuple[int, float]]
     """(optimizer step, loss before it), geometrically spaced; of an ensemble, the largest of members in training."""
     measured: list[dict[str, float | None]] = []
-    """What the callback measured on the way, one dict a measurement; null where a value was not finite."""
+    """What the callback measured during the training, one dict a measurement; null where a value was not finite."""
     same_run: bool = True
     """False where the weights come from an earlier run of the same recipe and seed on another machine."""
 
 
-def history_of(course: list[tuple[int, float]], measured: list[dict[str, float]]) -> History:
-    """The course of a run's loss and the measurements of its callback, as they are stored."""
+def make_history(course: list[tuple[int, float]], measured: list[dict[str, float]]) -> History:
+    """Make the history of a run from the course of its loss and the measurements of its callback."""
+    losses = [(step, float(f"{loss:.{DIGITS}g}")) for step, loss in course]
     rows = [{key: value if math.isfinite(value) else None for key, value in row.items()} for row in measured]
-    return History(loss=[(step, float(f"{loss:.{DIGITS}g}")) for step, loss in course], measured=rows)
+    return History(loss=losses, measured=rows)
 
 
 def write_history(history: History, path: Path) -> None:
@@ -35,7 +36,7 @@ def write_history(history: History, path: Path) -> None:
 
 
 def read_history(path: Path) -> History:
-    """The checked ``history.json`` of a checkpoint."""
+    """Read and check the ``history.json`` of a checkpoint."""
     try:
         return History.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except (ValidationError, ValueError, RecursionError) as error:

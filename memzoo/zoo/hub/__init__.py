@@ -1,4 +1,4 @@
-"""The Hugging Face Hub: its client, its errors in words, and the places a file may lie."""
+"""The Hugging Face Hub: its client, its errors in words, and the places where a file may lie."""
 
 from lazy_loader import attach_stub
 

@@ -4,6 +4,6 @@
 from . import client as client
 from . import errors as errors
 from . import sources as sources
-from .sources import Folder, Repository, Source, find, make_missing_error, sources_of
+from .sources import Folder, Repository, Source, find_file, list_sources, make_missing_error
 
-__all__ = ["Folder", "Repository", "Source", "find", "make_missing_error", "sources_of"]
+__all__ = ["Folder", "Repository", "Source", "find_file", "list_sources", "make_missing_error"]

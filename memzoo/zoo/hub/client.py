@@ -1,4 +1,4 @@
-"""The Hugging Face Hub through its own client: the calls that the zoo makes, patient, with errors that say what to do.
+"""Call the Hugging Face Hub through its own client, patiently, with errors that say what to do.
 
 The client reads ``HF_ENDPOINT``, ``HF_HOME``, ``HF_TOKEN`` and the other variables of its own when it is first used.
 """
@@ -11,13 +11,15 @@ from typing import Any, NamedTuple, TypeVar
 
 from memzoo._version import __version__
 from memzoo.errors import CheckpointMissingError, HubUnreachableError
-from memzoo.zoo.hub.errors import explained, is_transient
+from memzoo.zoo.hub.errors import Failure, explain_errors, is_transient
 from memzoo.zoo.registry import is_commit
 
 T = TypeVar("T")
 
-PATIENCE_S, FIRST_WAIT_S = 15.0, 0.5
-"""Time after which nothing is tried again, and the first wait; each is twice the one before."""
+PATIENCE_S = 15.0
+"""Time after which nothing is tried again."""
+FIRST_WAIT_S = 0.5
+"""Pause before the second try; each further pause is twice the one before."""
 
 
 class RemoteFile(NamedTuple):
@@ -32,7 +34,9 @@ class RemoteFile(NamedTuple):
 
 
 def fetch(repository: str, revision: str, name: str, *, force: bool = False) -> Path:
-    """A file of a repository in the client's cache; a full commit that is cached needs no network.
+    """Return the path of a file in the client's cache, after downloading it where needed.
+
+    A file of a full commit that is cached needs no network.
 
     Args:
         repository: ``org/name``.
@@ -42,114 +46,126 @@ def fetch(repository: str, revision: str, name: str, *, force: bool = False) -> 
 
     Raises:
         CheckpointMissingError: The repository, the revision or the file is not there.
-        HubAccessError: Private, and no token or one that may not read it.
-        HubUnreachableError: No answer, and not cached.
+        HubAccessError: The repository is private, and the token is missing or may not read it.
+        HubUnreachableError: The Hub does not answer, and the file is not cached.
         StorageError: The cache is full or read-only.
     """
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import hf_hub_download  # takes a while, and most checkpoints need no Hub
 
-    def get() -> Path:
-        return Path(
-            hf_hub_download(
-                repository,
-                name,
-                revision=revision,
-                force_download=force,
-                library_name="memzoo",
-                library_version=__version__,
-            )
+    def download() -> Path:
+        path = hf_hub_download(
+            repository,
+            name,
+            revision=revision,
+            force_download=force,
+            library_name="memzoo",
+            library_version=__version__,
         )
+        return Path(path)
 
-    return patiently(get, f"{name} of {repository}@{short(revision)}")
+    return call_patiently(download, f"{name} of {repository}@{shorten(revision)}")
 
 
-def cached(repository: str, commit: str, name: str) -> Path | None:
-    """The file in the client's cache, without asking the Hub."""
+def find_cached(repository: str, commit: str, name: str) -> Path | None:
+    """Find a file in the client's cache without asking the Hub."""
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(repository, name, revision=commit)
     return Path(found) if isinstance(found, str) else None
 
 
-def known_absent(repository: str, commit: str, name: str) -> bool:
-    """The Hub has said that this commit has no such file, and the client remembers."""
+def is_known_absent(repository: str, commit: str, name: str) -> bool:
+    """Tell whether the client remembers that the Hub has no such file in this commit."""
     from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
 
     return try_to_load_from_cache(repository, name, revision=commit) is _CACHED_NO_EXIST
 
 
 def resolve(repository: str, revision: str, name: str) -> str:
-    """The full commit of a revision: asks the Hub, or without network remembers the last answer; fetches ``name``."""
+    """Return the full commit of a revision, and fetch the file ``name`` of it.
+
+    The Hub is asked, since a branch moves; without network the client remembers the last answer.
+    """
+    # The client stores a file as snapshots/COMMIT/NAME, and memzoo's files lie at the top of their repository.
     return fetch(repository, revision, name).absolute().parent.name
 
 
-def tree(repository: str, revision: str) -> list[RemoteFile]:
-    """All files of a revision."""
+def list_files(repository: str, revision: str) -> list[RemoteFile]:
+    """List all files of a revision."""
     from huggingface_hub.hf_api import RepoFile
 
-    def get() -> list[RemoteFile]:
-        entries = list(api().list_repo_tree(repository, recursive=True, revision=revision))
+    def ask() -> list[RemoteFile]:
+        entries = list(make_client().list_repo_tree(repository, recursive=True, revision=revision))
         return [
             RemoteFile(entry.path, entry.size, entry.lfs.sha256 if entry.lfs else None, entry.blob_id)
             for entry in entries
             if isinstance(entry, RepoFile)
         ]
 
-    return patiently(get, f"the files of {repository}@{short(revision)}")
+    return call_patiently(ask, f"the files of {repository}@{shorten(revision)}")
 
 
-def head(repository: str) -> str | None:
-    """The commit of the main branch; None where there is no such repository."""
+def find_head(repository: str) -> str | None:
+    """Return the commit of the main branch, or None if there is no such repository."""
 
-    def get() -> str | None:
-        return api().model_info(repository, revision="main").sha
+    def ask() -> str | None:
+        return make_client().model_info(repository, revision="main").sha
 
     try:
-        return patiently(get, repository)
+        return call_patiently(ask, repository)
     except CheckpointMissingError:
         return None
 
 
-def tags(repository: str) -> dict[str, str]:
-    """Commit of each tag."""
+def list_tags(repository: str) -> dict[str, str]:
+    """Return the commit of each tag."""
 
-    def get() -> dict[str, str]:
-        return {tag.name: tag.target_commit for tag in api().list_repo_refs(repository).tags}
+    def ask() -> dict[str, str]:
+        return {tag.name: tag.target_commit for tag in make_client().list_repo_refs(repository).tags}
 
-    return patiently(get, f"the tags of {repository}")
-
-
-def repositories(namespace: str) -> list[str]:
-    """Model repositories of a user or organisation that can be seen."""
-
-    def get() -> list[str]:
-        return [model.id for model in api().list_models(author=namespace)]
-
-    return patiently(get, f"the repositories of {namespace}")
+    return call_patiently(ask, f"the tags of {repository}")
 
 
-def api() -> Any:
-    """The client."""
+def list_repositories(namespace: str) -> list[str]:
+    """List the model repositories of a user or organisation that the token may see."""
+
+    def ask() -> list[str]:
+        return [model.id for model in make_client().list_models(author=namespace)]
+
+    return call_patiently(ask, f"the repositories of {namespace}")
+
+
+def make_client() -> Any:
+    """Make the Hub's client."""
     from huggingface_hub import HfApi
 
     return HfApi(library_name="memzoo", library_version=__version__)
 
 
-def short(revision: str) -> str:
-    """A commit by its first digits."""
+def shorten(revision: str) -> str:
+    """Shorten a commit to its first digits; tags and branches stay as they are."""
     return revision[:8] if is_commit(revision) else revision
 
 
-def patiently(call: Callable[[], T], what: str) -> T:
-    """The result of ``call``, tried again while the Hub says that it is busy or drops the line."""
-    started, wait, outer = time.monotonic(), FIRST_WAIT_S, sys.exc_info()[1]
+def call_patiently(call: Callable[[], T], what: str) -> T:
+    """Return the result of ``call``, tried again while the Hub says that it is busy or the line is cut.
+
+    Args:
+        call: A call of the client.
+        what: What it asks for, in words, for the messages of errors.
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    wait = FIRST_WAIT_S
+    # Python makes this the context of each error below, although it may be of the network and long over.
+    handled_before = sys.exc_info()[1]
     while True:
         try:
-            with explained(what):
+            with explain_errors(what):
                 return call()
         except HubUnreachableError as error:
-            again = error.__cause__ is not None and is_transient(error.__cause__, outer)
-            if not again or time.monotonic() - started + wait > PATIENCE_S:
+            cause = error.__cause__
+            try_again = cause is not None and is_transient(Failure(what, cause, handled_before))
+            if not try_again or time.monotonic() + wait > deadline:
                 raise
         time.sleep(wait)
-        wait *= 2
+        wait *= 2  # a Hub that is busy is asked less and less often

@@ -1,14 +1,17 @@
-"""What the Hub's client raises, turned into errors that say what happened and what to do.
+"""Translate the errors of the Hub's client into errors that say what happened and what to do.
 
-The client wraps its errors in others, differently from version to version: the whole chain of causes is looked at, and
-classes are told apart by name.
+The client wraps its errors in others, and does so differently from version to version. A failure is therefore
+recognised by the whole chain of its causes, and the classes in it by their names.
 """
 
 import errno
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
 
 from memzoo.errors import (
     CheckpointMissingError,
@@ -20,159 +23,227 @@ from memzoo.errors import (
 )
 
 TRANSIENT = {408, 429, 500, 502, 503, 504}
-FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
-CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM}
-CUT = {"ReadError", "RemoteProtocolError", "ReadTimeout"}
+"""HTTP statuses that may be gone at the next try."""
+# A full disk, a file larger than the file system allows, a quota that is used up.
+STORAGE_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
+# Names of classes of httpx, of the client and of its storage layer Xet.
+CONNECTION_CUT = {"ReadError", "RemoteProtocolError", "ReadTimeout"}
 NETWORK = {"TransportError", "ConnectionError", "TimeoutException", "LocalEntryNotFoundError", "XetDownloadError"}
 
 
+@dataclass(frozen=True)
+class Failure:
+    """What can be learned from an error of the client."""
+
+    what: str
+    """What was asked of the Hub, in words."""
+    error: BaseException
+    handled_before: BaseException | None = None
+    """The exception that the caller was handling already; it has nothing to do with this failure."""
+
+    @cached_property
+    def chain(self) -> list[BaseException]:
+        """Return the error and its causes, from the outermost to the first."""
+        chain: list[BaseException] = []
+        link: BaseException | None = self.error
+        while link is not None and link is not self.handled_before and link not in chain:
+            chain.append(link)
+            link = link.__cause__ or link.__context__
+        return chain
+
+    @cached_property
+    def classes(self) -> set[str]:
+        """Return the names of all classes of which the errors are instances."""
+        return {kind.__name__ for link in self.chain for kind in type(link).__mro__}
+
+    @cached_property
+    def status(self) -> int | None:
+        """Return the HTTP status of the answer, if it is an error."""
+        for link in self.chain:
+            code = getattr(getattr(link, "response", None), "status_code", None)
+            if isinstance(code, int) and code >= 400:
+                return code
+        return None
+
+    @cached_property
+    def system_error(self) -> int | None:
+        """Return the number of an error of the file system."""
+        for link in self.chain:
+            numbers = [link.errno] if isinstance(link, OSError) else []
+            # The storage layer of the client, which is written in Rust, gives the number in its text alone.
+            in_text = re.findall(r"os error (\d+)|Os \{ code: (\d+)", str(link))
+            numbers += [int(first or second) for first, second in in_text]
+            for number in numbers:
+                if number in STORAGE_FULL | READ_ONLY:
+                    return number
+        return None
+
+    @property
+    def reason(self) -> str:
+        """Return the class and the first line of the error that came first."""
+        first = self.chain[-1]
+        lines = [line.strip() for line in str(first).splitlines() if line.strip()]
+        return ": ".join([type(first).__name__, *lines[:1]])
+
+    @property
+    def server_message(self) -> str:
+        """Return the Hub's own words, or the reason if it gave none."""
+        # Only some of the client's classes have this attribute.
+        messages = (getattr(link, "server_message", None) for link in self.chain)
+        return str(next(filter(None, messages), self.reason))
+
+    @property
+    def answer(self) -> str:
+        """Say in words whether the Hub answered."""
+        return "cannot be reached, or the line was cut" if self.status is None else f"answers {self.status}"
+
+    @property
+    def token(self) -> str:
+        """Say in words whether a token was sent."""
+        from huggingface_hub import get_token
+
+        return "no token was given" if get_token() is None else "the token was refused"
+
+    @property
+    def settings(self) -> Any:
+        """Return the settings of the client, which it takes from environment variables."""
+        from huggingface_hub import constants
+
+        return constants
+
+
+class Cause(NamedTuple):
+    """A cause of failures, and the error to raise for it."""
+
+    applies: Callable[[Failure], bool]
+    raises: type[MemzooError]
+    message: str
+    """A format string with one argument, the :class:`Failure`."""
+
+
+def _was_offline(failure: Failure) -> bool:
+    """Tell whether the file would have been fetched, had the user not forbidden the network."""
+    not_cached = "LocalEntryNotFoundError" in failure.classes
+    return "OfflineModeIsEnabled" in failure.classes or (not_cached and failure.settings.HF_HUB_OFFLINE)
+
+
+def _lacks_file(failure: Failure) -> bool:
+    """Tell whether the Hub answered that it has no such file; LocalEntryNotFoundError means that it did not answer."""
+    return "EntryNotFoundError" in failure.classes and "LocalEntryNotFoundError" not in failure.classes
+
+
+def _cannot_write(failure: Failure) -> bool:
+    """Tell whether the cache is read-only; a socket that the system forbids to open has the same error number."""
+    return failure.system_error in READ_ONLY and "TransportError" not in failure.classes
+
+
+def _concerns_network(failure: Failure) -> bool:
+    """Tell whether the failure can be one of the network."""
+    known = failure.status is not None or bool(failure.classes & NETWORK)
+    return known or isinstance(failure.error, (OSError, RuntimeError, ValueError))
+
+
+CAUSES = (
+    # A full disk comes first: the client may report it as a failed download, without any HTTP status.
+    Cause(
+        lambda failure: failure.system_error in STORAGE_FULL,
+        StorageError,
+        "{0.what} could not be stored, the disk or a quota is full ({0.reason}). Make room under "
+        "{0.settings.HF_HUB_CACHE}, or set HF_HOME to a folder with more; nothing half-written is kept.",
+    ),
+    Cause(
+        _was_offline,
+        HubUnreachableError,
+        "{0.what} is not in the cache ({0.settings.HF_HUB_CACHE}), and HF_HUB_OFFLINE forbids to ask the Hub; unset "
+        "it, or fetch everything beforehand with `memzoo download --all --to DIR` and set MEMZOO_DIR=DIR.",
+    ),
+    # The statuses come before the classes: the client gives a repository that may not be read the class of one that is
+    # not there.
+    Cause(
+        lambda failure: failure.status in (401, 403) or "GatedRepoError" in failure.classes,
+        HubAccessError,
+        "{0.what}: the Hub refuses ({0.status}, {0.token}): the repository is private, gated or not there. Set "
+        "HF_TOKEN to a token that may do this, or log in with `hf auth login`.",
+    ),
+    # 412: the commit on which the upload was to rest is no longer the newest one.
+    Cause(
+        lambda failure: failure.status == 412,
+        PublishError,
+        "{0.what}: the repository has changed since it was looked at; run it again.",
+    ),
+    Cause(
+        lambda failure: failure.status in (400, 409, 422),
+        PublishError,
+        "{0.what}: the Hub does not take it ({0.status}): {0.server_message}",
+    ),
+    Cause(
+        lambda failure: "RevisionNotFoundError" in failure.classes,
+        CheckpointMissingError,
+        "{0.what}: the Hub has no such revision; it was deleted, or the commit is mistyped. `memzoo verify --hub` "
+        "compares registry and Hub; ID@main takes the newest.",
+    ),
+    Cause(
+        _lacks_file,
+        CheckpointMissingError,
+        "{0.what}: the Hub has the revision, but no such file in it.",
+    ),
+    Cause(
+        lambda failure: "RepositoryNotFoundError" in failure.classes,
+        CheckpointMissingError,
+        "{0.what}: the Hub has no such repository, or it is private and the token may not see it; check the name, and "
+        "HF_TOKEN.",
+    ),
+    Cause(
+        lambda failure: "HFValidationError" in failure.classes,
+        CheckpointMissingError,
+        "{0.what}: {0.reason}",
+    ),
+    Cause(
+        _cannot_write,
+        StorageError,
+        "{0.what} is not in the cache, and the cache cannot be written ({0.reason}). Set HF_HOME to a folder of your "
+        "own, or let its owner fetch it once; now it is {0.settings.HF_HUB_CACHE}.",
+    ),
+    # Whatever is left may be the network, which fails in more ways than can be listed.
+    Cause(
+        _concerns_network,
+        HubUnreachableError,
+        "{0.what}: the Hub ({0.settings.ENDPOINT}) {0.answer} ({0.reason}). Check the connection, HF_ENDPOINT and any "
+        "proxy, and try again; what was fetched before stays usable without network. A server without Xet needs "
+        "HF_HUB_DISABLE_XET=1.",
+    ),
+)
+"""Causes in the order in which they are looked for: an error often shows signs of several, and the first one counts."""
+
+
 @contextmanager
-def explained(what: str) -> Iterator[None]:
-    """Turn whatever the client raises while it gets ``what`` into an error of ours."""
-    outer = sys.exc_info()[1]  # what the caller is handling has nothing to do with it
+def explain_errors(what: str) -> Iterator[None]:
+    """Replace each error that the client raises while it gets ``what`` by one of memzoo's."""
+    handled_before = sys.exc_info()[1]
     try:
         yield
     except MemzooError:
         raise
     except Exception as error:
-        mine = explain(what, error, outer)
-        if mine is None:
+        explained = explain(Failure(what, error, handled_before))
+        if explained is None:
             raise
-        raise mine from error
+        raise explained from error
 
 
-def explain(what: str, error: BaseException, outer: BaseException | None = None) -> MemzooError | None:
-    """The error of ours for one of the client's; None for one that is not about the Hub."""
-    chain = list(_chain(error, outer))
-    kinds, said, status, number = _kinds(chain), _said(chain), _status(chain), _errno(chain)
-    if number in FULL:
-        return StorageError(
-            f"{what} could not be stored, the disk or a quota is full ({said}). Make room under {_cache()}, or set "
-            "HF_HOME to a folder with more; nothing half-written is kept."
-        )
-    if "OfflineModeIsEnabled" in kinds or (_offline() and "LocalEntryNotFoundError" in kinds):
-        return HubUnreachableError(
-            f"{what} is not in the cache ({_cache()}), and HF_HUB_OFFLINE forbids to ask the Hub; unset it, or fetch "
-            "everything beforehand with `memzoo download --all --to DIR` and set MEMZOO_DIR=DIR."
-        )
-    if status in (401, 403) or "GatedRepoError" in kinds:
-        return HubAccessError(
-            f"{what}: the Hub refuses ({status}, {'the token was refused' if _token() else 'no token was given'}): the "
-            "repository is private, gated or not there. Set HF_TOKEN to a token that may do this, or log in with "
-            "`hf auth login`."
-        )
-    if status == 412:
-        return PublishError(f"{what}: the repository has changed since it was looked at; run it again.")
-    if status in (400, 409, 422):
-        return PublishError(f"{what}: the Hub does not take it ({status}): {_message(chain)}")
-    if "RevisionNotFoundError" in kinds:
-        return CheckpointMissingError(
-            f"{what}: the Hub has no such revision; it was deleted, or the commit is mistyped. `memzoo verify --hub` "
-            "compares registry and Hub; ID@main takes the newest."
-        )
-    if "EntryNotFoundError" in kinds and "LocalEntryNotFoundError" not in kinds:
-        return CheckpointMissingError(f"{what}: the Hub has the revision, but no such file in it.")
-    if "RepositoryNotFoundError" in kinds:
-        return CheckpointMissingError(
-            f"{what}: the Hub has no such repository, or it is private and the token may not see it; check the name, "
-            "and HF_TOKEN."
-        )
-    if "HFValidationError" in kinds:
-        return CheckpointMissingError(f"{what}: {said}")
-    if number in CLOSED and "TransportError" not in kinds:
-        return StorageError(
-            f"{what} is not in the cache, and the cache cannot be written ({said}). Set HF_HOME to a folder of your "
-            f"own, or let its owner fetch it once; now it is {_cache()}."
-        )
-    if status is not None or kinds & NETWORK or isinstance(error, (OSError, RuntimeError, ValueError)):
-        answer = f"answers {status}" if status is not None else "cannot be reached, or the line was cut"
-        return HubUnreachableError(
-            f"{what}: the Hub ({_endpoint()}) {answer} ({said}). Check the connection, HF_ENDPOINT and any proxy, and "
-            "try again; what was fetched before stays usable without network. A server without Xet needs "
-            "HF_HUB_DISABLE_XET=1."
-        )
+def explain(failure: Failure) -> MemzooError | None:
+    """Return the error of memzoo for a failure, or None if the failure has nothing to do with the Hub."""
+    for cause in CAUSES:
+        if cause.applies(failure):
+            return cause.raises(cause.message.format(failure))
     return None
 
 
-def is_transient(error: BaseException, outer: BaseException | None = None) -> bool:
-    """Worth another try: the Hub is busy, or the line was cut; not where nobody listens."""
-    chain = list(_chain(error, outer))
-    status = _status(chain)
-    if status is not None:
-        return status in TRANSIENT
-    return bool(_kinds(chain) & CUT) or _inconsistent(_said(chain))
-
-
-def _chain(error: BaseException | None, outer: BaseException | None = None) -> Iterator[BaseException]:
-    """The error, and what it came from, up to what was there before."""
-    seen: set[int] = set()
-    while error is not None and error is not outer and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _kinds(chain: list[BaseException]) -> set[str]:
-    """Names of all classes that the errors are of."""
-    return {kind.__name__ for link in chain for kind in type(link).__mro__}
-
-
-def _said(chain: list[BaseException]) -> str:
-    """First line of the deepest message."""
-    deepest = chain[-1]
-    lines = [line.strip() for line in str(deepest).splitlines() if line.strip()]
-    return f"{type(deepest).__name__}: {lines[0]}" if lines else type(deepest).__name__
-
-
-def _status(chain: list[BaseException]) -> int | None:
-    """HTTP status of the answer that was refused."""
-    for link in chain:
-        code = getattr(getattr(link, "response", None), "status_code", None)
-        if isinstance(code, int) and code >= 400:
-            return code
-    return None
-
-
-def _errno(chain: list[BaseException]) -> int | None:
-    """Number of the system's error; the storage layer of the client gives it in its text alone."""
-    for link in chain:
-        in_text = re.findall(r"os error (\d+)|Os \{ code: (\d+)", str(link))
-        numbers = [int(first or second) for first, second in in_text]
-        for number in [*([link.errno] if isinstance(link, OSError) else []), *numbers]:
-            if number in FULL | CLOSED:
-                return number
-    return None
-
-
-def _message(chain: list[BaseException]) -> str:
-    """What the Hub answered, in its own words."""
-    said = next((text for link in chain if (text := getattr(link, "server_message", None))), None)
-    return str(said or _said(chain))
-
-
-def _inconsistent(said: str) -> bool:
-    return "Consistency check failed" in said  # of the size, after a line that was cut
-
-
-def _token() -> bool:
-    from huggingface_hub import get_token
-
-    return get_token() is not None
-
-
-def _offline() -> bool:
-    from huggingface_hub import constants
-
-    return constants.HF_HUB_OFFLINE
-
-
-def _cache() -> str:
-    from huggingface_hub import constants
-
-    return constants.HF_HUB_CACHE
-
-
-def _endpoint() -> str:
-    from huggingface_hub import constants
-
-    return constants.ENDPOINT
+def is_transient(failure: Failure) -> bool:
+    """Tell whether another try may succeed: the Hub is busy or the line was cut, but somebody listens there."""
+    if failure.status is not None:
+        return failure.status in TRANSIENT
+    # The client compares the size of what arrived with what was promised.
+    incomplete = "Consistency check failed" in failure.reason
+    return incomplete or bool(failure.classes & CONNECTION_CUT)

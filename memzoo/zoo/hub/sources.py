@@ -1,4 +1,4 @@
-"""Where the files of a checkpoint may lie: folders on this machine, and a repository on the Hub."""
+"""Find the files of a checkpoint in the places where they may lie: folders on this machine, and the Hub."""
 
 import os
 import time
@@ -11,17 +11,31 @@ from typing import Protocol
 from memzoo.errors import CheckpointMissingError, CorruptCheckpointError, MemzooError
 from memzoo.zoo.entry import Entry, File
 from memzoo.zoo.hub import client
-from memzoo.zoo.registry import check_file, refuse_pickles, registry_of, store
+from memzoo.zoo.registry import check_file, find_registry, refuse_pickles
+
+PAUSES_S = (0.1, 0.5, 2.0)
+"""How long to wait for a file that another process is fetching again."""
+
+
+def own_folder() -> Path:
+    """Return memzoo's own folder: ``MEMZOO_DIR``, else ``memzoo`` in ``XDG_CACHE_HOME`` or ``~/.cache``.
+
+    It holds ``checkpoints/ID/``, as ``memzoo download --to`` writes them.
+    """
+    given = os.environ.get("MEMZOO_DIR")
+    if given:
+        return Path(given).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "memzoo"
 
 
 class Source(Protocol):
-    """A place to look for files."""
+    """A place where files may lie."""
 
     def get(self, name: str) -> Path | None:
-        """The file, None where this place does not have it."""
+        """Return the path of a file, or None if this place does not have it."""
 
     def renew(self, name: str) -> Path | None:
-        """The file once more, in the place of a damaged one; None where that cannot be done."""
+        """Fetch a damaged file again, and return its path; None if this place cannot do that."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +45,12 @@ class Folder:
     path: Path
 
     def get(self, name: str) -> Path | None:
-        """The file, if it is there."""
-        return self.path / name if (self.path / name).is_file() else None
+        """Return the path of a file, or None if it is not there."""
+        path = self.path / name
+        return path if path.is_file() else None
 
     def renew(self, name: str) -> Path | None:
-        """Never: the file belongs to whoever put it there."""
+        """Return None: the file belongs to whoever put it there."""
         return None
 
     def __str__(self) -> str:
@@ -44,38 +59,41 @@ class Folder:
 
 @dataclass(frozen=True)
 class Repository:
-    """A commit of a repository on the Hub, through the client's cache."""
+    """A commit of a repository on the Hub, read through the client's cache."""
 
     name: str
     commit: str
 
     def get(self, name: str) -> Path | None:
-        """The file, fetched if it is not cached."""
+        """Return the path of a file in the cache, after fetching it where needed."""
         return client.fetch(self.name, self.commit, name)
 
     def renew(self, name: str) -> Path | None:
-        """Fetched again."""
-        damaged = client.cached(self.name, self.commit, name)
+        """Fetch a damaged file again, unless the cache is read-only."""
+        # The client writes the new file into the folder of the damaged one.
+        damaged = client.find_cached(self.name, self.commit, name)
         if damaged is not None and not os.access(damaged.resolve().parent, os.W_OK):
             return None
         return client.fetch(self.name, self.commit, name, force=True)
 
     def __str__(self) -> str:
-        return f"{self.name}@{client.short(self.commit)} on the Hub"
+        return f"{self.name}@{client.shorten(self.commit)} on the Hub"
 
 
-def sources_of(entry: Entry) -> list[Source]:
-    """The places of a registered checkpoint, in their order: installed, downloaded, on the Hub."""
-    folders: list[Source] = [
-        Folder(registry_of(entry.id).parent / "checkpoints" / entry.id),
-        Folder(store() / "checkpoints" / entry.id),
+def list_sources(entry: Entry) -> list[Source]:
+    """List the places of a registered checkpoint in their order: installed, downloaded, on the Hub."""
+    sources: list[Source] = [
+        Folder(find_registry(entry.id).parent / "checkpoints" / entry.id),
+        Folder(own_folder() / "checkpoints" / entry.id),
     ]
-    return folders + ([Repository(entry.hub.repository, entry.hub.commit)] if entry.hub else [])
+    if entry.hub is not None:
+        sources.append(Repository(entry.hub.repository, entry.hub.commit))
+    return sources
 
 
 def make_missing_error(entry: Entry) -> CheckpointMissingError:
-    """Say of a registered checkpoint where its files could lie, and how to get them to one of these places."""
-    beside, downloaded = (source for source in sources_of(entry) if isinstance(source, Folder))
+    """Say where the files of a registered checkpoint could lie, and how to get them to one of these places."""
+    beside, downloaded = (source for source in list_sources(entry) if isinstance(source, Folder))
     variable = "MEMZOO_DIR" if os.environ.get("MEMZOO_DIR") else "MEMZOO_DIR, which is not set"
     return CheckpointMissingError(
         f"the files of {entry.id} are in none of the three places of a checkpoint: beside its registry (no folder "
@@ -86,16 +104,15 @@ def make_missing_error(entry: Entry) -> CheckpointMissingError:
     )
 
 
-def find(sources: Sequence[Source], name: str, wanted: File | None, *, trust: bool = True) -> Path:
-    """A file from the first place that has it, checked against what the registry says of it.
+def find_file(sources: Sequence[Source], name: str, wanted: File | None) -> Path:
+    """Find a file in the first place that has it, and check it against the registry.
 
     A damaged file of the Hub's cache is fetched again, once.
 
     Args:
         sources: Places, in order.
         name: File.
-        wanted: Its size and hash, None where nothing is known of it.
-        trust: See :func:`memzoo.zoo.registry.files.check_file`.
+        wanted: Its size and hash, or None if nothing is known of it.
 
     Raises:
         CheckpointMissingError: No place has it.
@@ -103,39 +120,41 @@ def find(sources: Sequence[Source], name: str, wanted: File | None, *, trust: bo
     """
     for source in sources:
         path = source.get(name)
-        if path is None:
-            if isinstance(source, Folder):
-                refuse_pickles(source.path)
-            continue
-        if wanted is None:
-            return path
-        try:
-            path = _check_patiently(source, path, wanted, trust=trust)
-        except CorruptCheckpointError as error:
-            path = _renewed(source, name, error)
-            try:
-                check_file(path, wanted, trust=False)
-            except CorruptCheckpointError as twice:
-                raise CorruptCheckpointError(
-                    f"{twice} It was fetched again from {source} and came the same: what lies there is not what was "
-                    "published. `memzoo verify --hub` compares the two; tell the maintainers of the repository."
-                ) from twice
-        return path
+        if path is not None:
+            # A damaged file is an error although another place may have it: its owner should learn of it.
+            return path if wanted is None else _check_or_renew(source, path, wanted)
+        if isinstance(source, Folder):
+            refuse_pickles(source.path)
     raise CheckpointMissingError(
         f"{name} is missing; looked in {', '.join(map(str, sources))}. A checkpoint is loaded whole: restore the "
         "file, or get the folder again."
     )
 
 
-def _check_patiently(source: Source, path: Path, wanted: File, *, trust: bool) -> Path:
-    """Check a file of ``source``, and return where it is.
+def _check_or_renew(source: Source, path: Path, wanted: File) -> Path:
+    """Check a file of ``source``, fetch it again if it is damaged, and return its path."""
+    try:
+        return _check_patiently(source, path, wanted)
+    except CorruptCheckpointError as error:
+        renewed = _renew(source, path.name, error)
+    try:
+        check_file(renewed, wanted)
+    except CorruptCheckpointError as error:
+        raise CorruptCheckpointError(
+            f"{error} It was fetched again from {source} and came the same: what lies there is not what was "
+            "published. `memzoo verify --hub` compares the two; tell the maintainers of the repository."
+        ) from error
+    return renewed
 
-    The Hub's client removes its link to a file for a moment while another process fetches the file again. A file that
-    is missing in a repository is therefore looked for three times more.
+
+def _check_patiently(source: Source, path: Path, wanted: File) -> Path:
+    """Check a file of ``source``, and return its path.
+
+    Where another process fetches a file again, the client removes it from its cache for a moment.
     """
-    for pause in (0.1, 0.5, 2.0):
+    for pause in PAUSES_S:
         try:
-            check_file(path, wanted, trust=trust)
+            check_file(path, wanted)
         except (CheckpointMissingError, FileNotFoundError):
             if isinstance(source, Folder):
                 raise
@@ -143,19 +162,19 @@ def _check_patiently(source: Source, path: Path, wanted: File, *, trust: bool) -
             path = source.get(path.name) or path
         else:
             return path
-    check_file(path, wanted, trust=trust)
+    check_file(path, wanted)
     return path
 
 
-def _renewed(source: Source, name: str, error: CorruptCheckpointError) -> Path:
-    """The file fetched again, or the first error with why it could not be."""
+def _renew(source: Source, name: str, error: CorruptCheckpointError) -> Path:
+    """Fetch a damaged file again, or raise its error together with why that failed."""
     if isinstance(source, Folder):
         raise error
     warnings.warn(f"{error} It is fetched again from {source}.", stacklevel=2)
     try:
-        again = source.renew(name)
-    except MemzooError as failed:
-        raise CorruptCheckpointError(f"{error} Fetching it again failed: {failed}") from failed
-    if again is None:
+        renewed = source.renew(name)
+    except MemzooError as failure:
+        raise CorruptCheckpointError(f"{error} Fetching it again failed: {failure}") from failure
+    if renewed is None:
         raise CorruptCheckpointError(f"{error} The cache that holds it is read-only: its owner must delete it.")
-    return again
+    return renewed

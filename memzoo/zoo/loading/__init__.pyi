@@ -6,18 +6,19 @@ from . import fingerprint as fingerprint
 from . import images as images
 from . import loader as loader
 from .fingerprint import take_fingerprint
-from .images import images_of, reached, whole_set
-from .loader import Located, assemble, create, entry_in, load, locate
+from .images import EntryImages, fetch_training_set, find_images, select_reached
+from .loader import LocatedCheckpoint, assemble, create, load, locate, read_entry
 
 __all__ = [
-    "Located",
+    "EntryImages",
+    "LocatedCheckpoint",
     "assemble",
     "create",
-    "entry_in",
-    "images_of",
+    "fetch_training_set",
+    "find_images",
     "load",
     "locate",
-    "reached",
+    "read_entry",
+    "select_reached",
     "take_fingerprint",
-    "whole_set",
 ]

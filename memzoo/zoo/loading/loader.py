@@ -1,4 +1,8 @@
-"""Load a checkpoint: every file hashed, every key matched, the function compared with the published one."""
+"""Load a checkpoint: every file hashed, every key matched, the function compared with the published one.
+
+A checkpoint is located by one of its names, then assembled from its files. What the registry knows pins each file; a
+stranger's checkpoint is checked against itself alone, costs no more memory than its weights, and runs no code.
+"""
 
 import textwrap
 from collections.abc import Sequence
@@ -20,7 +24,7 @@ from memzoo.errors import (
 )
 from memzoo.models import ARCHITECTURES, Autoencoder
 from memzoo.zoo.entry import CONFIG, EXAMPLES, WEIGHTS, Entry, Fingerprint, Images, step_file
-from memzoo.zoo.hub import Folder, Repository, Source, client, find, make_missing_error, sources_of
+from memzoo.zoo.hub import Folder, Repository, Source, client, find_file, list_sources, make_missing_error
 from memzoo.zoo.loading.fingerprint import check_fingerprint
 from memzoo.zoo.registry import (
     ENTRY,
@@ -42,7 +46,7 @@ from memzoo.zoo.registry import (
 
 
 def load(name: str, *, step: int | None = None) -> Autoencoder:
-    """A trained checkpoint as a LightningModule in eval mode, on the CPU.
+    """Load a trained checkpoint as a LightningModule in eval mode, on the CPU.
 
     Args:
         name: One of
@@ -66,8 +70,8 @@ def load(name: str, *, step: int | None = None) -> Autoencoder:
         FingerprintError: The weights fit but the network computes another function than the published one.
         HubAccessError, StorageError: It had to be fetched, and could not be.
 
-    A file is hashed when it is first used, and again only when its size or times have changed. What is cached loads
-    without network. Beyond building the network this takes a few milliseconds.
+    Every file is hashed each time. What is cached loads without network. Beyond building the network this takes a few
+    milliseconds, and up to 20 for the largest checkpoints.
 
     Example:
         >>> model = load("mnist20-fc14x128")
@@ -78,69 +82,81 @@ def load(name: str, *, step: int | None = None) -> Autoencoder:
 
 
 @dataclass(frozen=True)
-class Located:
+class LocatedCheckpoint:
     """A checkpoint that was found: what is known of it, and where its files lie."""
 
     name: str
     entry: Entry | None
     sources: Sequence[Source] = field(default_factory=list)
 
-    def file(self, name: str, *, trust: bool = True) -> Path:
-        """One of its files, checked against its entry."""
+    def find_file(self, name: str) -> Path:
+        """Find one of its files, checked against its entry."""
         if self.entry is None:
-            return find(self.sources, name, None)
+            return find_file(self.sources, name, None)
         if name not in self.entry.files:
             raise CorruptCheckpointError(f"the registry entry {self.entry.id} names no hash for {name}; add it.")
-        return find(self.sources, name, self.entry.files[name], trust=trust)
+        return find_file(self.sources, name, self.entry.files[name])
 
 
-def locate(name: str) -> Located:
+# Locate ---------------------------------------------------------------------------------------------------------------
+
+
+def locate(name: str) -> LocatedCheckpoint:
     """Find a checkpoint by any of its names."""
     reference = parse_reference(name)
     match reference:
         case InFolder(path):
-            if not path.is_dir():
-                raise CheckpointMissingError(f"no such folder (looked in {path}); give the folder that holds {CONFIG}.")
-            entry = entry_in(path / ENTRY) if (path / ENTRY).is_file() else None
-            return Located(name, entry, [Folder(path)])
+            _check_folder(path)
+            entry = read_entry(path / ENTRY) if (path / ENTRY).is_file() else None
+            return LocatedCheckpoint(name, entry, [Folder(path)])
         case OnHub(repository, revision):
-            return _located_on_hub(name, repository, revision, [e for e in registry().values() if e.hub])
+            published = [entry for entry in registry().values() if entry.hub]
+            return _locate_on_hub(name, repository, revision, published)
         case ById(id, revision):
-            return _located_by_id(name, require_entry(id), revision)
+            return _locate_by_id(name, require_entry(id), revision)
 
 
-def _located_by_id(name: str, entry: Entry, revision: str | None) -> Located:
+def _check_folder(folder: Path) -> None:
+    """Raise where there is no such folder."""
+    if not folder.is_dir():
+        raise CheckpointMissingError(f"no such folder (looked in {folder}); give the folder that holds {CONFIG}.")
+
+
+def _locate_by_id(name: str, entry: Entry, revision: str | None) -> LocatedCheckpoint:
+    """Find a checkpoint of a registry where its entry says that it lies, or at another revision of its repository."""
     if revision is not None:
         if entry.hub is None:
             raise CheckpointMissingError(
                 f"{name}: {entry.id} is not on the Hub, so it has no revisions; load {entry.id!r} without one."
             )
-        return _located_on_hub(name, entry.hub.repository, revision, [entry])
+        return _locate_on_hub(name, entry.hub.repository, revision, [entry])
     if not entry.files or entry.fingerprint is None:
         raise CheckpointMissingError(
             f"{entry.id} has a recipe but no weights yet; train it with `memzoo train {entry.id}`."
         )
-    sources = sources_of(entry)
-    here = [source for source in sources if not isinstance(source, Folder) or source.path.is_dir()]
-    if not here:
+    sources = list_sources(entry)
+    if not any(not isinstance(source, Folder) or source.path.is_dir() for source in sources):
         raise make_missing_error(entry)
-    return Located(name, entry, sources)
+    return LocatedCheckpoint(name, entry, sources)
 
 
-def _located_on_hub(name: str, repository: str, revision: str, known: list[Entry]) -> Located:
-    """A commit; with the registry's own entry where that names the same one, else with the one that lies there."""
+def _locate_on_hub(name: str, repository: str, revision: str, published: list[Entry]) -> LocatedCheckpoint:
+    """Find a commit on the Hub, with the registry's entry where that pins the same commit, else with its own entry."""
     commit = revision if is_commit(revision) else client.resolve(repository, revision, CONFIG)
-    for entry in known:
+    for entry in published:
         if entry.hub is not None and (entry.hub.repository, entry.hub.commit) == (repository, commit):
-            return Located(name, require_entry(entry.id), sources_of(entry))
-    client.fetch(repository, commit, CONFIG)  # says so where it is the repository or the commit that is missing
-    entry = None if _has_no_entry(repository, commit) else entry_in(client.fetch(repository, commit, ENTRY))
-    return Located(name, entry, [Repository(repository, commit)])
+            return LocatedCheckpoint(name, require_entry(entry.id), list_sources(entry))
+    client.fetch(repository, commit, CONFIG)  # its error says whether the repository or the commit is missing
+    entry = None if _has_no_entry(repository, commit) else read_entry(client.fetch(repository, commit, ENTRY))
+    return LocatedCheckpoint(name, entry, [Repository(repository, commit)])
 
 
 def _has_no_entry(repository: str, commit: str) -> bool:
-    """Weights without an entry, for which configuration and fingerprint alone speak: where the Hub said that, once."""
-    if client.known_absent(repository, commit, ENTRY):
+    """Tell whether the Hub said, now or before, that a commit holds weights without an entry.
+
+    Configuration and fingerprint alone speak for such weights.
+    """
+    if client.is_known_absent(repository, commit, ENTRY):
         return True
     try:
         client.fetch(repository, commit, ENTRY)
@@ -150,7 +166,7 @@ def _has_no_entry(repository: str, commit: str) -> bool:
 
 
 def is_available(name: str) -> bool:
-    """Whether there is a place to load a checkpoint from; a Hub that cannot be reached counts as one."""
+    """Tell whether there is a place to load a checkpoint from; a Hub that cannot be reached counts as one."""
     try:
         locate(name)
     except CheckpointMissingError:
@@ -158,8 +174,8 @@ def is_available(name: str) -> bool:
     return True
 
 
-def entry_in(path: Path) -> Entry:
-    """The one entry of an ``entry.yaml``."""
+def read_entry(path: Path) -> Entry:
+    """Read the one entry of an ``entry.yaml``."""
     entries = list(parse_registry(path.read_text(encoding="utf-8", errors="replace"), path, aliases=False).values())
     if len(entries) != 1 or entries[0].fingerprint is None:
         raise CorruptCheckpointError(f"{path} must hold one complete entry, got {len(entries)}.")
@@ -167,75 +183,84 @@ def entry_in(path: Path) -> Entry:
 
 
 def load_folder(folder: Path, entry: Entry | None = None) -> Autoencoder:
-    """The checkpoint in ``folder``; with an entry, checked against it."""
-    if not folder.is_dir():
-        raise CheckpointMissingError(f"no such folder (looked in {folder}); give the folder that holds {CONFIG}.")
-    return assemble(Located(str(folder), entry, [Folder(folder)]))
+    """Load the checkpoint in ``folder``; with an entry, checked against it."""
+    _check_folder(folder)
+    return assemble(LocatedCheckpoint(str(folder), entry, [Folder(folder)]))
 
 
-def assemble(found: Located, *, step: int | None = None, trust: bool = True) -> Autoencoder:
-    """Read, check and put together the files of a checkpoint."""
+# Assemble -------------------------------------------------------------------------------------------------------------
+
+
+def assemble(found: LocatedCheckpoint, *, step: int | None = None) -> Autoencoder:
+    """Read the files of a checkpoint, check them, and build the network from them.
+
+    Args:
+        found: The checkpoint.
+        step: Take the weights after this optimizer step; None for the final ones.
+    """
     entry = found.entry
-    config = found.file(CONFIG, trust=trust)
+    config = found.find_file(CONFIG)
     saved = read_config(config)
     if entry is not None and (saved.architecture, saved.config) != (entry.architecture, entry.config):
         raise CorruptCheckpointError(
-            f"{config} describes {saved.architecture} {_brief(saved.config)}, the registry {entry.architecture} "
-            f"{_brief(entry.config)}; restore whichever was edited."
+            f"{config} describes {saved.architecture} {_shorten(saved.config)}, the registry {entry.architecture} "
+            f"{_shorten(entry.config)}; restore whichever was edited."
         )
-    fingerprint = _fingerprint_of(found, saved, step)
-    weights = found.file(WEIGHTS if step is None else step_file(step), trust=trust)
+    fingerprint = _find_fingerprint(found, saved, step)
+    weights = found.find_file(WEIGHTS if step is None else step_file(step))
+    # an entry that came with the files proves no more than they do
     registered = entry is not None and registry().get(entry.id) == entry
-    model = _network(saved, config, weights, registered=registered)
+    model = _build_network(saved, config, weights, registered=registered)
     check_fingerprint(model, model.config.shape, fingerprint)
-    path = found.file(EXAMPLES, trust=trust)
-    images = _images(model, path)
-    if entry is not None:
-        for key, about in (("examples", entry.examples), ("probes", entry.probes)):
-            check_images(Selection(about.dataset, about.split, tuple(about.positions()), images[key]), about)
-        model.examples, model.probes = (
-            entry.examples.inputs(images["examples"]),
-            entry.probes.inputs(images["probes"]),
-        )
+
+    images = _read_images(model, found.find_file(EXAMPLES))
+    if entry is None:
+        model.examples = pixels(images["examples"])
+        model.probes = pixels(images["probes"])
     else:
-        model.examples, model.probes = pixels(images["examples"]), pixels(images["probes"])
+        for about, found_images in ((entry.examples, images["examples"]), (entry.probes, images["probes"])):
+            check_images(make_selection(about, found_images), about)
+        model.examples = entry.examples.inputs(images["examples"])
+        model.probes = entry.probes.inputs(images["probes"])
     model.entry = entry
     return model
 
 
-def _brief(config: dict[str, Any]) -> str:
-    """A configuration for a message."""
+def _shorten(config: dict[str, Any]) -> str:
+    """Shorten a configuration for a message."""
     return textwrap.shorten(repr(config), 600, placeholder=" ...")
 
 
-def _fingerprint_of(found: Located, saved: SavedConfig, step: int | None) -> Fingerprint:
-    """Of the final weights, or of those of a step."""
+def _find_fingerprint(found: LocatedCheckpoint, saved: SavedConfig, step: int | None) -> Fingerprint:
+    """Find the fingerprint of the final weights, or of those of a step."""
+    entry = found.entry
     if step is None:
-        return saved.fingerprint if found.entry is None or found.entry.fingerprint is None else found.entry.fingerprint
-    steps = saved.steps if found.entry is None else found.entry.steps
+        return saved.fingerprint if entry is None or entry.fingerprint is None else entry.fingerprint
+    steps = saved.steps if entry is None else entry.steps
     if step not in steps:
         kept = f"kept were {', '.join(map(str, sorted(steps)))}, and the end" if steps else "only its end was kept"
         raise UnknownCheckpointError(f"{found.name} has no weights of step {step!r}: {kept}.")
     return steps[step].fingerprint
 
 
-def _network(saved: SavedConfig, config: Path, weights: Path, *, registered: bool) -> Autoencoder:
-    """The network that a configuration describes, with its weights, in eval mode; nobody's generator is touched."""
+def _build_network(saved: SavedConfig, config: Path, weights: Path, *, registered: bool) -> Autoencoder:
+    """Build the network that a configuration describes, with its weights, in eval mode.
+
+    The global random generator is left as it was. A stranger's configuration costs no more memory than the weights that
+    came with it: its network is first built on the meta device, where tensors have shapes and no values.
+    """
     if _asks_for(saved.config, "pretrained"):
         raise CorruptCheckpointError(
             f"{config} asks for pretrained weights from elsewhere; a checkpoint brings its own: store it with "
             "pretrained off."
         )
-    tensors, training = read_tensors(weights), saved.training.model_dump()
-    deepest = max(_numbers(saved.config, ("depth", "layers", "members", "units")), default=0)
-    if not registered and deepest > max(len(tensors), *(max(t.shape, default=0) for t in tensors.values()), 0):
-        raise CorruptCheckpointError(
-            f"{config} describes a network with {deepest} layers, members or units, {weights} holds {len(tensors)} "
-            "smaller tensors: the two do not belong together."
-        )
+    tensors = read_tensors(weights)
+    training = saved.training.model_dump()
+    if not registered:
+        _check_depth(saved, tensors, config, weights)
     try:
-        with torch.random.fork_rng(devices=[]):
-            if not registered:  # a stranger's configuration costs no more memory than the weights that came with it
+        with torch.random.fork_rng(devices=[]):  # an initialisation draws from the global generator
+            if not registered:
                 with torch.device("meta"):
                     check_tensors(build(saved.architecture, saved.config, training), tensors, weights)
             model = build(saved.architecture, saved.config, training)
@@ -248,42 +273,60 @@ def _network(saved: SavedConfig, config: Path, weights: Path, *, registered: boo
     return model.eval()
 
 
+def _check_depth(saved: SavedConfig, tensors: dict[str, Tensor], config: Path, weights: Path) -> None:
+    """Raise where a configuration describes more layers than any network with these weights can have.
+
+    Even on the meta device, ten million layers would take all memory.
+    """
+    deepest = max(_find_numbers(saved.config, ("depth", "layers", "members", "units")), default=0)
+    largest_side = max((side for tensor in tensors.values() for side in tensor.shape), default=0)
+    if deepest > max(len(tensors), largest_side):
+        raise CorruptCheckpointError(
+            f"{config} describes a network with {deepest} layers, members or units, {weights} holds {len(tensors)} "
+            "smaller tensors: the two do not belong together."
+        )
+
+
 def _asks_for(config: Any, key: str) -> bool:
-    """Whether ``key`` is set anywhere in a configuration, in those of its members too."""
+    """Tell whether ``key`` is set anywhere in a configuration, in those of its members too."""
     if isinstance(config, dict):
         return bool(config.get(key)) or any(_asks_for(value, key) for value in config.values())
     return isinstance(config, list) and any(_asks_for(value, key) for value in config)
 
 
-def _numbers(config: Any, keys: tuple[str, ...]) -> list[int]:
-    """Every number under one of these keys, at any depth."""
+def _find_numbers(config: Any, keys: tuple[str, ...]) -> list[int]:
+    """Find every number under one of these keys, at any depth."""
     if not isinstance(config, dict):
         return []
-    inner = [number for value in config.values() for number in _numbers(value, keys)]
+    inner = [number for value in config.values() for number in _find_numbers(value, keys)]
     return inner + [config[key] for key in keys if isinstance(config.get(key), int)]
 
 
-def _images(model: Autoencoder, path: Path) -> dict[str, Tensor]:
-    """Training images and starts as they are stored, of the shape that the network maps."""
+def _read_images(model: Autoencoder, path: Path) -> dict[str, Tensor]:
+    """Read training images and starts as they are stored, of the shape that the network maps."""
     images = read_tensors(path)
-    if set(images) != {"examples", "probes"} or any(
-        t.dtype not in (torch.uint8, torch.float32) for t in images.values()
-    ):
+    types = {name: tensor.dtype for name, tensor in images.items()}
+    if set(images) != {"examples", "probes"} or not set(types.values()) <= {torch.uint8, torch.float32}:
         raise CorruptCheckpointError(
             f"{path} must hold 'examples' and 'probes' as uint8 or float32, got "
-            f"{ {name: str(t.dtype) for name, t in images.items()} }."
+            f"{ {name: str(dtype) for name, dtype in types.items()} }."
         )
-    for key, found in images.items():
-        if found.shape[1:] != model.config.shape or not len(found):
+    for key, tensor in images.items():
+        if tensor.shape[1:] != model.config.shape or not len(tensor):
             raise CorruptCheckpointError(
-                f"{path}: {key} are {tuple(found.shape)}, the network maps {tuple(model.config.shape)}; "
+                f"{path}: {key} are {tuple(tensor.shape)}, the network maps {tuple(model.config.shape)}; "
                 "the images are of another checkpoint."
             )
     return images
 
 
+def make_selection(about: Images, images: Tensor) -> Selection:
+    """Make the selection that an entry describes from its stored images."""
+    return Selection(about.dataset, about.split, tuple(about.positions()), images)
+
+
 def check_images(selection: Selection, about: Images) -> Selection:
-    """``selection`` when its images are those that the registry names."""
+    """Return ``selection`` when its images are those that the registry names, else raise."""
     if isinstance(about.sha256, list):
         return selection.check(about.sha256)
     if selection.digest != about.sha256:
@@ -295,8 +338,11 @@ def check_images(selection: Selection, about: Images) -> Selection:
     return selection
 
 
+# Build ----------------------------------------------------------------------------------------------------------------
+
+
 def create(name: str, *, seed: int = 0) -> Autoencoder:
-    """The architecture of a checkpoint, freshly initialised and untrained: the only way to random weights.
+    """Create the architecture of a checkpoint, freshly initialised and untrained: the only way to random weights.
 
     Args:
         name: Id or alias in the registry.
@@ -311,19 +357,19 @@ def create(name: str, *, seed: int = 0) -> Autoencoder:
     """
     entry = require_entry(name)
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # not those of the devices: they are not put back
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would change those of the devices for good
         model = build(entry.architecture, entry.config, entry.recipe.training.model_dump())
     model.entry = entry
     return model
 
 
 def build(architecture: str, config: dict[str, Any], training: dict[str, Any]) -> Autoencoder:
-    """A model of a named architecture."""
+    """Build a model of a named architecture, in float32, whatever the default of the caller is."""
     if architecture not in ARCHITECTURES:
         raise UnknownCheckpointError(f"no architecture {architecture!r}. {did_you_mean(architecture, ARCHITECTURES)}")
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)  # the zoo's weights are float32, whatever the caller computes in
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)  # as the weights of the zoo are
     try:
         return ARCHITECTURES[architecture](config, training=training)
     finally:
-        torch.set_default_dtype(before)
+        torch.set_default_dtype(default)

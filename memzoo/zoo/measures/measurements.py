@@ -1,9 +1,10 @@
-"""What facts are measured from: a loaded checkpoint, and everything found on it, each thing once."""
+"""Compute what facts are measured from: everything that is found on a loaded checkpoint, each thing once."""
 
 import warnings
-from collections.abc import Callable
-from functools import cached_property, lru_cache
-from typing import Literal, cast
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property, wraps
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -25,59 +26,94 @@ from memzoo.dynamics.attractors import certify_quickly
 from memzoo.errors import InvalidArgumentError, InvalidTypeError
 from memzoo.models import Autoencoder, Ensemble
 
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+Method = Callable[Concatenate[Any, Arguments], Result]
+
 Kind = Literal["probes", "noise", "squares"]
-STEPS = 200  # iterations of a curve
+"""Starts of orbits: held-out images, Gaussian inputs, white squares."""
+STEPS = 200
+"""Iterations of a curve."""
+
+
+def remember(method: Method[Arguments, Result]) -> Method[Arguments, Result]:
+    """Keep each result of a method in the ``results`` of its object, as long as that object lives."""
+
+    @wraps(method)
+    def look_up(self: Any, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        question = (method.__name__, args, tuple(kwargs.items()))
+        if question not in self.results:
+            self.results[question] = method(self, *args, **kwargs)
+        return self.results[question]
+
+    return look_up
+
+
+@contextmanager
+def _without_warnings_about_eps() -> Iterator[None]:
+    """Silence the warning that eps is small for these fixed points: the registry chose the eps of each fact."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="eps = .* times the distance", category=UserWarning)
+        yield
 
 
 class Measurements:
-    """What has been measured on one model, each thing once."""
+    """Measure one model, each thing once.
 
-    model: Autoencoder
+    Args:
+        model: A loaded checkpoint, with its training images and held-out starts.
+        whole: All training images, where only some of them travel with the checkpoint.
+    """
+
     examples: Tensor
     probes: Tensor
 
     def __init__(self, model: Autoencoder, whole: Tensor | None = None) -> None:
         assert model.examples is not None
         assert model.probes is not None
-        self.model, self.examples, self.probes = model, model.examples, model.probes
-        self.whole: Tensor = self.examples if whole is None else whole
-        """All training images, also where only some of them travel with the checkpoint."""
-        self._curves = lru_cache(self._curve)
-        self.member_attractors: Callable[..., Tensor] = lru_cache(self._member_attractors)
-        self.certificates: Callable[..., Certificates] = lru_cache(self._certificates)
-        self.distances: Callable[..., Tensor] = lru_cache(self._distances)
-        self.cycle: Callable[..., LimitSet | None] = lru_cache(self._cycle)
-        self.in_order: Callable[..., Tensor] = lru_cache(self._in_order)
+        self.model = model
+        self.examples = model.examples
+        self.probes = model.probes
+        self.whole: Tensor = model.examples if whole is None else whole
+        self.results: dict[tuple[Any, ...], Any] = {}
 
     def curve(self, t: int, eps: float) -> RecoveryCurve:
-        """Over at least ``t`` iterations: one run serves all t up to 200."""
-        return self._curves(max(t, STEPS), eps)
+        """Compute the recovery curve of the held-out starts over at least ``t`` iterations."""
+        return self._curve(max(t, STEPS), eps)  # one run of 200 iterations serves all shorter ones
 
+    @remember
     def _curve(self, steps: int, eps: float) -> RecoveryCurve:
-        with warnings.catch_warnings():  # facts name their eps
-            warnings.filterwarnings("ignore", message="eps = .* times the distance", category=UserWarning)
+        """Compute the recovery curve over exactly ``steps`` iterations."""
+        with _without_warnings_about_eps():
             return recovery_curve(self.model, self.probes, self.examples, steps, eps=eps, tol=None)
 
-    def _certificates(self, eps: float) -> Certificates:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="eps = .* times the distance", category=UserWarning)
+    @remember
+    def certificates(self, eps: float) -> Certificates:
+        """Certify the training examples."""
+        with _without_warnings_about_eps():
             return certify_quickly(self.model, self.examples, eps)
 
-    def _distances(self, kind: Kind, t: int, count: int, seed: int) -> Tensor:
-        """Relative distance ||f^t(z) - x|| / ||x|| of each start z to the training example x nearest to where it is.
+    @remember
+    def distances(self, kind: Kind, t: int, count: int, seed: int) -> Tensor:
+        """Compute how far each start z is from the training examples after t iterations.
 
-        Of an ensemble, (count, members), each member's to its own examples.
+        Returns:
+            ||f^t(z) - x|| / ||x|| for the training example x that is nearest to f^t(z), (count,). Of an ensemble each
+            member has its own examples, (count, members).
         """
         starts = self.starts(kind, count, seed)
         if not isinstance(self.model, Ensemble):
-            return relative_distance(iterate(self.model, starts, t).points, self.examples)
-        apart = []  # each on its own: a member that diverges stops no other
-        for index, (own, examples) in enumerate(zip(starts.unbind(1), self.examples.unbind(1), strict=True)):
-            apart.append(relative_distance(iterate(self.model.member(index), own, t).points, examples))
-        return torch.stack(apart, 1)
+            ends = iterate(self.model, starts, t).points
+            return relative_distance(ends, self.examples)
+        distances = []
+        # Each member is iterated by itself: one that diverges does not stop the others.
+        for index, (own_starts, own_examples) in enumerate(zip(starts.unbind(1), self.examples.unbind(1), strict=True)):
+            ends = iterate(self.model.member(index), own_starts, t).points
+            distances.append(relative_distance(ends, own_examples))
+        return torch.stack(distances, 1)
 
     def starts(self, kind: Kind, count: int, seed: int) -> Tensor:
-        """The first held-out starts, or as many points drawn by the seed."""
+        """Return the first held-out images, or points drawn by the seed."""
         shape = self.model.config.shape
         if kind == "noise":
             return gaussian_noise(count, shape, seed=seed)
@@ -89,36 +125,43 @@ class Measurements:
             f"{len(self.probes)} held-out starts travel with the checkpoint, the fact asks for {count}."
         )
 
-    def _cycle(self, eps: float) -> LimitSet | None:
-        """The certified limit cycle through all training examples in their order, each within eps of its point."""
+    @remember
+    def cycle(self, eps: float) -> LimitSet | None:
+        """Find the certified limit cycle through all training examples in their order, each within eps of its point."""
         count = len(self.examples)
-        for limit in census(self.model, self.examples, self.examples, eps=eps, max_period=count).limits:
+        found = census(self.model, self.examples, self.examples, eps=eps, max_period=count)
+        for limit in found.limits:
             near = nearest(limit.points, self.examples)
             first = int(near.index[0])
             order = torch.arange(first, first + count, device=near.index.device) % count
-            if limit.attracting and torch.equal(near.index, order) and bool((near.distance < eps).all()):
+            in_order = torch.equal(near.index, order)
+            if limit.attracting and in_order and bool((near.distance < eps).all()):
                 return limit
         return None
 
-    def _in_order(self, kind: Kind, relative: float, t: int, count: int, seed: int) -> Tensor:
-        """Of each start, whether the n + 1 points from time t on run through all n training examples in their order.
+    @remember
+    def in_order(self, kind: Kind, relative: float, t: int, count: int, seed: int) -> Tensor:
+        """Tell of each start whether it runs from time t on through all n training examples in their order.
 
-        Each of them within ``relative``, a share of its norm, of its example.
+        These are n + 1 points, since the last one is to be the first one again. Each must be as near to its example as
+        ``relative`` times the norm of that example.
         """
         length = len(self.examples)
         times = range(t, t + length + 1)
-        kept = iterate(self.model, self.starts(kind, count, seed), times[-1], keep=times).kept
-        places = torch.stack([nearest(kept[time], self.examples).index for time in times])
-        close = torch.stack([relative_distance(kept[time], self.examples) <= relative for time in times])
-        return close.all(0) & (places[1:] == (places[:-1] + 1) % length).all(0)
+        points = iterate(self.model, self.starts(kind, count, seed), times[-1], keep=times).kept
+        index = torch.stack([nearest(points[time], self.examples).index for time in times])
+        near = torch.stack([relative_distance(points[time], self.examples) <= relative for time in times])
+        follows = index[1:] == (index[:-1] + 1) % length
+        return near.all(0) & follows.all(0)
 
     @cached_property
     def spectrum(self) -> Spectrum:
-        """At the training examples."""
+        """Compute the spectrum of the Jacobian at each training example."""
         return spectrum(self.model, self.examples)
 
-    def _member_attractors(self, eps: float) -> Tensor:
-        """Certified attractors of each member of an ensemble, (members,)."""
+    @remember
+    def member_attractors(self, eps: float) -> Tensor:
+        """Count the certified attractors of each member of an ensemble, (members,)."""
         counts = []
         for index in range(len(self.ensemble)):
             member = self.ensemble.member(index)
@@ -128,31 +171,34 @@ class Measurements:
 
     @property
     def ensemble(self) -> Ensemble:
-        """The model, which must be one."""
+        """Return the model, and raise if it is no ensemble."""
         if not isinstance(self.model, Ensemble):
             raise InvalidTypeError(f"this measure is for an Ensemble, and the model is a {type(self.model).__name__}.")
         return self.model
 
     @cached_property
     def moduli(self) -> Tensor:
-        """Moduli of the eigenvalues of each member's operator, largest first."""
+        """Compute the moduli of the eigenvalues of each member's operator, largest first."""
         return self.ensemble.eigenvalues().abs()
 
     @cached_property
     def outputs(self) -> Tensor:
-        """Reconstructions of the training examples."""
+        """Compute the reconstructions of the training examples."""
         with torch.no_grad():
             return self.model(self.examples)
 
     def noise_outputs(self, count: int, seed: int) -> Tensor:
-        """Outputs for standard Gaussian inputs."""
+        """Compute the outputs for standard Gaussian inputs."""
         generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn((count, *self.model.config.shape), generator=generator)
         with torch.no_grad():
-            return self.model(torch.randn((count, *self.model.config.shape), generator=generator))
+            return self.model(noise)
 
 
 def relative_distance(points: Tensor, examples: Tensor) -> Tensor:
-    """||z - x|| / ||x|| of each point z to the example x nearest to it."""
-    found = nearest(points, examples)
-    size = examples[found.index].flatten(1).norm(dim=1).double()
-    return found.distance / size.clamp(min=torch.finfo(torch.float64).tiny)  # a black image is reached exactly or not
+    """Compute ||z - x|| / ||x|| of each point z for the example x nearest to it."""
+    near = nearest(points, examples)
+    norms = examples[near.index].flatten(1).norm(dim=1).double()
+    # A black image is reached exactly or not at all.
+    smallest = torch.finfo(torch.float64).tiny
+    return near.distance / norms.clamp(min=smallest)

@@ -1,4 +1,4 @@
-"""Compare the registry with the Hub."""
+"""Compare the registry with the Hub: are the published files those that the registry names?"""
 
 import hashlib
 from dataclasses import dataclass
@@ -7,11 +7,11 @@ from typing import Literal
 from memzoo.errors import MemzooError
 from memzoo.zoo.entry import Entry
 from memzoo.zoo.hub import client
-from memzoo.zoo.publishing.publication import IGNORED, is_content
+from memzoo.zoo.publishing.publication import IGNORED, has_content
 from memzoo.zoo.registry import CARD, ENTRY, PICTURES, registry, require_entry
 
 Kind = Literal["missing", "extra", "changed", "moved", "unpublished"]
-OWN = {CARD, ENTRY, *PICTURES}
+WITHOUT_HASH = {CARD, ENTRY, *PICTURES}  # memzoo writes these, and the registry does not name them
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Difference:
 
     @property
     def fails(self) -> bool:
-        """Something that the registry promises is not there: what is not yet published, or newer, is no failure."""
+        """Tell whether something that the registry promises is not there; unpublished or newer is no failure."""
         return self.kind in ("missing", "changed")
 
     def __str__(self) -> str:
@@ -34,7 +34,7 @@ class Difference:
 
 
 def compare_with_hub(id: str) -> tuple[Difference, ...]:
-    """Differences between the entry of a checkpoint and its repository, at the commit that the entry pins.
+    """Compare the entry of a checkpoint with its repository, at the commit that the entry pins.
 
     Raises:
         HubUnreachableError: No answer.
@@ -42,53 +42,56 @@ def compare_with_hub(id: str) -> tuple[Difference, ...]:
     entry = require_entry(id)
     if entry.hub is None:
         return (Difference("unpublished", f"{entry.id} is not on the Hub"),)
-    repository, commit = entry.hub.repository, entry.hub.commit
-    where = f"{repository}@{client.short(commit)}"
+    repository = entry.hub.repository
+    commit = entry.hub.commit
+    place = f"{repository}@{client.shorten(commit)}"
     try:
-        remote = {file.path: file for file in client.tree(repository, commit)}
+        remote = {file.path: file for file in client.list_files(repository, commit)}
     except (FileNotFoundError, PermissionError) as error:
         if not isinstance(error, MemzooError):
             raise
-        return (Difference("missing", f"{where}: {error}"),)
-    found = [*_files(entry, remote, where)]
-    head = client.head(repository)
+        return (Difference("missing", f"{place}: {error}"),)
+    found = _compare_files(entry, remote, place)
+    head = client.find_head(repository)
     if head != commit:
-        found.append(
-            Difference("moved", f"{repository} is at {client.short(head or 'nothing')}, not at {client.short(commit)}")
-        )
+        what = f"{repository} is at {client.shorten(head or 'nothing')}, not at {client.shorten(commit)}"
+        found.append(Difference("moved", what))
     return tuple(found)
 
 
-def _files(entry: Entry, remote: dict[str, client.RemoteFile], where: str) -> list[Difference]:
-    """File by file, by size and hash."""
+def _compare_files(entry: Entry, remote: dict[str, client.RemoteFile], place: str) -> list[Difference]:
+    """Compare file by file, by size and hash."""
     found = []
     for name, wanted in entry.files.items():
-        there = remote.get(name)
-        if there is None:
-            found.append(Difference("missing", f"{name} of {where}"))
-        elif there.sha256 not in (None, wanted.sha256) or there.size != wanted.bytes:
-            found.append(Difference("changed", f"{name} of {where}: {there.size} bytes, SHA-256 {there.sha256}"))
-        elif there.sha256 is None and not _same_small(entry, name, there):
-            found.append(Difference("changed", f"{name} of {where}: {there.size} bytes, another content"))
-    strange = sorted(remote.keys() - entry.files.keys() - OWN - IGNORED)
-    return found + [Difference("extra", f"{name} of {where}") for name in strange]
+        file = remote.get(name)
+        if file is None:
+            found.append(Difference("missing", f"{name} of {place}"))
+        elif file.sha256 not in (None, wanted.sha256) or file.size != wanted.bytes:
+            found.append(Difference("changed", f"{name} of {place}: {file.size} bytes, SHA-256 {file.sha256}"))
+        elif file.sha256 is None and not _has_registered_content(entry, name, file):
+            found.append(Difference("changed", f"{name} of {place}: {file.size} bytes, another content"))
+    extra = sorted(remote.keys() - entry.files.keys() - WITHOUT_HASH - IGNORED)
+    return found + [Difference("extra", f"{name} of {place}") for name in extra]
 
 
-def _same_small(entry: Entry, name: str, there: client.RemoteFile) -> bool:
-    """A file that git holds: its content is fetched and hashed, since the registry knows no git hashes."""
+def _has_registered_content(entry: Entry, name: str, file: client.RemoteFile) -> bool:
+    """Tell whether a small file, which git holds, has the content that the registry names.
+
+    The content is fetched and hashed, since the Hub gives a git hash of it, and the registry a SHA-256.
+    """
     assert entry.hub is not None
     content = client.fetch(entry.hub.repository, entry.hub.commit, name).read_bytes()
-    if not is_content(there, content):  # damaged in the cache
+    if not has_content(file, content):  # damaged in the cache
         content = client.fetch(entry.hub.repository, entry.hub.commit, name, force=True).read_bytes()
-    return is_content(there, content) and hashlib.sha256(content).hexdigest() == entry.files[name].sha256
+    return has_content(file, content) and hashlib.sha256(content).hexdigest() == entry.files[name].sha256
 
 
 def extra_repositories(namespaces: set[str]) -> tuple[Difference, ...]:
-    """Repositories of these users or organisations that no entry names."""
+    """List the repositories of these users or organisations that no entry names."""
     named = {entry.hub.repository for entry in registry().values() if entry.hub is not None}
     return tuple(
         Difference("extra", f"{repository} is in no registry")
         for namespace in sorted(namespaces)
-        for repository in sorted(client.repositories(namespace))
+        for repository in sorted(client.list_repositories(namespace))
         if repository not in named
     )

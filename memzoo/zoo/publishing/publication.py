@@ -1,4 +1,8 @@
-"""Publish a checkpoint to the Hub: verified first, one commit, a tag, and the entry that pins it."""
+"""Publish a checkpoint to the Hub: it is verified, committed at once, tagged, and pinned by its entry.
+
+A commit on the Hub is all or nothing, so that an interrupted upload leaves the repository as it was. Where an answer of
+the Hub was lost, the repository is read again before that counts as a failure.
+"""
 
 import difflib
 import hashlib
@@ -8,10 +12,10 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from memzoo.errors import PublishError, UnknownCheckpointError
-from memzoo.zoo.cards import card, is_ours
+from memzoo.zoo.cards import is_ours, render_card
 from memzoo.zoo.entry import CONFIG, WEIGHTS, Entry, Published
 from memzoo.zoo.hub import Folder, client
-from memzoo.zoo.loading import Located, entry_in, locate
+from memzoo.zoo.loading import LocatedCheckpoint, locate, read_entry
 from memzoo.zoo.registry import (
     CARD,
     ENTRY,
@@ -62,7 +66,7 @@ class Publication:
 
     @property
     def yaml(self) -> str:
-        """The block for the registry."""
+        """Return the block for the registry."""
         return entry_yaml(self.entry)
 
     def __str__(self) -> str:
@@ -72,10 +76,11 @@ class Publication:
             what = f"published to {self.repository}, commit {self.commit}, tag {self.tag}"
         else:
             what = f"is published in {self.repository} as it is: nothing changed, commit {self.commit}, tag {self.tag}"
-        lines = [f"{self.entry.id} {what}", *(f"  {change}" for change in self.changes)]
+        lines = [str(change) for change in self.changes]
         if any(change.kind == "kept" for change in self.changes):
-            lines.append(f"  {CARD} was edited by hand and is kept; --overwrite-card replaces it.")
-        return "\n".join([*lines, *(f"  {line}" for line in self.card_diff.splitlines())])
+            lines.append(f"{CARD} was edited by hand and is kept; --overwrite-card replaces it.")
+        lines += self.card_diff.splitlines()
+        return "\n".join([f"{self.entry.id} {what}", *(f"  {line}" for line in lines)])
 
 
 def publish(
@@ -113,47 +118,54 @@ def publish(
     """
     check_repository(repository)
     found = locate(name)
-    entry = _publishable(found, name)
+    entry = _require_publishable(found, name)
     if record is not None:
         check_replaceable(entry.id, Path(record))
     verification = verify(name)
     if not verification.ok:
         raise PublishError(f"{entry.id} is not published, its facts do not hold:\n{verification}")
-    files = _files(found, entry, repository)
-    head = client.head(repository)
-    remote = {file.path: file for file in client.tree(repository, head)} if head is not None else {}
-    _check_owner(entry, repository, head, remote)
-    edited, diff = _card(files, repository, head, remote, overwrite=overwrite_card)
-    changes = tuple(_changes(files, remote, edited=edited))
+
+    files = _collect_files(found, entry, repository)
+    remote = _list_remote(repository)
+    _check_owner(entry, remote)
+    old_card = _fetch_card(remote)
+    keep_card = bool(old_card) and not is_ours(old_card) and not overwrite_card
+    changes = _list_changes(files, remote.files, keep_card=keep_card)
+    card_diff = _compare_cards(old_card, files[CARD].decode())
     if dry_run:
-        return Publication(entry, repository, head, None, changes, diff, True, False, verification)
-    wanted = {change.name: files[change.name] for change in changes if change.kind in ("new", "changed")}
-    commit, committed = head, bool(wanted)
-    if wanted:
-        commit = _commit(entry, repository, head, wanted, private=private)
-    assert commit is not None
+        return Publication(entry, repository, remote.head, None, changes, card_diff, True, False, verification)
+
+    changed = {change.name: files[change.name] for change in changes if change.kind in ("new", "changed")}
+    commit = _commit(entry, remote, changed, private=private) if changed else remote.head
+    assert commit is not None  # without a repository every file is new
     tag = _tag(repository, commit)
     entry = entry.model_copy(update={"hub": Published(repository=repository, commit=commit, tag=tag)})
     if record is not None:
         replace_entry(entry, Path(record))
-    return Publication(entry, repository, commit, tag, changes, diff, False, committed, verification)
+    return Publication(entry, repository, commit, tag, changes, card_diff, False, bool(changed), verification)
 
 
-def _check_owner(entry: Entry, repository: str, head: str | None, remote: dict[str, client.RemoteFile]) -> None:
-    """Raise where the repository holds a model that is not this checkpoint."""
-    if head is None or not {WEIGHTS, CONFIG} & remote.keys():
-        return
-    there = entry_in(client.fetch(repository, head, ENTRY)).id if ENTRY in remote else None
-    if there != entry.id:
-        other = f"the checkpoint {there!r}" if there else "a model that memzoo did not put there"
-        raise PublishError(
-            f"{repository} holds {other}, which {entry.id!r} does not replace; give another repository, or delete the "
-            "files there first."
-        )
+class Remote(NamedTuple):
+    """A repository as it is on the Hub now."""
+
+    repository: str
+    head: str | None
+    """Commit of the main branch; None where there is no such repository."""
+    files: dict[str, client.RemoteFile]
 
 
-def _publishable(found: Located, name: str) -> Entry:
-    """The entry of a checkpoint that is complete, under licences that its images allow."""
+def _list_remote(repository: str) -> Remote:
+    """List what the main branch of a repository holds."""
+    head = client.find_head(repository)
+    files = client.list_files(repository, head) if head is not None else []
+    return Remote(repository, head, {file.path: file for file in files})
+
+
+# What can be published ------------------------------------------------------------------------------------------------
+
+
+def _require_publishable(found: LocatedCheckpoint, name: str) -> Entry:
+    """Return the entry of a checkpoint that is complete, under licences that its images allow, else raise."""
     entry = found.entry
     if entry is None:
         raise UnknownCheckpointError(
@@ -172,66 +184,97 @@ def _publishable(found: Located, name: str) -> Entry:
     return entry
 
 
-def _files(found: Located, entry: Entry, repository: str) -> dict[str, bytes]:
-    """All files of the repository-to-be: those that are hashed, the pictures, entry and card."""
-    paths = {name: found.file(name, trust=False) for name in sorted(entry.files)}
+def _check_owner(entry: Entry, remote: Remote) -> None:
+    """Raise where the repository holds a model that is not this checkpoint."""
+    if remote.head is None or not {WEIGHTS, CONFIG} & remote.files.keys():
+        return
+    owner = read_entry(client.fetch(remote.repository, remote.head, ENTRY)).id if ENTRY in remote.files else None
+    if owner != entry.id:
+        other = f"the checkpoint {owner!r}" if owner else "a model that memzoo did not put there"
+        raise PublishError(
+            f"{remote.repository} holds {other}, which {entry.id!r} does not replace; give another repository, or "
+            "delete the files there first."
+        )
+
+
+# What changes ---------------------------------------------------------------------------------------------------------
+
+
+def _collect_files(found: LocatedCheckpoint, entry: Entry, repository: str) -> dict[str, bytes]:
+    """Collect the content of all files of the repository: those that are hashed, the pictures, entry and card."""
+    paths = {name: found.find_file(name) for name in sorted(entry.files)}
     folders = [paths[WEIGHTS].parent, *(source.path for source in found.sources if isinstance(source, Folder))]
-    beside = next((folder for folder in folders if any((folder / name).is_file() for name in PICTURES)), None)
-    if beside is not None:
-        paths |= {name: beside / name for name in PICTURES if (beside / name).is_file()}
+    pictures_in = None
+    for folder in folders:
+        pictures = {name: folder / name for name in PICTURES if (folder / name).is_file()}
+        if pictures:
+            paths |= pictures
+            pictures_in = folder
+            break
     files = {name: path.read_bytes() for name, path in paths.items()}
     files[ENTRY] = entry_yaml(entry.model_copy(update={"hub": None})).encode()
-    files[CARD] = card(entry, beside, repository=repository).encode()
+    files[CARD] = render_card(entry, pictures_in, repository=repository).encode()
     return files
 
 
-def _card(
-    files: dict[str, bytes], repository: str, head: str | None, remote: dict[str, client.RemoteFile], *, overwrite: bool
-) -> tuple[bool, str]:
-    """Whether the card on the Hub was edited and stays, and the lines that change."""
-    old = ""
-    if head is not None and CARD in remote:
-        old = client.fetch(repository, head, CARD).read_text(encoding="utf-8", errors="replace")
-    new = files[CARD].decode()
-    edited = bool(old) and not is_ours(old) and not overwrite
+def _fetch_card(remote: Remote) -> str:
+    """Fetch the card that is on the Hub; an empty text where there is none."""
+    if remote.head is None or CARD not in remote.files:
+        return ""
+    return client.fetch(remote.repository, remote.head, CARD).read_text(encoding="utf-8", errors="replace")
+
+
+def _compare_cards(old: str, new: str) -> str:
+    """List the lines of the card that change, as ``diff -u`` does; none where there was no card."""
+    if not old:
+        return ""
     lines = difflib.unified_diff(old.splitlines(), new.splitlines(), "on the Hub", "from the entry", n=1, lineterm="")
-    return edited, "\n".join(lines) if old else ""
+    return "\n".join(lines)
 
 
-def _changes(files: dict[str, bytes], remote: dict[str, client.RemoteFile], *, edited: bool) -> list[Change]:
-    """File by file."""
+def _list_changes(
+    files: dict[str, bytes], remote: dict[str, client.RemoteFile], *, keep_card: bool
+) -> tuple[Change, ...]:
+    """List what publishing does to each file."""
     changes = []
     for name, content in files.items():
-        there = remote.get(name)
-        if there is None:
-            kind = "new"
-        elif name == CARD and edited:
+        file = remote.get(name)
+        if file is None:
+            changes.append(Change(name, "new", None, len(content)))
+            continue
+        kind = "same" if has_content(file, content) else "changed"
+        if name == CARD and keep_card:
             kind = "kept"
-        else:
-            kind = "same" if is_content(there, content) else "changed"
-        changes.append(Change(name, kind, None if there is None else there.size, len(content)))
-    strange = sorted(remote.keys() - files.keys() - IGNORED)
-    return changes + [Change(name, "not ours", remote[name].size, remote[name].size) for name in strange]
+        changes.append(Change(name, kind, file.size, len(content)))
+    foreign = sorted(remote.keys() - files.keys() - IGNORED)
+    changes += [Change(name, "not ours", remote[name].size, remote[name].size) for name in foreign]
+    return tuple(changes)
 
 
-def is_content(file: client.RemoteFile, content: bytes) -> bool:
-    """The Hub's file has this content: by SHA-256 where it is large, else by git's own hash."""
+def has_content(file: client.RemoteFile, content: bytes) -> bool:
+    """Tell whether the Hub's file has this content: by SHA-256 where it is large, else by git's own hash."""
     if file.sha256 is not None:
         return file.sha256 == hashlib.sha256(content).hexdigest()
-    return file.blob == hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+    git_object = b"blob %d\0" % len(content) + content
+    return file.blob == hashlib.sha1(git_object, usedforsecurity=False).hexdigest()
 
 
-def _commit(entry: Entry, repository: str, head: str | None, files: dict[str, bytes], *, private: bool) -> str:
-    """Upload, in one commit on top of ``head``; the branch moves when all is there."""
+# Commit and tag -------------------------------------------------------------------------------------------------------
+
+
+def _commit(entry: Entry, remote: Remote, files: dict[str, bytes], *, private: bool) -> str:
+    """Upload files in one commit on top of the head; the branch moves when all of them are there."""
     from huggingface_hub import CommitOperationAdd
 
-    api = client.api()
+    api = client.make_client()
+    repository = remote.repository
+    head = remote.head
     if head is None:
-        client.patiently(
+        client.call_patiently(
             lambda: api.create_repo(repository, private=private, exist_ok=True),
             f"making the repository {repository}",
         )
-        head = client.head(repository)
+        head = client.find_head(repository)
     operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=content) for name, content in files.items()]
 
     def send() -> str:
@@ -245,34 +288,35 @@ def _commit(entry: Entry, repository: str, head: str | None, files: dict[str, by
         return str(made.oid)
 
     try:
-        return client.patiently(send, f"publishing {entry.id} to {repository}")
+        return client.call_patiently(send, f"publishing {entry.id} to {repository}")
     except PublishError:
-        now = client.head(repository)
-        there = {file.path: file for file in client.tree(repository, now)} if now is not None else {}
-        if now is None or not all(
-            name in there and is_content(there[name], content) for name, content in files.items()
-        ):
+        now = _list_remote(repository)
+        arrived = all(name in now.files and has_content(now.files[name], content) for name, content in files.items())
+        if now.head is None or not arrived:
             raise
-        return now  # the commit was made, and only its answer was lost
+        return now.head  # the commit was made, and only its answer was lost
 
 
 def _tag(repository: str, commit: str) -> str:
-    """The version tag of a commit; the next free one where it has none."""
-    own, free = _version_tags(repository, commit)
-    if own is not None:
-        return own
+    """Return the version tag of a commit; make the next free one where it has none."""
+    tag, free = _find_version_tags(repository, commit)
+    if tag is not None:
+        return tag
     try:
-        client.patiently(lambda: client.api().create_tag(repository, tag=free, revision=commit), f"the tag {free}")
+        client.call_patiently(
+            lambda: client.make_client().create_tag(repository, tag=free, revision=commit), f"the tag {free}"
+        )
     except PublishError:
-        own, _ = _version_tags(repository, commit)
-        if own is None:  # somebody else took the name
+        tag, _ = _find_version_tags(repository, commit)
+        if tag is None:  # somebody else took the name
             raise
-        return own  # it was made, and only the answer was lost
+        return tag  # the tag was made, and only the answer was lost
     return free
 
 
-def _version_tags(repository: str, commit: str) -> tuple[str | None, str]:
-    """The newest tag ``v1``, ``v2``, ... of a commit, and the next that is free."""
-    tags = {int(name[1:]): at for name, at in client.tags(repository).items() if re.fullmatch(r"v[0-9]+", name)}
-    own = max((number for number, at in tags.items() if at == commit), default=None)
-    return None if own is None else f"v{own}", f"v{max(tags, default=0) + 1}"
+def _find_version_tags(repository: str, commit: str) -> tuple[str | None, str]:
+    """Find the newest tag ``v1``, ``v2``, ... of a commit, and the next one that is free."""
+    commits = {int(name[1:]): at for name, at in client.list_tags(repository).items() if re.fullmatch(r"v[0-9]+", name)}
+    newest = max((number for number, at in commits.items() if at == commit), default=None)
+    free = f"v{max(commits, default=0) + 1}"
+    return None if newest is None else f"v{newest}", free

@@ -1,21 +1,20 @@
 """Store a network that was trained by anyone's Trainer as a checkpoint folder that ``load`` and ``audit`` read."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from memzoo._checks import check_batch, check_same_shape
 from memzoo.callbacks import KeepSteps
 from memzoo.errors import InvalidTypeError
 from memzoo.models import ARCHITECTURES, Autoencoder
-from memzoo.zoo.cards import history_of, write_history
-from memzoo.zoo.entry import CONFIG, EXAMPLES, HISTORY, WEIGHTS, Fingerprint, Step, step_file
+from memzoo.zoo.cards import make_history
+from memzoo.zoo.entry import WEIGHTS, Fingerprint, Step, step_file
 from memzoo.zoo.loading import take_fingerprint
-from memzoo.zoo.registry import SavedConfig, check_tensors, check_writable, written_aside
+from memzoo.zoo.recipes.folder import write_contents
+from memzoo.zoo.registry import SavedConfig, check_tensors, check_writable, write_aside
 
 
 def save(
@@ -57,55 +56,59 @@ def save(
     name = type(model).__name__
     if ARCHITECTURES.get(name) is not type(model):
         raise InvalidTypeError(f"only architectures of memzoo can be rebuilt from a configuration, got a {name}.")
-    for what, images in (("examples", examples), ("probes", probes)):
-        check_batch(images, what)
-    check_same_shape(examples, probes, "examples and probes")
-    model.check_shape(examples)
+    _check_images(model, examples, probes)
     check_writable(folder.parent)
 
-    kept = {} if keeper is None else keeper.kept
-    weights = {WEIGHTS: _stored(model.state_dict()), **{step_file(step): _stored(kept[step]) for step in sorted(kept)}}
-    rebuilt = _rebuilt(model)
+    states = {WEIGHTS: model.state_dict()}
+    epochs = {}
+    if keeper is not None:
+        states |= {step_file(step): keeper.kept[step] for step in sorted(keeper.kept)}
+        epochs = {step: keeper.epochs[step] for step in sorted(keeper.kept)}
+    weights = {file: _convert_to_float32(state) for file, state in states.items()}
+    rebuilt = _rebuild(model)
     for file, tensors in weights.items():
         check_tensors(rebuilt, tensors, folder / file)
-    config, training = model.config.model_dump(mode="json"), model.training_config
     steps = {
-        step: Step(epoch=keeper.epochs[step], fingerprint=_fingerprint(rebuilt, weights[step_file(step)]))
-        for step in sorted(kept)
-        if keeper is not None
+        step: Step(epoch=epoch, fingerprint=_take_fingerprint(rebuilt, weights[step_file(step)]))
+        for step, epoch in epochs.items()
     }
     saved = SavedConfig(
         id=folder.name,
         architecture=name,
-        config=config,
-        training=training,
-        fingerprint=_fingerprint(rebuilt, weights[WEIGHTS]),
+        config=model.config.model_dump(mode="json"),
+        training=model.training_config,
+        fingerprint=_take_fingerprint(rebuilt, weights[WEIGHTS]),
         steps=steps,
     )
-    with written_aside(folder) as aside:
-        for file, tensors in weights.items():
-            save_file(tensors, aside / file)
-        images = {"examples": examples, "probes": probes}
-        save_file(_stored(images), aside / EXAMPLES)
-        content = saved.model_dump(mode="json", exclude=set() if steps else {"steps"})
-        (aside / CONFIG).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        write_history(history_of(model.course, history or []), aside / HISTORY)
+    images = _convert_to_float32({"examples": examples, "probes": probes})
+    with write_aside(folder) as aside:
+        write_contents(aside, saved, weights, images, make_history(model.course, history or []))
     return folder
 
 
-def _stored(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _check_images(model: Autoencoder, examples: Tensor, probes: Tensor) -> None:
+    """Raise where the images are not such as the network maps."""
+    check_batch(examples, "examples")
+    check_batch(probes, "probes")
+    check_same_shape(examples, probes, "examples and probes")
+    model.check_shape(examples)
+
+
+def _convert_to_float32(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copy tensors to the CPU, those of real numbers as float32."""
     return {
         name: (value.float() if value.is_floating_point() else value).detach().cpu().contiguous().clone()
         for name, value in state.items()
     }
 
 
-def _rebuilt(model: Autoencoder) -> Autoencoder:
+def _rebuild(model: Autoencoder) -> Autoencoder:
+    """Build the same network again, with other weights; the global generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
         return type(model)(model.config, training=model.training_config)
 
 
-def _fingerprint(rebuilt: Autoencoder, weights: dict[str, Tensor]) -> Fingerprint:
-    """Of the network with these weights, as it will load."""
+def _take_fingerprint(rebuilt: Autoencoder, weights: dict[str, Tensor]) -> Fingerprint:
+    """Take the fingerprint of the network with these weights, as it will load."""
     rebuilt.load_state_dict(weights)
     return take_fingerprint(rebuilt.eval(), rebuilt.config.shape)

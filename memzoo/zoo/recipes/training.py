@@ -1,42 +1,32 @@
-"""Train a checkpoint from the recipe in its registry entry."""
+"""Train a checkpoint from the recipe in its registry entry.
 
-import json
+A training is a sequence of steps: prepare images and network, begin or resume the run, round the weights to what is
+stored, measure the facts, and write the folder. The state of the run is kept until the folder can be read.
+"""
+
 import math
-import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, Trainer
-from safetensors.torch import save_file
+from lightning.pytorch import Callback
 from torch import Tensor
 
 from memzoo.callbacks import AttractorCallback, KeepSteps
-from memzoo.data import ResumableLoader, Selection, full_batches, mini_batches
-from memzoo.errors import CheckpointMissingError, InvalidTypeError, UsageError
-from memzoo.models import Autoencoder, Ensemble, PiecewiseLinear, WideReLU
-from memzoo.zoo.cards import ALONG_A_CYCLE, TIMES, History, card, draw_pictures, history_of, write_history
-from memzoo.zoo.entry import CONFIG, EXAMPLES, HISTORY, WEIGHTS, Entry, Recipe, Step, step_file
-from memzoo.zoo.loading import create, entry_in, images_of, reached, take_fingerprint
-from memzoo.zoo.recipes.unfinished import Unfinished, deviations, finish, runs_of
-from memzoo.zoo.registry import (
-    CARD,
-    ENTRY,
-    PICTURES,
-    SavedConfig,
-    check_writable,
-    describe,
-    entry_yaml,
-    require_entry,
-    with_entry,
-    write_text,
-    written_aside,
-)
-from memzoo.zoo.verification import Row, measure_facts, versions_here
+from memzoo.errors import UsageError
+from memzoo.models import Autoencoder, Ensemble
+from memzoo.zoo.cards import History, make_history
+from memzoo.zoo.entry import Entry, Recipe, Step
+from memzoo.zoo.loading import EntryImages, create, find_images, read_entry, select_reached, take_fingerprint
+from memzoo.zoo.recipes.folder import write_folder
+from memzoo.zoo.recipes.part_training import Outcome, solve, train_parts
+from memzoo.zoo.recipes.unfinished_run import UnfinishedRun, find_runs, remove_states
+from memzoo.zoo.registry import ENTRY, check_writable, require_entry
+from memzoo.zoo.verification import Row, find_versions, measure_facts
 
 DIGITS = 9  # of recorded values
 STARTS = 200  # of those that travel, while training
@@ -64,8 +54,8 @@ def train(
 ) -> tuple[Path, tuple[Row, ...] | None]:
     """Train the network of an entry and write its folder, complete and loadable by ``local-dir:``.
 
-    An interrupted run is gone on with when it is started again: its state lies in ``out/ID.unfinished`` until the
-    folder is complete.
+    An interrupted run is resumed when it is started again: its state lies in ``out/ID.unfinished`` until the folder is
+    complete.
 
     Args:
         name: Id or alias in the registry.
@@ -100,248 +90,197 @@ def train_recipe(
     overwrite: bool = False,
     **trainer_options: Any,
 ) -> Trained:
-    """As :func:`train`; also says in what the run differed from the recipe."""
-    entry = require_entry(name)
+    """Train as :func:`train` does, and tell as well in what the run differed from the recipe."""
+    entry = _require_entry_with_seed(name, seed)
     folder = Path(out) / entry.id
     if folder.exists() and not overwrite:
         raise FileExistsError(f"{folder} exists; give another --out, or --overwrite to replace it.")
-    seed = entry.recipe.seed if seed is None else seed
-    images = images_of(entry, data_root)
-    model = create(entry.id, seed=seed)
-    recipe = entry.recipe.model_copy(update={"seed": seed})
-    entry = entry.model_copy(update={"recipe": recipe})
-    inputs, starts = images.trained_on(entry), entry.probes.inputs(images.probes.images)
-    keeper, watch = KeepSteps(recipe.keep), AttractorCallback(starts=starts[:STARTS])
+    job = _prepare(entry, data_root)
     check_writable(folder.parent)
-    cut = sorted({"max_epochs", "max_steps", "max_time"} & trainer_options.keys())
-    if recipe.before and cut:
-        raise UsageError(
-            f"{' and '.join(cut)} would hold for each of the {len(recipe.parts)} parts of this training; leave it out. "
-            "A run that is interrupted goes on when it is started again."
-        )
-    unfinished = folder.parent / f"{entry.id}.unfinished"
-    runs = runs_of(entry, unfinished, folder / ENTRY)
-    fixed_points = recipe.targets == "same" and not isinstance(model, Ensemble)
-    callbacks = [keeper, watch] if fixed_points else [keeper]
-    if recipe.closed_form:
-        begun = time.monotonic()
-        solve(model, inputs)
-        seconds, fitted = float(f"{time.monotonic() - begun:.3g}"), Fitted()
-    else:
-        fitted = _fit_parts(model, runs, callbacks, trainer_options, inputs)
-        if not fitted.writes:
-            return Trained(folder, None)
-        seconds = round(sum(run.seconds for run in runs), 1)
+    _refuse_limits(entry.recipe, trainer_options)
+    states = folder.parent / f"{entry.id}.unfinished"
+    runs = find_runs(entry, states, folder / ENTRY)
 
-    model = model.cpu().float().eval()
-    kept = {step: rounded(state, recipe) for step, state in keeper.kept.items()}
-    model.load_state_dict(rounded(model.state_dict(), recipe))  # what is measured is what is stored
-    if images.whole is not None:
-        images, entry = reached(model, images, entry)
-    model.examples, model.probes = entry.examples.inputs(images.examples.images), starts
+    if entry.recipe.closed_form:
+        outcome = solve(job.model, job.inputs)
+    else:
+        outcome = train_parts(job.model, runs, job.callbacks, trainer_options, job.inputs)
+    if not outcome.writes:  # another process of a distributed run does
+        return Trained(folder, None)
+
+    weights = _round_as_stored(job)
+    _choose_travelling_images(job)
+    networks = _rebuild_networks(job, weights)
+    rows = _measure(job, networks)
+    done = _complete_entry(job, outcome, runs, rows, networks)
+    history = _collect_history(job, outcome)
+    write_folder(folder, done, job.model, job.images.examples, job.images.probes, history, weights)
+    read_entry(folder / ENTRY)  # raises where it cannot be read; then the state is kept
+    remove_states(states)
+    return Trained(folder, rows, tuple(outcome.deviations))
+
+
+# Prepare --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Job:
+    """A training under way: the entry with the seed in use, its images, the network, and what watches it."""
+
+    entry: Entry
+    images: EntryImages
+    model: Autoencoder
+    inputs: Tensor
+    """All training images, as the network is given them."""
+    starts: Tensor
+    keeper: KeepSteps
+    watch: AttractorCallback
+
+    @property
+    def callbacks(self) -> Sequence[Callback]:
+        """Return the callbacks of the run; attractors are measured where examples are to be fixed points."""
+        if self.entry.recipe.targets == "same" and not isinstance(self.model, Ensemble):
+            return [self.keeper, self.watch]
+        return [self.keeper]
+
+
+def _require_entry_with_seed(name: str, seed: int | None) -> Entry:
+    """Return the entry of a checkpoint with the seed in use in its recipe."""
+    entry = require_entry(name)
+    if seed is None:
+        return entry
+    return entry.model_copy(update={"recipe": entry.recipe.model_copy(update={"seed": seed})})
+
+
+def _prepare(entry: Entry, data_root: str | Path | None) -> Job:
+    """Find the images of an entry, and initialise its network."""
+    images = find_images(entry, data_root)
+    starts = entry.probes.inputs(images.probes.images)
+    return Job(
+        entry,
+        images,
+        model=create(entry.id, seed=entry.recipe.seed),
+        inputs=images.training_inputs(entry),
+        starts=starts,
+        keeper=KeepSteps(entry.recipe.keep),
+        watch=AttractorCallback(starts=starts[:STARTS]),
+    )
+
+
+def _refuse_limits(recipe: Recipe, trainer_options: dict[str, Any]) -> None:
+    """Raise where a limit of the Trainer would hold for each part of a training of several."""
+    limits = sorted({"max_epochs", "max_steps", "max_time"} & trainer_options.keys())
+    if recipe.before and limits:
+        raise UsageError(
+            f"{' and '.join(limits)} would hold for each of the {len(recipe.parts)} parts of this training; leave it "
+            "out. A run that is interrupted goes on when it is started again."
+        )
+
+
+# Store ----------------------------------------------------------------------------------------------------------------
+
+
+def _round_as_stored(job: Job) -> dict[int | None, dict[str, Tensor]]:
+    """Round the weights after each step that is kept, and the final ones (None), to what is stored."""
+    recipe = job.entry.recipe
+    kept = job.keeper.kept
     missed = sorted(set(recipe.keep) - kept.keys())
     if missed:
-        warnings.warn(f"the run ended before steps {missed}, which were to be kept: they are left out.", stacklevel=3)
-
-    def at(step: int | None) -> Autoencoder:
-        """The network after a step, as it will load."""
-        if step is None:
-            return model
-        early = create(entry.id).eval()
-        early.load_state_dict(kept[step])
-        early.examples, early.probes = model.examples, starts
-        return early
-
-    rows = measure_facts(
-        at, [fact for fact in entry.facts if fact.step not in missed], None if images.whole is None else inputs
-    )
-    steps = {
-        step: Step(epoch=keeper.epochs[step], fingerprint=take_fingerprint(at(step), model.config.shape))
-        for step in sorted(kept)
-    }
-    machines = list(dict.fromkeys(run.hardware for run in runs))
-    done = entry.model_copy(
-        update={
-            "facts": [row.fact.model_copy(update={"ours": _recorded(row.measured)}) for row in rows],
-            "fingerprint": take_fingerprint(model, model.config.shape),
-            "steps": steps,
-            "recipe": recipe.model_copy(
-                update={
-                    "versions": versions_of(recipe),
-                    "hardware": "; ".join([*machines, *([", ".join(fitted.differing)] if fitted.differing else [])]),
-                    "wall_time_s": seconds,
-                }
-            ),
-            "hub": None,
-        }
-    )
-    measured = [{**row, "step": row["step"] + fitted.before} for row in watch.history]
-    history = history_of(fitted.course, measured)
-    write_folder(folder, done, model, images.examples, images.probes, history, kept)
-    entry_in(folder / ENTRY)  # it can be read, or the state is kept
-    finish(unfinished)
-    return Trained(folder, rows, tuple(fitted.differing))
+        warnings.warn(f"the run ended before steps {missed}, which were to be kept: they are left out.", stacklevel=4)
+    # a run in float64, too, is stored and measured in float32 or less
+    final = job.model.cpu().float().eval().state_dict()
+    states = {None: final, **{step: kept[step] for step in sorted(kept)}}
+    weights = {step: round_weights(state, recipe) for step, state in states.items()}
+    job.model.load_state_dict(weights[None])  # what is measured is what is stored
+    return weights
 
 
-def versions_of(recipe: Recipe) -> dict[str, str]:
-    """What the numbers of a training depend on."""
-    timm = any(part.training.optimizer == "muon" for part in recipe.parts)
-    return versions_here() | ({"timm": version("timm")} if timm else {})
-
-
-def rounded(state: dict[str, Tensor], recipe: Recipe) -> dict[str, Tensor]:
-    """Weights in the type that the recipe stores.
+def round_weights(state: dict[str, Tensor], recipe: Recipe) -> dict[str, Tensor]:
+    """Convert weights to the type in which the recipe stores them.
 
     Raises:
         OverflowError: They do not fit into it.
     """
-    stored = {"float32": torch.float32, "float16": torch.float16}[recipe.stored]
-    small = {key: value.to(stored) if value.is_floating_point() else value for key, value in state.items()}
+    dtype = {"float32": torch.float32, "float16": torch.float16}[recipe.stored]
+    small = {key: value.to(dtype) if value.is_floating_point() else value for key, value in state.items()}
     lost = [key for key, value in state.items() if value.isfinite().all() and not small[key].isfinite().all()]
     if lost:
         raise OverflowError(f"{', '.join(lost)} hold values beyond those of {recipe.stored}; store them in more bits.")
     return small
 
 
-def _recorded(value: float) -> float | None:
-    """Rounded; None for what is no number."""
+def _choose_travelling_images(job: Job) -> None:
+    """Give the network its examples: of a large training set, only those that iteration reaches."""
+    if job.images.whole is not None:
+        job.images, job.entry = select_reached(job.model, job.images, job.entry)
+    job.model.examples = job.entry.examples.inputs(job.images.examples.images)
+    job.model.probes = job.starts
+
+
+def _rebuild_networks(job: Job, weights: dict[int | None, dict[str, Tensor]]) -> dict[int | None, Autoencoder]:
+    """Rebuild the network after each step whose weights are kept, as it will load; None stands for the last step."""
+    networks: dict[int | None, Autoencoder] = {None: job.model}
+    for step in weights.keys() - {None}:
+        networks[step] = create(job.entry.id).eval()
+        networks[step].load_state_dict(weights[step])
+        networks[step].examples = job.model.examples
+        networks[step].probes = job.starts
+    return networks
+
+
+# Measure and describe -------------------------------------------------------------------------------------------------
+
+
+def _measure(job: Job, networks: dict[int | None, Autoencoder]) -> tuple[Row, ...]:
+    """Measure the facts of the entry, but for those of steps that the run did not reach."""
+    missed = set(job.entry.recipe.keep) - networks.keys()
+    facts = [fact for fact in job.entry.facts if fact.step not in missed]
+    # the examples are all training images, unless only a part of these travels
+    whole = None if job.images.whole is None else job.inputs
+    return measure_facts(networks.__getitem__, facts, whole)
+
+
+def _complete_entry(
+    job: Job,
+    outcome: Outcome,
+    runs: Sequence[UnfinishedRun],
+    rows: Sequence[Row],
+    networks: dict[int | None, Autoencoder],
+) -> Entry:
+    """Complete the entry with what was measured, and with how the weights came about."""
+    fingerprints = {step: take_fingerprint(network, network.config.shape) for step, network in networks.items()}
+    steps = {step: Step(epoch=epoch, fingerprint=fingerprints[step]) for step, epoch in job.keeper.epochs.items()}
+    hardware = list(dict.fromkeys(run.hardware for run in runs))  # each machine once, in order
+    if outcome.deviations:
+        hardware.append(", ".join(outcome.deviations))
+    origin = {
+        "versions": _find_training_versions(job.entry.recipe),
+        "hardware": "; ".join(hardware),
+        "wall_time_s": outcome.seconds,
+    }
+    return job.entry.model_copy(
+        update={
+            "facts": [row.fact.model_copy(update={"ours": _round_value(row.measured)}) for row in rows],
+            "fingerprint": fingerprints[None],
+            "steps": dict(sorted(steps.items())),
+            "recipe": job.entry.recipe.model_copy(update=origin),
+            "hub": None,  # what is published are other weights
+        }
+    )
+
+
+def _round_value(value: float) -> float | None:
+    """Round a measured value; None for what is no number, which an entry cannot hold."""
     return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
 
 
-@dataclass
-class Fitted:
-    """What the parts of a training came to."""
-
-    course: list[tuple[int, float]] = field(default_factory=list)
-    """Of the loss, steps counted over all parts."""
-    differing: list[str] = field(default_factory=list)
-    """In what the run differed from the recipe."""
-    before: int = 0
-    """Optimizer steps of the parts before the last."""
-    writes: bool = True
-    """Whether this process writes the result."""
+def _find_training_versions(recipe: Recipe) -> dict[str, str]:
+    """Find the installed versions of what the numbers of a training depend on."""
+    uses_timm = any(part.training.optimizer == "muon" for part in recipe.parts)
+    return find_versions() | ({"timm": version("timm")} if uses_timm else {})
 
 
-def _fit_parts(
-    model: Autoencoder, runs: Sequence[Unfinished], callbacks: Sequence[Callback], options: dict[str, Any], x: Tensor
-) -> Fitted:
-    """Train part after part, the callbacks in the last one alone."""
-    fitted, done = Fitted(), 0
-    for number, run in enumerate(runs, 1):
-        last = run is runs[-1]
-        fitted.before = done
-        model.train_by(run.recipe.training)
-        fitted.writes, found, step = _fit(model, run, callbacks if last else [], options, x)
-        fitted.differing += found if last else [f"part {number}: {difference}" for difference in found]
-        fitted.course += [(done + at, loss) for at, loss in model.course]
-        done += step
-    return fitted
-
-
-def _fit(
-    model: Autoencoder, run: Unfinished, callbacks: Sequence[Callback], options: dict[str, Any], inputs: Tensor
-) -> tuple[bool, list[str], int]:
-    """Train from the start, or from where the run was interrupted.
-
-    Returns:
-        Whether this process writes the result, in what the run differed from the recipe, and its optimizer steps.
-    """
-    trainer = Trainer(**run.options(callbacks, options))
-    if "MultiProcessing" in type(trainer.strategy.launcher).__name__:
-        raise UsageError(
-            "this strategy trains in copies of the process, and what callbacks keep there is lost; give strategy='ddp' "
-            "in place of 'ddp_spawn', 'ddp_fork' or 'ddp_notebook', or devices=1."
-        )
-    run.begin(trainer)
-    if trainer.precision == "64-true":
-        model.double()  # before a state in float64 is loaded
-    if run.is_over:
-        step = run.take_over(model, callbacks)
-    else:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*smaller than the logging interval")
-            trainer.fit(model, batches(run.recipe, inputs), ckpt_path=run.state, weights_only=True)
-        step = trainer.global_step
-    return trainer.is_global_zero, deviations(run.recipe, trainer, step), step
-
-
-def solve(model: Autoencoder, inputs: Tensor) -> None:
-    """Set the weights to those that the theory gives for these training images.
-
-    Raises:
-        TypeError: The theory gives none for this architecture.
-    """
-    if not isinstance(model, (WideReLU, PiecewiseLinear)):
-        raise InvalidTypeError(f"the weights of a {type(model).__name__} have no closed form here; train it.")
-    model.fit_closed_form(inputs)
-
-
-def batches(recipe: Recipe, images: Tensor) -> ResumableLoader:
-    """The training images in the batches of the recipe, with the next one as each one's target where it says so."""
-    targets = images.roll(-1, 0) if recipe.targets == "next" else None
-    if recipe.batch_size is None:
-        return full_batches(images, steps_per_epoch=recipe.steps_per_epoch, targets=targets)
-    passes = max(1, round(recipe.steps_per_epoch * recipe.batch_size / len(images)))
-    return mini_batches(images, recipe.batch_size, passes_per_epoch=passes, seed=recipe.seed, targets=targets)
-
-
-def write_folder(
-    folder: Path,
-    entry: Entry,
-    model: Autoencoder,
-    examples: Selection,
-    probes: Selection,
-    history: History,
-    kept: dict[int, dict[str, Tensor]],
-) -> None:
-    """All files of a checkpoint at once, or none."""
-    assert entry.fingerprint is not None
-    weights = {
-        WEIGHTS: rounded(model.state_dict(), entry.recipe),
-        **{step_file(step): kept[step] for step in sorted(kept)},
-    }
-    with written_aside(folder) as aside:
-        for name, tensors in weights.items():
-            save_file({key: value.contiguous() for key, value in tensors.items()}, aside / name)
-        save_file({"examples": examples.images.contiguous(), "probes": probes.images.contiguous()}, aside / EXAMPLES)
-        saved = SavedConfig(
-            id=entry.id,
-            architecture=entry.architecture,
-            config=entry.config,
-            training=entry.recipe.training,
-            fingerprint=entry.fingerprint,
-            steps=entry.steps,
-        )
-        content = saved.model_dump(mode="json", exclude=set() if entry.steps else {"steps"})
-        (aside / CONFIG).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        write_history(history, aside / HISTORY)
-        hashed = [*weights, CONFIG, EXAMPLES, HISTORY]
-        entry = entry.model_copy(update={"files": {name: describe(aside / name) for name in hashed}})
-        try:
-            draw_pictures(model, history, aside, ALONG_A_CYCLE if entry.recipe.targets == "next" else TIMES)
-        except Exception as error:
-            warnings.warn(f"the pictures of {entry.id} could not be drawn, the rest is complete: {error}", stacklevel=2)
-        (aside / CARD).write_text(card(entry, aside), encoding="utf-8")
-        (aside / ENTRY).write_text(entry_yaml(entry), encoding="utf-8")
-
-
-def record(folder: Path, root: Path) -> None:
-    """Put a trained folder into a source tree, or beside a registry file of one's own.
-
-    Args:
-        folder: As :func:`train` writes it.
-        root: A registry file, or the folder that holds ``checkpoints.yaml``: the entry is written over the one of the
-            same id, the files go to ``checkpoints/ID/`` beside it.
-    """
-    path = root / "checkpoints.yaml" if root.is_dir() else root
-    if not path.is_file():
-        raise CheckpointMissingError(f"{path} is missing; give the root of a memzoo source tree, or a registry file.")
-    if not (folder / ENTRY).is_file():
-        raise CheckpointMissingError(f"{folder / ENTRY} is missing; give a folder that `memzoo train` wrote.")
-    entry = entry_in(folder / ENTRY)
-    text = with_entry(entry, path)
-    with written_aside(path.parent / "checkpoints" / entry.id) as aside:
-        for name in (*entry.files, CARD, *PICTURES):
-            if (folder / name).is_file():
-                (aside / name).write_bytes((folder / name).read_bytes())
-    write_text(text, path)
+def _collect_history(job: Job, outcome: Outcome) -> History:
+    """Collect the course of the loss and the measurements, with steps counted over all parts."""
+    measured = [{**row, "step": row["step"] + outcome.steps_before} for row in job.watch.history]
+    return make_history(outcome.course, measured)

@@ -1,4 +1,4 @@
-"""Entries of the zoo: what a registry says of a checkpoint, its files, their hashes and rights."""
+"""Entries of the zoo: what a registry says of a checkpoint, and the files that it describes."""
 
 from lazy_loader import attach_stub
 

@@ -3,11 +3,11 @@
 # Its modules, which are reached as attributes as well: memzoo.zoo.registry.entry_check.
 from . import entry_check as entry_check
 from . import files as files
-from . import hashes as hashes
 from . import reference as reference
 from . import registries as registries
 from . import registry_file as registry_file
 from . import reproduction as reproduction
+from . import writing as writing
 from .entry_check import check_entry
 from .files import (
     CARD,
@@ -18,26 +18,23 @@ from .files import (
     SavedConfig,
     check_file,
     check_tensors,
-    check_writable,
     describe,
     read_config,
     read_tensors,
     refuse_pickles,
-    written_aside,
 )
-from .hashes import store
 from .reference import ById, InFolder, OnHub, check_repository, is_commit, parse_reference
-from .registries import add_registry, did_you_mean, registry, registry_of, require_entry
+from .registries import add_registry, did_you_mean, find_registry, registry, require_entry
 from .registry_file import (
     check_replaceable,
     entry_yaml,
+    insert_entry,
     json_schema_text,
     parse_registry,
     replace_entry,
-    with_entry,
-    write_text,
 )
 from .reproduction import object_to_denial
+from .writing import check_writable, write_aside, write_text
 
 __all__ = [
     "CARD",
@@ -59,6 +56,8 @@ __all__ = [
     "describe",
     "did_you_mean",
     "entry_yaml",
+    "find_registry",
+    "insert_entry",
     "is_commit",
     "json_schema_text",
     "object_to_denial",
@@ -68,11 +67,8 @@ __all__ = [
     "read_tensors",
     "refuse_pickles",
     "registry",
-    "registry_of",
     "replace_entry",
     "require_entry",
-    "store",
-    "with_entry",
+    "write_aside",
     "write_text",
-    "written_aside",
 ]

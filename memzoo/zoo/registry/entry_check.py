@@ -1,11 +1,11 @@
-"""The checks of an entry that need the architectures and the measures, and so import torch."""
+"""Check of an entry what needs the architectures and the measures, and so imports torch."""
 
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
 
 from memzoo.errors import RegistryError
-from memzoo.zoo.entry import Entry
+from memzoo.zoo.entry import Entry, Fact
 
 
 def check_entry(entry: Entry, path: Path) -> Entry:
@@ -38,16 +38,27 @@ def check_entry(entry: Entry, path: Path) -> Entry:
 
 def _find_wrong_facts(entry: Entry) -> Iterator[str]:
     """Yield what is wrong with the facts, each with its place in the entry."""
-    from memzoo.zoo.measures import MEASURES, OF_A_PART
+    from memzoo.zoo.measures import OF_A_PART
 
     for place, fact in enumerate(entry.facts):
-        if fact.measure not in MEASURES:
-            yield f"facts.{place}.measure: no measure {fact.measure!r}, there are {', '.join(MEASURES)}"
-            continue
-        try:
-            inspect.signature(MEASURES[fact.measure]).bind(None, **fact.args)  # None in the place of the measurements
-        except TypeError as error:
-            yield f"facts.{place}: args do not fit the measure {fact.measure!r}: {error}"
-    wrong = sorted({fact.measure for fact in entry.facts} - OF_A_PART)
-    if entry.training_set is not None and wrong:
-        yield f"measures {wrong} speak of all training images, of which only some travel; take {sorted(OF_A_PART)}"
+        problem = _find_wrong_measure(fact)
+        if problem is not None:
+            yield f"facts.{place}{problem}"
+    if entry.training_set is not None:
+        wrong = sorted({fact.measure for fact in entry.facts} - OF_A_PART)
+        if wrong:
+            yield f"measures {wrong} speak of all training images, of which only some travel; take {sorted(OF_A_PART)}"
+
+
+def _find_wrong_measure(fact: Fact) -> str | None:
+    """Say what is wrong with the measure of a fact or with its arguments; None if nothing is."""
+    from memzoo.zoo.measures import MEASURES
+
+    measure = MEASURES.get(fact.measure)
+    if measure is None:
+        return f".measure: no measure {fact.measure!r}, there are {', '.join(sorted(MEASURES))}"
+    try:
+        inspect.signature(measure).bind(None, **fact.args)  # None in the place of the measurements
+    except TypeError as error:
+        return f": args do not fit the measure {fact.measure!r}: {error}"
+    return None

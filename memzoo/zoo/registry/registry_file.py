@@ -1,9 +1,8 @@
-"""A registry file such as ``checkpoints.yaml``: read, checked, its schema, and one entry replaced in it."""
+"""Read a registry file such as ``checkpoints.yaml``, check it, replace one entry in it, and give its JSON Schema."""
 
 import json
 import os
 import re
-import tempfile
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,30 +13,36 @@ from pydantic import TypeAdapter, ValidationError
 from memzoo.errors import CheckpointMissingError, RegistryError, StorageError
 from memzoo.zoo.entry import FILE, ID, Entry, describe_problems
 from memzoo.zoo.registry.entry_check import check_entry
+from memzoo.zoo.registry.writing import write_text
 
-SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same language, ten times faster
+SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C reads the same, ten times faster
 
 
-class _OnceLoader(SafeLoader):
-    """Plain YAML, no Python objects; a key that stands twice is an error, not the last one's victory.
+class _StrictLoader(SafeLoader):
+    """Load plain YAML without Python objects, and refuse what the loader of the library accepts silently.
 
-    An integer of more digits than Python writes is an error as well, also one in hexadecimal, which Python reads.
+    A key that stands twice is an error; the library would keep the last value. An integer of more digits than Python
+    writes is an error as well, also one in hexadecimal, which Python reads.
     """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = next((key for i, key in enumerate(keys) if key in keys[:i]), None)
-        if twice is not None:
-            raise yaml.constructor.ConstructorError(None, None, f"key {twice!r} stands twice", node.start_mark)
+        """Construct a dictionary from a node whose keys all differ."""
+        keys = []
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in keys:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", node.start_mark)
+            keys.append(key)
         return super().construct_mapping(node, deep)
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """Construct an integer that Python can write."""
         value = super().construct_yaml_int(node)
-        str(value)  # a ValueError where it is too long
+        str(value)  # a ValueError if it has too many digits
         return value
 
 
-_OnceLoader.add_constructor("tag:yaml.org,2002:int", _OnceLoader.construct_yaml_int)
+_StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_yaml_int)
 
 
 def read_registry(path: Path) -> dict[str, Entry]:
@@ -46,19 +51,20 @@ def read_registry(path: Path) -> dict[str, Entry]:
     This needs no torch. Before an entry is used, :func:`memzoo.zoo.registry.entry_check.check_entry` checks the rest.
 
     Raises:
-        RegistryError: Not there, not YAML, an unknown key, a value of the wrong kind; the message names the entry and
-            the field.
+        RegistryError: The file is not there or not YAML, or has an unknown key or a value of the wrong kind; the
+            message names the entry and the field.
     """
     if path.is_dir():
         raise RegistryError(f"{path} is a folder; name the registry file in it, such as {path / 'checkpoints.yaml'}.")
     if not path.is_file():
         raise RegistryError(f"{path} is missing: reinstall memzoo, or name the registry file that you have.")
     about = path.stat()
-    return _read(path, about.st_mtime_ns, about.st_size)
+    return _read_once(path, about.st_mtime_ns, about.st_size)
 
 
 @lru_cache(maxsize=64)
-def _read(path: Path, _modified: int, _size: int) -> dict[str, Entry]:
+def _read_once(path: Path, _modified: int, _size: int) -> dict[str, Entry]:
+    """Read a registry file, once for each time and size that it has had."""
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -67,22 +73,30 @@ def _read(path: Path, _modified: int, _size: int) -> dict[str, Entry]:
 
 
 def parse_registry(text: str, path: Path, *, aliases: bool = True) -> dict[str, Entry]:
-    """The entries that a registry file of this text would have; a stranger's may not use YAML's aliases."""
+    """Return the entries of a registry file with this text.
+
+    Args:
+        text: Content of the file.
+        path: The file, for messages.
+        aliases: Whether YAML's aliases are allowed; in the file of a stranger they are not.
+    """
     content = parse_yaml(text, path, aliases=aliases)
-    if not all(isinstance(id, str) for id in content):
-        raise RegistryError(f"{path}: ids must be text, got {[id for id in content if not isinstance(id, str)]}.")
-    entries = {id: parse_entry(id, content[id], path) for id in sorted(content, key=natural)}
+    strange = [id for id in content if not isinstance(id, str)]
+    if strange:
+        raise RegistryError(f"{path}: ids must be text, got {strange}.")
+    entries = {id: parse_entry(id, content[id], path) for id in sorted(content, key=split_numbers)}
     check_names(entries, str(path))
     return entries
 
 
 def parse_yaml(text: str, path: Path, *, aliases: bool = True) -> dict[Any, Any]:
-    """A mapping in plain YAML; whatever else the text holds is an error of ours."""
+    """Return the mapping that a text in plain YAML holds, and raise RegistryError if it holds anything else."""
     try:
         if not aliases and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=SafeLoader)):
             raise RegistryError(f"{path} uses YAML aliases, which can make a small file huge; write the values out.")
-        content = yaml.load(text, Loader=_OnceLoader)
-    except (yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError) as error:  # dates, huge integers
+        content = yaml.load(text, Loader=_StrictLoader)
+    # PyYAML itself raises YAMLError; impossible dates and huge integers raise the other ones.
+    except (yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise RegistryError(f"{path} is not readable as YAML: {error}") from error
     if not isinstance(content, dict):
         raise RegistryError(f"{path} must map ids to entries, got {type(content).__name__}.")
@@ -90,7 +104,7 @@ def parse_yaml(text: str, path: Path, *, aliases: bool = True) -> dict[Any, Any]
 
 
 def parse_entry(id: str, content: Any, path: Path) -> Entry:
-    """Return one entry, checked against the schema."""
+    """Return the entry with this content, checked against the schema."""
     if not isinstance(content, dict):
         raise RegistryError(f"{path}: entry {id!r} must be a mapping, got {type(content).__name__}.")
     try:
@@ -102,7 +116,7 @@ def parse_entry(id: str, content: Any, path: Path) -> Entry:
 
 
 def check_names(entries: dict[str, Entry], where: str) -> None:
-    """No alias is the id or alias of another."""
+    """Raise if an alias is the id or an alias of another entry."""
     taken = set(entries)
     for entry in entries.values():
         for alias in entry.aliases:
@@ -113,27 +127,27 @@ def check_names(entries: dict[str, Entry], where: str) -> None:
             taken.add(alias)
 
 
-def natural(name: str) -> list[tuple[int, str]]:
-    """Sort key that puts ``d2`` before ``d10``."""
+def split_numbers(name: str) -> list[tuple[int, str]]:
+    """Split a name into its numbers and the words between them: a sort key that puts ``d2`` before ``d10``."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", name)]
 
 
-# Written --------------------------------------------------------------------------------------------------------------
+# Writing --------------------------------------------------------------------------------------------------------------
 
 
 def entry_yaml(entry: Entry) -> str:
-    """An entry as a block of a registry file.
+    """Write an entry as a block of a registry file.
 
     Raises:
-        RegistryError: Its configuration is nested deeper than YAML is written.
+        RegistryError: Its configuration is nested too deeply to be written as YAML.
     """
     content = entry.model_dump(mode="json", exclude_defaults=True, exclude={"id"})
-    content["recipe"]["training"] = entry.recipe.training.model_dump(mode="json")  # a recipe is written out in full
+    # A training is written out in full: it must stay the same when a default changes.
+    content["recipe"]["training"] = entry.recipe.training.model_dump(mode="json")
     if entry.recipe.before:
         content["recipe"]["before"] = [part.model_dump(mode="json") for part in entry.recipe.before]
-    content["steps"] = {int(step): about for step, about in content.get("steps", {}).items()}
-    if not content["steps"]:
-        del content["steps"]
+    if "steps" in content:  # the keys of JSON are text
+        content["steps"] = {int(step): about for step, about in content["steps"].items()}
     style: dict[str, Any] = {"sort_keys": False, "allow_unicode": True, "width": 110, "default_flow_style": None}
     try:
         return yaml.safe_dump({entry.id: content}, **style)
@@ -148,21 +162,19 @@ def replace_entry(entry: Entry, path: Path) -> None:
         CheckpointMissingError: No such file.
         RegistryError: Not exactly one block of this id, or the result would not be a registry.
     """
-    write_text(with_entry(entry, path), path)
+    write_text(insert_entry(entry, path), path)
 
 
-def with_entry(entry: Entry, path: Path) -> str:
-    """The text that :func:`replace_entry` writes, checked."""
+def insert_entry(entry: Entry, path: Path) -> str:
+    """Return the text that :func:`replace_entry` writes, checked."""
     lines, head = check_replaceable(entry.id, path)
-    end = last = head + 1
-    while end < len(lines) and (lines[end].startswith(" ") or not lines[end].strip()):
-        end += 1
-        last = end if lines[end - 1].strip() else last  # empty lines behind the block are not its own
-    block = entry_yaml(entry).rstrip("\n").split("\n")
-    text = "\n".join([*lines[:head], *block, *lines[last:]])
+    end = _find_end(lines, head)
+    block = entry_yaml(entry).rstrip("\n")
+    text = "\n".join([*lines[:head], block, *lines[end:]])
     entries = parse_registry(text, path)
     for other in entries.values():
         check_entry(other, path)
+    # YAML can be written in many ways; the lines of the block are only trusted if the result reads back as the entry.
     if entries.get(entry.id) != entry:
         raise RegistryError(
             f"the block of {entry.id!r} in {path} could not be replaced; put it into plain order first."
@@ -170,11 +182,28 @@ def with_entry(entry: Entry, path: Path) -> str:
     return text
 
 
+def _find_end(lines: list[str], head: int) -> int:
+    """Find the line behind the block that begins at ``head``; empty lines behind the block are not part of it."""
+    end = head + 1
+    for number, line in enumerate(lines[end:], end + 1):
+        if not line.strip():
+            continue
+        if not line.startswith(" "):
+            break
+        end = number
+    return end
+
+
 def check_replaceable(id: str, path: Path) -> tuple[list[str], int]:
-    """The lines of a registry file, and the one at which the block of ``id`` begins."""
+    """Check that the block of ``id`` in a registry file can be replaced.
+
+    Returns:
+        The lines of the file, and the index of the line at which the block begins.
+    """
     if not path.is_file():
         raise CheckpointMissingError(f"{path} is missing; give the root of a memzoo source tree, or a registry file.")
     lines = path.read_text(encoding="utf-8").split("\n")
+    # The block is found in the text and not by a YAML library, so that the comments of the file stay.
     heads = [i for i, line in enumerate(lines) if line.split(":")[0].strip("'\"") == id]
     if not os.access(path.parent, os.W_OK):
         raise StorageError(f"{path} cannot be replaced, its folder is read-only; nothing was changed.")
@@ -183,47 +212,21 @@ def check_replaceable(id: str, path: Path) -> tuple[list[str], int]:
     return lines, heads[0]
 
 
-def write_text(text: str, path: Path) -> None:
-    """Write aside, then rename: the file is the old one or the new one, never half of it."""
-    aside = ""
-    try:
-        handle, aside = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(aside).chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
-        Path(aside).replace(path)
-    except OSError as error:
-        raise StorageError(f"{path} could not be written, and is as it was: {error}.") from error
-    finally:
-        if aside:
-            Path(aside).unlink(missing_ok=True)
-
-
 # Schema ---------------------------------------------------------------------------------------------------------------
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema of a registry file, for editors; the configuration is checked by its architecture."""
+    """Return the JSON Schema of a registry file, for editors.
+
+    In it the architecture of an entry decides what its configuration may hold.
+    """
     from memzoo.models import ARCHITECTURES  # imports torch
 
-    kinds = {name: kind.config_class for name, kind in sorted(ARCHITECTURES.items())}
-    _, both = TypeAdapter.json_schemas([(kind, "validation", TypeAdapter(kind)) for kind in (Entry, *kinds.values())])
-    definitions = both["$defs"]
-    entry = definitions["Entry"]
-    del entry["properties"]["id"]
-    entry["required"].remove("id")
-    entry["properties"]["files"] |= {
-        "patternProperties": {FILE: {"$ref": "#/$defs/File"}},
-        "additionalProperties": False,
-    }
-    entry["properties"]["architecture"] = {"enum": list(kinds)}
-    entry["allOf"] = [
-        {
-            "if": {"properties": {"architecture": {"const": name}}},
-            "then": {"properties": {"config": {"$ref": f"#/$defs/{kind.__name__}"}}},
-        }
-        for name, kind in kinds.items()
-    ]
+    configs = {name: architecture.config_class for name, architecture in sorted(ARCHITECTURES.items())}
+    kinds = (Entry, *configs.values())
+    _, schemas = TypeAdapter.json_schemas([(kind, "validation", TypeAdapter(kind)) for kind in kinds])
+    definitions = schemas["$defs"]
+    _adapt_to_files(definitions["Entry"], configs)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "memzoo registry",
@@ -235,6 +238,26 @@ def json_schema() -> dict[str, Any]:
     }
 
 
+def _adapt_to_files(entry: dict[str, Any], configs: dict[str, type]) -> None:
+    """Change the schema that pydantic derives from :class:`Entry` into that of an entry in a file."""
+    properties = entry["properties"]
+    # In a file the id is the key of the entry.
+    del properties["id"]
+    entry["required"].remove("id")
+    properties["files"] |= {
+        "patternProperties": {FILE: {"$ref": "#/$defs/File"}},
+        "additionalProperties": False,
+    }
+    properties["architecture"] = {"enum": list(configs)}
+    entry["allOf"] = [
+        {
+            "if": {"properties": {"architecture": {"const": name}}},
+            "then": {"properties": {"config": {"$ref": f"#/$defs/{config.__name__}"}}},
+        }
+        for name, config in configs.items()
+    ]
+
+
 def json_schema_text() -> str:
-    """:func:`json_schema` as it is stored."""
+    """Write :func:`json_schema` as it is stored."""
     return json.dumps(json_schema(), indent=1, sort_keys=True) + "\n"

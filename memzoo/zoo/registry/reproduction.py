@@ -1,15 +1,15 @@
-"""The facts of an entry that say that its network gives training images back."""
+"""Find the facts of an entry which say that its network gives training images back."""
 
 from memzoo.zoo.entry import Entry
 
 REPRODUCING = frozenset(
     {
-        # training images that are attractors, or lie on an attracting cycle
+        # Training images that are attractors, or lie on an attracting cycle.
         "attractors",
         "cycle_length",
         "median_attractors",
         "probes_captured",
-        # training images that starts arrive at, and starts that arrive at one
+        # Training images at which starts arrive, and starts that arrive at one.
         "arrived",
         "members_recovering",
         "noise_at_an_image",
@@ -20,17 +20,20 @@ REPRODUCING = frozenset(
         "squares_at_an_image",
     }
 )
-"""Measures that are greater than 0 only where iteration ends, within the eps of the fact, at a training image.
+"""Measures that are greater than 0 only if iteration ends, within the eps of the fact, at a training image.
 
-Not among them is a small training error, which the identity has as well, nor a spectral radius below 1 at a training
-image, which need not be a fixed point.
+A small training error is not among them, since the identity has it as well. A spectral radius below 1 at a training
+image is not among them either, since the image need not be a fixed point.
 """
 
 
 def object_to_denial(entry: Entry) -> list[str]:
-    """Name the facts that contradict ``reproduces_training_images: false``, with what is needed; empty where none does.
+    """Name the facts that contradict ``reproduces_training_images: false``, and say what to do.
 
-    Facts of weights that were kept on the way count as well: these are published too.
+    Facts of weights that were kept during training count as well: these weights are published too.
+
+    Returns:
+        One text, or none if no fact contradicts.
     """
     if entry.rights.reproduces_training_images:
         return []

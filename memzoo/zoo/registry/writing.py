@@ -1,0 +1,71 @@
+"""Write files and folders aside and rename them: a reader meets the old content or the new one, never half of it.
+
+Renaming a file within one folder is atomic in POSIX.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from memzoo.errors import StorageError
+
+
+@contextmanager
+def write_aside(folder: Path) -> Iterator[Path]:
+    """Make a fresh folder to write into, and put it in the place of ``folder`` when the block ends well.
+
+    When the block raises, the fresh folder is removed, and ``folder`` stays as it was.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        yield aside
+        aside.chmod(0o755)  # mkdtemp lets only the user in
+        if folder.exists():
+            _exchange(folder, aside)
+        else:
+            aside.rename(folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _exchange(folder: Path, aside: Path) -> None:
+    """Put ``aside`` in the place of ``folder``; a folder that is not empty cannot be replaced by one rename."""
+    attic = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+    folder.rename(attic / folder.name)
+    try:
+        aside.rename(folder)
+    except OSError:
+        (attic / folder.name).rename(folder)
+        raise
+    finally:
+        shutil.rmtree(attic, ignore_errors=True)
+
+
+def check_writable(folder: Path) -> None:
+    """Make ``folder``, and raise if nothing can be written into it: before an hour of work, not after."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be written ({error}); give another folder.") from error
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a text file aside and rename it; a file that is there keeps its permissions."""
+    aside = ""
+    try:
+        handle, aside = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(aside).chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
+        Path(aside).replace(path)
+    except OSError as error:
+        raise StorageError(f"{path} could not be written, and is as it was: {error}.") from error
+    finally:
+        if aside:
+            Path(aside).unlink(missing_ok=True)
