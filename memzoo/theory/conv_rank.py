@@ -43,11 +43,12 @@ def trained_filter(image: Float[Tensor, "s s"], kernel: int = 3) -> Float[Tensor
 
 
 def trained_operator(image: Float[Tensor, "s s"], kernel: int = 3) -> Float[Tensor, "d d"]:
-    r"""Compute the matrix of the layer after training on one image; its rank is s^2 for almost every image (Theorem 4).
+    r"""Compute the matrix of the layer after training on one image; its rank is almost always s^2 (Theorem 4).
 
-    The matrix maps vectorised images. The proof counts s^2 regression problems and does not show that the filter keeps them independent, and
-    there are exceptions: the zero image (w = 0, rank 0), and the 3 x 3 image with ones at the four edge
-    midpoints, of which few shifts are independent. The filter of that image has 1/2 in the middle and 1/4 in the corners, and rank 7.
+    The matrix maps vectorised images. The proof counts s^2 regression problems and does not show that the filter keeps
+    them independent, and there are exceptions: the zero image (w = 0, rank 0), and the 3 x 3 image with ones at the
+    four edge midpoints, of which few shifts are independent. The filter of that image has 1/2 in the middle and 1/4 in
+    the corners, and rank 7.
 
     Example:
         >>> cross = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 1.0], [0.0, 1.0, 0.0]], dtype=torch.float64)

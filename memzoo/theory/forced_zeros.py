@@ -82,7 +82,7 @@ def unmemorizable_vector(pattern: Bool[Tensor, "d d"]) -> Float[Tensor, " d"] | 
 
 
 def memorization_gap(pattern: Bool[Tensor, "d d"], vector: Float[Tensor, " d"]) -> float:
-    r"""Compute the Frobenius distance from the projection onto ``vector`` to the nearest matrix with these forced zeros.
+    r"""Compute the Frobenius distance of the projection onto ``vector`` from the nearest matrix with these zeros.
 
     The nearest matrix copies the projection and has zeros where they are forced, so the gap is the norm of the entries
     that become zero; it is 0 where the pattern allows memorizing this vector (the lemma before Theorem 5).

@@ -6,11 +6,10 @@ from memzoo.errors import InvalidArgumentError
 
 
 def heuristic_depth(side: int, kernel: int = 3) -> int:
-    r"""Compute the number of k x k filters with as many parameters as a full matrix: :math:`\lceil s^4 / k^2 \rceil`.
+    r"""Compute how many k x k filters have the parameters of a full matrix: :math:`\lceil s^4 / k^2 \rceil`.
 
-    Each layer has one filter.
-    This is a heuristic of the paper (Supplement F), which its Table 2 supports; Theorem 5 proves no more than
-    :func:`memzoo.theory.depth_lower_bound`.
+    In a network of one filter a layer this is the depth, a heuristic of the paper (Supplement F) that its Table 2
+    supports; Theorem 5 proves no more than :func:`memzoo.theory.depth_lower_bound`.
 
     Example:
         >>> [heuristic_depth(side) for side in range(2, 8)]
@@ -23,10 +22,11 @@ def heuristic_depth(side: int, kernel: int = 3) -> int:
 
 
 def parameter_count(layers: int, filters: int = 1, *, channels: int = 1, kernel: int = 3) -> int:
-    """Count the weights of a stack of convolutions without biases, from ``channels`` to ``channels`` through ``filters``.
+    """Count the weights of convolutions without biases, from ``channels`` to ``channels`` through ``filters``.
 
-    The function recounts Tables 1 and 2. The rows of Table 1 printed as 2 layers (27, 2592, 149760 parameters) are those of 3
-    layers; two layers of one filter have 18. The last row of Table 2 prints 3105 for 350 layers, which have 3150.
+    The function recounts Tables 1 and 2. The rows of Table 1 printed as 2 layers (27, 2592, 149760 parameters) are
+    those of 3 layers; two layers of one filter have 18. The last row of Table 2 prints 3105 for 350 layers, which have
+    3150.
 
     Example:
         >>> [parameter_count(3, filters) for filters in (1, 16, 128)], parameter_count(2)

@@ -1,6 +1,7 @@
 """The least training loss that a linear last layer of a given width allows, whatever the layers before it.
 
-The bound is the theorem of Eckart and Young (1936) on the best approximation of a given rank; the paper does not have it.
+The bound is the theorem of Eckart and Young (1936) on the best approximation of a given rank; the paper does not have
+it.
 """
 
 import torch

@@ -16,10 +16,11 @@ from memzoo.theory.span import span_of
 
 
 def step_bound(examples: Float[Tensor, "n d"]) -> float:
-    r"""Compute the step :math:`1/\lambda_1(S)` below which Supplement A proves convergence, :math:`S = \sum_i x_i x_i^T`.
+    r"""Compute the step :math:`1/\lambda_1(S)` below which Supplement A proves convergence.
 
-    For gradient descent on *half the sum* of squares; on the mean over n examples and d coordinates, as the networks of
-    :mod:`memzoo.models` train, the same step is n d / 2 times as large. It is infinite where all examples are zero.
+    :math:`S = \sum_i x_i x_i^T`, and gradient descent is on *half the sum* of squares; on the mean over n examples and
+    d coordinates, as the networks of :mod:`memzoo.models` train, the same step is n d / 2 times as large. It is
+    infinite where all examples are zero.
 
     Example:
         >>> step_bound(torch.tensor([[3.0, 4.0]]))
@@ -49,8 +50,8 @@ def gradient_descent_solution(
         lr: Step :math:`\gamma`, below :func:`step_bound`.
         t: Number of steps, a whole number or ``math.inf`` for the limit.
         start: A(0); zero when left out.
-        overshoot: Whether to allow steps also from :math:`1/\lambda_1(S)` up to :math:`2/\lambda_1(S)`, exclusive: the equation
-            and its limit stay the same, but the error along the leading directions changes sign at every step.
+        overshoot: Whether to allow steps also from :math:`1/\lambda_1(S)` up to :math:`2/\lambda_1(S)`, exclusive: the
+            equation and its limit stay the same, but the error along the leading directions changes sign at every step.
 
     Returns:
         A(t) in the dtype of ``examples``, computed in float64. Time O(d^2 n), whatever t.
@@ -82,9 +83,9 @@ def minimum_norm_solution(
 ) -> Float[Tensor, "d d"]:
     r"""Compute the limit of gradient descent: the projection P onto the span, plus the part that it never changes.
 
-    :math:`A(\infty) = P + A(0)(I - P)` (Section 2; Supplement I.2 for :math:`A(0) \neq 0`). From zero this is the solution of least Frobenius norm, with eigenvalue 1 as
-    often as the examples have dimensions and 0 otherwise: the network maps any input into the span. The part of A(0)
-    orthogonal to the span stays.
+    :math:`A(\infty) = P + A(0)(I - P)` (Section 2; Supplement I.2 for :math:`A(0) \neq 0`). From zero this is the
+    solution of least Frobenius norm, with eigenvalue 1 as often as the examples have dimensions and 0 otherwise: the
+    network maps any input into the span. The part of A(0) orthogonal to the span stays.
 
     Example:
         >>> minimum_norm_solution(torch.tensor([[2.0, 0.0]]), start=torch.full((2, 2), 0.1))
@@ -103,7 +104,8 @@ def singular_value_bound(
     r"""Bound the singular values of the limit from above, largest first (Supplement I.2).
 
     By Weyl's inequality :math:`\sigma_i(A(\infty)) \le \sigma_i(P) + \sigma_1(A(0))`: 1 + :math:`\sigma_1(A(0))` for
-    each dimension of the span, :math:`\sigma_1(A(0))` for the rest. A small start adds little noise to the memorization.
+    each dimension of the span, :math:`\sigma_1(A(0))` for the rest. A small start adds little noise to the
+    memorization.
 
     Example:
         >>> singular_value_bound(torch.tensor([[2.0, 0.0]]), start=0.5 * torch.eye(2))

@@ -45,8 +45,8 @@ def rank_of_solution(examples: Float[Tensor, "n d"], phi: str | Phi) -> int:
 def rank_counterexample(direction: Float[Tensor, " d"], phi: str | Phi) -> Float[Tensor, "2 d"]:
     r"""Construct two examples :math:`\phi(v), \phi(2v)` that are independent while their solution has rank 1.
 
-    They contradict the rank that the corollary of Theorem 1 prints. With the sigmoid and a ``direction`` v without zeros
-    they satisfy Assumption 1.
+    They contradict the rank that the corollary of Theorem 1 prints. With the sigmoid and a ``direction`` v without
+    zeros they satisfy Assumption 1.
 
     Example:
         >>> pair = rank_counterexample(torch.tensor([0.5, 1.0, 1.5], dtype=torch.float64), "sigmoid")
