@@ -27,8 +27,8 @@ class Assumptions:
     one_side: Bool[Tensor, " d"]
     """1b: all x_ij < phi(0), or all x_ij > phi(0)."""
     shape: Bool[Tensor, " d"]
-    """1c: between 0 and the preimage farthest from 0, phi is monotone and flattens strictly on the way out. It is checked
-    for the examples that have a preimage."""
+    """1c: between 0 and the preimage farthest from 0, phi is monotone and flattens strictly on the way out. Examples
+    without a preimage are left out."""
 
     @property
     def violated(self) -> tuple[str, ...]:
