@@ -74,6 +74,7 @@ class ConstantDistance(ExactMetric):
     def __init__(self, shape: Sequence[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.shape: tuple[int, ...] = tuple(shape)
+        # Plain sums of squares would lose their digits far from the origin, see scatter.py.
         self.add_state("outputs", empty_state(self.shape), dist_reduce_fx=merge_states)
         self.add_state("inputs", empty_state(self.shape), dist_reduce_fx=merge_states)
 

@@ -78,6 +78,7 @@ class IdentityDistance(ExactMetric):
         super().__init__(**kwargs)
         self.shape: tuple[int, ...] = tuple(shape)
         self.add_state("gap", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
+        # A plain sum of squares would lose its digits far from the origin, see scatter.py.
         self.add_state("inputs", empty_state(self.shape), dist_reduce_fx=merge_states)
 
     def update(self, outputs: Float[Tensor, "batch *shape"], inputs: Float[Tensor, "batch *shape"]) -> None:

@@ -40,6 +40,7 @@ def phi_eigen_residual(
     check_pairs(outputs, examples, "outputs and examples")
     x = examples.flatten(1).double()
     norm = x.norm(dim=1, keepdim=True)
+    # A zero example has no direction: 0 / 0 is NaN, as it should be.
     unit = x / norm
     scaled = outputs.flatten(1).double() / norm
     # The best eigenvalue is the component of the output along the example.

@@ -98,7 +98,8 @@ class SpectralRadius(ExactMetric):
 
     def update(self, radius: Float[Tensor, " batch"], error: Float[Tensor, " batch"] | None = None) -> None:
         """Add a batch of radii, with the bounds on their errors; 0 when left out."""
-        error = torch.zeros_like(radius) if error is None else error
+        if error is None:
+            error = torch.zeros_like(radius)
         if radius.ndim != 1 or error.shape != radius.shape:
             raise InvalidArgumentError(
                 "radius and error must be vectors of one length, got shapes "
@@ -111,8 +112,10 @@ class SpectralRadius(ExactMetric):
                 f"radius and error must be >= 0, the smallest are {radius.amin():g} and {error.amin():g}; pass moduli "
                 "of eigenvalues."
             )
+        # amax propagates NaN, as the largest radius should.
         self.largest = torch.cat([self.largest[None], radius]).amax()
         self.total = self.total + radius.sum()
+        # NaN < 1 is False: NaN counts as not contracting.
         self.contracting = self.contracting + (radius + error < 1).sum()
         self.count = self.count + len(radius)
 

@@ -92,6 +92,7 @@ class RecoveryProbability(ExactMetric):
         _check_eps(eps)
         self.examples: Tensor = examples.detach()
         self.eps = eps
+        # Counts can be summed over processes; an example is reached where the sum is positive.
         self.add_state("hits", torch.zeros(len(examples), dtype=torch.long), dist_reduce_fx="sum")
         self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
 

@@ -80,6 +80,7 @@ class SpanResidual(RowMean):
 
     def __init__(self, examples: Float[Tensor, "n *shape"], **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        # These are no states, so that checkpoints of a model carry no examples.
         self.examples = examples
         self._basis = span_basis(examples)
 

@@ -38,6 +38,7 @@ def trained_filter(image: Float[Tensor, "s s"], kernel: int = 3) -> Float[Tensor
     x = image.double()
     # row p of P is the patch around pixel p
     patches = torch.nn.functional.unfold(x[None, None], kernel, padding=(kernel - 1) // 2)[0].T
+    # w = P^+ x
     weights = span_of(patches).pseudoinverse.T @ x.flatten()
     return weights.reshape(kernel, kernel).to(image.dtype)
 

@@ -25,5 +25,6 @@ def loss_floor(examples: Float[Tensor, "n *shape"], width: int) -> float:
     if width >= len(rows) - 1:
         return 0.0
     singular_values = torch.linalg.svdvals(rows - rows.mean(0))
+    # No affine subspace of dimension w leaves less than the smallest singular values.
     left_out = singular_values[width:].square().sum()
     return (left_out / rows.numel()).item()

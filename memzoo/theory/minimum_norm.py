@@ -94,6 +94,7 @@ def minimum_norm_solution(
     """
     basis = span_of(examples).basis
     identity, first = _identity_and_start(examples, start)
+    # P + A(0)(I - P) with P = V V^T
     limit = first + (identity - first) @ basis @ basis.T
     return limit.to(examples.dtype)
 

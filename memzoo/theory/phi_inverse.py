@@ -88,6 +88,7 @@ def adaptive_step_bound(examples: Float[Tensor, "n d"]) -> float:
             f"the bound needs coordinates > 0 (Assumption 1a), the smallest is {x.min():g}; scale the examples "
             "into (0, 1)."
         )
+    # L in Theorem 1
     ratio = (x.amax(1) / x.amin(1)).max().item()
     return 1 / (n * ratio * d)
 

@@ -41,6 +41,7 @@ class PiecewiseLinearMap:
     @property
     def output_weights(self) -> Float[Tensor, "d m"]:
         """Compute the second layer: the change of slope at each knot."""
+        # The slope after knot k is the sum of the weights up to k.
         return torch.cat([self.slopes[:, :1], self.slopes.diff(dim=1)], 1)
 
     @property

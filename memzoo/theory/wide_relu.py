@@ -95,6 +95,7 @@ def second_layer(examples: Float[Tensor, "n d"], first: FirstLayer) -> Float[Ten
         >>> torch.allclose(first.features(x) @ second_layer(x, first).T, x)
         True
     """
+    # X Phi^+
     weights = examples.double().T @ _inverse_features(examples, first)
     return weights.to(examples.dtype)
 
@@ -121,6 +122,7 @@ def orthogonal_second_layer(examples: Float[Tensor, "n d"], first: FirstLayer) -
     if not (squares > 0).all():
         row = int((squares == 0).nonzero()[0])
         raise InvalidArgumentError(f"example {row} activates none of the {phi.shape[1]} units; use a larger width.")
+    # X diag(1 / |phi_i|^2) Phi^T
     return (examples.T / squares) @ phi
 
 
@@ -144,6 +146,7 @@ def contraction_matrices(examples: Float[Tensor, "n d"], first: FirstLayer) -> F
     inverse = _inverse_features(examples, first)
     x = examples.double()
     layer = first.double()
+    # the diagonals of the D_j
     active = (layer.preactivation(x) > 0).double()
     # W1 X without the bias, since D_j W1 is the Jacobian of the features
     products = layer.weight @ x.T

@@ -70,6 +70,7 @@ class Autoencoder(LightningModule, ABC, Generic[C]):
         kind = self.config_class
         self.config = cast(C, config if isinstance(config, kind) else kind.model_validate(config or fields))
         training = training if isinstance(training, Training) else Training.model_validate(training or {})
+        # Plain JSON can be loaded from a checkpoint without unpickling.
         self.save_hyperparameters(
             {"config": self.config.model_dump(mode="json"), "training": training.model_dump(mode="json")}
         )

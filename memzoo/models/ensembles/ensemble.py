@@ -238,6 +238,7 @@ class Ensemble(Autoencoder[EnsembleConfig]):
         lost = running & ~self._losses.isfinite()
         if bool(lost.any()):
             self._give_up(lost, "its loss is not finite")
+        # Each change of the stopped members calls for a new copy of their weights.
         if bool(done.any()):
             self.stopped_at[done] = self.global_step
             self._stopped_weights = {}
