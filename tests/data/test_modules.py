@@ -47,7 +47,8 @@ def test_a_loader_goes_on_after_the_batches_that_were_given_out(given):
     def loader():
         return mini_batches(torch.arange(6.0)[:, None], 2, passes_per_epoch=2)
 
-    first, again = loader(), loader()
+    first = loader()
+    again = loader()
     whole = list(loader())
     seen = list(itertools.islice(first, given))
     again.load_state_dict(first.state_dict())
@@ -74,7 +75,8 @@ def test_two_processes_share_the_images_of_a_full_batch(tmp_path):
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=240)
         return torch.load(found)
 
-    alone, together = trained(1), trained(2)
+    alone = trained(1)
+    together = trained(2)
     assert together["seen"] == alone["seen"] / 2  # by the first of them
     torch.testing.assert_close(together["weights"], alone["weights"])
 

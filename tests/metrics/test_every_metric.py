@@ -85,7 +85,8 @@ def test_batches_equal_the_whole(case):
 
 def test_merged_states_equal_the_whole(case):
     build, rows, expected = case
-    metric, other = updated(build, rows, SPLIT[:1]), updated(build, rows, SPLIT[1:])
+    metric = updated(build, rows, SPLIT[:1])
+    other = updated(build, rows, SPLIT[1:])
     other.merge_state(metric)
     close(other.compute(), expected)
     idle = build()  # a process that saw no row

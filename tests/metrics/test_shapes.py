@@ -30,7 +30,8 @@ CALLS = {
 @pytest.mark.parametrize("shape", [(4,), (2, 3)])
 @pytest.mark.parametrize("function", CALLS)
 def test_shapes_are_as_promised(function, shape, dtype):
-    rows, others = torch.rand(5, *shape).to(dtype) * 0.8 + 0.1, torch.rand(3, *shape).to(dtype) * 0.8 + 0.1
+    rows = torch.rand(5, *shape).to(dtype) * 0.8 + 0.1
+    others = torch.rand(3, *shape).to(dtype) * 0.8 + 0.1
     found = jaxtyped(typechecker=beartype)(function)(*CALLS[function](rows, others))
     values = found if isinstance(found, tuple) else (found,)
     assert all(value.dtype == torch.float64 for value in values)

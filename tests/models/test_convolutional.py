@@ -3,6 +3,7 @@ from math import ceil
 
 import pytest
 import torch
+from draws import normal, uniform
 from pydantic import ValidationError
 from torch import nn
 
@@ -48,7 +49,7 @@ def test_it_equals_its_definition(activation, activate_last, skip):
         shape=(2, 4, 3), layers=5, filters=2, kernel=5, activation=activation, activate_last=activate_last, skip=skip
     ).double()
     slope = {"linear": 1.0, "leaky_relu": 0.01, "relu": 0.0}[activation]
-    x = y = torch.randn(6, 2, 4, 3, dtype=DOUBLE)
+    x = y = normal(6, 2, 4, 3)
 
     def layers(y, some):
         for i in some:
@@ -98,7 +99,7 @@ def test_biases_follow_the_activation():
 def test_a_leaky_net_without_biases_has_eigenvalue_one_at_its_fixed_points():
     # f(x) = J(x) x for a positively homogeneous f
     model = ConvAutoencoder(shape=(1, 3, 3), layers=3, activation="leaky_relu", bias=False).double()
-    x = torch.rand(1, 1, 3, 3, dtype=DOUBLE)
+    x = uniform(1, 1, 3, 3)
     jacobian = torch.func.jacrev(lambda row: model(row.reshape(1, 1, 3, 3)).flatten())(x.flatten())
     torch.testing.assert_close(jacobian @ x.flatten(), model(x).flatten())
 
@@ -154,7 +155,7 @@ def test_noise_on_constant_weights():
 @pytest.mark.parametrize(("skip_from", "skips"), [(0, {3: 0, 6: 3, 9: 6}), (2, {5: 2, 8: 5}), (6, {9: 6})])
 def test_blocks_begin_after_the_first_layers(skip_from, skips):
     model = ConvAutoencoder(shape=(1, 4, 4), layers=10, skip=3, skip_from=skip_from).double()
-    values = [torch.rand(2, 1, 4, 4, dtype=torch.float64)]
+    values = [uniform(2, 1, 4, 4)]
     for done, layer in enumerate(model.convolutions, 1):
         values.append(layer(values[-1]) + (values[skips[done]] if done in skips else 0))
     torch.testing.assert_close(model(values[0]), values[-1])

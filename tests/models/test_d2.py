@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+from draws import normal
 from pydantic import ValidationError
 from torch import nn
 
@@ -15,7 +16,8 @@ def test_29_convolutions_on_4x4_then_three_doublings():
     model = D2(filters=2)
     convolutions = [layer for layer in model.net if isinstance(layer, nn.Conv2d)]
     assert len(convolutions) == 29
-    x, sides = torch.rand(1, 3, 32, 32), []
+    x = torch.rand(1, 3, 32, 32)
+    sides = []
     for layer in model.net:
         x = layer(x)
         sides += [x.shape[-1]] if isinstance(layer, nn.Conv2d) else []
@@ -28,7 +30,7 @@ def test_29_convolutions_on_4x4_then_three_doublings():
 def test_it_equals_its_definition(activation):
     model = D2(**SMALL, activation=activation, init="xavier_uniform").double()
     weights = [layer.weight for layer in model.net if isinstance(layer, nn.Conv2d)]
-    x = y = torch.randn(4, 1, 16, 16, dtype=torch.float64)
+    x = y = normal(4, 1, 16, 16)
     for i, weight in enumerate(weights):
         if i >= 2:
             y = y.repeat_interleave(2, 2).repeat_interleave(2, 3)

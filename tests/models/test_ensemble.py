@@ -1,5 +1,6 @@
 import pytest
 import torch
+from draws import normal, uniform
 from lightning.pytorch import Trainer
 
 from memzoo.data import full_batches
@@ -38,7 +39,7 @@ def fit(model, images, **options):
 @pytest.mark.parametrize("name", MEMBERS)
 def test_each_member_is_the_network_of_its_own(name):
     model = ensemble(name).double()
-    x = torch.randn(5, *model.shape, dtype=torch.float64)
+    x = normal(5, *model.shape)
     expected = torch.stack([member.double()(x[:, e]) for e, member in enumerate(model)], dim=1)
     torch.testing.assert_close(model(x), expected, rtol=0, atol=1e-12)
     assert len({tuple(member(x[:1, 0].float()).flatten().tolist()) for member in model.float()}) == 4
@@ -48,7 +49,7 @@ def test_each_member_is_the_network_of_its_own(name):
 @pytest.mark.parametrize("name", MEMBERS)
 def test_training_together_is_training_each_alone(name, optimizer):
     model = ensemble(name, optimizer=optimizer, lr=1e-2, steps=5, steps_per_batch=3).double()
-    images = torch.rand(2, *model.shape, dtype=torch.float64)
+    images = uniform(2, *model.shape)
     alone = [member.double().train() for member in model]
     for e, member in enumerate(alone):
         kind = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[optimizer](member.parameters(), lr=1e-2)
@@ -129,9 +130,9 @@ def test_what_is_not_linear_has_no_operator():
 @pytest.mark.parametrize("skips", [{}, {3: 0, 6: 3}, {6: 3, 9: 6}, {2: 1, 3: 1}])
 @pytest.mark.parametrize("cached", [0, 2**20])
 def test_matrices_of_layers_give_what_convolutions_give(skips, cached, monkeypatch):
-    monkeypatch.setattr("memzoo.models.ensembles.single_filter.CACHED", cached)
-    filters = (0.3 * torch.randn(10, 4, 3, 3, dtype=torch.float64)).requires_grad_()
-    x = torch.randn(4, 2, 5, 6, dtype=torch.float64)
+    monkeypatch.setattr("memzoo.models.ensembles.single_filter.MATRIX_ELEMENTS", cached)
+    filters = (0.3 * normal(10, 4, 3, 3)).requires_grad_()
+    x = normal(4, 2, 5, 6)
     values = [x.transpose(0, 1)]
     for layer, weight in enumerate(filters, 1):
         y = torch.nn.functional.conv2d(values[-1], weight[:, None], padding=1, groups=4)
@@ -156,7 +157,8 @@ def test_config_travels_as_json():
 
 def test_member_carries_its_images():
     model = ensemble("dense")
-    model.examples, model.probes = torch.rand(2, *model.shape), torch.rand(3, *model.shape)
+    model.examples = torch.rand(2, *model.shape)
+    model.probes = torch.rand(3, *model.shape)
     assert torch.equal(model.member(2).examples, model.examples[:, 2])
     assert torch.equal(model.member(2).probes, model.probes[:, 2])
 
@@ -193,7 +195,7 @@ def test_single_filter_networks_are_recognised():
 def test_gradients_of_350_layers_are_those_of_convolutions():
     config = {"shape": (1, 7, 7), "layers": 350, "skip": 10, "skip_from": 10}
     model = ConvAutoencoder(config | {"init": {"scheme": "kaiming_normal", "gain": 0.36}}).double()
-    x = torch.randn(5, 1, 7, 7, dtype=torch.float64)
+    x = normal(5, 1, 7, 7)
     (model(x) - x).square().mean().backward()
     filters = torch.stack([layer.weight.detach()[0, 0] for layer in model.convolutions])[:, None].requires_grad_()
     points = x.transpose(0, 1)

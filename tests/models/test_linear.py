@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+from draws import uniform
 from lightning.pytorch import Trainer
 
 from memzoo.data import full_batches
@@ -17,7 +18,7 @@ def fit(model, x, steps):
 
 @pytest.mark.parametrize("loss", ["half_sum", "mean"])
 def test_training_is_theorem_a_at_every_time(loss):
-    x = torch.rand(2, 1, 3, 3, dtype=torch.float64)
+    x = uniform(2, 1, 3, 3)
     g = 0.8 * step_bound(x.flatten(1))
     lr = g if loss == "half_sum" else g * x.numel() / 2
     model = LinearAutoencoder(shape=(1, 3, 3), training={"optimizer": "sgd", "lr": lr, "loss": loss}).double()
@@ -28,7 +29,7 @@ def test_training_is_theorem_a_at_every_time(loss):
 
 
 def test_closed_form_is_the_projection_and_keeps_the_start_outside_the_span():
-    x = torch.rand(2, 1, 3, 3, dtype=torch.float64)
+    x = uniform(2, 1, 3, 3)
     model = LinearAutoencoder(shape=(1, 3, 3)).double().fit_closed_form(x)
     found = operator(model)
     torch.testing.assert_close(found.matrix, minimum_norm_solution(x.flatten(1)))

@@ -110,7 +110,8 @@ def test_fully_connected_layers():
 def test_d1_halves_down_to_one_pixel_and_doubles_back():
     model = D1()
     narrowest = next(i for i, layer in enumerate(model.net) if isinstance(layer, nn.Upsample))
-    encode, decode = model.net[:narrowest], model.net[narrowest:]
+    encode = model.net[:narrowest]
+    decode = model.net[narrowest:]
     x = torch.rand(2, 3, 32, 32)
     latent = encode(x)
     assert latent.shape == (2, 128, 1, 1)
@@ -119,7 +120,8 @@ def test_d1_halves_down_to_one_pixel_and_doubles_back():
 
 
 def test_linear_d1_is_linear():
-    model, (x, y) = D1(shape=(1, 8, 8), filters=4), torch.rand(2, 1, 1, 8, 8)
+    model = D1(shape=(1, 8, 8), filters=4)
+    (x, y) = torch.rand(2, 1, 1, 8, 8)
     torch.testing.assert_close(model(2 * x - 3 * y), 2 * model(x) - 3 * model(y))
 
 
@@ -199,7 +201,8 @@ def test_training_uses_the_configured_optimizer_and_schedule():
     training = Training(optimizer="sgd", lr=0.1, weight_decay=0.01, schedule="cosine", decay=0.5, steps=10)
     model = FullyConnected(SMALL["FullyConnected"], training=training)
     configured = model.configure_optimizers()
-    optimizer, scheduler = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
+    optimizer = configured["optimizer"]
+    scheduler = configured["lr_scheduler"]["scheduler"]
     assert isinstance(optimizer, torch.optim.SGD)
     assert optimizer.defaults["weight_decay"] == 0.01
     rates = []

@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+from draws import uniform
 from pydantic import ValidationError
 from torch import nn
 
@@ -113,7 +114,7 @@ def test_the_spectrum_of_a_transformer_is_that_of_its_jacobian():
 
 def test_forward_differentiation_passes_attention():
     model = TimmAutoencoder(**VIT).eval().double()
-    x, direction = torch.rand(2, 1, 1, 8, 8, dtype=torch.float64)
+    x, direction = uniform(2, 1, 1, 8, 8)
     _, tangent = torch.func.jvp(model, (x,), (direction,))
     difference = (model(x + 1e-6 * direction) - model(x - 1e-6 * direction)) / 2e-6
     torch.testing.assert_close(tangent, difference, rtol=1e-6, atol=1e-9)

@@ -51,10 +51,8 @@ def plain_loop(model, optimizer, steps, cosine=False):
 @pytest.mark.parametrize("steps_per_batch", [1, 7, 100])
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_many_steps_a_batch_are_the_steps_of_a_plain_loop(steps_per_batch, optimizer):
-    plain, model = (
-        small(),
-        small(optimizer=optimizer, lr=0.01, steps=60, schedule="cosine", steps_per_batch=steps_per_batch),
-    )
+    plain = small()
+    model = small(optimizer=optimizer, lr=0.01, steps=60, schedule="cosine", steps_per_batch=steps_per_batch)
     kind = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[optimizer]
     plain_loop(plain, kind(plain.parameters(), lr=0.01), 60, cosine=True)
     trainer = fit(model, IMAGES)
@@ -187,7 +185,9 @@ def test_a_zero_gradient_of_one_layer_is_no_news():
 def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(steps_per_batch, tmp_path):
     options = {"lr": 0.01, "steps": 60, "schedule": "cosine", "steps_per_batch": steps_per_batch}
     batches = 60 // steps_per_batch
-    whole, first, second = small(**options), small(**options), small(**options)
+    whole = small(**options)
+    first = small(**options)
+    second = small(**options)
     fit(whole, IMAGES, steps_per_epoch=batches // 2)
     fit(first, IMAGES, steps=30, steps_per_epoch=batches // 2).save_checkpoint(tmp_path / "half.ckpt")
     trainer = Trainer(max_steps=60, max_epochs=-1, logger=False, enable_checkpointing=False, enable_progress_bar=False)

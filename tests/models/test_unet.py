@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+from draws import normal, uniform
 from pydantic import ValidationError
 from torch import nn
 
@@ -22,8 +23,9 @@ def test_it_equals_its_definition(output, activation):
     slope = 0.01 if activation == "leaky_relu" else 0.0
     act = lambda y: torch.maximum(y, slope * y)  # noqa: E731
     double = lambda y: y.repeat_interleave(2, 2).repeat_interleave(2, 3)  # noqa: E731
-    down, up = model.net.down, model.net.up
-    x = torch.randn(3, 1, 16, 16, dtype=torch.float64)
+    down = model.net.down
+    up = model.net.up
+    x = normal(3, 1, 16, 16)
     at8 = act(conv(x, down[0], 2))
     at4 = act(conv(at8, down[1], 2))
     at2 = act(conv(at4, down[2], 2))
@@ -64,7 +66,7 @@ def test_casts_and_round_trips():
     assert model.net.up[0].weight.dtype == torch.float64
     twin = UNet(json.loads(model.config.model_dump_json())).double()
     twin.load_state_dict(model.state_dict())
-    x = torch.rand(2, 1, 16, 16, dtype=torch.float64)
+    x = uniform(2, 1, 16, 16)
     assert torch.equal(twin(x), model(x))
 
 

@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+from draws import uniform
 from lightning.pytorch import Trainer
 
 from memzoo.data import full_batches
@@ -11,7 +12,7 @@ from memzoo.theory import contraction_matrices, limit_radius, second_layer, spec
 
 
 def test_closed_form_memorizes_and_has_the_predicted_radii():
-    x = torch.rand(4, 1, 3, 3, dtype=torch.float64)
+    x = uniform(4, 1, 3, 3)
     model = WideReLU(shape=(1, 3, 3), width=300).double()
     assert (model(x) == 0).all()
     model.fit_closed_form(x)
@@ -23,7 +24,7 @@ def test_closed_form_memorizes_and_has_the_predicted_radii():
 
 
 def test_training_moves_the_second_layer_alone_towards_the_closed_form():
-    x = torch.rand(2, 1, 2, 2, dtype=torch.float64)
+    x = uniform(2, 1, 2, 2)
     training = {"optimizer": "sgd", "loss": "half_sum", "lr": 0.01, "steps_per_batch": 800, "weight_decay": 0.0}
     model = WideReLU(shape=(1, 2, 2), width=40, training=training).double()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}

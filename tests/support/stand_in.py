@@ -42,7 +42,8 @@ class Linear(nn.Module):
 def pull(stored, probes, *, rate=0.5, examples=None):
     """A network that stores these images; its training images are others where they are given."""
     model = Pull(SimpleNamespace(shape=tuple(stored.shape[1:]), stored=stored, rate=rate)).eval()
-    model.examples, model.probes = stored if examples is None else examples, probes
+    model.examples = stored if examples is None else examples
+    model.probes = probes
     return model
 
 

@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from draws import normal
 from torch import nn
 
 from memzoo.dynamics import operator
@@ -23,7 +24,9 @@ from memzoo.theory import (
 
 def algorithm_1(parameters, s, stride):
     """The paper's listing for one output filter, line by line; parameters (f, 9)."""
-    f, wide, resized = len(parameters), s + 2, s // stride
+    f = len(parameters)
+    wide = s + 2
+    resized = s // stride
     blocks = torch.zeros(f, wide**2, dtype=parameters.dtype)
     for index in range(f):
         for kernel in range(9):
@@ -79,7 +82,7 @@ def test_the_papers_upsampling_of_a_1x1_image():
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_padded_convolution_is_algorithm_1_stacked_over_filters(stride, channels):
-    filters = torch.randn(2, channels, 3, 3, dtype=torch.float64)
+    filters = normal(2, channels, 3, 3)
     expected = torch.cat([algorithm_1(block.reshape(channels, 9), 4, stride) for block in filters])
     torch.testing.assert_close(convolution_matrix(filters, 4, stride=stride, padded=True), expected)
 
@@ -96,7 +99,8 @@ def test_algorithm_2_as_printed_does_not_give_the_printed_example():
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize(("kernel", "padding"), [(1, None), (3, None), (5, None), (3, 0), (2, 1)])
 def test_convolution_equals_conv2d(kernel, padding, stride):
-    filters, x = torch.randn(4, 3, kernel, kernel).double(), torch.randn(2, 3, 6, 6).double()
+    filters = torch.randn(4, 3, kernel, kernel).double()
+    x = torch.randn(2, 3, 6, 6).double()
     p = (kernel - 1) // 2 if padding is None else padding
     y = nn.functional.conv2d(x, filters, stride=stride, padding=p)
     matrix = convolution_matrix(filters, 6, stride=stride, padding=padding)
@@ -155,7 +159,7 @@ def descend(image, steps):
 
 @pytest.mark.parametrize("side", [2, 3, 4])
 def test_one_filter_learns_an_operator_of_full_rank(side):
-    image = torch.randn(side, side, dtype=torch.float64)
+    image = normal(side, side)
     solution = trained_operator(image)
     assert torch.linalg.matrix_rank(solution) == side**2
     torch.testing.assert_close(solution @ image.flatten(), image.flatten())
@@ -173,7 +177,7 @@ def test_the_closed_form_is_where_gradient_descent_ends():
 def test_a_general_image_teaches_the_identity():
     identity = torch.zeros(3, 3, dtype=torch.float64)
     identity[1, 1] = 1
-    torch.testing.assert_close(trained_filter(torch.randn(6, 6, dtype=torch.float64)), identity)
+    torch.testing.assert_close(trained_filter(normal(6, 6)), identity)
 
 
 def test_exceptions_to_full_rank():
@@ -208,7 +212,7 @@ def test_no_number_of_filters_fills_a_forced_zero():
     sizes = [1, 7, 7, 1]
     product = torch.eye(25, dtype=torch.float64)
     for fan_in, fan_out in pairwise(sizes):
-        product = convolution_matrix(torch.randn(fan_out, fan_in, 3, 3, dtype=torch.float64), 5) @ product
+        product = convolution_matrix(normal(fan_out, fan_in, 3, 3), 5) @ product
     assert torch.equal(product == 0, forced_zero_pattern(5, 3))
 
 
@@ -237,7 +241,7 @@ def test_a_matrix_with_a_forced_zero_misses_a_vector():
         assert gap == pytest.approx((best - projection).norm().item())
         assert gap > 0.4
         for _ in range(20):  # no other matrix with the zero comes nearer
-            other = torch.where(pattern, 0.0, projection + 0.1 * torch.randn(4, 4, dtype=torch.float64))
+            other = torch.where(pattern, 0.0, projection + 0.1 * normal(4, 4))
             assert (other - projection).norm() >= gap
     assert unmemorizable_vector(torch.zeros(3, 3, dtype=torch.bool)) is None
     assert memorization_gap(forced_zero_pattern(3, 2), torch.ones(9)) == 0

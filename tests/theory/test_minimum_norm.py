@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from draws import normal
 
 from memzoo.errors import NonFiniteError
 from memzoo.theory import (
@@ -25,14 +26,14 @@ def descend(x, lr, steps, start=None):
 @pytest.mark.parametrize("with_start", [False, True])
 @pytest.mark.parametrize("t", [0, 1, 7, 300])
 def test_closed_form_is_gradient_descent_at_every_time(t, with_start):
-    x = torch.randn(3, 6, dtype=torch.float64)
-    start = torch.randn(6, 6, dtype=torch.float64) if with_start else None
+    x = normal(3, 6)
+    start = normal(6, 6) if with_start else None
     lr = 0.9 * step_bound(x)
     torch.testing.assert_close(gradient_descent_solution(x, lr, t, start), descend(x, lr, t, start), rtol=0, atol=1e-12)
 
 
 def test_between_one_and_two_over_lambda_it_overshoots_to_the_same_limit():
-    x = torch.randn(3, 6, dtype=torch.float64)
+    x = normal(3, 6)
     lr = 1.9 * step_bound(x)
     for t in (1, 2, 25):
         found = gradient_descent_solution(x, lr, t, overshoot=True)
@@ -44,7 +45,7 @@ def test_between_one_and_two_over_lambda_it_overshoots_to_the_same_limit():
 
 
 def test_limit_is_the_projection_and_the_minimum_norm_solution():
-    x = torch.randn(3, 7, dtype=torch.float64)
+    x = normal(3, 7)
     limit = gradient_descent_solution(x, 0.5 * step_bound(x), math.inf)
     torch.testing.assert_close(limit, torch.linalg.lstsq(x, x).solution.T)  # the driver's least-norm solution
     torch.testing.assert_close(gradient_descent_solution(x, 0.5 * step_bound(x), 10**6), limit)
@@ -64,7 +65,8 @@ def test_dependent_and_zero_examples_span_what_they_span():
 
 
 def test_what_the_start_has_outside_the_span_stays():
-    x, start = torch.randn(3, 6, dtype=torch.float64), torch.randn(6, 6, dtype=torch.float64)
+    x = normal(3, 6)
+    start = normal(6, 6)
     limit = minimum_norm_solution(x, start)
     torch.testing.assert_close(limit, gradient_descent_solution(x, 0.9 * step_bound(x), math.inf, start))
     outside = torch.linalg.qr(x.T, mode="complete").Q[:, 3:]
@@ -75,7 +77,8 @@ def test_what_the_start_has_outside_the_span_stays():
 @pytest.mark.parametrize("scale", [0.01, 1.0, 10.0])
 def test_singular_values_stay_below_the_bound(scale):
     for _ in range(20):
-        x, start = torch.randn(3, 6, dtype=torch.float64), scale * torch.randn(6, 6, dtype=torch.float64)
+        x = normal(3, 6)
+        start = scale * normal(6, 6)
         singular = torch.linalg.svdvals(minimum_norm_solution(x, start))
         assert (singular <= singular_value_bound(x, start) + 1e-12).all()
 
@@ -97,7 +100,7 @@ def test_dtype_is_kept():
 
 
 def test_span_is_a_decomposition():
-    x = torch.randn(3, 5, dtype=torch.float64)
+    x = normal(3, 5)
     found = span_of(x)
     torch.testing.assert_close(found.basis * found.singular_values @ found.coefficients.T, x.T)
     torch.testing.assert_close(found.pseudoinverse, torch.linalg.pinv(x.T))

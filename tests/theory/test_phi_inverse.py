@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from draws import normal, uniform
 
 from memzoo.errors import NonFiniteError
 from memzoo.theory import (
@@ -43,13 +44,13 @@ def test_value_inverse_and_derivative_belong_together(name):
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_closed_form_makes_phi_eigenvectors_and_has_the_least_norm(name):
-    x = 0.1 + 0.8 * torch.rand(3, 6, dtype=torch.float64)
+    x = 0.1 + 0.8 * uniform(3, 6)
     a = minimum_norm_preimage(x, name)
     torch.testing.assert_close(phi_named(name).value(x @ a.T), x)
     outside = torch.linalg.qr(x.T, mode="complete").Q[:, 3:]
     assert (a @ outside).norm() < 1e-12  # any other solution adds something here, orthogonal to A
     preimages = phi_named(name).inverse(x)
-    image = torch.randn(5, 6, dtype=torch.float64) @ a.T  # phi of it lies in the phi-span
+    image = normal(5, 6) @ a.T  # phi of it lies in the phi-span
     reached = torch.linalg.lstsq(preimages.T, image.T).residuals
     assert (image.T - preimages.T @ torch.linalg.lstsq(preimages.T, image.T).solution).norm() < 1e-10, reached
 
@@ -64,7 +65,9 @@ def test_adaptive_descent_converges_to_the_closed_form(name, x):
 @pytest.mark.parametrize(("name", "x"), cases())
 def test_every_step_comes_closer_to_the_solution(name, x):
     """Gradient descent on a convex function whose minimum over the span is the solution, so distances fall."""
-    solution, a, distances = minimum_norm_preimage(x, name), torch.zeros(4, 4, dtype=torch.float64), []
+    solution = minimum_norm_preimage(x, name)
+    a = torch.zeros(4, 4, dtype=torch.float64)
+    distances = []
     for _ in range(200):
         distances.append((a - solution).norm())
         a = adaptive_descent(x, name, 0.99 * adaptive_step_bound(x), steps=1, start=a)
@@ -81,8 +84,11 @@ def test_entries_do_not_grow_one_by_one_as_the_proof_has_it():
 
 @pytest.mark.parametrize(("name", "x"), cases())
 def test_the_sign_printed_in_the_paper_diverges(name, x):
-    phi, rates, lr = phi_named(name), adaptive_rates(x, name), 0.9 * adaptive_step_bound(x)
-    a, start = torch.zeros(4, 4, dtype=torch.float64), (phi.at_zero - x).norm()
+    phi = phi_named(name)
+    rates = adaptive_rates(x, name)
+    lr = 0.9 * adaptive_step_bound(x)
+    a = torch.zeros(4, 4, dtype=torch.float64)
+    start = (phi.at_zero - x).norm()
     for _ in range(2000):
         a += lr * ((phi.value(x @ a.T) - x) / -rates).T @ x
     assert (phi.value(x @ a.T) - x).norm() > 1.1 * start
@@ -91,8 +97,10 @@ def test_the_sign_printed_in_the_paper_diverges(name, x):
 
 def test_one_step_is_the_update_as_printed():
     """Row j: a_j += sum_i gamma_i^(t) phi'(a_j x_i) (x_ij - phi(a_j x_i)) x_i with gamma_i^(t) = -(g / s_ij) / phi'."""
-    x, phi, g = BELOW, phi_named("sigmoid"), 0.01
-    start = 0.1 * torch.randn(4, 4, dtype=torch.float64)
+    x = BELOW
+    phi = phi_named("sigmoid")
+    g = 0.01
+    start = 0.1 * normal(4, 4)
     expected = start.clone()
     for j in range(4):
         for i in range(2):
@@ -106,7 +114,8 @@ def test_one_step_is_the_update_as_printed():
 @pytest.mark.parametrize(("name", "x"), cases())
 def test_a_constant_step_ends_at_the_same_solution(name, x):
     """The paper only suspects it: both descents stay in the span of the examples, where the solution is unique."""
-    phi, a = phi_named(name), torch.zeros(4, 4, dtype=torch.float64)
+    phi = phi_named(name)
+    a = torch.zeros(4, 4, dtype=torch.float64)
     for _ in range(12_000):
         z = x @ a.T
         a -= 0.9 * ((phi.value(z) - x) * phi.derivative(z)).T @ x
@@ -114,7 +123,7 @@ def test_a_constant_step_ends_at_the_same_solution(name, x):
 
 
 def test_step_bound_by_loops():
-    x = 0.05 + 0.9 * torch.rand(3, 5, dtype=torch.float64)
+    x = 0.05 + 0.9 * uniform(3, 5)
     ratio = max((x[i, j] / x[i, k]).item() for i in range(3) for j in range(5) for k in range(5))
     assert adaptive_step_bound(x) == pytest.approx(1 / (3 * 5 * ratio))
     with pytest.raises(ValueError, match=r"needs coordinates > 0 \(Assumption 1a\), the smallest is -1"):
@@ -201,7 +210,7 @@ def test_descent_finds_the_solution_of_rank_one():
 
 @pytest.mark.parametrize("n", [1, 3, 5])
 def test_independent_examples_have_a_solution_of_the_rank_of_their_preimages(n):
-    x = 0.1 + 0.8 * torch.rand(n, 6, dtype=torch.float64)
+    x = 0.1 + 0.8 * uniform(n, 6)
     solution = minimum_norm_preimage(x, "tanh")
     assert torch.linalg.matrix_rank(solution) == rank_of_solution(x, "tanh") == rank_of_examples(x) == n
 

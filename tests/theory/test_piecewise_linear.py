@@ -1,5 +1,6 @@
 import pytest
 import torch
+from draws import uniform
 
 from memzoo.dynamics import certify, iterate
 from memzoo.theory import attractor_count, attractors, piecewise_linear_map
@@ -8,7 +9,8 @@ from memzoo.theory import attractor_count, attractors, piecewise_linear_map
 def as_printed(x, values, delta, eps):
     """The function of Supplement I.1 in one dimension, case by case; the slopes as printed."""
     a = (2 * delta - 2 * eps) / (2 * delta)
-    first, last = values[0], values[-1]
+    first = values[0]
+    last = values[-1]
     if x < first - delta:
         return (first - delta + eps) / (first - delta) * x
     if x >= last + delta:
@@ -26,7 +28,7 @@ def as_printed(x, values, delta, eps):
 def test_the_function_is_the_papers():
     values = [0.2, 0.45, 0.8]
     f = piecewise_linear_map(torch.tensor(values, dtype=torch.float64)[:, None], eps=0.03)
-    x = torch.rand(500, 1, dtype=torch.float64)
+    x = uniform(500, 1)
     expected = [as_printed(point, values, f.delta.item(), f.eps.item()) for point in x[:, 0].tolist()]
     torch.testing.assert_close(f(x)[:, 0], torch.tensor(expected, dtype=torch.float64))
     assert f.delta.item() == pytest.approx(0.25 / 4)
@@ -36,12 +38,12 @@ def test_the_function_is_the_papers():
 @pytest.mark.parametrize("eps", [1e-4, 0.05, 10.0])
 @pytest.mark.parametrize("n", [1, 2, 6])
 def test_examples_are_fixed_attractors_and_the_error_stays_below_eps(n, eps):
-    x = 0.05 + 0.9 * torch.rand(n, 3, dtype=torch.float64)
+    x = 0.05 + 0.9 * uniform(n, 3)
     f = piecewise_linear_map(x, eps)
     torch.testing.assert_close(f(x), x)
     assert (f.contraction >= 0).all()
     assert (f.contraction < 1).all()
-    everywhere = torch.cat([torch.rand(20_000, 3, dtype=torch.float64), f.knots.T.clamp(0, 1)])
+    everywhere = torch.cat([uniform(20_000, 3), f.knots.T.clamp(0, 1)])
     assert (f(everywhere) - everywhere).norm(dim=1).max() < eps
     certificates = certify(f, x)
     assert certificates.attractor.all()
@@ -87,7 +89,7 @@ def test_every_combination_of_coordinates_is_an_attractor():
     expected = attractors(x)
     assert len(expected) == attractor_count(x) == 3**2
     assert certify(f, expected, eps=0.01).attractor.all()
-    starts = torch.rand(500, 2, dtype=torch.float64)
+    starts = uniform(500, 2)
     distance = torch.cdist(iterate(f, starts, 3000).points, expected).min(1)
     assert distance.values.max() < 1e-6
     assert len(distance.indices.unique()) == 9

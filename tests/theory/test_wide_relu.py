@@ -1,5 +1,6 @@
 import pytest
 import torch
+from draws import normal
 
 from memzoo.dynamics import spectrum
 from memzoo.errors import NonFiniteError
@@ -31,7 +32,8 @@ def test_entries_have_mean_0_and_variance_1_and_follow_the_generator(distributio
 
 @pytest.mark.parametrize("n", [1, 4])
 def test_second_layer_is_where_gradient_descent_from_zero_ends(n):
-    x, first = torch.randn(n, 5, dtype=torch.float64), layer(30, 5)
+    x = normal(n, 5)
+    first = layer(30, 5)
     features = torch.relu(x @ first.weight.T + first.bias)
     w2 = torch.zeros(5, 30, dtype=torch.float64)
     step = 1 / torch.linalg.matrix_norm(features, 2) ** 2
@@ -41,7 +43,8 @@ def test_second_layer_is_where_gradient_descent_from_zero_ends(n):
 
 
 def test_the_papers_formula_holds_for_one_example_and_for_orthogonal_features():
-    x, first = torch.randn(1, 5, dtype=torch.float64), layer(40, 5)
+    x = normal(1, 5)
+    first = layer(40, 5)
     torch.testing.assert_close(orthogonal_second_layer(x, first), second_layer(x, first))
     apart = FirstLayer(torch.eye(4, dtype=torch.float64), torch.full((4,), -0.5, dtype=torch.float64))
     x = torch.eye(4, dtype=torch.float64)[:3] + 0.2  # each example activates a unit of its own
@@ -49,7 +52,8 @@ def test_the_papers_formula_holds_for_one_example_and_for_orthogonal_features():
 
 
 def test_the_papers_formula_does_not_fit_several_examples():
-    x, first = torch.randn(4, 5, dtype=torch.float64), layer(5000, 5)
+    x = normal(4, 5)
+    first = layer(5000, 5)
     features = first.features(x)
     assert (features @ orthogonal_second_layer(x, first).T - x).norm() > 0.5 * x.norm()
     torch.testing.assert_close(features @ second_layer(x, first).T, x)
@@ -57,7 +61,8 @@ def test_the_papers_formula_does_not_fit_several_examples():
 
 @pytest.mark.parametrize("n", [1, 3, 7])
 def test_small_matrix_has_the_nonzero_eigenvalues_of_the_jacobian(n):
-    x, first = torch.randn(n, 5, dtype=torch.float64), layer(60, 5)
+    x = normal(n, 5)
+    first = layer(60, 5)
     w2 = second_layer(x, first) if n < 6 else None
     matrices = contraction_matrices(x, first)
     w2 = second_layer(x, first) if w2 is None else w2
@@ -78,7 +83,7 @@ def found_norm(first, w2, x):
 
 
 def test_one_example_goes_to_its_limit_like_one_over_the_root_of_the_width():
-    x = torch.randn(1, 3, dtype=torch.float64)
+    x = normal(1, 3)
     limit = limit_radius(x[0])
     errors = []
     for width in (1000, 16_000, 256_000):
@@ -92,7 +97,8 @@ def test_one_example_goes_to_its_limit_like_one_over_the_root_of_the_width():
 def test_a_law_that_is_not_symmetric_has_another_limit():
     """One coordinate, x = 3: the limit by quadrature over w and b, each exponential less its mean."""
     grid = torch.linspace(0, 25, 1501, dtype=torch.float64)
-    w, b = grid[:, None] - 1, grid[None, :] - 1
+    w = grid[:, None] - 1
+    b = grid[None, :] - 1
     density = torch.exp(-(w + 1) - (b + 1))
     value = (3 * w + b).relu() * density
     other = torch.trapezoid(torch.trapezoid(value * 3 * w, grid), grid) / torch.trapezoid(
@@ -107,7 +113,7 @@ def test_a_law_that_is_not_symmetric_has_another_limit():
 
 
 def test_infinite_width_is_the_limit_for_several_examples():
-    x = torch.randn(3, 4, dtype=torch.float64)
+    x = normal(3, 4)
     limit = gaussian_limit_matrices(x)
     errors = [(contraction_matrices(x, layer(width, 4)) - limit).abs().max().item() for width in (2000, 500_000)]
     assert errors[1] < 0.02 < errors[0]
@@ -116,15 +122,15 @@ def test_infinite_width_is_the_limit_for_several_examples():
 
 def test_for_several_examples_the_limit_can_exceed_1():
     """Theorem 3 says that all examples become stable; assumption (b) never holds for Gaussian features."""
-    radii = [spectral_radii(gaussian_limit_matrices(torch.randn(15, 20, dtype=torch.float64))).max() for _ in range(20)]
+    radii = [spectral_radii(gaussian_limit_matrices(normal(15, 20))).max() for _ in range(20)]
     assert max(radii) > 1
-    x = torch.randn(15, 20, dtype=torch.float64)
+    x = normal(15, 20)
     found = spectral_radii(contraction_matrices(x, layer(100_000, 20)))
     torch.testing.assert_close(found, spectral_radii(gaussian_limit_matrices(x)), rtol=0.05, atol=0)
 
 
 def test_refusals():
-    x = torch.randn(3, 4, dtype=torch.float64)
+    x = normal(3, 4)
     with pytest.raises(ValueError, match="linearly dependent at width 2"):
         second_layer(x, layer(2, 4))
     with pytest.raises(ValueError, match="linearly dependent at width 50"):
