@@ -5,9 +5,9 @@ import torch
 
 def normal(*shape: int) -> torch.Tensor:
     """Draw numbers of mean 0 and variance 1."""
-    return normal(*shape)
+    return torch.randn(*shape, dtype=torch.float64)
 
 
 def uniform(*shape: int) -> torch.Tensor:
     """Draw numbers in [0, 1)."""
-    return uniform(*shape)
+    return torch.rand(*shape, dtype=torch.float64)
