@@ -9,7 +9,6 @@ from torch import nn
 
 from memzoo.dynamics import operator, spectrum
 from memzoo.models.architectures.convolutional import ConvAutoencoder
-from memzoo.models.base.initialisation import Initialisation, initialise
 
 DOUBLE = torch.float64
 
@@ -134,22 +133,6 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ValidationError, match="block after layer 0 has 1 channels before and 8 behind; set filters to"):
         ConvAutoencoder(layers=5, filters=8, skip=2)
     assert parameters(layers=3, filters=8, skip=3) == 9 * (8 + 64 + 8)  # one block over all of them fits
-
-
-def test_noise_on_constant_weights():
-    layer = nn.Linear(300, 200)
-    initialise(layer, Initialisation(scheme="constant", value=-0.02, noise=0.5))
-    assert layer.weight.mean().item() == pytest.approx(-0.02, rel=0.02)
-    assert layer.weight.std().item() == pytest.approx(0.01, rel=0.02)
-    assert (layer.bias == -0.02).all()
-    state = torch.get_rng_state()
-    initialise(layer, Initialisation(scheme="constant", value=0.3))
-    assert (layer.weight == 0.3).all()
-    assert torch.equal(torch.get_rng_state(), state)
-    with pytest.raises(ValidationError, match="noise breaks the symmetry of constant weights; xavier_normal draws"):
-        Initialisation(scheme="xavier_normal", noise=0.1)
-    with pytest.raises(ValidationError, match="greater than or equal to 0"):
-        Initialisation(scheme="constant", value=1.0, noise=-0.1)
 
 
 @pytest.mark.parametrize(("skip_from", "skips"), [(0, {3: 0, 6: 3, 9: 6}), (2, {5: 2, 8: 5}), (6, {9: 6})])

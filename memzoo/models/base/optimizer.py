@@ -18,10 +18,9 @@ TORCH_OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 
 def build_optimizer(training: Training, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
     """Build the optimizer that a training configuration names, over these parameters."""
-    options = {"lr": training.lr, "weight_decay": training.weight_decay}
     if training.optimizer != "muon":
-        return TORCH_OPTIMIZERS[training.optimizer](parameters, **options)
+        return TORCH_OPTIMIZERS[training.optimizer](parameters, lr=training.lr, weight_decay=training.weight_decay)
     # The import of timm takes seconds, and no other optimizer needs it.
     from timm.optim.muon import Muon
 
-    return Muon(parameters, betas=(0.9, 0.999), **options)
+    return Muon(parameters, lr=training.lr, weight_decay=training.weight_decay, betas=(0.9, 0.999))
