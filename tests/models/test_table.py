@@ -69,6 +69,14 @@ def test_every_architecture_is_in_the_tables_and_on_the_pages(name):
     )
 
 
+@pytest.mark.parametrize("module", [module.name for module in pkgutil.walk_packages(models.__path__, "memzoo.models.")])
+def test_every_file_is_in_the_stub_of_its_folder(module):
+    folder, _, name = module.rpartition(".")
+    stub = Path(importlib.import_module(folder).__file__).with_suffix(".pyi")
+    line = f"from . import {name} as {name}"
+    assert line in stub.read_text(), f"{module} is no attribute of {folder}: add '{line}' to {stub.name} beside it"
+
+
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_architecture_round_trips_through_json_and_safetensors(name, tmp_path):
     model = small(name).eval()
@@ -115,7 +123,7 @@ def test_every_architecture_is_measured_by_spectrum(name):
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_checkpoints_of_lightning_rebuild_the_model(name, tmp_path):
-    model = ARCHITECTURES[name](SMALL[name], training=Training(lr=0.5))
+    model = small(name, training=Training(lr=0.5))
     trainer = Trainer(max_steps=1, logger=False, enable_progress_bar=False, default_root_dir=tmp_path)
     trainer.fit(model, full_batches(torch.rand(2, *model.config.shape)))
     trainer.save_checkpoint(tmp_path / "run.ckpt", weights_only=True)
