@@ -12,6 +12,7 @@ import torch
 import torch.distributed
 import torch.multiprocessing
 from lightning.pytorch import LightningModule, Trainer
+from torch.testing import assert_close
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import MetricCollection
 
@@ -106,7 +107,7 @@ def update_in_parts(build, rows, splits=SPLIT):
 
 def assert_equal(found, expected):
     """Allow no more than the last digits to differ."""
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+    assert_close(found, expected, rtol=1e-12, atol=0)
 
 
 def test_the_values_of_the_cases_are_not_trivial():
@@ -325,5 +326,5 @@ def test_a_lightning_module_logs_the_mean_over_the_epoch(precision):
         enable_model_summary=False,
     )
     trainer.fit(model, loader)
-    torch.testing.assert_close(trainer.callback_metrics["error_epoch"].double(), model.epoch, rtol=1e-6, atol=0)
+    assert_close(trainer.callback_metrics["error_epoch"].double(), model.epoch, rtol=1e-6, atol=0)
     assert trainer.callback_metrics["error_step"] != trainer.callback_metrics["error_epoch"]

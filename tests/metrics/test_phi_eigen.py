@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 from draws import normal, uniform
+from torch.testing import assert_close
 
 from memzoo.metrics.phi_eigen import PhiEigenResidual, phi_eigen_residual
 
@@ -19,7 +20,7 @@ def test_examples_of_the_least_norm_solution_are_phi_eigenvectors():
 def test_a_stated_eigenvalue(eigenvalue):
     x = normal(4, 1, 3)
     residual = phi_eigen_residual(2 * x, x, eigenvalue=eigenvalue)
-    torch.testing.assert_close(residual, torch.full_like(residual, 2 - eigenvalue))
+    assert_close(residual, torch.full_like(residual, 2 - eigenvalue))
 
 
 def test_the_best_eigenvalue_leaves_what_is_orthogonal():
@@ -27,7 +28,7 @@ def test_the_best_eigenvalue_leaves_what_is_orthogonal():
     angle = torch.tensor([0.0, 0.4, math.pi / 2], dtype=torch.float64)[:, None]
     outputs = 5 * (angle.cos() * x + angle.sin() * other)
     residual = phi_eigen_residual(outputs, (2 * x).expand(3, 6), eigenvalue=None)
-    torch.testing.assert_close(residual, 2.5 * angle.flatten().sin(), rtol=0, atol=1e-14)
+    assert_close(residual, 2.5 * angle.flatten().sin(), rtol=0, atol=1e-14)
 
 
 def test_rotating_space_changes_nothing():
@@ -35,7 +36,7 @@ def test_rotating_space_changes_nothing():
     y, x = normal(2, 7, 5)
     for eigenvalue in (1.0, None):
         expected = phi_eigen_residual(y, x, eigenvalue=eigenvalue)
-        torch.testing.assert_close(phi_eigen_residual(y @ rotation, x @ rotation, eigenvalue=eigenvalue), expected)
+        assert_close(phi_eigen_residual(y @ rotation, x @ rotation, eigenvalue=eigenvalue), expected)
 
 
 def test_float32_values_are_subtracted_in_float64():
@@ -54,7 +55,7 @@ def test_metric_averages(eigenvalue):
     metric = PhiEigenResidual(eigenvalue=eigenvalue)
     metric.update(y[:3], x[:3])
     metric.update(y[3:], x[3:])
-    torch.testing.assert_close(metric.compute(), phi_eigen_residual(y, x, eigenvalue=eigenvalue).mean())
+    assert_close(metric.compute(), phi_eigen_residual(y, x, eigenvalue=eigenvalue).mean())
 
 
 def test_errors():

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from draws import normal, uniform
+from torch.testing import assert_close
 
 from memzoo.errors import NonFiniteError
 from memzoo.metrics.phi_span import PhiSpanResidual, phi_span_residual
@@ -30,8 +31,8 @@ def test_it_is_the_span_residual_before_the_activation():
     v = normal(6, 5)
     u = normal(2, 5)
     expected = span_residual(v, u)
-    torch.testing.assert_close(phi_span_residual(v.tanh(), u.tanh(), torch.atanh), expected)
-    torch.testing.assert_close(phi_span_residual(v, u, lambda y: y), expected, rtol=0, atol=0)
+    assert_close(phi_span_residual(v.tanh(), u.tanh(), torch.atanh), expected)
+    assert_close(phi_span_residual(v, u, lambda y: y), expected, rtol=0, atol=0)
 
 
 def test_permuting_coordinates_and_examples_changes_nothing():
@@ -39,7 +40,7 @@ def test_permuting_coordinates_and_examples_changes_nothing():
     examples = uniform(3, 5)
     expected = phi_span_residual(outputs, examples, torch.logit)
     moved = phi_span_residual(outputs[:, [3, 1, 4, 0, 2]], examples[[2, 0, 1]][:, [3, 1, 4, 0, 2]], torch.logit)
-    torch.testing.assert_close(moved, expected)
+    assert_close(moved, expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -50,7 +51,7 @@ def test_preimages_that_are_multiples_span_one_direction(dtype):
     outside = normal(4, 7)
     outside -= outside @ v[:, None] * v / (v @ v)
     residual = phi_span_residual(outside.sigmoid(), examples, torch.logit)
-    torch.testing.assert_close(residual, torch.ones(4, dtype=torch.float64), rtol=0, atol=1e-5)
+    assert_close(residual, torch.ones(4, dtype=torch.float64), rtol=0, atol=1e-5)
     second = torch.linalg.svd(torch.logit(examples.double()), full_matrices=False).Vh[1:]
     assert phi_span_residual(second.sigmoid(), examples, torch.logit).item() == pytest.approx(1, abs=1e-5)
 
@@ -77,7 +78,7 @@ def test_metric_averages():
     metric = PhiSpanResidual(examples, torch.logit)
     metric.update(outputs[:2])
     metric.update(outputs[2:])
-    torch.testing.assert_close(metric.compute(), phi_span_residual(outputs, examples, torch.logit).mean())
+    assert_close(metric.compute(), phi_span_residual(outputs, examples, torch.logit).mean())
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, 1.2])

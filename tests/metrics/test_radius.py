@@ -1,6 +1,7 @@
 import pytest
 import torch
 from draws import normal
+from torch.testing import assert_close
 
 from memzoo.dynamics import spectrum
 from memzoo.errors import NonFiniteError
@@ -13,13 +14,13 @@ def test_radius_of_matrices_with_known_eigenvalues():
     matrices = change @ values.diag_embed() @ torch.linalg.inv(change)
     radius, error = spectral_radius(matrices)
     assert ((radius - values.abs().amax(1)).abs() <= error + 1e-13).all()
-    torch.testing.assert_close(radius, values.abs().amax(1))
+    assert_close(radius, values.abs().amax(1))
 
 
 def test_it_is_the_radius_of_the_map():
     matrices = normal(2, 6, 6)
     for matrix, radius in zip(matrices, spectral_radius(matrices)[0], strict=True):
-        torch.testing.assert_close(spectrum(lambda x, a=matrix: x @ a.mT, torch.zeros(1, 6)).radius[0], radius)
+        assert_close(spectrum(lambda x, a=matrix: x @ a.mT, torch.zeros(1, 6)).radius[0], radius)
 
 
 def test_the_bound_covers_a_defective_matrix():

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from draws import normal
+from torch.testing import assert_close
 
 from memzoo.metrics.reconstruction import ReconstructionError, reconstruction_error
 
@@ -9,7 +10,7 @@ def test_relative_error_of_a_scaled_copy():
     x = normal(5, 2, 3)
     factor = torch.tensor([1.0, 0.0, -1.0, 3.0, 1.01], dtype=torch.float64)
     error = reconstruction_error(factor[:, None, None] * x, x)
-    torch.testing.assert_close(error, (factor - 1).abs())
+    assert_close(error, (factor - 1).abs())
 
 
 def test_mse_is_that_of_torch():
@@ -25,7 +26,7 @@ def test_rotating_space_and_permuting_rows():
     order = torch.randperm(7)
     for kind in ("relative", "mse"):
         expected = reconstruction_error(y, x, kind=kind)
-        torch.testing.assert_close(reconstruction_error(y @ rotation, x @ rotation, kind=kind), expected)
+        assert_close(reconstruction_error(y @ rotation, x @ rotation, kind=kind), expected)
         assert torch.equal(reconstruction_error(y[order], x[order], kind=kind), expected[order])
 
 
@@ -52,7 +53,7 @@ def test_metric_averages(kind):
     metric = ReconstructionError(kind=kind)
     metric.update(y[:3], x[:3])
     metric.update(y[3:], x[3:])
-    torch.testing.assert_close(metric.compute(), reconstruction_error(y, x, kind=kind).mean())
+    assert_close(metric.compute(), reconstruction_error(y, x, kind=kind).mean())
 
 
 def test_errors():

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 from draws import normal
+from torch.testing import assert_close
 
 from memzoo.errors import NonFiniteError
 from memzoo.metrics.span import SpanResidual, span_residual
@@ -15,7 +16,7 @@ def test_residual_is_the_sine_of_the_angle_to_the_span():
     examples = torch.stack([inside, inside + basis[:, 1]])
     angles = torch.tensor([0.0, 0.3, math.pi / 2], dtype=torch.float64)
     outputs = 7 * (angles.cos()[:, None] * inside + angles.sin()[:, None] * outside)
-    torch.testing.assert_close(span_residual(outputs, examples), angles.sin(), rtol=0, atol=1e-12)
+    assert_close(span_residual(outputs, examples), angles.sin(), rtol=0, atol=1e-12)
 
 
 def test_dependent_examples_and_zero_outputs():
@@ -42,7 +43,7 @@ def test_rounding_in_the_decomposition_adds_no_direction():
     outputs = normal(4, 100)
     basis = torch.linalg.qr(two.mT).Q
     expected = (outputs - outputs @ basis @ basis.mT).norm(dim=1) / outputs.norm(dim=1)
-    torch.testing.assert_close(span_residual(outputs, examples), expected, rtol=1e-12, atol=0)
+    assert_close(span_residual(outputs, examples), expected, rtol=1e-12, atol=0)
 
 
 def test_rotating_space_and_mixing_examples_change_nothing():
@@ -51,8 +52,8 @@ def test_rotating_space_and_mixing_examples_change_nothing():
     outputs = normal(5, 9)
     mixed = normal(3, 3) @ examples
     expected = span_residual(outputs, examples)
-    torch.testing.assert_close(span_residual(outputs @ rotation, examples @ rotation), expected)
-    torch.testing.assert_close(span_residual(-3 * outputs, mixed), expected)
+    assert_close(span_residual(outputs @ rotation, examples @ rotation), expected)
+    assert_close(span_residual(-3 * outputs, mixed), expected)
 
 
 def test_an_output_that_is_not_finite_is_no_perfect_one():
@@ -69,7 +70,7 @@ def test_metric_is_the_mean_over_batches_and_merges_like_processes():
     metric.update(outputs[:3])
     other.update(outputs[3:])
     metric.merge_state(other)
-    torch.testing.assert_close(metric.compute(), expected)
+    assert_close(metric.compute(), expected)
 
 
 def test_shapes():

@@ -5,6 +5,7 @@ from fractions import Fraction
 import pytest
 import torch
 from draws import normal
+from torch.testing import assert_close
 
 from memzoo.metrics.constant import ConstantDistance, constant_distance
 from memzoo.metrics.identity import IdentityDistance, identity_distance
@@ -42,8 +43,8 @@ def test_motions_of_space_and_order_of_rows_change_nothing(distance):
     y, x = normal(2, 8, 5)
     order = torch.randperm(8)
     expected = distance(y, x)
-    torch.testing.assert_close(distance(y @ rotation + 2, x @ rotation + 2), expected)
-    torch.testing.assert_close(distance(y[order], x[order]), expected)
+    assert_close(distance(y @ rotation + 2, x @ rotation + 2), expected)
+    assert_close(distance(y[order], x[order]), expected)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ def test_batches_equal_the_whole(metric, distance, sizes):
     found = metric(shape=(2, 3))
     for rows in torch.arange(20).split(sizes):
         found.update(y[rows], x[rows])
-    torch.testing.assert_close(found.compute(), distance(y, x), rtol=1e-14, atol=0)
+    assert_close(found.compute(), distance(y, x), rtol=1e-14, atol=0)
 
 
 def exact_scatter(x):
@@ -79,7 +80,7 @@ def test_scatter_far_from_the_origin_keeps_its_digits(parts):
         state = merge_states(torch.stack([state, scatter_state(part)]))
     assert state[0] == 40
     assert state[1].item() == pytest.approx(expected, rel=1e-9)
-    torch.testing.assert_close(state[2:], x.double().mean(0), rtol=1e-15, atol=0)
+    assert_close(state[2:], x.double().mean(0), rtol=1e-15, atol=0)
 
 
 def test_scatter_in_float64_far_from_the_origin():

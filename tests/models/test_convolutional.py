@@ -6,6 +6,7 @@ import torch
 from draws import normal, uniform
 from pydantic import ValidationError
 from torch import nn
+from torch.testing import assert_close
 
 from memzoo.dynamics import operator, spectrum
 from memzoo.models.architectures.convolutional import ConvAutoencoder
@@ -60,7 +61,7 @@ def test_it_equals_its_definition(activation, activate_last, skip):
     for block in blocks:
         y = y + layers(y, block)
     y = layers(y, range(sum(map(len, blocks)), 5))
-    torch.testing.assert_close(model(x), y)
+    assert_close(model(x), y)
 
 
 def test_a_linear_layer_is_the_matrix_of_the_paper():
@@ -68,7 +69,7 @@ def test_a_linear_layer_is_the_matrix_of_the_paper():
     model = ConvAutoencoder(shape=(1, 2, 2), layers=1)
     model.convolutions[0].weight.data = torch.arange(1.0, 10).reshape(1, 1, 3, 3)
     expected = torch.tensor([[5.0, 6, 8, 9], [4, 5, 7, 8], [2, 3, 5, 6], [1, 2, 4, 5]], dtype=DOUBLE)
-    torch.testing.assert_close(operator(model).matrix, expected)
+    assert_close(operator(model).matrix, expected)
 
 
 def test_zero_blocks_with_skips_are_the_identity():
@@ -100,7 +101,7 @@ def test_a_leaky_net_without_biases_has_eigenvalue_one_at_its_fixed_points():
     model = ConvAutoencoder(shape=(1, 3, 3), layers=3, activation="leaky_relu", bias=False).double()
     x = uniform(1, 1, 3, 3)
     jacobian = torch.func.jacrev(lambda row: model(row.reshape(1, 1, 3, 3)).flatten())(x.flatten())
-    torch.testing.assert_close(jacobian @ x.flatten(), model(x).flatten())
+    assert_close(jacobian @ x.flatten(), model(x).flatten())
 
 
 def test_parameter_names_are_regular_and_configurations_round_trip():
@@ -122,7 +123,7 @@ def test_spectrum_is_that_of_the_jacobian(fields):
     wide.load_state_dict(model.state_dict())
     for row, radius in zip(x.double(), spectrum(model, x).radius, strict=True):
         jacobian = torch.func.jacrev(lambda flat: wide(flat.reshape(1, 1, 3, 3)).flatten())(row.flatten())
-        torch.testing.assert_close(torch.linalg.eigvals(jacobian).abs().max(), radius)
+        assert_close(torch.linalg.eigvals(jacobian).abs().max(), radius)
 
 
 def test_what_does_not_fit_is_refused():
@@ -141,11 +142,11 @@ def test_blocks_begin_after_the_first_layers(skip_from, skips):
     values = [uniform(2, 1, 4, 4)]
     for done, layer in enumerate(model.convolutions, 1):
         values.append(layer(values[-1]) + (values[skips[done]] if done in skips else 0))
-    torch.testing.assert_close(model(values[0]), values[-1])
+    assert_close(model(values[0]), values[-1])
 
 
 def test_small_weights_are_near_the_identity_with_all_skips_and_near_zero_without_the_first():
     small = {"shape": (1, 4, 4), "layers": 9, "skip": 3, "init": {"scheme": "constant", "value": 1e-3}}
     x = torch.rand(1, 1, 4, 4)
-    torch.testing.assert_close(ConvAutoencoder(**small)(x), x, rtol=0, atol=1e-4)
+    assert_close(ConvAutoencoder(**small)(x), x, rtol=0, atol=1e-4)
     assert ConvAutoencoder(**small, skip_from=3)(x).abs().max() < 1e-4

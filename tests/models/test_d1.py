@@ -2,6 +2,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 from torch import nn
+from torch.testing import assert_close
 
 from memzoo.models import D1
 
@@ -21,7 +22,7 @@ def test_d1_halves_down_to_one_pixel_and_doubles_back():
 def test_linear_d1_is_linear():
     model = D1(shape=(1, 8, 8), filters=4)
     (x, y) = torch.rand(2, 1, 1, 8, 8)
-    torch.testing.assert_close(model(2 * x - 3 * y), 2 * model(x) - 3 * model(y))
+    assert_close(model(2 * x - 3 * y), 2 * model(x) - 3 * model(y))
 
 
 def test_d1_equals_its_definition():
@@ -33,7 +34,7 @@ def test_d1_equals_its_definition():
             y = y.repeat_interleave(2, 2).repeat_interleave(2, 3)
         y = nn.functional.conv2d(y, layer.weight, layer.bias, stride=2 if i < 2 else 1, padding=1)
         y = torch.maximum(y, 0.01 * y) if i < 3 else y
-    torch.testing.assert_close(model(x), y)
+    assert_close(model(x), y)
 
 
 def test_d1_wants_powers_of_two():

@@ -5,6 +5,7 @@ import torch
 from draws import normal
 from pydantic import ValidationError
 from torch import nn
+from torch.testing import assert_close
 
 from memzoo.dynamics import operator
 from memzoo.models.architectures.d2 import D2
@@ -36,7 +37,7 @@ def test_it_equals_its_definition(activation):
             y = y.repeat_interleave(2, 2).repeat_interleave(2, 3)
         y = nn.functional.conv2d(y, weight, stride=8 if i == 0 else 1, padding=1)
         y = torch.maximum(y, 0.01 * y) if activation == "leaky_relu" and i < 4 else y
-    torch.testing.assert_close(model(x), y)
+    assert_close(model(x), y)
 
 
 def test_the_linear_network_has_at_most_the_rank_of_its_narrow_part():

@@ -2,6 +2,7 @@ import pytest
 import torch
 from draws import normal, uniform
 from lightning.pytorch import Trainer
+from torch.testing import assert_close
 
 from memzoo.data import full_batches
 from memzoo.dynamics import operator
@@ -41,7 +42,7 @@ def test_each_member_is_the_network_of_its_own(name):
     model = ensemble(name).double()
     x = normal(5, *model.shape)
     expected = torch.stack([member.double()(x[:, e]) for e, member in enumerate(model)], dim=1)
-    torch.testing.assert_close(model(x), expected, rtol=0, atol=1e-12)
+    assert_close(model(x), expected, rtol=0, atol=1e-12)
     assert len({tuple(member(x[:1, 0].float()).flatten().tolist()) for member in model.float()}) == 4
 
 
@@ -60,7 +61,7 @@ def test_training_together_is_training_each_alone(name, optimizer):
     fit(model, images)
     for ours, theirs in zip(model, alone, strict=True):
         for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
-            torch.testing.assert_close(a.double(), b, rtol=0, atol=1e-6)
+            assert_close(a.double(), b, rtol=0, atol=1e-6)
 
 
 def test_every_member_stops_at_its_own_loss_and_stays_there():
@@ -117,9 +118,9 @@ def test_a_member_that_is_lost_from_the_start_is_zero_and_the_others_go_on():
 def test_operators_are_those_of_the_members(name):
     model = ensemble(name)
     for found, member in zip(model.operators(), model, strict=True):
-        torch.testing.assert_close(found, operator(member).matrix, rtol=0, atol=1e-12)
+        assert_close(found, operator(member).matrix, rtol=0, atol=1e-12)
     radii = [operator(member).spectrum.radius.item() for member in model]
-    torch.testing.assert_close(model.eigenvalues()[:, 0].abs(), torch.tensor(radii, dtype=torch.float64))
+    assert_close(model.eigenvalues()[:, 0].abs(), torch.tensor(radii, dtype=torch.float64))
 
 
 def test_what_is_not_linear_has_no_operator():
@@ -142,8 +143,8 @@ def test_matrices_of_layers_give_what_convolutions_give(skips, cached, monkeypat
     (wanted,) = torch.autograd.grad((expected * weights).sum(), filters)
     found = single_filter_chain(filters, x, skips)
     (gradient,) = torch.autograd.grad((found * weights).sum(), filters)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
-    torch.testing.assert_close(gradient, wanted, rtol=0, atol=1e-10)
+    assert_close(found, expected, rtol=0, atol=1e-12)
+    assert_close(gradient, wanted, rtol=0, atol=1e-10)
 
 
 def test_config_travels_as_json():
@@ -201,7 +202,7 @@ def test_gradients_of_350_layers_are_those_of_convolutions():
     points = x.transpose(0, 1)
     (single_filter_chain(filters, points, model.net.skips) - points).square().mean().backward()
     wanted = torch.stack([layer.weight.grad[0, 0] for layer in model.convolutions])[:, None]
-    torch.testing.assert_close(filters.grad, wanted, rtol=1e-10, atol=1e-10 * wanted.abs().max().item())
+    assert_close(filters.grad, wanted, rtol=1e-10, atol=1e-10 * wanted.abs().max().item())
 
 
 def test_fixed_parameters_stay_fixed():

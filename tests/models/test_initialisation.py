@@ -4,6 +4,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 from torch import nn
+from torch.testing import assert_close
 
 from memzoo.models import Initialisation, initialise
 
@@ -34,7 +35,7 @@ def test_scaled_and_constant_schemes():
     scaled = nn.Conv2d(3, 4, 3)
     scaled.load_state_dict(plain.state_dict())
     initialise(scaled, Initialisation(scheme="scaled", gain=0.25))
-    torch.testing.assert_close(scaled.weight, 0.25 * plain.weight)
+    assert_close(scaled.weight, 0.25 * plain.weight)
     initialise(plain, Initialisation(scheme="constant", value=1.8e-3))
     assert (plain.weight == 1.8e-3).all()
     assert (plain.bias == 1.8e-3).all()

@@ -3,6 +3,7 @@ import json
 import pytest
 import torch
 from draws import uniform
+from torch.testing import assert_close
 
 from memzoo.data import cifar10
 from memzoo.dynamics import certify
@@ -17,7 +18,7 @@ def test_it_is_the_network_of_the_theory():
     assert model.config.units == 11
     starts = 2 * torch.rand(1000, 1, 2, 3) - 0.5  # also outside the interval
     expected = f(starts.flatten(1).double()).reshape(starts.shape)
-    torch.testing.assert_close(model(starts).double(), expected, rtol=0, atol=1e-6)
+    assert_close(model(starts).double(), expected, rtol=0, atol=1e-6)
 
 
 def test_float32_keeps_its_digits_with_many_units():

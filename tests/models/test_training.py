@@ -6,6 +6,7 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger
+from torch.testing import assert_close
 
 from memzoo.callbacks import AttractorCallback
 from memzoo.data import full_batches
@@ -92,7 +93,7 @@ def test_the_scale_of_the_loss_is_that_of_the_step(reduction, factor):
         training={"optimizer": "sgd", "lr": 0.01, "loss": reduction},
     )  # fmt: skip
     fit(model, IMAGES, steps=1)
-    torch.testing.assert_close(model.net[1].weight, 0.01 * factor * IMAGES.T @ IMAGES)
+    assert_close(model.net[1].weight, 0.01 * factor * IMAGES.T @ IMAGES)
 
 
 def test_training_stops_when_enough_is_recovered():

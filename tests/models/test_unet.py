@@ -5,6 +5,7 @@ import torch
 from draws import normal, uniform
 from pydantic import ValidationError
 from torch import nn
+from torch.testing import assert_close
 
 from memzoo.dynamics import spectrum
 from memzoo.models.architectures.unet import UNet
@@ -32,7 +33,7 @@ def test_it_equals_its_definition(output, activation):
     y = act(conv(torch.cat([double(at2), at4], 1), up[0]))  # the only side at which the ways join
     y = act(conv(double(y), up[1]))
     y = conv(double(y), up[2])
-    torch.testing.assert_close(model(x), y.sigmoid() if output == "sigmoid" else y)
+    assert_close(model(x), y.sigmoid() if output == "sigmoid" else y)
 
 
 @pytest.mark.parametrize(("skip_side", "joined"), [(0, []), (2, [2]), (8, [2, 4, 8]), (32, [2, 4, 8, 16])])
@@ -58,7 +59,7 @@ def test_spectrum_is_that_of_the_jacobian(skip_side):
     wide = UNet(model.config).double()
     wide.load_state_dict(model.state_dict())
     jacobian = torch.func.jacrev(lambda flat: wide(flat.reshape(1, 1, 8, 8)).flatten())(x.double().flatten())
-    torch.testing.assert_close(torch.linalg.eigvals(jacobian).abs().max(), radius)
+    assert_close(torch.linalg.eigvals(jacobian).abs().max(), radius)
 
 
 def test_casts_and_round_trips():

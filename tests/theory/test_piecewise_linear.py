@@ -1,6 +1,7 @@
 import pytest
 import torch
 from draws import uniform
+from torch.testing import assert_close
 
 from memzoo.dynamics import certify, iterate
 from memzoo.theory import attractor_count, attractors, piecewise_linear_map
@@ -30,7 +31,7 @@ def test_the_function_is_the_papers():
     f = piecewise_linear_map(torch.tensor(values, dtype=torch.float64)[:, None], eps=0.03)
     x = uniform(500, 1)
     expected = [as_printed(point, values, f.delta.item(), f.eps.item()) for point in x[:, 0].tolist()]
-    torch.testing.assert_close(f(x)[:, 0], torch.tensor(expected, dtype=torch.float64))
+    assert_close(f(x)[:, 0], torch.tensor(expected, dtype=torch.float64))
     assert f.delta.item() == pytest.approx(0.25 / 4)
     assert f.eps.item() == pytest.approx(0.9 * 0.03)
 
@@ -40,14 +41,14 @@ def test_the_function_is_the_papers():
 def test_examples_are_fixed_attractors_and_the_error_stays_below_eps(n, eps):
     x = 0.05 + 0.9 * uniform(n, 3)
     f = piecewise_linear_map(x, eps)
-    torch.testing.assert_close(f(x), x)
+    assert_close(f(x), x)
     assert (f.contraction >= 0).all()
     assert (f.contraction < 1).all()
     everywhere = torch.cat([uniform(20_000, 3), f.knots.T.clamp(0, 1)])
     assert (f(everywhere) - everywhere).norm(dim=1).max() < eps
     certificates = certify(f, x)
     assert certificates.attractor.all()
-    torch.testing.assert_close(certificates.radius, f.contraction.max().expand(n))
+    assert_close(certificates.radius, f.contraction.max().expand(n))
 
 
 def test_the_bound_on_the_error_is_nearly_used():
@@ -77,9 +78,9 @@ def test_two_change_points_a_value_and_one_more_unit():
 
 def test_delta_leaves_room_at_the_ends():
     f = piecewise_linear_map(torch.tensor([[0.01, 0.99, 0.5]], dtype=torch.float64), 1.0)
-    torch.testing.assert_close(f.delta, torch.tensor([0.005, 0.005, 0.25], dtype=torch.float64))
+    assert_close(f.delta, torch.tensor([0.005, 0.005, 0.25], dtype=torch.float64))
     ends = torch.tensor([[0.0] * 3, [1.0] * 3], dtype=torch.float64)
-    torch.testing.assert_close(f(ends), ends)
+    assert_close(f(ends), ends)
     assert (f.slopes[:, [0, -1]] > 1).all()  # repelling
 
 
@@ -108,8 +109,8 @@ def test_a_wider_interval_takes_black_and_white_pixels():
     with pytest.raises(ValueError, match=r"inside the open interval \(0, 1\), they span \[0, 1\].*low=-1, high=2"):
         piecewise_linear_map(x, 0.1)
     f = piecewise_linear_map(x, 0.1, low=-1, high=2)
-    torch.testing.assert_close(f(x), x)
-    torch.testing.assert_close(f(torch.tensor([[-1.0, 2.0]]).double()), torch.tensor([[-1.0, 2.0]]).double())
+    assert_close(f(x), x)
+    assert_close(f(torch.tensor([[-1.0, 2.0]]).double()), torch.tensor([[-1.0, 2.0]]).double())
     assert (f(torch.tensor([[-7.0, -3.0]]).double()) == -1).all()
 
 

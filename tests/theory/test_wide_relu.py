@@ -1,6 +1,7 @@
 import pytest
 import torch
 from draws import normal
+from torch.testing import assert_close
 
 from memzoo.dynamics import spectrum
 from memzoo.errors import NonFiniteError
@@ -39,16 +40,16 @@ def test_second_layer_is_where_gradient_descent_from_zero_ends(n):
     step = 1 / torch.linalg.matrix_norm(features, 2) ** 2
     for _ in range(3000):
         w2 -= step * (features @ w2.T - x).T @ features
-    torch.testing.assert_close(second_layer(x, first), w2, rtol=0, atol=1e-9)
+    assert_close(second_layer(x, first), w2, rtol=0, atol=1e-9)
 
 
 def test_the_papers_formula_holds_for_one_example_and_for_orthogonal_features():
     x = normal(1, 5)
     first = layer(40, 5)
-    torch.testing.assert_close(orthogonal_second_layer(x, first), second_layer(x, first))
+    assert_close(orthogonal_second_layer(x, first), second_layer(x, first))
     apart = FirstLayer(torch.eye(4, dtype=torch.float64), torch.full((4,), -0.5, dtype=torch.float64))
     x = torch.eye(4, dtype=torch.float64)[:3] + 0.2  # each example activates a unit of its own
-    torch.testing.assert_close(orthogonal_second_layer(x, apart), second_layer(x, apart))
+    assert_close(orthogonal_second_layer(x, apart), second_layer(x, apart))
 
 
 def test_the_papers_formula_does_not_fit_several_examples():
@@ -56,7 +57,7 @@ def test_the_papers_formula_does_not_fit_several_examples():
     first = layer(5000, 5)
     features = first.features(x)
     assert (features @ orthogonal_second_layer(x, first).T - x).norm() > 0.5 * x.norm()
-    torch.testing.assert_close(features @ second_layer(x, first).T, x)
+    assert_close(features @ second_layer(x, first).T, x)
 
 
 @pytest.mark.parametrize("n", [1, 3, 7])
@@ -67,14 +68,14 @@ def test_small_matrix_has_the_nonzero_eigenvalues_of_the_jacobian(n):
     matrices = contraction_matrices(x, first)
     w2 = second_layer(x, first) if w2 is None else w2
     found = spectrum(lambda y: torch.relu(y @ first.weight.T + first.bias) @ w2.T, x, method="dense")
-    torch.testing.assert_close(spectral_radii(matrices), found.radius)
+    assert_close(spectral_radii(matrices), found.radius)
     for j in range(n):
         active = (x[j] @ first.weight.T + first.bias > 0).double()
         jacobian = w2 * active @ first.weight
-        torch.testing.assert_close(torch.linalg.matrix_norm(jacobian), found_norm(first, w2, x[j]))
+        assert_close(torch.linalg.matrix_norm(jacobian), found_norm(first, w2, x[j]))
         for power in (1, 2, 3):  # traces of powers are sums of powers of eigenvalues
             left = torch.linalg.matrix_power(jacobian, power).trace()
-            torch.testing.assert_close(left, torch.linalg.matrix_power(matrices[j], power).trace())
+            assert_close(left, torch.linalg.matrix_power(matrices[j], power).trace())
 
 
 def found_norm(first, w2, x):
@@ -117,7 +118,7 @@ def test_infinite_width_is_the_limit_for_several_examples():
     limit = gaussian_limit_matrices(x)
     errors = [(contraction_matrices(x, layer(width, 4)) - limit).abs().max().item() for width in (2000, 500_000)]
     assert errors[1] < 0.02 < errors[0]
-    torch.testing.assert_close(gaussian_limit_matrices(x[:1]).item(), limit_radius(x[0]))
+    assert_close(gaussian_limit_matrices(x[:1]).item(), limit_radius(x[0]))
 
 
 def test_for_several_examples_the_limit_can_exceed_1():
@@ -126,7 +127,7 @@ def test_for_several_examples_the_limit_can_exceed_1():
     assert max(radii) > 1
     x = normal(15, 20)
     found = spectral_radii(contraction_matrices(x, layer(100_000, 20)))
-    torch.testing.assert_close(found, spectral_radii(gaussian_limit_matrices(x)), rtol=0.05, atol=0)
+    assert_close(found, spectral_radii(gaussian_limit_matrices(x)), rtol=0.05, atol=0)
 
 
 def test_refusals():
