@@ -46,8 +46,9 @@ class Jacobians:
         if method not in (None, "cut", "arnoldi", "dense"):
             raise InvalidArgumentError(f"method must be 'cut', 'arnoldi', 'dense' or None (choose), got {method!r}.")
         self.f, self.memory_limit = f, memory_limit
-        points = widened(f, x)[1]
-        self.wide = in_dtype(f, torch.float64) if points.dtype == torch.float64 else f  # with the graph, if one is kept
+        self.wide, points = widened(f, x)
+        if torch.is_grad_enabled() and points.dtype == torch.float64:
+            self.wide = in_dtype(f, torch.float64)  # whose parameters keep their graph
         self.dtype, self.shape, self.dim = points.dtype, points.shape[1:], points[0].numel()
         self.device: torch.device = points.device
         self.declared: tuple[nn.Module, nn.Module] | None = declared_cut(f)
