@@ -80,9 +80,9 @@ def _build_pixels(_split: str, size: tuple[int, ...]) -> Tensor:
 def _build_corner_squares(_split: str, size: tuple[int, ...]) -> Tensor:
     """Build one image for each side of a white square in the upper left corner."""
     height, width = size
-    # the smallest square that covers each pixel has this side less 1
-    cover = torch.maximum(torch.arange(height)[:, None], torch.arange(width))
-    return torch.stack([(cover < side).float() for side in range(max(size) + 1)])
+    # A square covers the pixels (r, c) for which max(r, c) is less than its side.
+    farther = torch.maximum(torch.arange(height)[:, None], torch.arange(width))
+    return torch.stack([(farther < side).float() for side in range(max(size) + 1)])
 
 
 _FORMULAS: dict[str, Callable[[str, tuple[int, ...]], Tensor]] = {

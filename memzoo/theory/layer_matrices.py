@@ -48,7 +48,7 @@ def convolution_matrix(
     if weight.ndim != 4 or weight.shape[2] != weight.shape[3]:
         raise InvalidArgumentError(f"filters must be (out, in, k, k) or (k, k), got {tuple(filters.shape)}.")
     fan_out, fan_in, k, _ = weight.shape
-    padding = _choose_padding(k) if padding is None else padding
+    padding = _choose_padding(k, padding)
     wide = side + 2 * padding
     if side < 1 or stride < 1 or wide < k:
         raise InvalidArgumentError(
@@ -68,8 +68,10 @@ def convolution_matrix(
     return _flatten_images(matrix[..., inner, inner])
 
 
-def _choose_padding(kernel: int) -> int:
-    """Return the padding that keeps the size of an image at stride 1."""
+def _choose_padding(kernel: int, padding: int | None) -> int:
+    """Return the padding, which keeps the size of an image at stride 1 when left out."""
+    if padding is not None:
+        return padding
     if kernel % 2 == 0:
         raise InvalidArgumentError(f"a kernel of even size {kernel} has no middle; give padding.")
     return (kernel - 1) // 2

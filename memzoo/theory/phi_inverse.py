@@ -56,7 +56,7 @@ def minimum_norm_preimage(examples: Float[Tensor, "n d"], phi: str | Phi) -> Flo
 def is_solvable(examples: Float[Tensor, "n d"], phi: str | Phi) -> bool:
     """Tell whether some A satisfies A x_i = phi^-1(x_i) for all i, as is true for linearly independent examples.
 
-    Theorem 1 concludes it from n < d, which is not enough. Of three examples on one line, one is a mixture of the other
+    Theorem 1 takes n < d to be enough, which is not so. Of three examples on one line, one is a mixture of the other
     two, but its preimage under a curved phi is not the same mixture of the other preimages.
 
     Example:

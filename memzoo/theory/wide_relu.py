@@ -241,7 +241,8 @@ def _inverse_features(examples: Tensor, first: FirstLayer) -> Float[Tensor, "n k
         )
     phi = first.double().features(examples.double())
     left, singular, right = torch.linalg.svd(phi, full_matrices=False)
-    rounding = max(phi.shape) * torch.finfo(phi.dtype).eps * singular[0]
+    # of the largest singular value, which a layer without units does not have
+    rounding = max(phi.shape) * torch.finfo(phi.dtype).eps * singular[:1]
     if len(singular) < len(phi) or singular[-1] <= rounding:
         raise InvalidArgumentError(
             f"the features of these {len(phi)} examples are linearly dependent at width {phi.shape[1]}, so no second "

@@ -227,9 +227,8 @@ def test_plots_stay_in_bounds(case):
 
 def test_state_dicts_hold_nothing(case):
     build, rows, _ = case
-    assert not update_in_parts(
-        build, rows
-    ).state_dict()  # checkpoints of a model stay as they are, and carry no examples
+    metric = update_in_parts(build, rows)
+    assert not metric.state_dict()  # checkpoints of a model stay as they are, and carry no examples
 
 
 def test_thresholds_in_a_collection_stay_apart():

@@ -36,8 +36,7 @@ class D1(Autoencoder[D1Config]):
 
     Our reading of the paper's drawing: 32x32 goes to 1x1 in five convolutions with zero padding 1; each of five decoder
     stages doubles the side by nearest-neighbour upsampling and applies a 3x3 convolution of stride 1. All convolutions
-    but the last have ``filters`` filters; a leaky ReLU, if there is one, follows each convolution
-    but the last.
+    but the last have ``filters`` filters; a leaky ReLU, if there is one, follows each convolution but the last.
 
     Example:
         >>> sum(p.numel() for p in D1().parameters())

@@ -81,7 +81,7 @@ def _choose_bias(init: Initialisation) -> float | None:
     kind = init.bias or init.scheme
     if kind == "default":
         return None
-    return init.value or 0.0 if kind == "constant" else 0.0
+    return (init.value or 0.0) if kind == "constant" else 0.0
 
 
 def _scale_weight(weight: Tensor, init: Initialisation) -> None:

@@ -54,9 +54,9 @@ class _FilterChain(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
         matrices, values, shifts = ctx.saved_tensors
-        # gradients of the loss in the value of each layer, from the last layer to the first
-        stored = torch.zeros_like(values)
-        gradients = stored.unbind(0)
+        # the gradient of the loss in the value of each layer, computed from the last layer to the first
+        slopes = torch.zeros_like(values)
+        gradients = slopes.unbind(0)
         gradients[-1].copy_(grads[0])
         transposed = matrices.mT.unbind(0)
         for layer in range(len(matrices), 0, -1):
@@ -65,9 +65,9 @@ class _FilterChain(torch.autograd.Function):
             before = gradients[layer - 1]
             torch.baddbmm(before, gradients[layer], transposed[layer - 1], out=before)
         if matrices.numel() < MATRIX_ELEMENTS:
-            of_filters = _differentiate_by_matrices(values[:-1], stored[1:], shifts)
+            of_filters = _differentiate_by_matrices(values[:-1], slopes[1:], shifts)
         else:
-            of_filters = _differentiate_by_shifts(values[:-1], stored[1:], *ctx.sizes)
+            of_filters = _differentiate_by_shifts(values[:-1], slopes[1:], *ctx.sizes)
         return of_filters, None, None, None, None
 
 
