@@ -13,7 +13,7 @@ def write_binary_batch(path, labels, images):
 
 @pytest.fixture
 def cifar_root(tmp_path):
-    """Two small training batches in the binary form; pixel values count up, so that every position is known."""
+    """Write two small training batches in the binary form; pixel values count up, so that every position is known."""
     for k in (1, 2):
         images = [[(17 * (10 * k + i) + j) % 256 for j in range(3072)] for i in range(3)]
         write_binary_batch(tmp_path / f"cifar-10-batches-bin/data_batch_{k}.bin", [k, 2, 3], images)

@@ -27,14 +27,14 @@ def test_all_images_are_one_batch_by_default():
 
 
 def test_two_processes_share_the_images_of_a_full_batch(tmp_path):
-    def trained(processes):
+    def train(processes):
         found = tmp_path / f"{processes}.pt"
         command = [sys.executable, "-W", "ignore", str(FULL_BATCHES), str(processes), str(found)]
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=240)
         return torch.load(found)
 
-    alone = trained(1)
-    together = trained(2)
+    alone = train(1)
+    together = train(2)
     assert together["seen"] == alone["seen"] / 2  # by the first of them
     assert_close(together["weights"], alone["weights"])
 

@@ -60,7 +60,7 @@ def test_batches_equal_the_whole(metric, distance, sizes):
 
 
 def exact_scatter(x):
-    """Sum of squares about the mean, in rational numbers."""
+    """Sum the squares about the mean, in rational numbers."""
     total = Fraction(0)
     for column in x.double().mT.tolist():
         values = [Fraction(value) for value in column]

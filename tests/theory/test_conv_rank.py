@@ -15,7 +15,7 @@ from memzoo.theory import (
 
 
 def descend(image, steps):
-    """Plain gradient descent of one filter from zero, through conv2d and autograd."""
+    """Run plain gradient descent of one filter from zero, through conv2d and autograd."""
     w = torch.zeros(1, 1, 3, 3, dtype=torch.float64, requires_grad=True)
     patches = nn.functional.unfold(image[None, None], 3, padding=1)[0]
     lr = 1 / torch.linalg.matrix_norm(patches, 2) ** 2
@@ -50,7 +50,7 @@ def test_a_general_image_teaches_the_identity():
 
 
 def test_exceptions_to_full_rank():
-    """Theorem 4 is stated for any image. The mask of edge midpoints is the only one of all 511 binary 3x3 images."""
+    # Theorem 4 is stated for any image. The mask of edge midpoints is the only exception of all 511 binary 3x3 images.
     cross = torch.tensor([[0.0, 1, 0], [1, 0, 1], [0, 1, 0]], dtype=torch.float64)
     expected = torch.tensor([[0.25, 0, 0.25], [0, 0.5, 0], [0.25, 0, 0.25]], dtype=torch.float64)
     assert_close(trained_filter(cross), expected)

@@ -14,7 +14,7 @@ from memzoo.theory import (
 
 
 def algorithm_1(parameters, s, stride):
-    """The paper's listing for one output filter, line by line; parameters (f, 9)."""
+    """Run the paper's listing for one output filter, line by line; parameters (f, 9)."""
     f = len(parameters)
     wide = s + 2
     resized = s // stride
@@ -33,7 +33,7 @@ def algorithm_1(parameters, s, stride):
 
 
 def algorithm_2(s, f, scale, first_column=1):
-    """The paper's listing line by line; it prints ``first_column`` 0."""
+    """Run the paper's listing line by line; the paper prints ``first_column`` 0."""
     out = s * scale + 2
     u = torch.zeros(f * out**2, f * (s + 2) ** 2)
     index = out + 1

@@ -17,7 +17,7 @@ from memzoo.theory import (
 
 
 def descend(x, lr, steps, start=None):
-    """Gradient descent on half the sum of squares, the gradient by autograd."""
+    """Run gradient descent on half the sum of squares, with the gradient by autograd."""
     a = (torch.zeros(x.shape[1], x.shape[1], dtype=x.dtype) if start is None else start.clone()).requires_grad_()
     for _ in range(steps):
         (gradient,) = torch.autograd.grad(0.5 * (x @ a.T - x).square().sum(), a)

@@ -52,7 +52,7 @@ def test_adaptive_descent_converges_to_the_closed_form(name, x):
 
 @pytest.mark.parametrize(("name", "x"), cases())
 def test_every_step_comes_closer_to_the_solution(name, x):
-    """Gradient descent on a convex function whose minimum over the span is the solution, so distances fall."""
+    # This is gradient descent on a convex function whose minimum over the span is the solution, so distances fall.
     solution = minimum_norm_preimage(x, name)
     a = torch.zeros(4, 4, dtype=torch.float64)
     distances = []
@@ -63,7 +63,7 @@ def test_every_step_comes_closer_to_the_solution(name, x):
 
 
 def test_entries_do_not_grow_one_by_one_as_the_proof_has_it():
-    """The paper's proof: all entries of A(t) rise from 0. Here the limit has entries of both signs in one row."""
+    # In the paper's proof all entries of A(t) rise from 0. Here the limit has entries of both signs in one row.
     solution = minimum_norm_preimage(BELOW, "reflected_sigmoid")
     assert (phi_named("reflected_sigmoid").inverse(BELOW) > 0).all()
     assert (solution < -0.1).any()
@@ -84,7 +84,7 @@ def test_the_sign_printed_in_the_paper_diverges(name, x):
 
 
 def test_one_step_is_the_update_as_printed():
-    """Row j: a_j += sum_i gamma_i^(t) phi'(a_j x_i) (x_ij - phi(a_j x_i)) x_i with gamma_i^(t) = -(g / s_ij) / phi'."""
+    # Row j: a_j += sum_i gamma_i^(t) phi'(a_j x_i) (x_ij - phi(a_j x_i)) x_i with gamma_i^(t) = -(g / s_ij) / phi'.
     x = BELOW
     phi = phi_named("sigmoid")
     g = 0.01
@@ -101,7 +101,7 @@ def test_one_step_is_the_update_as_printed():
 
 @pytest.mark.parametrize(("name", "x"), cases())
 def test_a_constant_step_ends_at_the_same_solution(name, x):
-    """The paper only suspects it: both descents stay in the span of the examples, where the solution is unique."""
+    # The paper only suspects it: both descents stay in the span of the examples, where the solution is unique.
     phi = phi_named(name)
     a = torch.zeros(4, 4, dtype=torch.float64)
     for _ in range(12_000):

@@ -7,8 +7,8 @@ from memzoo.dynamics import certify, iterate
 from memzoo.theory import attractor_count, attractors, piecewise_linear_map
 
 
-def as_printed(x, values, delta, eps):
-    """The function of Supplement I.1 in one dimension, case by case; the slopes as printed."""
+def evaluate_as_printed(x, values, delta, eps):
+    """Evaluate the function of Supplement I.1 in one dimension, case by case, with the slopes as printed."""
     a = (2 * delta - 2 * eps) / (2 * delta)
     first = values[0]
     last = values[-1]
@@ -30,7 +30,7 @@ def test_the_function_is_the_papers():
     values = [0.2, 0.45, 0.8]
     f = piecewise_linear_map(torch.tensor(values, dtype=torch.float64)[:, None], eps=0.03)
     x = uniform(500, 1)
-    expected = [as_printed(point, values, f.delta.item(), f.eps.item()) for point in x[:, 0].tolist()]
+    expected = [evaluate_as_printed(point, values, f.delta.item(), f.eps.item()) for point in x[:, 0].tolist()]
     assert_close(f(x)[:, 0], torch.tensor(expected, dtype=torch.float64))
     assert f.delta.item() == pytest.approx(0.25 / 4)
     assert f.eps.item() == pytest.approx(0.9 * 0.03)
@@ -57,8 +57,8 @@ def test_the_bound_on_the_error_is_nearly_used():
     assert (f(corner) - corner).norm().item() == pytest.approx(0.9 * 0.01)
 
 
-def slope_changes(f, coordinate):
-    """Change points inside (0, 1), found by looking at the function alone."""
+def count_slope_changes(f, coordinate):
+    """Count the change points inside (0, 1), from values of the function alone."""
     x = torch.linspace(0, 1, 20_001, dtype=torch.float64)[1:-1]
     points = torch.full((len(x), len(f.knots)), 0.5, dtype=torch.float64)
     points[:, coordinate] = x
@@ -69,7 +69,7 @@ def slope_changes(f, coordinate):
 def test_two_change_points_a_value_and_one_more_unit():
     x = torch.tensor([[0.2, 0.5], [0.5, 0.5], [0.7, 0.501]], dtype=torch.float64)  # 3 and 2 distinct values
     f = piecewise_linear_map(x, 0.01)
-    assert [slope_changes(f, 0), slope_changes(f, 1)] == [6, 4]
+    assert [count_slope_changes(f, 0), count_slope_changes(f, 1)] == [6, 4]
     assert f.change_points == 10
     assert f.unit_count == 7 + 5
     assert f.knots.shape == (2, 7)

@@ -96,7 +96,7 @@ def test_one_example_goes_to_its_limit_like_one_over_the_root_of_the_width():
 
 
 def test_a_law_that_is_not_symmetric_has_another_limit():
-    """One coordinate, x = 3: the limit by quadrature over w and b, each exponential less its mean."""
+    # One coordinate, x = 3: the limit by quadrature over w and b, each exponential less its mean.
     grid = torch.linspace(0, 25, 1501, dtype=torch.float64)
     w = grid[:, None] - 1
     b = grid[None, :] - 1
@@ -122,7 +122,7 @@ def test_infinite_width_is_the_limit_for_several_examples():
 
 
 def test_for_several_examples_the_limit_can_exceed_1():
-    """Theorem 3 says that all examples become stable; assumption (b) never holds for Gaussian features."""
+    # Theorem 3 says that all examples become stable; assumption (b) never holds for Gaussian features.
     radii = [spectral_radii(gaussian_limit_matrices(normal(15, 20))).max() for _ in range(20)]
     assert max(radii) > 1
     x = normal(15, 20)

@@ -5,7 +5,6 @@ small ones attractors at the training examples (Figures 1a and 12 of the paper).
 (2010), Kaiming draws He et al. (2015).
 """
 
-from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -66,12 +65,11 @@ def initialise(module: nn.Module, init: Initialisation) -> None:
 
     The values are drawn from PyTorch's global generator, as those of a new layer are; seed it for a repeatable result.
     """
-    set_weight = _SCHEMES[init.scheme]
     bias = _choose_bias(init)
     for layer in module.modules():
         if not isinstance(layer, (nn.Linear, nn.modules.conv._ConvNd)):
             continue
-        set_weight(layer.weight, init)
+        _set_weight(layer.weight, init)
         if layer.bias is not None and bias is not None:
             nn.init.constant_(layer.bias, bias)
 
@@ -84,34 +82,27 @@ def _choose_bias(init: Initialisation) -> float | None:
     return (init.value or 0.0) if kind == "constant" else 0.0
 
 
-def _scale_weight(weight: Tensor, init: Initialisation) -> None:
-    weight.data.mul_(init.gain)
-
-
-def _fill_weight(weight: Tensor, init: Initialisation) -> None:
-    value = init.value or 0.0
-    nn.init.constant_(weight, value)
-    # Without noise nothing is drawn, so that the generator stays where it is.
-    if init.noise:
-        weight.data.add_(torch.randn_like(weight), alpha=init.noise * abs(value))
-
-
-def _draw_kaiming_uniform(weight: Tensor, init: Initialisation) -> None:
-    nn.init.kaiming_uniform_(weight, nonlinearity="relu")
-    _scale_weight(weight, init)
-
-
-def _draw_kaiming_normal(weight: Tensor, init: Initialisation) -> None:
-    nn.init.kaiming_normal_(weight, nonlinearity="relu")
-    _scale_weight(weight, init)
-
-
-_SCHEMES: dict[Scheme, Callable[[Tensor, Initialisation], object]] = {
-    "default": lambda weight, _: weight,  # PyTorch drew it when the layer was built
-    "scaled": _scale_weight,
-    "constant": _fill_weight,
-    "xavier_uniform": lambda weight, init: nn.init.xavier_uniform_(weight, init.gain),
-    "xavier_normal": lambda weight, init: nn.init.xavier_normal_(weight, init.gain),
-    "kaiming_uniform": _draw_kaiming_uniform,
-    "kaiming_normal": _draw_kaiming_normal,
-}
+def _set_weight(weight: Tensor, init: Initialisation) -> None:
+    """Set one weight, which PyTorch drew when it built the layer, by the scheme."""
+    match init.scheme:
+        case "scaled":
+            weight.data.mul_(init.gain)
+        case "constant":
+            value = init.value or 0.0
+            nn.init.constant_(weight, value)
+            # Without noise nothing is drawn, so that the generator stays where it is.
+            if init.noise:
+                weight.data.add_(torch.randn_like(weight), alpha=init.noise * abs(value))
+        case "xavier_uniform":
+            nn.init.xavier_uniform_(weight, init.gain)
+        case "xavier_normal":
+            nn.init.xavier_normal_(weight, init.gain)
+        # PyTorch's Kaiming draws take no gain of our own.
+        case "kaiming_uniform":
+            nn.init.kaiming_uniform_(weight, nonlinearity="relu")
+            weight.data.mul_(init.gain)
+        case "kaiming_normal":
+            nn.init.kaiming_normal_(weight, nonlinearity="relu")
+            weight.data.mul_(init.gain)
+        case "default":
+            pass  # keeps the draw of PyTorch
