@@ -59,7 +59,7 @@ def test_batches_equal_the_whole(metric, distance, sizes):
     assert_close(found.compute(), distance(y, x), rtol=1e-14, atol=0)
 
 
-def exact_scatter(x):
+def compute_exact_scatter(x):
     """Sum the squares about the mean, in rational numbers."""
     total = Fraction(0)
     for column in x.double().mT.tolist():
@@ -73,7 +73,7 @@ def exact_scatter(x):
 def test_scatter_far_from_the_origin_keeps_its_digits(parts):
     x = (1e7 + torch.randn(40, 3)).float()  # whole numbers: float32 resolves 1 there
     naive = (x.square().sum() - len(x) * x.mean(0).square().sum()).item()
-    expected = exact_scatter(x)
+    expected = compute_exact_scatter(x)
     assert abs(naive / expected - 1) > 0.1  # what a difference of sums in float32 makes of it
     state = empty_state((3,))
     for part in x.chunk(parts):
@@ -86,7 +86,7 @@ def test_scatter_far_from_the_origin_keeps_its_digits(parts):
 def test_scatter_in_float64_far_from_the_origin():
     x = 1e9 + normal(60, 2)
     naive = (x.square().sum() - len(x) * x.mean(0).square().sum()).item()
-    expected = exact_scatter(x)
+    expected = compute_exact_scatter(x)
     assert abs(naive / expected - 1) > 1e-2
     many = torch.stack([scatter_state(part) for part in x.chunk(7)])
     assert merge_states(many)[1].item() == pytest.approx(expected, rel=1e-8)
@@ -99,7 +99,7 @@ def test_float32_rows_on_a_large_offset():
     for part in range(0, 100, 10):
         for metric in metrics:
             metric.update(y[part : part + 10], x[part : part + 10])
-    scatter = exact_scatter(x)
+    scatter = compute_exact_scatter(x)
     assert metrics[0].compute().item() == pytest.approx((500 / scatter) ** 0.5, rel=1e-9)
     assert metrics[1].compute().item() == pytest.approx(1, rel=1e-9)
 

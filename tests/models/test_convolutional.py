@@ -14,7 +14,7 @@ from memzoo.models.architectures.convolutional import ConvAutoencoder
 DOUBLE = torch.float64
 
 
-def parameters(**fields):
+def count_parameters(**fields):
     return sum(p.numel() for p in ConvAutoencoder(**fields).parameters())
 
 
@@ -26,7 +26,7 @@ def parameters(**fields):
     ],
 )
 def test_parameters_of_table_1(layers, filters, count):
-    assert parameters(shape=(1, 3, 3), layers=layers, filters=filters) == count
+    assert count_parameters(shape=(1, 3, 3), layers=layers, filters=filters) == count
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_parameters_of_table_1(layers, filters, count):
 )
 def test_parameters_of_table_2(side, layers, skip, count):
     assert layers >= ceil(side**4 / 9)
-    assert parameters(shape=(1, side, side), layers=layers, skip=skip) == count
+    assert count_parameters(shape=(1, side, side), layers=layers, skip=skip) == count
 
 
 @pytest.mark.parametrize("activation", ["linear", "leaky_relu", "relu"])
@@ -133,7 +133,7 @@ def test_what_does_not_fit_is_refused():
         ConvAutoencoder(layers=3, skip=4)
     with pytest.raises(ValidationError, match="block after layer 0 has 1 channels before and 8 behind; set filters to"):
         ConvAutoencoder(layers=5, filters=8, skip=2)
-    assert parameters(layers=3, filters=8, skip=3) == 9 * (8 + 64 + 8)  # one block over all of them fits
+    assert count_parameters(layers=3, filters=8, skip=3) == 9 * (8 + 64 + 8)  # one block over all of them fits
 
 
 @pytest.mark.parametrize(("skip_from", "skips"), [(0, {3: 0, 6: 3, 9: 6}), (2, {5: 2, 8: 5}), (6, {9: 6})])

@@ -23,7 +23,7 @@ MEMBERS = {
 }
 
 
-def ensemble(name, members=4, **training):
+def build_ensemble(name, members=4, **training):
     architecture, config = MEMBERS[name]
     return Ensemble(architecture=architecture, member=config, members=members, training=Training(**training))
 
@@ -39,7 +39,7 @@ def fit(model, images, **options):
 
 @pytest.mark.parametrize("name", MEMBERS)
 def test_each_member_is_the_network_of_its_own(name):
-    model = ensemble(name).double()
+    model = build_ensemble(name).double()
     x = normal(5, *model.shape)
     expected = torch.stack([member.double()(x[:, e]) for e, member in enumerate(model)], dim=1)
     assert_close(model(x), expected, rtol=0, atol=1e-12)
@@ -49,7 +49,7 @@ def test_each_member_is_the_network_of_its_own(name):
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize("name", MEMBERS)
 def test_training_together_is_training_each_alone(name, optimizer):
-    model = ensemble(name, optimizer=optimizer, lr=1e-2, steps=5, steps_per_batch=3).double()
+    model = build_ensemble(name, optimizer=optimizer, lr=1e-2, steps=5, steps_per_batch=3).double()
     images = uniform(2, *model.shape)
     alone = [member.double().train() for member in model]
     for e, member in enumerate(alone):
@@ -66,7 +66,7 @@ def test_training_together_is_training_each_alone(name, optimizer):
 
 def test_every_member_stops_at_its_own_loss_and_stays_there():
     torch.manual_seed(0)
-    model = ensemble("dense", optimizer="adam", lr=3e-3, steps=4000, steps_per_batch=50, stop_loss=1e-4)
+    model = build_ensemble("dense", optimizer="adam", lr=3e-3, steps=4000, steps_per_batch=50, stop_loss=1e-4)
     images = torch.rand(2, *model.shape)
     images[:, 1] *= 0.01  # below the loss at once
     start = [p.clone() for p in model.member(1).parameters()]
@@ -80,7 +80,8 @@ def test_every_member_stops_at_its_own_loss_and_stays_there():
     assert (losses < 1e-4).all()
     for e, steps in enumerate(model.stopped_at.tolist()):  # alone it would have stopped at the same step
         torch.manual_seed(0)
-        alone = ensemble("dense", optimizer="adam", lr=3e-3, steps=max(steps, 1), steps_per_batch=50).member(e).train()
+        again = build_ensemble("dense", optimizer="adam", lr=3e-3, steps=max(steps, 1), steps_per_batch=50)
+        alone = again.member(e).train()
         optimizer = torch.optim.Adam(alone.parameters(), lr=3e-3)
         values = []
         for _ in range(steps + 1):
@@ -94,7 +95,7 @@ def test_every_member_stops_at_its_own_loss_and_stays_there():
 
 def test_a_member_that_diverges_is_named_and_the_others_go_on():
     torch.manual_seed(0)
-    model = ensemble("linear", optimizer="sgd", lr=0.1, steps=200, steps_per_batch=20)
+    model = build_ensemble("linear", optimizer="sgd", lr=0.1, steps=200, steps_per_batch=20)
     images = torch.rand(2, *model.shape)
     images[:, 2] *= 1e4
     with pytest.warns(UserWarning, match=r"member 2 diverged: its loss is not finite .* optimizer step \d+; it stops"):
@@ -105,7 +106,7 @@ def test_a_member_that_diverges_is_named_and_the_others_go_on():
 
 
 def test_a_member_that_is_lost_from_the_start_is_zero_and_the_others_go_on():
-    model = ensemble("linear", optimizer="sgd", lr=0.01, steps=150, steps_per_batch=50)
+    model = build_ensemble("linear", optimizer="sgd", lr=0.01, steps=150, steps_per_batch=50)
     images = torch.rand(2, *model.shape)
     images[:, 0] *= 1e30
     with pytest.warns(UserWarning, match=r"member 0 diverged: its loss is not finite .* step 0; it stops with zeros"):
@@ -116,7 +117,7 @@ def test_a_member_that_is_lost_from_the_start_is_zero_and_the_others_go_on():
 
 @pytest.mark.parametrize("name", ["linear", "single", "mapped"])
 def test_operators_are_those_of_the_members(name):
-    model = ensemble(name)
+    model = build_ensemble(name)
     for found, member in zip(model.operators(), model, strict=True):
         assert_close(found, operator(member).matrix, rtol=0, atol=1e-12)
     radii = [operator(member).spectrum.radius.item() for member in model]
@@ -125,7 +126,7 @@ def test_operators_are_those_of_the_members(name):
 
 def test_what_is_not_linear_has_no_operator():
     with pytest.raises(ValueError, match=r"ConvAutoencoder with .* is not linear"):
-        ensemble("leaky").operators()
+        build_ensemble("leaky").operators()
 
 
 @pytest.mark.parametrize("skips", [{}, {3: 0, 6: 3}, {6: 3, 9: 6}, {2: 1, 3: 1}])
@@ -148,7 +149,7 @@ def test_matrices_of_layers_give_what_convolutions_give(skips, cached, monkeypat
 
 
 def test_config_travels_as_json():
-    model = ensemble("colour")
+    model = build_ensemble("colour")
     config = model.config.model_dump(mode="json")
     again = ARCHITECTURES["Ensemble"](config)
     again.load_state_dict(model.state_dict())
@@ -157,7 +158,7 @@ def test_config_travels_as_json():
 
 
 def test_member_carries_its_images():
-    model = ensemble("dense")
+    model = build_ensemble("dense")
     model.examples = torch.rand(2, *model.shape)
     model.probes = torch.rand(3, *model.shape)
     assert torch.equal(model.member(2).examples, model.examples[:, 2])
@@ -219,9 +220,9 @@ def test_fixed_parameters_stay_fixed():
 
 def test_the_adaptive_step_is_refused():
     with pytest.raises(ValueError, match="adaptive step of Theorem 1 is not for ensembles"):
-        fit(ensemble("dense", optimizer="adaptive", steps=2), torch.rand(2, 4, 1, 3, 3))
+        fit(build_ensemble("dense", optimizer="adaptive", steps=2), torch.rand(2, 4, 1, 3, 3))
     with pytest.raises(ValueError, match="muon would orthogonalise across the members"):
-        fit(ensemble("dense", optimizer="muon", steps=2), torch.rand(2, 4, 1, 3, 3))
+        fit(build_ensemble("dense", optimizer="muon", steps=2), torch.rand(2, 4, 1, 3, 3))
 
 
 def test_a_member_whose_gradient_overflows_is_given_up_and_the_others_go_on():
@@ -243,13 +244,13 @@ def test_a_member_whose_gradient_overflows_is_given_up_and_the_others_go_on():
 
 
 def test_mixed_precision_takes_the_grouped_convolution():
-    model = ensemble("single", steps=3, lr=1e-3)
+    model = build_ensemble("single", steps=3, lr=1e-3)
     fit(model, torch.rand(2, *model.shape), precision="bf16-mixed")
     assert all(parameter.isfinite().all() for parameter in model.parameters())
 
 
 def test_a_fit_with_nothing_left_to_train_says_so():
-    model = ensemble("dense", steps=2)
+    model = build_ensemble("dense", steps=2)
     model.stopped_at.fill_(3)
     with pytest.warns(UserWarning, match="every member has ended in an earlier fit"):
         fit(model, torch.rand(2, *model.shape))

@@ -44,7 +44,7 @@ def find_architectures():
     return {kind.__name__: kind for kind in Autoencoder.__subclasses__() if kind.__module__.startswith("memzoo.")}
 
 
-def small(name, **options):
+def build_small(name, **options):
     """Build a small network of an architecture."""
     assert name in SMALL, f"{name} has no small configuration: add a row to SMALL in tests/models/test_table.py"
     return ARCHITECTURES[name](SMALL[name], **options)
@@ -58,7 +58,7 @@ def test_every_architecture_is_in_the_tables_and_on_the_pages(name):
         f"{name} is not in the table of architectures: add a row to SINGLE_NETWORKS in "
         "memzoo/models/architectures/single_networks.py"
     )
-    small(name)
+    build_small(name)
     for public in (name, kind.config_class.__name__):
         assert public in models.__all__, f"memzoo.models does not show {public}: add it to memzoo/models/__init__.pyi"
         assert f"memzoo.models.{public}\n" in (DOCS / "api.md").read_text(), (
@@ -79,7 +79,7 @@ def test_every_file_is_in_the_stub_of_its_folder(module):
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_architecture_round_trips_through_json_and_safetensors(name, tmp_path):
-    model = small(name).eval()
+    model = build_small(name).eval()
     save_file(model.state_dict(), tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps(model.config.model_dump(mode="json")))
     torch.manual_seed(1)  # the weights come from the file
@@ -93,7 +93,7 @@ def test_every_architecture_round_trips_through_json_and_safetensors(name, tmp_p
 @pytest.mark.filterwarnings("ignore:the gradient of .* is exactly zero:UserWarning")  # zero knots pass nothing on
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_architecture_trains_a_step_under_the_callback(name):
-    model = small(name, training={"lr": 0.01})
+    model = build_small(name, training={"lr": 0.01})
     x = torch.rand(2, *model.shape)
     if name == "PiecewiseLinear":
         model = ARCHITECTURES[name].from_examples(0.2 + 0.6 * x, eps=0.1)
@@ -106,7 +106,7 @@ def test_every_architecture_trains_a_step_under_the_callback(name):
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_architecture_is_measured_by_spectrum(name):
-    model = small(name).eval()
+    model = build_small(name).eval()
     if name == "PiecewiseLinear":
         model = ARCHITECTURES[name].from_examples(torch.rand(3, *model.shape), eps=0.1).eval()
     x = torch.rand(2, *model.shape)
@@ -123,7 +123,7 @@ def test_every_architecture_is_measured_by_spectrum(name):
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_checkpoints_of_lightning_rebuild_the_model(name, tmp_path):
-    model = small(name, training=Training(lr=0.5))
+    model = build_small(name, training=Training(lr=0.5))
     trainer = Trainer(max_steps=1, logger=False, enable_progress_bar=False, default_root_dir=tmp_path)
     trainer.fit(model, full_batches(torch.rand(2, *model.config.shape)))
     trainer.save_checkpoint(tmp_path / "run.ckpt", weights_only=True)
@@ -135,4 +135,4 @@ def test_checkpoints_of_lightning_rebuild_the_model(name, tmp_path):
 @pytest.mark.parametrize("name", ["LinearAutoencoder", "OneLayerAutoencoder", "WideReLU"])
 def test_closed_forms_want_images_of_the_network(name):
     with pytest.raises(NotASelfMapError, match=rf"{name} maps batches of shape \(B, 1, 4, 4\), got \(2, 1, 3, 3\)"):
-        small(name).fit_closed_form(torch.rand(2, 1, 3, 3))
+        build_small(name).fit_closed_form(torch.rand(2, 1, 3, 3))

@@ -13,7 +13,7 @@ from memzoo.models.architectures.unet import UNet
 SMALL = {"shape": (1, 16, 16), "filters": (2, 3, 4), "skip_side": 4}
 
 
-def conv(x, layer, stride=1):
+def convolve(x, layer, stride=1):
     return nn.functional.conv2d(x, layer.weight, layer.bias, stride=stride, padding=1)
 
 
@@ -27,12 +27,12 @@ def test_it_equals_its_definition(output, activation):
     down = model.net.down
     up = model.net.up
     x = normal(3, 1, 16, 16)
-    at8 = act(conv(x, down[0], 2))
-    at4 = act(conv(at8, down[1], 2))
-    at2 = act(conv(at4, down[2], 2))
-    y = act(conv(torch.cat([double(at2), at4], 1), up[0]))  # the only side at which the ways join
-    y = act(conv(double(y), up[1]))
-    y = conv(double(y), up[2])
+    at8 = act(convolve(x, down[0], 2))
+    at4 = act(convolve(at8, down[1], 2))
+    at2 = act(convolve(at4, down[2], 2))
+    y = act(convolve(torch.cat([double(at2), at4], 1), up[0]))  # the only side at which the ways join
+    y = act(convolve(double(y), up[1]))
+    y = convolve(double(y), up[2])
     assert_close(model(x), y.sigmoid() if output == "sigmoid" else y)
 
 

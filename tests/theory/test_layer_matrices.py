@@ -13,7 +13,7 @@ from memzoo.theory import (
 )
 
 
-def algorithm_1(parameters, s, stride):
+def run_algorithm_1(parameters, s, stride):
     """Run the paper's listing for one output filter, line by line; parameters (f, 9)."""
     f = len(parameters)
     wide = s + 2
@@ -32,7 +32,7 @@ def algorithm_1(parameters, s, stride):
     return c
 
 
-def algorithm_2(s, f, scale, first_column=1):
+def run_algorithm_2(s, f, scale, first_column=1):
     """Run the paper's listing line by line; the paper prints ``first_column`` 0."""
     out = s * scale + 2
     u = torch.zeros(f * out**2, f * (s + 2) ** 2)
@@ -74,17 +74,17 @@ def test_the_papers_upsampling_of_a_1x1_image():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_padded_convolution_is_algorithm_1_stacked_over_filters(stride, channels):
     filters = normal(2, channels, 3, 3)
-    expected = torch.cat([algorithm_1(block.reshape(channels, 9), 4, stride) for block in filters])
+    expected = torch.cat([run_algorithm_1(block.reshape(channels, 9), 4, stride) for block in filters])
     assert_close(convolution_matrix(filters, 4, stride=stride, padded=True), expected)
 
 
 @pytest.mark.parametrize(("side", "channels", "factor"), [(1, 1, 2), (3, 1, 2), (2, 3, 3)])
 def test_padded_upsampling_is_algorithm_2_with_its_column_loop_mended(side, channels, factor):
-    assert torch.equal(upsampling_matrix(side, factor, channels, padded=True), algorithm_2(side, channels, factor))
+    assert torch.equal(upsampling_matrix(side, factor, channels, padded=True), run_algorithm_2(side, channels, factor))
 
 
 def test_algorithm_2_as_printed_does_not_give_the_printed_example():
-    assert not torch.equal(algorithm_2(1, 1, 2, first_column=0), upsampling_matrix(1, 2, padded=True))
+    assert not torch.equal(run_algorithm_2(1, 1, 2, first_column=0), upsampling_matrix(1, 2, padded=True))
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3])
