@@ -1,4 +1,4 @@
-"""The small training sets, each image known by dataset, index and hash."""
+"""The small training sets, in which dataset, index and hash identify each image."""
 
 from memzoo.data.batches import Pair, ResumableLoader, full_batches, mini_batches
 from memzoo.data.cifar10 import cifar10, read_binary_batch

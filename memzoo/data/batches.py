@@ -1,4 +1,4 @@
-"""Training sets as DataLoaders that a resumed run goes on with where it stood, and that several processes share."""
+"""Training sets as DataLoaders that a resumed run continues where it stopped, and that several processes share."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple, final
@@ -12,7 +12,7 @@ from memzoo.errors import InvalidArgumentError
 
 
 class Pair(NamedTuple):
-    """A batch, or one sample, whose target is not the input itself: what a network is to make of each image."""
+    """Hold a batch, or one sample, whose target is not the input itself: the output that a network is to give."""
 
     input: Tensor
     target: Tensor
@@ -20,7 +20,7 @@ class Pair(NamedTuple):
 
 @final
 class Pairs(Dataset[Pair]):
-    """Images with a target each."""
+    """Hold images, each with a target."""
 
     images: Tensor
     targets: Tensor
@@ -31,7 +31,8 @@ class Pairs(Dataset[Pair]):
                 f"images of shape {tuple(images.shape)} need a target each, of their own shape; got "
                 f"{tuple(targets.shape)}."
             )
-        self.images, self.targets = images, targets
+        self.images = images
+        self.targets = targets
 
     def __len__(self) -> int:
         return len(self.images)
@@ -40,18 +41,18 @@ class Pairs(Dataset[Pair]):
         return Pair(self.images[index], self.targets[index])
 
 
-class InOrder(SequentialSampler):
-    """Every image in order, in every epoch; knows which epoch it is."""
+class OrderedSampler(SequentialSampler):
+    """Yield every image in order, in every epoch, and keep the number of the epoch."""
 
     epoch: int = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch."""
+        """Set the number of the epoch; Lightning does so before each epoch."""
         self.epoch = epoch
 
 
-class Shuffled(RandomSampler):
-    """Every image once, in an order that follows from the seed and the epoch alone, so that it can be had again."""
+class ShuffledSampler(RandomSampler):
+    """Yield every image once, in an order that seed and epoch alone determine, so that a resumed run repeats it."""
 
     epoch: int = 0
 
@@ -60,7 +61,7 @@ class Shuffled(RandomSampler):
         self.seed = seed
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch."""
+        """Set the number of the epoch; Lightning does so before each epoch."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[int]:
@@ -70,16 +71,16 @@ class Shuffled(RandomSampler):
 
 @final
 class ResumableLoader(DataLoader[Any]):
-    """A DataLoader that goes on with the next batch of the epoch when a run is resumed, and draws no global numbers.
+    """Load batches; continue with the next batch of the epoch when a run is resumed, and draw no global random numbers.
 
-    Lightning keeps its state in the checkpoints of the run, and puts a distributed sampler into the place of its own
+    Lightning keeps the state of the loader in the checkpoints of the run, and replaces its sampler by a distributed one
     where several processes share the images.
 
     Args:
-        dataset: Looked up by index.
-        repeats: Times that an epoch goes through it, in the same order.
-        seed: Of its workers.
-        options: As :class:`torch.utils.data.DataLoader` takes them; a ``sampler`` with an ``epoch``.
+        dataset: Images by index.
+        repeats: Number of passes over the dataset in an epoch, all in the same order.
+        seed: Seed of the workers.
+        options: Options of :class:`torch.utils.data.DataLoader`; the ``sampler`` must have an ``epoch``.
     """
 
     repeats: int
@@ -88,8 +89,10 @@ class ResumableLoader(DataLoader[Any]):
 
     def __init__(self, dataset: Dataset[Any], repeats: int = 1, seed: int = 0, **options: Any) -> None:
         super().__init__(dataset, **options)
-        self.repeats, self.seed = repeats, seed
-        self._epoch, self._given = 0, 0
+        self.repeats = repeats
+        self.seed = seed
+        self._epoch = 0
+        self._given = 0
         self._to_skip = 0
 
     def __len__(self) -> int:
@@ -97,11 +100,16 @@ class ResumableLoader(DataLoader[Any]):
 
     def __iter__(self) -> Iterator[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
         epoch = getattr(self.sampler, "epoch", 0)
-        skip = self._to_skip if epoch == self._epoch and self._to_skip < len(self) else 0
-        self._epoch, self._given, self._to_skip = epoch, 0, 0
+        same_epoch = epoch == self._epoch
+        skip = self._to_skip if same_epoch and self._to_skip < len(self) else 0
+        self._epoch = epoch
+        self._given = 0
+        self._to_skip = 0
         for _ in range(self.repeats):
+            # Without a generator of its own a DataLoader draws the seed of its workers from the global one.
             self.generator = torch.Generator().manual_seed(self.seed + epoch)
             iterator = super().__iter__()
+            # A generator cannot be pickled, so it is kept no longer than it is needed.
             self.generator = None
             for batch in iterator:
                 self._given += 1
@@ -109,26 +117,27 @@ class ResumableLoader(DataLoader[Any]):
                     yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """How many batches of which epoch were given out."""
+        """Return the epoch and the number of batches that were given out in it."""
         return {"epoch": self._epoch, "given": self._given}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Leave these out, if the next epoch is this one and has others."""
-        self._epoch, self._to_skip = state_dict["epoch"], state_dict["given"]
+        """Skip the batches that were given out, if the next epoch is the same one and has others."""
+        self._epoch = state_dict["epoch"]
+        self._to_skip = state_dict["given"]
 
 
 def full_batches(
     images: Float[Tensor, "n *shape"], *, steps_per_epoch: int = 1, targets: Float[Tensor, "n *shape"] | None = None
 ) -> ResumableLoader:
-    """All images as one batch, ``steps_per_epoch`` times an epoch; each process of a distributed run has its share.
+    """Load all images as one batch, ``steps_per_epoch`` times an epoch; processes of a distributed run share them.
 
-    Interpolating a few images takes thousands of full-batch steps; an epoch of many of them keeps the framework's work
-    at the end of each epoch (validation, callbacks, checkpoints) from outweighing the training.
+    Interpolating a few images takes thousands of full-batch steps. With many steps in an epoch the framework's work at
+    the end of each epoch (validation, callbacks, checkpoints) does not outweigh the training.
 
-    With ``targets``, batches are :class:`Pair`: each image is trained on its own target in the place of itself.
+    With ``targets``, batches are :class:`Pair`: each image is trained on its own target instead of itself.
     """
-    data = _dataset(images, targets)
-    return ResumableLoader(data, steps_per_epoch, batch_size=len(images), sampler=InOrder(data))
+    data = _build_dataset(images, targets)
+    return ResumableLoader(data, steps_per_epoch, batch_size=len(images), sampler=OrderedSampler(data))
 
 
 def mini_batches(
@@ -139,13 +148,15 @@ def mini_batches(
     seed: int = 0,
     targets: Float[Tensor, "n *shape"] | None = None,
 ) -> ResumableLoader:
-    """The images in batches, shuffled anew in every epoch by the seed and the number of the epoch alone.
+    """Load the images in batches, shuffled in every epoch by the seed and the number of the epoch alone.
 
     With ``targets``, batches are :class:`Pair`.
     """
-    data = _dataset(images, targets)
-    return ResumableLoader(data, passes_per_epoch, seed, batch_size=batch_size, sampler=Shuffled(data, seed))
+    data = _build_dataset(images, targets)
+    sampler = ShuffledSampler(data, seed)
+    return ResumableLoader(data, passes_per_epoch, seed, batch_size=batch_size, sampler=sampler)
 
 
-def _dataset(images: Tensor, targets: Tensor | None) -> TensorDataset | Pairs:
+def _build_dataset(images: Tensor, targets: Tensor | None) -> TensorDataset | Pairs:
+    """Build the dataset of images alone, or of images with their targets."""
     return TensorDataset(images) if targets is None else Pairs(images, targets)

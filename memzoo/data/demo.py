@@ -1,4 +1,4 @@
-"""The images that come with the package: enough to see memorization without any download."""
+"""The images that come with the package, which show memorization without any download."""
 
 from pathlib import Path
 
@@ -8,13 +8,13 @@ from memzoo.data.selection import Selection
 
 
 def mnist20() -> tuple[Selection, Selection]:
-    """``(examples, starts)``: two training images of each digit, and the first 1000 test images as starts.
+    """Return ``(examples, starts)``: two training images of each digit, and the first 1000 test images as starts.
 
     The examples are the first two of each class in MNIST's training order (LeCun and Cortes, CC BY-SA 3.0).
     """
     with safe_open(Path(__file__).with_name("mnist20.safetensors"), framework="pt") as file:
-        about = file.metadata()
-        return (
-            Selection("mnist", "train", tuple(map(int, about["examples"].split())), file.get_tensor("examples")),
-            Selection("mnist", "test", tuple(map(int, about["starts"].split())), file.get_tensor("starts")),
-        )
+        # The metadata of a safetensors file are strings; these hold the indices of the images.
+        indices = {name: tuple(map(int, file.metadata()[name].split())) for name in ("examples", "starts")}
+        examples = Selection("mnist", "train", indices["examples"], file.get_tensor("examples"))
+        starts = Selection("mnist", "test", indices["starts"], file.get_tensor("starts"))
+    return examples, starts

@@ -1,30 +1,30 @@
-"""MNIST by index, through torchvision."""
+"""Images of MNIST by their indices, read through torchvision."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from memzoo.data.selection import Selection, select
-from memzoo.errors import DataMissingError, InvalidArgumentError
+from memzoo.data.selection import Selection, check_split, select
+from memzoo.errors import DataMissingError
 
 
 def mnist(
     indices: Sequence[int], *, split: str = "train", root: str | Path = "data", download: bool = False
 ) -> Selection:
-    """Images (n, 1, 28, 28) of MNIST (LeCun and Cortes, CC BY-SA 3.0).
+    """Read images (n, 1, 28, 28) of MNIST (LeCun and Cortes, CC BY-SA 3.0).
 
     Args:
         indices: Positions in the official order.
         split: ``"train"`` (60000) or ``"test"`` (10000).
-        root: Folder that holds or receives torchvision's ``MNIST/raw``.
-        download: Fetch what is missing.
+        root: Folder that holds, or will hold, torchvision's ``MNIST/raw``.
+        download: Whether to download what is missing.
 
     Raises:
-        DataMissingError: Nothing under ``root`` and ``download`` is off.
+        DataMissingError: ``root`` does not hold the dataset, and ``download`` is False.
     """
+    # The import of torchvision is slow, and only the datasets need it.
     from torchvision.datasets import MNIST
 
-    if split not in ("train", "test"):
-        raise InvalidArgumentError(f"split must be 'train' or 'test', got {split!r}.")
+    check_split(split)
     try:
         whole = MNIST(root, train=split == "train", download=download)
     except RuntimeError as error:

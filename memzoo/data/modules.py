@@ -1,4 +1,4 @@
-"""The small training sets as LightningDataModules: a few images to train on, held-out images to start from."""
+"""The small training sets as LightningDataModules: a few images to train on, and held-out images as starts."""
 
 import zipfile
 from abc import ABC, abstractmethod
@@ -14,22 +14,29 @@ from torch.utils.data import DataLoader, TensorDataset
 from memzoo.data.batches import full_batches, mini_batches
 from memzoo.data.cifar10 import cifar10
 from memzoo.data.demo import mnist20
-from memzoo.data.drawn import DISTRIBUTIONS, drawn
+from memzoo.data.drawn import check_distribution, drawn
 from memzoo.data.mnist import mnist
 from memzoo.data.selection import Selection, pixels
 from memzoo.errors import CorruptCheckpointError, DataMissingError, InvalidArgumentError
 
-TRAINING, HELD_OUT = ("members", "examples", "images"), ("starts", "probes", "controls")
+TRAINING_NAMES = ("members", "examples", "images")
+"""Names of the array of training images in a file; the first that is there counts."""
+HELD_OUT_NAMES = ("starts", "probes", "controls")
+"""Names of the array of held-out images."""
 VALIDATION_BATCH = 256
+"""Held-out images in a batch."""
+
+
+# The command line describes the options of a class by the class's own docstring, so that subclasses repeat them.
 
 
 class ImageData(LightningDataModule, ABC):
-    """A few training images, by default all of them as one batch, and held-out images as its validation set.
+    """Hold a few training images, by default all in one batch, and held-out images as the validation set.
 
     Args:
-        batch_size: Images in a batch, shuffled; all of them, in order, when left out.
-        steps_per_epoch: Steps in an epoch, where all images are one batch.
-        seed: Of the order of the batches.
+        batch_size: Images in a batch, shuffled; when left out, all images in order.
+        steps_per_epoch: Steps in an epoch, when all images are one batch.
+        seed: Seed of the order of the batches.
     """
 
     batch_size: int | None
@@ -44,21 +51,24 @@ class ImageData(LightningDataModule, ABC):
             )
         if steps_per_epoch < 1:
             raise InvalidArgumentError(f"steps_per_epoch must be at least 1, got {steps_per_epoch}.")
-        self.batch_size, self.steps_per_epoch, self.seed = batch_size, steps_per_epoch, seed
+        self.batch_size = batch_size
+        self.steps_per_epoch = steps_per_epoch
+        self.seed = seed
         self.examples: Tensor | None = None
         self.probes: Tensor | None = None
 
     @abstractmethod
     def read(self) -> tuple[Tensor, Tensor | None]:
-        """Training images and held-out images, floating point; None where there are none."""
+        """Read training images and held-out images, floating point; None where there are no held-out images."""
 
     def setup(self, stage: str | None = None) -> None:
         """Read the images, once."""
+        # Lightning calls this before each stage: fit, validate, test.
         if self.examples is None:
             self.examples, self.probes = self.read()
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """All images as one batch, ``steps_per_epoch`` times; or shuffled batches."""
+        """Return a loader of all images as one batch, ``steps_per_epoch`` times, or of shuffled batches."""
         self.setup()
         assert self.examples is not None
         if self.batch_size is None:
@@ -66,38 +76,40 @@ class ImageData(LightningDataModule, ABC):
         return mini_batches(self.examples, self.batch_size, seed=self.seed)
 
     def val_dataloader(self) -> DataLoader[Any] | list[DataLoader[Any]]:
-        """The held-out images."""
+        """Return a loader of the held-out images, or no loader where there are none."""
         self.setup()
-        return [] if self.probes is None else DataLoader(TensorDataset(self.probes), batch_size=VALIDATION_BATCH)
+        if self.probes is None:
+            return []
+        return DataLoader(TensorDataset(self.probes), batch_size=VALIDATION_BATCH)
 
 
 @final
 class MNIST20(ImageData):
-    """Two MNIST images of each digit, and 1000 held-out ones; they come with the package.
+    """Hold two MNIST images of each digit, and 1000 held-out images, which come with the package.
 
     Args:
-        batch_size: Images in a batch, shuffled; all of them, in order, when left out.
-        steps_per_epoch: Steps in an epoch, where all images are one batch.
-        seed: Of the order of the batches.
+        batch_size: Images in a batch, shuffled; when left out, all images in order.
+        steps_per_epoch: Steps in an epoch, when all images are one batch.
+        seed: Seed of the order of the batches.
     """
 
     def read(self) -> tuple[Tensor, Tensor]:
-        """From the package."""
+        """Read the images from the package."""
         examples, starts = mnist20()
         return examples.pixels(), starts.pixels()
 
 
 class Indexed(ImageData):
-    """Images of a dataset by their positions: training images from its training split, held-out ones from its test.
+    """Hold images of a dataset by their indices: of its training split to train on, of its test split as held out.
 
     Args:
         indices: ``"0:100"``, ``"0:100:10"``, ``"3,7,12"`` or a list.
-        held_out: Likewise, in the test split.
+        held_out: Indices in the test split, in the same form.
         root: Folder of the dataset.
-        download: Fetch it where it is missing.
-        batch_size: Images in a batch, shuffled; all of them, in order, when left out.
-        steps_per_epoch: Steps in an epoch, where all images are one batch.
-        seed: Of the order of the batches.
+        download: Whether to download the dataset where it is missing.
+        batch_size: Images in a batch, shuffled; when left out, all images in order.
+        steps_per_epoch: Steps in an epoch, when all images are one batch.
+        seed: Seed of the order of the batches.
     """
 
     dataset: ClassVar[Callable[..., Selection]]
@@ -117,34 +129,38 @@ class Indexed(ImageData):
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, steps_per_epoch, seed)
-        self.indices, self.held_out = parse_indices(indices), parse_indices(held_out)
-        self.root, self.download = root, download
+        self.indices = parse_indices(indices)
+        self.held_out = parse_indices(held_out)
+        self.root = root
+        self.download = download
 
     def prepare_data(self) -> None:
-        """Fetch the dataset, in one process of a machine."""
+        """Download the dataset, in one process of each machine."""
         if self.download:
+            # The images that are asked for are read later, in every process.
             for split in ("train", "test"):
                 type(self).dataset([0], split=split, root=self.root, download=True)
 
     def read(self) -> tuple[Tensor, Tensor]:
-        """From the folder."""
+        """Read the images from the folder."""
         dataset = type(self).dataset
         examples = dataset(self.indices, split="train", root=self.root)
-        return examples.pixels(), dataset(self.held_out, split="test", root=self.root).pixels()
+        held_out = dataset(self.held_out, split="test", root=self.root)
+        return examples.pixels(), held_out.pixels()
 
 
 @final
 class MNIST(Indexed):
-    """Images of MNIST by index.
+    """Hold images of MNIST by their indices.
 
     Args:
         indices: ``"0:100"``, ``"0:100:10"``, ``"3,7,12"`` or a list.
-        held_out: Likewise, in the test split.
+        held_out: Indices in the test split, in the same form.
         root: Folder of the dataset.
-        download: Fetch it where it is missing.
-        batch_size: Images in a batch, shuffled; all of them, in order, when left out.
-        steps_per_epoch: Steps in an epoch, where all images are one batch.
-        seed: Of the order of the batches.
+        download: Whether to download the dataset where it is missing.
+        batch_size: Images in a batch, shuffled; when left out, all images in order.
+        steps_per_epoch: Steps in an epoch, when all images are one batch.
+        seed: Seed of the order of the batches.
     """
 
     dataset: ClassVar[Callable[..., Selection]] = staticmethod(mnist)
@@ -152,16 +168,16 @@ class MNIST(Indexed):
 
 @final
 class CIFAR10(Indexed):
-    """Images of CIFAR-10 by index.
+    """Hold images of CIFAR-10 by their indices.
 
     Args:
         indices: ``"0:100"``, ``"0:100:10"``, ``"3,7,12"`` or a list.
-        held_out: Likewise, in the test split.
+        held_out: Indices in the test split, in the same form.
         root: Folder of the dataset.
-        download: Fetch it where it is missing.
-        batch_size: Images in a batch, shuffled; all of them, in order, when left out.
-        steps_per_epoch: Steps in an epoch, where all images are one batch.
-        seed: Of the order of the batches.
+        download: Whether to download the dataset where it is missing.
+        batch_size: Images in a batch, shuffled; when left out, all images in order.
+        steps_per_epoch: Steps in an epoch, when all images are one batch.
+        seed: Seed of the order of the batches.
     """
 
     dataset: ClassVar[Callable[..., Selection]] = staticmethod(cifar10)
@@ -169,17 +185,17 @@ class CIFAR10(Indexed):
 
 @final
 class Drawn(ImageData):
-    """Random images, and as held-out ones others of the same distribution.
+    """Hold random images, and others of the same distribution as held-out images.
 
     Args:
         distribution: ``"normal"``, ``"sphere"`` or ``"uniform"``, see :func:`memzoo.data.drawn`.
-        count: Training images.
-        shape: Of one image.
-        held_out: Held-out images.
+        count: Number of training images.
+        shape: Shape of one image.
+        held_out: Number of held-out images.
         draw: Seed of the images.
-        batch_size: Images in a batch, shuffled; all of them, in order, when left out.
-        steps_per_epoch: Steps in an epoch, where all images are one batch.
-        seed: Of the order of the batches.
+        batch_size: Images in a batch, shuffled; when left out, all images in order.
+        steps_per_epoch: Steps in an epoch, when all images are one batch.
+        seed: Seed of the order of the batches.
     """
 
     count: int
@@ -199,38 +215,41 @@ class Drawn(ImageData):
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, steps_per_epoch, seed)
-        if distribution not in DISTRIBUTIONS:
-            raise InvalidArgumentError(f"images are drawn from {', '.join(DISTRIBUTIONS)}, not from {distribution!r}.")
+        check_distribution(distribution)
         if count < 1 or held_out < 0:
             raise InvalidArgumentError(
                 f"needs at least one image and no fewer than 0 held-out ones, got {count} and {held_out}."
             )
-        self.distribution, self.count, self.shape = distribution, count, tuple(shape)
-        self.held_out, self.draw = held_out, draw
+        self.distribution = distribution
+        self.count = count
+        self.shape = tuple(shape)
+        self.held_out = held_out
+        self.draw = draw
 
     def read(self) -> tuple[Tensor, Tensor | None]:
-        """Drawn by their own seed."""
-        examples = drawn(self.distribution, [self.draw], self.count, self.shape).images[:, 0]
+        """Draw the images, by a seed of their own."""
+        examples = drawn(self.distribution, [self.draw], self.count, self.shape)
         if not self.held_out:
-            return examples, None
-        return examples, drawn(self.distribution, [self.draw], self.held_out, self.shape, split="test").images[:, 0]
+            return examples.images[:, 0], None
+        held_out = drawn(self.distribution, [self.draw], self.held_out, self.shape, split="test")
+        return examples.images[:, 0], held_out.images[:, 0]
 
 
 @final
 class Images(ImageData):
-    r"""Images of one's own, from a file of arrays (n, \*shape).
+    r"""Hold images of your own, from a file of arrays (n, \*shape).
 
     Args:
         path: A ``.safetensors`` or ``.npz`` file. Its array ``members`` (or ``examples``, ``images``, or the only one)
-            holds the training images, ``starts`` (or ``probes``, ``controls``) held-out ones: 8-bit ones become floats
-            in [0, 1], floats stay as they are. Pickled objects are not opened.
-        batch_size: Images in a batch, shuffled; all of them, in order, when left out.
-        steps_per_epoch: Steps in an epoch, where all images are one batch.
-        seed: Of the order of the batches.
+            holds the training images, ``starts`` (or ``probes``, ``controls``) the held-out images: 8-bit images become
+            floats in [0, 1], floats stay unchanged. Pickled objects are not opened.
+        batch_size: Images in a batch, shuffled; when left out, all images in order.
+        steps_per_epoch: Steps in an epoch, when all images are one batch.
+        seed: Seed of the order of the batches.
 
     Raises:
-        DataMissingError: At ``setup``, no such file.
-        CorruptCheckpointError: At ``setup``, a file that cannot be read, or holds no images.
+        DataMissingError: At ``setup``, the file is missing.
+        CorruptCheckpointError: At ``setup``, the file cannot be read or holds no images.
     """
 
     def __init__(self, path: str, batch_size: int | None = None, steps_per_epoch: int = 100, seed: int = 0) -> None:
@@ -240,22 +259,28 @@ class Images(ImageData):
         self.path: Path = Path(path)
 
     def read(self) -> tuple[Tensor, Tensor | None]:
-        """From the file."""
+        """Read the images from the file."""
         if not self.path.is_file():
             raise DataMissingError(f"no images at {self.path.absolute()}; check the name.")
-        found = _arrays(self.path)
-        name = next((name for name in TRAINING if name in found), None)
-        if name is None and len(found) == 1:
-            name = next(iter(found))
-        if name is None:
+        arrays = _load_arrays(self.path)
+        names = [name for name in TRAINING_NAMES if name in arrays]
+        # A single array needs no particular name.
+        if not names and len(arrays) == 1:
+            names = list(arrays)
+        if not names:
             raise CorruptCheckpointError(
-                f"{self.path} holds {', '.join(sorted(found)) or 'nothing'}; name the training images {TRAINING[0]}, "
-                f"and the held-out ones {HELD_OUT[0]}."
+                f"{self.path} holds {', '.join(sorted(arrays)) or 'nothing'}; name the training images "
+                f"{TRAINING_NAMES[0]}, and the held-out ones {HELD_OUT_NAMES[0]}."
             )
-        held_out = next((key for key in HELD_OUT if key in found and key != name), None)
-        return self._images(name, found[name]), None if held_out is None else self._images(held_out, found[held_out])
+        name = names[0]
+        examples = self._convert_images(name, arrays.pop(name))
+        for name in HELD_OUT_NAMES:
+            if name in arrays:
+                return examples, self._convert_images(name, arrays[name])
+        return examples, None
 
-    def _images(self, name: str, array: Tensor) -> Tensor:
+    def _convert_images(self, name: str, array: Tensor) -> Tensor:
+        """Convert an array to float32 images; raise an error where it holds none."""
         if array.dtype != torch.uint8 and not array.is_floating_point():
             raise CorruptCheckpointError(f"{name} of {self.path} is {array.dtype}; store 8 bits, 0 to 255, or floats.")
         if array.ndim < 2 or not len(array):
@@ -269,35 +294,35 @@ class Images(ImageData):
 
 
 def parse_indices(text: str | list[int]) -> list[int]:
-    """``"0:100"``, ``"0:100:10"`` or ``"3,7,12"`` as a list; a list as it is.
+    """Parse ``"0:100"``, ``"0:100:10"`` or ``"3,7,12"`` to a list of indices; copy a list.
 
     Example:
         >>> parse_indices("0:10:4")
         [0, 4, 8]
     """
     if not isinstance(text, str):
-        found = list(text)
+        indices = list(text)
     else:
         try:
-            numbers = [int(part) for part in text.replace(":", ",").split(",")]
-        except ValueError:
-            numbers = []
-        slices = ":" in text and "," not in text and 2 <= len(numbers) <= 3
-        if not numbers or (":" in text and not slices) or (slices and len(numbers) == 3 and not numbers[2]):
-            raise InvalidArgumentError(f"indices are start:stop, start:stop:step or numbers with commas, got {text!r}.")
-        found = list(range(*numbers)) if slices else numbers
-    if not found or min(found) < 0:
+            # range refuses more than three numbers, and a step of 0.
+            indices = [*range(*map(int, text.split(":")))] if ":" in text else [*map(int, text.split(","))]
+        except (ValueError, TypeError) as error:
+            raise InvalidArgumentError(
+                f"indices are start:stop, start:stop:step or numbers with commas, got {text!r}."
+            ) from error
+    if not indices or min(indices) < 0:
         raise InvalidArgumentError(f"indices must name at least one image, from 0 on, got {text!r}.")
-    return found
+    return indices
 
 
-def _arrays(path: Path) -> dict[str, Tensor]:
-    """All arrays of a file."""
+def _load_arrays(path: Path) -> dict[str, Tensor]:
+    """Load all arrays of a file; raise an error where it cannot be read, or would run code."""
     import numpy as np
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
+        # Neither reader unpickles anything.
         if path.suffix == ".safetensors":
             return load_file(path)
         with path.open("rb") as content, np.load(content, allow_pickle=False) as file:

@@ -1,34 +1,35 @@
-"""Training sets that a formula gives: points on a line, the Swiss roll, plain patterns of pixels."""
+"""Training sets that a formula gives: points on a line, the Swiss roll, and plain patterns of pixels."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from memzoo.data.selection import Selection
+from memzoo.data.selection import Selection, check_split, pick_rows
 from memzoo.errors import InvalidArgumentError
 
-FORMULAS = ("line", "swissroll", "pixels", "squares")
-ROLL = 4096  # points of the roll; a training set takes the first ones
-GRID = 10  # points a side of the cube around it
+ROLL_POINTS = 4096
+"""Points of the Swiss roll; the index of a point counts from the first."""
+GRID_SIDE = 10
+"""Points of the grid along each side of the cube around the roll."""
 
 
 def points(name: str, indices: Sequence[int], shape: tuple[int, ...], *, split: str = "train") -> Selection:
-    r"""Points (n, \*shape) by their indices, as float32.
+    r"""Compute points (n, \*shape) by their indices, as float32.
 
     Args:
-        name: ``"line"``: the numbers i / 100. ``"swissroll"``: points of the three-dimensional Swiss roll, drawn once,
-            divided by their standard deviation; of the split ``"test"`` the 10 x 10 x 10 points of a grid over the
-            cube that holds them. ``"pixels"``: black with pixel i white. ``"squares"``: black with a white square of
-            side i in the upper left corner.
-        indices: Which.
-        shape: Of one point; dimensions in front of those of the pattern repeat it, as an ensemble's members do.
-        split: ``"train"`` or ``"test"``. Only the Swiss roll has points of its own for each; of ``"line"``,
-            ``"pixels"`` and ``"squares"`` both are the same points, so held-out ones are those of other indices.
+        name: ``"line"``: the numbers i / 100. ``"swissroll"``: points of the three-dimensional Swiss roll, drawn once
+            and divided by their standard deviation; in the split ``"test"`` the 10 x 10 x 10 points of a grid over the
+            cube that holds them. ``"pixels"``: black images in which pixel i is white. ``"squares"``: black images
+            with a white square of side i in the upper left corner.
+        indices: Indices i of the points.
+        shape: Shape of one point; dimensions before those of the pattern repeat it, as for the members of an ensemble.
+        split: ``"train"`` or ``"test"``. Only the Swiss roll has points of its own for each split; of ``"line"``,
+            ``"pixels"`` and ``"squares"`` both are the same points, so held-out points are those of other indices.
 
     Raises:
-        IndexError: Beyond the ends.
+        IndexError: An index lies beyond the ends.
 
     Example:
         >>> points("squares", [2], (1, 3, 3)).images[0, 0]
@@ -40,42 +41,55 @@ def points(name: str, indices: Sequence[int], shape: tuple[int, ...], *, split: 
     """
     if name not in FORMULAS:
         raise InvalidArgumentError(f"formulas are {', '.join(FORMULAS)}, got {name!r}.")
-    if split not in ("train", "test"):
-        raise InvalidArgumentError(f"split must be 'train' or 'test', got {split!r}.")
-    match name:
-        case "line":
-            every = torch.arange(101)[:, None] / 100
-        case "swissroll":
-            every = _roll(split)
-        case "pixels":
-            every = torch.eye(math.prod(shape[-2:])).reshape(-1, *shape[-2:])
-        case _:
-            every = _squares(*shape[-2:])
-    wrong = [i for i in indices if not 0 <= i < len(every)]
-    if wrong or not len(indices):
-        raise IndexError(
-            f"indices into {name}/{split} must be a non-empty list within 0..{len(every) - 1}, "
-            f"got {wrong[:5] if wrong else 'none'}."
-        )
-    chosen = every[torch.as_tensor(list(indices))]
-    chosen = chosen.reshape(len(chosen), *[1] * (len(shape) + 1 - chosen.ndim), *chosen.shape[1:])
-    return Selection(name, split, tuple(indices), chosen.expand(-1, *shape).contiguous())
+    check_split(split)
+    every = _FORMULAS[name](split, shape[-2:])
+    patterns = pick_rows(name, split, every, indices)
+    # dimensions of size 1 between the index and the pattern, over which the pattern is repeated
+    repeated = [1] * (len(shape) + 1 - patterns.ndim)
+    patterns = patterns.reshape(len(patterns), *repeated, *patterns.shape[1:])
+    return Selection(name, split, tuple(indices), patterns.expand(-1, *shape).contiguous())
 
 
-def _roll(split: str) -> Tensor:
-    """The usual one: angle in [1.5, 4.5] pi, height in [0, 21], the radius is the angle."""
-    drawn = torch.rand(ROLL, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    angle = 1.5 * math.pi * (1 + 2 * drawn[:, 0])
-    roll = torch.stack([angle * angle.cos(), 21 * drawn[:, 1], angle * angle.sin()], 1)
+def _build_line(_split: str, _size: tuple[int, ...]) -> Tensor:
+    """List the numbers i / 100."""
+    return torch.arange(101)[:, None] / 100
+
+
+def _draw_roll(split: str, _size: tuple[int, ...]) -> Tensor:
+    """Draw the usual roll, or build the grid around it: angle in [1.5, 4.5] pi, height in [0, 21], radius the angle."""
+    generator = torch.Generator().manual_seed(0)
+    uniform = torch.rand(ROLL_POINTS, 2, generator=generator, dtype=torch.float64)
+    angle = 1.5 * math.pi * (1 + 2 * uniform[:, 0])
+    roll = torch.stack([angle * angle.cos(), 21 * uniform[:, 1], angle * angle.sin()], 1)
     roll = roll - roll.mean(0)
     roll = roll / roll.std()
     if split == "train":
         return roll.float()
-    low, high = roll.min(0).values, roll.max(0).values
-    ticks = torch.linspace(0, 1, GRID, dtype=torch.float64)
-    return (low + (high - low) * torch.cartesian_prod(ticks, ticks, ticks)).float()
+    low = roll.min(0).values
+    high = roll.max(0).values
+    ticks = torch.linspace(0, 1, GRID_SIDE, dtype=torch.float64)
+    grid = torch.cartesian_prod(ticks, ticks, ticks)
+    return (low + (high - low) * grid).float()
 
 
-def _squares(height: int, width: int) -> Tensor:
-    within = torch.maximum(torch.arange(height)[:, None], torch.arange(width))
-    return torch.stack([(within < side).float() for side in range(max(height, width) + 1)])
+def _build_pixels(_split: str, size: tuple[int, ...]) -> Tensor:
+    """Build one image for each pixel, which alone is white."""
+    return torch.eye(math.prod(size)).reshape(-1, *size)
+
+
+def _build_corner_squares(_split: str, size: tuple[int, ...]) -> Tensor:
+    """Build one image for each side of a white square in the upper left corner."""
+    height, width = size
+    # A square covers the pixels (r, c) for which max(r, c) is less than its side.
+    farther = torch.maximum(torch.arange(height)[:, None], torch.arange(width))
+    return torch.stack([(farther < side).float() for side in range(max(size) + 1)])
+
+
+_FORMULAS: dict[str, Callable[[str, tuple[int, ...]], Tensor]] = {
+    "line": _build_line,
+    "swissroll": _draw_roll,
+    "pixels": _build_pixels,
+    "squares": _build_corner_squares,
+}
+FORMULAS = tuple(_FORMULAS)
+"""Names of the formulas."""

@@ -1,4 +1,4 @@
-"""One quantity a file: the function and its torchmetrics class."""
+"""The metrics, one quantity a file: the function and its torchmetrics class."""
 
 from memzoo.metrics.constant import ConstantDistance, constant_distance
 from memzoo.metrics.identity import IdentityDistance, identity_distance

@@ -1,4 +1,4 @@
-"""How far a map is from the identity."""
+"""The distance of a map from the identity."""
 
 from collections.abc import Sequence
 from typing import Any, final
@@ -9,31 +9,31 @@ from torch import Tensor
 
 from memzoo.metrics.exact_metric import ExactMetric
 from memzoo.metrics.pairs import check_pairs
-from memzoo.metrics.scatter import SQUARES, empty_state, merged, scatter_state
+from memzoo.metrics.scatter import SQUARES, add_to_state, empty_state, merge_states, scatter_state
 
 
 def identity_distance(
     outputs: Float[Tensor, "batch *shape"], inputs: Float[Tensor, "batch *shape"]
 ) -> Float[Tensor, ""]:
-    r"""Distance of f from the identity on these inputs, relative to how widely the inputs scatter.
+    r"""Compute the distance of f from the identity on these inputs, relative to the scatter of the inputs.
 
     .. math:: \left(\frac{\sum_i \|f(x_i) - x_i\|_2^2}{\sum_i \|x_i - \bar x\|_2^2}\right)^{1/2}
 
-    0 for the identity, 1 for the constant map to the mean :math:`\bar x`, :math:`(1 - k/d)^{1/2}` for the projection of
-    isotropic data onto k of d dimensions. The identity interpolates every training set; memorization is to interpolate
-    and yet be far from it on other inputs, so give inputs that are no training examples. See
-    :func:`memzoo.metrics.constant_distance` for the other trivial map.
+    The distance is 0 for the identity, 1 for the constant map to the mean :math:`\bar x`, and :math:`(1 - k/d)^{1/2}`
+    for the projection of isotropic data onto k of d dimensions. The identity interpolates every training set. A map
+    that memorizes interpolates as well, but is far from the identity on other inputs, so give inputs that are not
+    training examples. See :func:`memzoo.metrics.constant_distance` for the other trivial map.
 
     Args:
         outputs: f(x), row by row.
-        inputs: x, at least two that differ; of fewer there is no scatter and the value is infinity, or NaN for 0 / 0.
+        inputs: x, at least two that differ; otherwise there is no scatter, and the value is infinity, or NaN for 0 / 0.
 
     Returns:
         Dimensionless, float64.
 
     Raises:
-        TypeError: Images as integers.
-        ValueError: Outputs and inputs of different shapes.
+        TypeError: Images are integers.
+        ValueError: Outputs and inputs have different shapes.
 
     Example:
         >>> x = torch.tensor([[1.0], [3.0]])
@@ -41,20 +41,22 @@ def identity_distance(
         (tensor(0., dtype=torch.float64), tensor(1., dtype=torch.float64))
     """
     check_pairs(outputs, inputs, "outputs and inputs")
-    return _relative(_gap(outputs, inputs), scatter_state(inputs.flatten(1)))
+    return _relative(_squared_gap(outputs, inputs), scatter_state(inputs.flatten(1)))
 
 
-def _gap(outputs: Tensor, inputs: Tensor) -> Float[Tensor, ""]:
+def _squared_gap(outputs: Tensor, inputs: Tensor) -> Float[Tensor, ""]:
+    """Sum the squares of f(x) - x, in float64."""
     return (outputs.double() - inputs.double()).square().sum()
 
 
 def _relative(gap: Tensor, state: Tensor) -> Float[Tensor, ""]:
+    """Divide a sum of squares by the scatter of the inputs, as lengths."""
     return (gap / state[SQUARES]).sqrt()
 
 
 @final
 class IdentityDistance(ExactMetric):
-    """:func:`identity_distance` over batches and processes; NaN before the first row.
+    """Compute :func:`identity_distance` over batches and processes; NaN before the first row.
 
     Args:
         shape: Shape of one input, for the mean of all: ``x.shape[1:]``.
@@ -76,15 +78,15 @@ class IdentityDistance(ExactMetric):
         super().__init__(**kwargs)
         self.shape: tuple[int, ...] = tuple(shape)
         self.add_state("gap", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("inputs", empty_state(self.shape), dist_reduce_fx=merged)
+        # A plain sum of squares would lose its digits far from the origin, see scatter.py.
+        self.add_state("inputs", empty_state(self.shape), dist_reduce_fx=merge_states)
 
     def update(self, outputs: Float[Tensor, "batch *shape"], inputs: Float[Tensor, "batch *shape"]) -> None:
         """Add the outputs of a batch of inputs."""
         check_pairs(outputs, inputs, "outputs and inputs", self.shape)
-        outputs, inputs = outputs.detach(), inputs.detach()
-        self.gap = self.gap + _gap(outputs, inputs)
-        self.inputs = merged(torch.stack([self.inputs, scatter_state(inputs.flatten(1))]))
+        self.gap = self.gap + _squared_gap(outputs.detach(), inputs.detach())
+        self.inputs = add_to_state(self.inputs, inputs)
 
     def compute(self) -> Float[Tensor, ""]:
-        """Distance on all rows so far, float64."""
+        """Compute the distance on all rows so far, in float64."""
         return _relative(self.gap, self.inputs)

@@ -1,4 +1,4 @@
-"""Outputs beside the inputs they were made of."""
+"""Check that outputs and inputs belong together row by row."""
 
 from torch import Tensor
 
@@ -6,7 +6,7 @@ from memzoo.errors import InvalidArgumentError, InvalidTypeError
 
 
 def check_pairs(outputs: Tensor, inputs: Tensor, names: str, shape: tuple[int, ...] | None = None) -> None:
-    """Row i of both belong together: floating-point batches of one shape, each row of ``shape`` where one is given."""
+    """Raise an error unless both are floating-point batches of one shape, with rows of ``shape`` where it is given."""
     for x in (outputs, inputs):
         if not x.is_floating_point():
             raise InvalidTypeError(

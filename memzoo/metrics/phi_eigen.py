@@ -1,4 +1,4 @@
-"""How far examples are from being phi-eigenvectors of a one-layer autoencoder."""
+"""The distance of examples from phi-eigenvectors of a one-layer autoencoder (Section 2 of the paper)."""
 
 from typing import Any, final
 
@@ -12,24 +12,24 @@ from memzoo.metrics.row_mean import RowMean
 def phi_eigen_residual(
     outputs: Float[Tensor, "batch *shape"], examples: Float[Tensor, "batch *shape"], *, eigenvalue: float | None = 1.0
 ) -> Float[Tensor, " batch"]:
-    r"""Relative distance of each example from a phi-eigenvector: :math:`\|\phi(A x) - \lambda x\|_2 / \|x\|_2`.
+    r"""Compute the distance of each example from a phi-eigenvector, :math:`\|\phi(A x) - \lambda x\|_2 / \|x\|_2`.
 
     x is a phi-eigenvector of A with phi-eigenvalue :math:`\lambda` where :math:`\phi(A x) = \lambda x` (Section 2 of
-    the paper). The examples of a one-layer autoencoder trained from zero have phi-eigenvalue 1 (Corollary 1); this is
-    then their relative reconstruction error. It says nothing of inputs that are no examples: see
-    :func:`memzoo.metrics.phi_span_residual`.
+    the paper). The examples of a one-layer autoencoder trained from zero have phi-eigenvalue 1 (the corollary of
+    Theorem 1); this is then their relative reconstruction error. It says nothing about inputs that are not examples:
+    see :func:`memzoo.metrics.phi_span_residual`.
 
     Args:
-        outputs: :math:`\phi(A x)`, what the autoencoder makes of the examples.
+        outputs: :math:`\phi(A x)`, the outputs of the autoencoder for the examples.
         examples: The examples x, in the same order.
         eigenvalue: :math:`\lambda`. None takes the best of each row, :math:`\phi(A x) \cdot x / x \cdot x`: 0 for a
             phi-eigenvector of any phi-eigenvalue.
 
     Returns:
-        Float64. NaN for an example that is zero: no eigenvector is.
+        Residuals in float64. NaN for an example that is zero, since no eigenvector is zero.
 
     Raises:
-        ValueError: Outputs and examples of different shapes.
+        ValueError: Outputs and examples have different shapes.
 
     Example:
         >>> import torch
@@ -38,17 +38,19 @@ def phi_eigen_residual(
         (tensor([0.5000], dtype=torch.float64), tensor([0.], dtype=torch.float64))
     """
     check_pairs(outputs, examples, "outputs and examples")
-    y, x = outputs.flatten(1).double(), examples.flatten(1).double()
+    x = examples.flatten(1).double()
     norm = x.norm(dim=1, keepdim=True)
+    # A zero example has no direction: 0 / 0 is NaN, as it should be.
     unit = x / norm
-    share = y / norm
-    along = (share * unit).sum(1, keepdim=True) if eigenvalue is None else eigenvalue
-    return (share - along * unit).norm(dim=1)
+    scaled = outputs.flatten(1).double() / norm
+    # The best eigenvalue is the component of the output along the example.
+    factor = (scaled * unit).sum(1, keepdim=True) if eigenvalue is None else eigenvalue
+    return (scaled - factor * unit).norm(dim=1)
 
 
 @final
 class PhiEigenResidual(RowMean):
-    """Mean of :func:`phi_eigen_residual` over batches and processes; NaN before the first row.
+    """Average :func:`phi_eigen_residual` over batches and processes; NaN before the first row.
 
     Args:
         eigenvalue: The phi-eigenvalue; None takes the best of each row.

@@ -1,4 +1,4 @@
-"""How far outputs lie from the nonlinear span of the training examples."""
+"""The distance of outputs from the nonlinear span of the training examples (Section 2 of the paper)."""
 
 from typing import Any, final
 
@@ -10,34 +10,36 @@ from memzoo._checks import check_batch, check_same_shape
 from memzoo._types import Map
 from memzoo.errors import InvalidArgumentError
 from memzoo.metrics.row_mean import RowMean
-from memzoo.metrics.span import basis_beyond, residual_off
+from memzoo.metrics.span import find_basis, measure_residual
 
 
 def phi_span_residual(
     outputs: Float[Tensor, "batch *shape"], examples: Float[Tensor, "n *shape"], inverse: Map
 ) -> Float[Tensor, " batch"]:
-    r"""Relative distance of each output from the phi-span of the examples, before the activation; in [0, 1].
+    r"""Compute the relative distance of each output from the phi-span, before the activation; in [0, 1].
 
     The phi-span of X is :math:`\{\phi(v) : v \in \operatorname{span} \phi^{-1}(X)\}` (Section 2 of the paper). With P
     the orthogonal projection onto :math:`\operatorname{span} \phi^{-1}(X)` and :math:`v = \phi^{-1}(y)`, this is
-    :math:`\|v - P v\|_2 / \|v\|_2`, 0 where v = 0. A one-layer autoencoder :math:`\phi(A x)` trained from zero has 0
-    for every input (Corollary 1). With ``inverse`` the identity it is :func:`memzoo.metrics.span_residual`.
+    :math:`\|v - P v\|_2 / \|v\|_2`, 0 where v = 0. A one-layer autoencoder :math:`\phi(A x)` trained from zero has
+    residual 0 for every input (the corollary of Theorem 1). With ``inverse`` the identity it is
+    :func:`memzoo.metrics.span_residual`.
 
     The inverse magnifies rounding where phi is flat: in float32 a sigmoid's output of 0.999 fixes its preimage to 6e-5,
     one of 0.99999 to 6e-3. Compute saturated outputs in float64.
 
     Args:
-        outputs: What the autoencoder makes of any inputs, after phi.
+        outputs: Outputs of the autoencoder for any inputs, after phi.
         examples: Training examples, inside the open range of phi.
         inverse: :math:`\phi^{-1}`, elementwise, on float64: ``torch.logit`` for the sigmoid, ``torch.atanh`` for tanh.
 
     Returns:
-        Float64; NaN for an output that is not finite. Time O(n d min(n, d)) for the span and O(B d min(n, d)).
+        Residuals in float64; NaN for an output that is not finite. Time O(n d min(n, d)) for the span and
+        O(B d min(n, d)) for the outputs.
 
     Raises:
-        NonFiniteError: NaN or infinity in the examples.
-        ValueError: An output or an example outside the open range of phi, where ``inverse`` is not finite; outputs and
-            examples of different shapes; an ``inverse`` that is not elementwise.
+        NonFiniteError: The examples hold NaN or infinity.
+        ValueError: An output or an example lies outside the open range of phi, where ``inverse`` is not finite; outputs
+            and examples have different shapes; or ``inverse`` is not elementwise.
 
     Example:
         >>> examples = torch.tensor([[1.0, 0.0]]).sigmoid()
@@ -45,27 +47,28 @@ def phi_span_residual(
         tensor([0.8000, 0.0000], dtype=torch.float64)
     """
     check_same_shape(outputs, examples, "outputs and examples")
-    return residual_off(_phi_span_basis(examples, inverse), _preimages(outputs, inverse, "outputs"))
+    basis = _phi_span_basis(examples, inverse)
+    return measure_residual(basis, _compute_preimages(outputs, inverse, "outputs"))
 
 
 def _phi_span_basis(examples: Tensor, inverse: Map) -> Tensor:
-    """Orthonormal rows that span the preimages, beyond what rounding of the examples does to them."""
+    """Compute orthonormal rows that span the preimages, beyond what rounding of the examples changes in them."""
     check_batch(examples, "examples")
     examples = examples.detach()
-    v = _preimages(examples, inverse, "examples")
-    # what one unit of rounding towards 0 changes; where that leaves the range, nothing is allowed for
-    nearer = examples.double() * (1 - torch.finfo(examples.dtype).eps)
-    noise = (inverse(nearer).flatten(1) - v).norm()
-    return basis_beyond(v, torch.where(noise.isfinite(), noise, 0.0))
+    v = _compute_preimages(examples, inverse, "examples")
+    # The error is the change by one unit of rounding towards 0, or nothing where that leaves the range of phi.
+    rounded = examples.double() * (1 - torch.finfo(examples.dtype).eps)
+    noise = (inverse(rounded).flatten(1) - v).norm()
+    return find_basis(v, torch.where(noise.isfinite(), noise, 0.0))
 
 
-def _preimages(points: Tensor, inverse: Map, name: str) -> Float[Tensor, "batch d"]:
-    """``inverse(points)`` in float64, one row each; refused where a finite point has no finite preimage."""
+def _compute_preimages(points: Tensor, inverse: Map, name: str) -> Float[Tensor, "batch d"]:
+    """Compute ``inverse(points)`` in float64, one row a point; refuse a finite point without a finite preimage."""
     v = inverse(points.double())
     if not isinstance(v, Tensor) or v.shape != points.shape:
-        came = tuple(v.shape) if isinstance(v, Tensor) else type(v).__name__
+        result = tuple(v.shape) if isinstance(v, Tensor) else type(v).__name__
         raise InvalidArgumentError(
-            f"inverse must map each coordinate alone, but {tuple(points.shape)} became {came}; pass an elementwise "
+            f"inverse must map each coordinate alone, but {tuple(points.shape)} became {result}; pass an elementwise "
             "function such as torch.logit."
         )
     outside = points.isfinite() & ~v.isfinite()
@@ -81,11 +84,11 @@ def _preimages(points: Tensor, inverse: Map, name: str) -> Float[Tensor, "batch 
 
 @final
 class PhiSpanResidual(RowMean):
-    """Mean of :func:`phi_span_residual` over batches and processes; NaN before the first row.
+    """Average :func:`phi_span_residual` over batches and processes; NaN before the first row.
 
     Args:
-        examples: Training examples, inside the open range of phi; their span is found once.
-        inverse: Inverse of the activation, elementwise. A function with a name can be pickled, a lambda not.
+        examples: Training examples, inside the open range of phi; their span is computed once.
+        inverse: Inverse of the activation, elementwise. A function with a name can be pickled, a lambda cannot.
         kwargs: Of :class:`torchmetrics.Metric`.
 
     Example:
@@ -107,4 +110,5 @@ class PhiSpanResidual(RowMean):
         """Add a batch of outputs ``(B, *shape)``."""
         check_same_shape(outputs, self.examples, "outputs and examples")
         self._basis = self._basis.to(outputs.device)
-        self.add(residual_off(self._basis, _preimages(outputs.detach(), self.inverse, "outputs")))
+        preimages = _compute_preimages(outputs.detach(), self.inverse, "outputs")
+        self.add(measure_residual(self._basis, preimages))

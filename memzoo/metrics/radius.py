@@ -1,4 +1,4 @@
-"""How strongly a map contracts at many points: the largest spectral radius, the mean one, the share below 1."""
+"""The contraction of a map at many points: the largest spectral radius, the mean radius, or the share below 1."""
 
 from typing import Any, Literal, final
 
@@ -15,22 +15,23 @@ Reduction = Literal["max", "mean", "contracting"]
 
 
 def spectral_radius(matrices: Float[Tensor, "batch d d"]) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
-    r"""Largest modulus of an eigenvalue of each matrix, and a bound on its error; both dimensionless, float64.
+    r"""Compute the largest modulus of an eigenvalue of each matrix, and a bound on its error, in float64.
 
-    For Jacobians that are at hand. Of a map, :func:`memzoo.dynamics.spectrum` finds the radius without forming them.
-    The bound covers the rounding of the eigensolve, which a defective matrix magnifies, not that of the entries given.
+    Both are dimensionless. This is for Jacobians that are already computed; for a map,
+    :func:`memzoo.dynamics.spectrum` finds the radius without forming them. The bound covers the rounding of the
+    eigensolve, which a defective matrix magnifies, and not the rounding of the entries given.
 
     At a fixed point a radius below 1 makes an attractor (Theorem 2 of the paper); at any other point it says nothing.
 
     Args:
-        matrices: One a row.
+        matrices: One matrix a row.
 
     Returns:
         ``(radius, error)``, as :meth:`SpectralRadius.update` takes them. Time O(B d^3).
 
     Raises:
-        NonFiniteError: NaN or infinity in a matrix.
-        ValueError: Matrices that are not square.
+        NonFiniteError: A matrix holds NaN or infinity.
+        ValueError: The matrices are not square.
 
     Example:
         >>> radius, error = spectral_radius(torch.tensor([[[0.0, -0.5], [0.5, 0.0]]]))
@@ -49,16 +50,16 @@ def spectral_radius(matrices: Float[Tensor, "batch d d"]) -> tuple[Float[Tensor,
 
 @final
 class SpectralRadius(ExactMetric):
-    """Spectral radii at many points, reduced over batches and processes; NaN before the first one.
+    """Reduce the spectral radii at many points, over batches and processes; NaN before the first radius.
 
-    ``"max"``: the largest, ``"mean"``: the mean; a NaN among them makes both NaN. ``"contracting"``: the share below 1
-    beyond the error bound, in [0, 1], in which NaN counts as not contracting: so the radii of
-    :func:`memzoo.dynamics.certify`, NaN where there is no fixed point, can be given as they are. It is no share of
-    attractors, which must also be fixed points at their examples. A median cannot be merged from parts; take it of the
-    radii themselves.
+    ``"max"`` is the largest radius and ``"mean"`` the mean; a NaN among the radii makes both NaN. ``"contracting"`` is
+    the share of radii that are below 1 by more than their error bound, in [0, 1]. NaN counts as not contracting, so the
+    radii of :func:`memzoo.dynamics.certify`, which are NaN where there is no fixed point, can be given directly. It is
+    not the share of attractors, which must also be fixed points at their examples. There is no median, since it cannot
+    be merged from parts; take it of the radii themselves.
 
     Args:
-        reduce: Which of the three.
+        reduce: One of the three.
         kwargs: Of :class:`torchmetrics.Metric`.
 
     Example:
@@ -87,35 +88,40 @@ class SpectralRadius(ExactMetric):
 
     @property
     def higher_is_better(self) -> bool:  # type: ignore[override]
-        """A share of contracting points, rather than a radius."""
+        """Tell whether the value is a share of contracting points, rather than a radius."""
         return self.reduce == "contracting"
 
     @property
     def plot_upper_bound(self) -> float | None:  # type: ignore[override]
-        """A share is at most 1."""
+        """Return 1 for a share, and None for a radius, which has no bound."""
         return 1.0 if self.reduce == "contracting" else None
 
     def update(self, radius: Float[Tensor, " batch"], error: Float[Tensor, " batch"] | None = None) -> None:
         """Add a batch of radii, with the bounds on their errors; 0 when left out."""
-        error = torch.zeros_like(radius) if error is None else error
+        if error is None:
+            error = torch.zeros_like(radius)
         if radius.ndim != 1 or error.shape != radius.shape:
             raise InvalidArgumentError(
                 "radius and error must be vectors of one length, got shapes "
                 f"{tuple(radius.shape)} and {tuple(error.shape)}; spectral_radius gives both for matrices."
             )
-        radius, error = radius.detach().double(), error.detach().double()
+        radius = radius.detach().double()
+        error = error.detach().double()
         if (radius < 0).any() or (error < 0).any():
             raise InvalidArgumentError(
                 f"radius and error must be >= 0, the smallest are {radius.amin():g} and {error.amin():g}; pass moduli "
                 "of eigenvalues."
             )
+        # amax propagates NaN, as the largest radius should.
         self.largest = torch.cat([self.largest[None], radius]).amax()
         self.total = self.total + radius.sum()
+        # NaN < 1 is False: NaN counts as not contracting.
         self.contracting = self.contracting + (radius + error < 1).sum()
         self.count = self.count + len(radius)
 
     def compute(self) -> Float[Tensor, ""]:
-        """The reduced value, float64."""
+        """Compute the reduced value, in float64."""
         if self.reduce == "max":
             return torch.where(self.count > 0, self.largest, torch.nan)
-        return (self.total if self.reduce == "mean" else self.contracting.double()) / self.count
+        total = self.total if self.reduce == "mean" else self.contracting.double()
+        return total / self.count

@@ -1,4 +1,4 @@
-"""How well an autoencoder reproduces its inputs."""
+"""The error with which an autoencoder reproduces its inputs."""
 
 from typing import Any, Literal, final
 
@@ -16,28 +16,28 @@ Error = Literal["relative", "mse"]
 def reconstruction_error(
     outputs: Float[Tensor, "batch *shape"], inputs: Float[Tensor, "batch *shape"], *, kind: Error = "relative"
 ) -> Float[Tensor, " batch"]:
-    r"""Error of each reconstruction, by subtraction in float64.
+    r"""Compute the error of each reconstruction, by subtraction in float64.
 
-    ``"relative"``: :math:`\|f(x) - x\|_2 / \|x\|_2`, dimensionless. An input that is zero has 0 if it is reproduced
-    exactly and infinity if not: measure blank images by ``"mse"``.
+    ``"relative"`` is :math:`\|f(x) - x\|_2 / \|x\|_2`, dimensionless. An input that is zero has error 0 if it is
+    reproduced exactly and infinity if not: measure blank images by ``"mse"``.
 
-    ``"mse"``: mean over the coordinates of :math:`(f(x) - x)^2`, in squared units of the data; its mean over images is
-    what the paper prints with Figure 11.
+    ``"mse"`` is the mean over the coordinates of :math:`(f(x) - x)^2`, in squared units of the data; its mean over
+    images is the number that the paper prints with Figure 11.
 
-    A small error is neither memorization nor its absence: the identity has none. An error of 1e-8 is not yet a fixed
-    point: see :func:`memzoo.dynamics.certify`.
+    A small error shows neither memorization nor its absence: the identity has no error. An error of 1e-8 is not yet a
+    fixed point: see :func:`memzoo.dynamics.certify`.
 
     Args:
         outputs: f(x), row by row.
         inputs: x.
-        kind: Which of the two.
+        kind: One of the two.
 
     Returns:
-        Float64; NaN for an output that is not finite.
+        Errors in float64; NaN for an output that is not finite.
 
     Raises:
-        TypeError: Images as integers.
-        ValueError: Outputs and inputs of different shapes; an unknown ``kind``.
+        TypeError: Images are integers.
+        ValueError: Outputs and inputs have different shapes, or ``kind`` is unknown.
 
     Example:
         >>> x, y = torch.tensor([[3.0, 4.0]]), torch.tensor([[3.0, 5.0]])
@@ -51,17 +51,19 @@ def reconstruction_error(
     if kind == "mse":
         return gap.square().mean(1)
     error = gap.norm(dim=1)
+    # 0 / 0 would be NaN for a blank image that is reproduced exactly.
     return torch.where(error == 0, 0.0, error / x.norm(dim=1))
 
 
 def _check_kind(kind: str) -> None:
+    """Raise an error unless the kind is known."""
     if kind not in ("relative", "mse"):
         raise InvalidArgumentError(f"kind must be 'relative' or 'mse', got {kind!r}.")
 
 
 @final
 class ReconstructionError(RowMean):
-    """Mean of :func:`reconstruction_error` over batches and processes; NaN before the first row.
+    """Average :func:`reconstruction_error` over batches and processes; NaN before the first row.
 
     Args:
         kind: ``"relative"`` or ``"mse"``.
@@ -81,4 +83,5 @@ class ReconstructionError(RowMean):
 
     def update(self, outputs: Float[Tensor, "batch *shape"], inputs: Float[Tensor, "batch *shape"]) -> None:
         """Add the outputs of a batch of inputs."""
-        self.add(reconstruction_error(outputs.detach(), inputs.detach(), kind=self.kind))
+        errors = reconstruction_error(outputs.detach(), inputs.detach(), kind=self.kind)
+        self.add(errors)

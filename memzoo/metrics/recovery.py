@@ -1,4 +1,4 @@
-"""Which training examples some iterated start comes close to."""
+"""The share of training examples that some iterated start comes close to (Section 3 of the paper)."""
 
 import math
 from typing import Any, final
@@ -16,24 +16,25 @@ from memzoo.metrics.exact_metric import ExactMetric
 def recovery_probability(
     points: Float[Tensor, "batch *shape"], examples: Float[Tensor, "n *shape"], eps: float
 ) -> Float[Tensor, ""]:
-    r"""Share of the examples within ``eps`` of some point, in [0, 1]: the paper's R_t, given where the orbits are at t.
+    r"""Compute the share of the examples within ``eps`` of some point, in [0, 1]: the paper's R_t.
 
     :math:`R_t = P_{x_0}(\min_z \|f^t(z) - x_0\|_2 < \epsilon)` (Section 3), the probability over the training examples
-    :math:`x_0` and the minimum over starts z; ``points`` are the :math:`f^t(z)`. Each decision is that of a subtraction
-    in float64. For the whole curve over t see :func:`memzoo.dynamics.recovery_curve`.
+    :math:`x_0` and the minimum over starts z; ``points`` are the :math:`f^t(z)`. Each distance is decided by
+    subtraction in float64. For the whole curve over t see :func:`memzoo.dynamics.recovery_curve`.
 
     Args:
-        points: Where the orbits are. One that is not finite is near nothing; of no points none is near anything.
-        examples: Training examples; a repeated one counts as often as it is there.
+        points: Points of the orbits at time t. A point that is not finite is near no example. Without points the
+            share is 0.
+        examples: Training examples; a repeated example counts as often as it occurs.
         eps: Radius, L2, in units of the data. It decides the answer, so there is no default;
             :func:`memzoo.dynamics.default_eps` is the usual choice.
 
     Returns:
-        Float64. Time O(B n d), memory O(n d).
+        The share in float64. Time O(B n d), memory O(n d).
 
     Raises:
-        NonFiniteError: NaN or infinity in the examples.
-        ValueError: Points and examples of different shapes, ``eps`` not positive.
+        NonFiniteError: The examples hold NaN or infinity.
+        ValueError: Points and examples have different shapes, or ``eps`` is not positive.
 
     Example:
         >>> recovery_probability(torch.tensor([[0.9], [1.05]]), torch.tensor([[1.0], [-1.0]]), eps=0.2)
@@ -41,17 +42,18 @@ def recovery_probability(
     """
     check_batch(examples, "examples")
     _check_eps(eps)
-    return (_hits(points, examples, eps) > 0).double().mean()
+    return (_count_hits(points, examples, eps) > 0).double().mean()
 
 
-def _hits(points: Tensor, examples: Tensor, eps: float) -> Int[Tensor, " n"]:
-    """How many of the points are within ``eps`` of each example."""
+def _count_hits(points: Tensor, examples: Tensor, eps: float) -> Int[Tensor, " n"]:
+    """Count the points within ``eps`` of each example."""
     check_same_shape(points, examples, "points and examples")
-    _, column = close_pairs(points, examples, eps)
-    return torch.bincount(column, minlength=len(examples))
+    _, example = close_pairs(points, examples, eps)
+    return torch.bincount(example, minlength=len(examples))
 
 
 def _check_eps(eps: float) -> None:
+    """Raise an error unless eps is a finite number above 0."""
     if not (isinstance(eps, (int, float)) and 0 < eps < math.inf):
         raise InvalidArgumentError(
             f"eps must be a finite number > 0, got {eps!r}; memzoo.dynamics.default_eps derives one."
@@ -60,9 +62,9 @@ def _check_eps(eps: float) -> None:
 
 @final
 class RecoveryProbability(ExactMetric):
-    """:func:`recovery_probability` over batches and processes: an example counts once some batch has reached it.
+    """Compute :func:`recovery_probability` over batches and processes: an example counts once a batch has reached it.
 
-    The points of one value should all belong to one t; reset before the next. NaN before the first point.
+    The points of one value should all belong to one t; reset the metric before the next t. NaN before the first point.
 
     Args:
         examples: Training examples.
@@ -90,15 +92,17 @@ class RecoveryProbability(ExactMetric):
         _check_eps(eps)
         self.examples: Tensor = examples.detach()
         self.eps = eps
+        # Counts can be summed over processes; an example is reached where the sum is positive.
         self.add_state("hits", torch.zeros(len(examples), dtype=torch.long), dist_reduce_fx="sum")
         self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, points: Float[Tensor, "batch *shape"]) -> None:
-        """Add where a batch of orbits is."""
+        """Add the points of a batch of orbits."""
         self.examples = self.examples.to(points.device)
-        self.hits = self.hits + _hits(points, self.examples, self.eps)
+        self.hits = self.hits + _count_hits(points, self.examples, self.eps)
         self.count = self.count + len(points)
 
     def compute(self) -> Float[Tensor, ""]:
-        """Share of the examples reached so far, float64."""
-        return torch.where(self.count > 0, (self.hits > 0).double().mean(), torch.nan)
+        """Compute the share of the examples reached so far, in float64."""
+        reached = (self.hits > 0).double().mean()
+        return torch.where(self.count > 0, reached, torch.nan)

@@ -1,4 +1,4 @@
-"""Mean of one number a row, over batches and processes."""
+"""The mean of one number a row, over batches and processes."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ from memzoo.metrics.exact_metric import ExactMetric
 
 
 class RowMean(ExactMetric):
-    """Sum and count of what a subclass measures on each row; NaN before the first row.
+    """Average what a subclass measures on each row; NaN before the first row.
 
-    A row that measures NaN, as one with an output that is not finite, makes the mean NaN.
+    A single NaN makes the mean NaN; an output that is not finite gives one.
     """
 
     higher_is_better: bool | None = False
@@ -25,11 +25,11 @@ class RowMean(ExactMetric):
         self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
 
     def add(self, values: Float[Tensor, " batch"]) -> None:
-        """Count these rows in."""
-        # not in place: a state made in inference mode could not be changed outside
+        """Add the values of these rows."""
+        # An addition in place would fail on a state that was made in inference mode.
         self.total = self.total + values.double().sum()
         self.count = self.count + len(values)
 
     def compute(self) -> Float[Tensor, ""]:
-        """Mean over all rows so far, float64."""
+        """Compute the mean over all rows so far, in float64."""
         return self.total / self.count

@@ -1,5 +1,6 @@
-"""The LightningModules, one architecture a file, on a common base that trains."""
+"""The LightningModules: one architecture a file, on a common base class that trains."""
 
 from lazy_loader import attach_stub
 
-__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)  # the names are in __init__.pyi
+# The names are in __init__.pyi.
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

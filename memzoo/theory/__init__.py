@@ -1,4 +1,4 @@
-"""Closed forms of the paper, one result a file."""
+"""The closed forms of the paper, one result a file."""
 
 from memzoo.theory.assumptions import Assumptions, check_assumptions
 from memzoo.theory.conv_rank import trained_filter, trained_operator

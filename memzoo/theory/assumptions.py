@@ -1,4 +1,4 @@
-"""Assumption 1 of the paper, checked: what Theorem 1 needs of the examples and of phi."""
+"""Check Assumption 1 of the paper: the conditions of Theorem 1 on the examples and on phi."""
 
 from dataclasses import dataclass
 
@@ -10,28 +10,29 @@ from memzoo.theory.phi import Phi, phi_named
 from memzoo.theory.phi_inverse import is_solvable
 from memzoo.theory.span import check_examples
 
-GRID = 129  # points on which the shape of phi is tried, from 0 to the farthest preimage
+GRID = 129
+"""Points at which the shape of phi is checked, from 0 to the farthest preimage."""
 
 
 @dataclass(frozen=True)
 class Assumptions:
-    """Which assumptions hold, one entry a coordinate j; prints the violated ones."""
+    """Report which assumptions hold, one entry a coordinate j; as a string, describe the violated ones."""
 
     overparametrized: bool
     """n < d."""
     solvable: bool
-    """Some A fits: not among the paper's assumptions, but needed where examples depend linearly on each other."""
+    """Some A fits: not assumed by the paper, but needed where examples are linearly dependent."""
     interval: Bool[Tensor, " d"]
     """1a: 0 < x_ij < 1 for all i, and inside the range of phi."""
     one_side: Bool[Tensor, " d"]
     """1b: all x_ij < phi(0), or all x_ij > phi(0)."""
     shape: Bool[Tensor, " d"]
-    """1c: between 0 and the preimage farthest from 0, phi is monotone and flattens strictly on the way out. Tried on
-    the examples that have a preimage."""
+    """1c: between 0 and the preimage farthest from 0, phi is monotone and flattens strictly on the way out. Examples
+    without a preimage are left out."""
 
     @property
     def violated(self) -> tuple[str, ...]:
-        """The violated ones by name."""
+        """Return the names of the violated assumptions."""
         names = {
             "n < d": self.overparametrized,
             "solvable": self.solvable,
@@ -43,13 +44,12 @@ class Assumptions:
 
     @property
     def hold(self) -> bool:
-        """All of them."""
+        """Tell whether all assumptions hold."""
         return not self.violated
 
     def __str__(self) -> str:
-        return (
-            "\n".join(_SENTENCES[name] + _where(getattr(self, _FIELDS[name])) for name in self.violated) or "all hold"
-        )
+        lines = [_SENTENCES[name] + _describe_place(getattr(self, _FIELDS[name])) for name in self.violated]
+        return "\n".join(lines) or "all hold"
 
 
 _FIELDS = {"n < d": "overparametrized", "solvable": "solvable", "1a": "interval", "1b": "one_side", "1c": "shape"}
@@ -62,7 +62,8 @@ _SENTENCES = {
 }
 
 
-def _where(holds: bool | Tensor) -> str:
+def _describe_place(holds: bool | Tensor) -> str:
+    """Name the coordinates in which an assumption is violated, and end the sentence."""
     if isinstance(holds, bool):
         return "."
     bad = (~holds).nonzero().flatten().tolist()
@@ -70,11 +71,11 @@ def _where(holds: bool | Tensor) -> str:
 
 
 def check_assumptions(examples: Float[Tensor, "n d"], phi: str | Phi) -> Assumptions:
-    r"""Does Theorem 1 apply to these examples?
+    r"""Check whether Theorem 1 applies to these examples.
 
     The four cases of Assumption 1c are one: phi' keeps its sign and :math:`|\phi'|` falls strictly on the way from 0 to
     the preimage of largest modulus (concave and increasing or convex and decreasing to the right, convex and increasing
-    or concave and decreasing to the left). It is tried on a grid of points, coordinate by coordinate.
+    or concave and decreasing to the left). It is checked on a grid of points, coordinate by coordinate.
 
     Args:
         examples: One example a row.
@@ -96,11 +97,14 @@ def check_assumptions(examples: Float[Tensor, "n d"], phi: str | Phi) -> Assumpt
     x = examples.double()
     inside = (x > max(0.0, phi.low)) & (x < min(1.0, phi.high))
     has_preimage = (x > phi.low) & (x < phi.high)
-    z = torch.where(has_preimage, phi.inverse(torch.where(has_preimage, x, phi.at_zero)), 0.0)
+    # phi(0) stands in for examples without a preimage, so that the inverse is finite everywhere
+    preimage = phi.inverse(torch.where(has_preimage, x, phi.at_zero))
+    z = torch.where(has_preimage, preimage, 0.0)
     farthest = z.gather(0, z.abs().argmax(0, keepdim=True))[0]
     return Assumptions(
         overparametrized=len(x) < x.shape[1],
-        solvable=not has_preimage.all() or is_solvable(examples, phi),  # outside the range it is 1a that fails
+        # Outside the range Assumption 1a fails, and solvability has no meaning.
+        solvable=not has_preimage.all() or is_solvable(examples, phi),
         interval=inside.all(0),
         one_side=(x < phi.at_zero).all(0) | (x > phi.at_zero).all(0),
         shape=_flattens(phi, farthest),
@@ -108,9 +112,9 @@ def check_assumptions(examples: Float[Tensor, "n d"], phi: str | Phi) -> Assumpt
 
 
 def _flattens(phi: Phi, farthest: Float[Tensor, " d"]) -> Bool[Tensor, " d"]:
-    """Between 0 and each point phi' keeps its sign and falls strictly in modulus; true where that point is 0."""
-    share = torch.linspace(0, 1, GRID, dtype=torch.float64, device=farthest.device)
-    slope = phi.derivative(share[:, None] * farthest)
+    """Tell whether phi' keeps its sign and falls strictly in modulus from 0 to each point; a point 0 counts as such."""
+    fraction = torch.linspace(0, 1, GRID, dtype=torch.float64, device=farthest.device)
+    slope = phi.derivative(fraction[:, None] * farthest)
     monotone = (slope > 0).all(0) | (slope < 0).all(0)
     falls = (slope.abs().diff(dim=0) < 0).all(0)
     return (monotone & falls) | (farthest == 0)

@@ -1,4 +1,4 @@
-"""One convolutional filter learns an operator of full rank, so it does not memorize (Theorem 4)."""
+"""One convolutional filter learns an operator of full rank, so it does not memorize (Theorem 4, Supplement D)."""
 
 import torch
 from jaxtyping import Float
@@ -11,7 +11,7 @@ from memzoo.theory.span import span_of
 
 
 def trained_filter(image: Float[Tensor, "s s"], kernel: int = 3) -> Float[Tensor, "k k"]:
-    r"""The filter w that gradient descent from zero ends at on one image, in closed form.
+    r"""Compute the filter w to which gradient descent from zero converges on one image, in closed form.
 
     Each pixel is the product of w with the patch around it, so training is linear regression of the pixels on the
     patches, P w = x, and :math:`w = P^+ x` (Supplement D). The identity filter always fits. Where the k^2 shifts of the
@@ -23,7 +23,7 @@ def trained_filter(image: Float[Tensor, "s s"], kernel: int = 3) -> Float[Tensor
         kernel: Odd size k of the filter; zero padding (k - 1) / 2.
 
     Returns:
-        In the dtype of ``image``, computed in float64. Time O(s^2 k^4).
+        The filter in the dtype of ``image``, computed in float64. Time O(s^2 k^4).
 
     Raises:
         ValueError: The image is not square, or the kernel not odd.
@@ -35,17 +35,21 @@ def trained_filter(image: Float[Tensor, "s s"], kernel: int = 3) -> Float[Tensor
                 [1., 2., 1.]])
     """
     _check_image(image, kernel)
-    patches = torch.nn.functional.unfold(image.double()[None, None], kernel, padding=(kernel - 1) // 2)[0].T
-    weights = span_of(patches).pseudoinverse.T @ image.double().flatten()
+    x = image.double()
+    # row p of P is the patch around pixel p
+    patches = torch.nn.functional.unfold(x[None, None], kernel, padding=(kernel - 1) // 2)[0].T
+    # w = P^+ x
+    weights = span_of(patches).pseudoinverse.T @ x.flatten()
     return weights.reshape(kernel, kernel).to(image.dtype)
 
 
 def trained_operator(image: Float[Tensor, "s s"], kernel: int = 3) -> Float[Tensor, "d d"]:
-    r"""The layer after training on one image, as a matrix of vectorised images; its rank is s^2 (Theorem 4).
+    r"""Compute the matrix of the layer after training on one image; its rank is almost always s^2 (Theorem 4).
 
-    Generically. The proof counts s^2 regression problems and does not show that the filter keeps them independent, and
-    there are exceptions: the zero image (w = 0, rank 0), and the 3 x 3 image with ones at the four edge
-    midpoints, of which few shifts are independent. Its filter has 1/2 in the middle and 1/4 in the corners, and rank 7.
+    The matrix maps vectorised images. The proof counts s^2 regression problems and does not show that the filter keeps
+    them independent, and there are exceptions: the zero image (w = 0, rank 0), and the 3 x 3 image with ones at the
+    four edge midpoints, of which few shifts are independent. The filter of that image has 1/2 in the middle and 1/4 in
+    the corners, and rank 7.
 
     Example:
         >>> cross = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 1.0], [0.0, 1.0, 0.0]], dtype=torch.float64)
@@ -58,6 +62,7 @@ def trained_operator(image: Float[Tensor, "s s"], kernel: int = 3) -> Float[Tens
 
 
 def _check_image(image: Tensor, kernel: int) -> None:
+    """Raise an error unless the image is square and the kernel odd."""
     check_batch(image, "image")
     if image.ndim != 2 or image.shape[0] != image.shape[1]:
         raise InvalidArgumentError(f"image must be square (s, s), one channel, got {tuple(image.shape)}.")

@@ -1,4 +1,7 @@
-"""Zeros that no filters can fill: why linear convolutional networks need depth (Theorem 5, its lemma and corollary)."""
+"""Zeros that no filters can fill, because of which linear convolutional networks need depth.
+
+These are Theorem 5 of the paper, the lemma before it and the corollary after it.
+"""
 
 import torch
 from jaxtyping import Bool, Float
@@ -8,15 +11,16 @@ from memzoo.errors import InvalidArgumentError
 
 
 def forced_zero_pattern(side: int, layers: int, kernel: int = 3) -> Bool[Tensor, "d d"]:
-    r"""True where the matrix of a stack of convolutions is zero whatever its filters, d the square of ``side``.
+    r"""Mark where the matrix of a stack of convolutions is zero whatever its filters (Theorem 5).
 
+    The matrix is d x d, with d the square of ``side``.
     One layer of stride 1 carries a pixel (k - 1)/2 far along each axis, L layers L times as far. Several filters a
-    layer only add such paths, so the pattern is the same for each pair of an input and an output channel; skip
+    layer only add paths of this kind, so the pattern is the same for each pair of an input and an output channel; skip
     connections only shorten them.
 
     Args:
-        side: s, of images s x s.
-        layers: L, 0 for the identity.
+        side: Side s of images s x s.
+        layers: Number L of layers; 0 is the identity.
         kernel: Odd size k of each filter.
 
     Raises:
@@ -32,16 +36,20 @@ def forced_zero_pattern(side: int, layers: int, kernel: int = 3) -> Bool[Tensor,
     if layers < 0:
         raise InvalidArgumentError(f"layers must be at least 0, got {layers}.")
     pixel = torch.arange(side**2)
-    row, column = pixel // side, pixel % side
-    apart = torch.maximum((row[:, None] - row).abs(), (column[:, None] - column).abs())
-    return apart > layers * ((kernel - 1) // 2)
+    row = pixel // side
+    column = pixel % side
+    # the number of pixels between two pixels along the farther axis, and how far L layers carry one
+    distance = torch.maximum((row[:, None] - row).abs(), (column[:, None] - column).abs())
+    reach = layers * ((kernel - 1) // 2)
+    return distance > reach
 
 
 def depth_lower_bound(side: int, kernel: int = 3) -> int:
-    """Layers below which a linear convolutional network of stride 1 cannot memorize images s x s: s - 1 for k = 3.
+    """Compute the depth below which a linear convolutional network cannot memorize images s x s: s - 1 for k = 3.
 
-    The least L without forced zeros (Theorem 5), whatever the number of filters. Two layers are too few from 4 x 4 on
-    (its corollary). Not sufficient: see :func:`memzoo.theory.heuristic_depth`.
+    The network has stride 1. The depth is the least L without forced zeros (Theorem 5), whatever the number of filters.
+    Two layers are too few from 4 x 4 on (the corollary of Theorem 5). The bound is necessary, not sufficient: see
+    :func:`memzoo.theory.heuristic_depth`.
 
     Example:
         >>> [depth_lower_bound(side) for side in (2, 3, 4, 7)]
@@ -50,14 +58,17 @@ def depth_lower_bound(side: int, kernel: int = 3) -> int:
     _check_sizes(side, kernel)
     if kernel == 1 and side > 1:
         raise InvalidArgumentError("filters of size 1 x 1 never mix pixels, so no depth suffices; use kernel=3.")
-    return 0 if side == 1 else -(-(side - 1) // ((kernel - 1) // 2))
+    if side == 1:
+        return 0
+    # The smallest L that carries a pixel over s - 1 others: the upper quotient of whole numbers.
+    return -(-(side - 1) // ((kernel - 1) // 2))
 
 
 def unmemorizable_vector(pattern: Bool[Tensor, "d d"]) -> Float[Tensor, " d"] | None:
-    r"""A vector that no matrix with these forced zeros memorizes (the lemma); None without a forced zero.
+    r"""Construct a vector that no matrix with these forced zeros memorizes (the lemma); None without a forced zero.
 
-    To memorize v alone is to be the projection :math:`v v^T / \|v\|^2`. With a forced zero at (i, j), v = e_i + e_j
-    wants 1/2 there, or v = e_i wants 1 where i = j.
+    A matrix that memorizes v alone is the projection :math:`v v^T / \|v\|^2`. With a forced zero at (i, j), the
+    projection onto v = e_i + e_j has 1/2 there, and where i = j that onto v = e_i has 1.
 
     Example:
         >>> unmemorizable_vector(torch.tensor([[False, True], [False, False]]))
@@ -71,10 +82,10 @@ def unmemorizable_vector(pattern: Bool[Tensor, "d d"]) -> Float[Tensor, " d"] | 
 
 
 def memorization_gap(pattern: Bool[Tensor, "d d"], vector: Float[Tensor, " d"]) -> float:
-    r"""Frobenius distance from the projection onto ``vector`` to the nearest matrix with these forced zeros.
+    r"""Compute the Frobenius distance of the projection onto ``vector`` from the nearest matrix with these zeros.
 
-    The nearest one copies the projection and has zeros where they are forced, so the gap is the norm of what the zeros
-    cut off; 0 where the pattern allows memorizing this vector.
+    The nearest matrix copies the projection and has zeros where they are forced, so the gap is the norm of the entries
+    that become zero; it is 0 where the pattern allows memorizing this vector (the lemma before Theorem 5).
 
     Raises:
         ValueError: The vector is zero or of another size.
@@ -92,6 +103,7 @@ def memorization_gap(pattern: Bool[Tensor, "d d"], vector: Float[Tensor, " d"]) 
 
 
 def _check_sizes(side: int, kernel: int) -> None:
+    """Raise an error unless the image has a pixel and the kernel is odd."""
     if side < 1:
         raise InvalidArgumentError(f"side must be at least 1, got {side}.")
     if kernel < 1 or kernel % 2 == 0:

@@ -1,4 +1,4 @@
-"""How deep a linear convolutional network must be to memorize, by counting parameters (Supplement F)."""
+"""The depth at which a linear convolutional network can memorize, by counting parameters (Supplement F)."""
 
 from itertools import pairwise
 
@@ -6,10 +6,10 @@ from memzoo.errors import InvalidArgumentError
 
 
 def heuristic_depth(side: int, kernel: int = 3) -> int:
-    r"""Layers of one k x k filter with as many parameters as a full matrix: :math:`\lceil s^4 / k^2 \rceil`.
+    r"""Compute how many k x k filters have the parameters of a full matrix: :math:`\lceil s^4 / k^2 \rceil`.
 
-    A heuristic of the paper, supported by its Table 2; Theorem 5 proves no more than
-    :func:`memzoo.theory.depth_lower_bound`.
+    In a network of one filter a layer this is the depth, a heuristic of the paper (Supplement F) that its Table 2
+    supports; Theorem 5 proves no more than :func:`memzoo.theory.depth_lower_bound`.
 
     Example:
         >>> [heuristic_depth(side) for side in range(2, 8)]
@@ -17,14 +17,16 @@ def heuristic_depth(side: int, kernel: int = 3) -> int:
     """
     if side < 1 or kernel < 1:
         raise InvalidArgumentError(f"side and kernel must be at least 1, got {side} and {kernel}.")
-    return -(-(side**4) // kernel**2)  # whole numbers, so that no rounding decides
+    # The upper quotient of whole numbers is exact, whatever their size.
+    return -(-(side**4) // kernel**2)
 
 
 def parameter_count(layers: int, filters: int = 1, *, channels: int = 1, kernel: int = 3) -> int:
-    """Weights of a stack of convolutions without biases, from ``channels`` to ``channels`` through ``filters``.
+    """Count the weights of convolutions without biases, from ``channels`` to ``channels`` through ``filters``.
 
-    Recounts Tables 1 and 2. The rows of Table 1 printed as 2 layers (27, 2592, 149760 parameters) are those of 3
-    layers; two layers of one filter have 18. The last row of Table 2 prints 3105 for 350 layers, which have 3150.
+    The function recounts Tables 1 and 2. The rows of Table 1 printed as 2 layers (27, 2592, 149760 parameters) are
+    those of 3 layers; two layers of one filter have 18. The last row of Table 2 prints 3105 for 350 layers, which have
+    3150.
 
     Example:
         >>> [parameter_count(3, filters) for filters in (1, 16, 128)], parameter_count(2)
@@ -32,5 +34,5 @@ def parameter_count(layers: int, filters: int = 1, *, channels: int = 1, kernel:
     """
     if min(layers, filters, channels, kernel) < 1:
         raise InvalidArgumentError(f"all sizes must be at least 1, got {(layers, filters, channels, kernel)}.")
-    sizes = [channels, *[filters] * (layers - 1), channels]
-    return kernel**2 * sum(fan_in * fan_out for fan_in, fan_out in pairwise(sizes))
+    widths = [channels, *[filters] * (layers - 1), channels]
+    return kernel**2 * sum(fan_in * fan_out for fan_in, fan_out in pairwise(widths))

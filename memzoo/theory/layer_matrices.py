@@ -1,4 +1,4 @@
-"""Convolution and nearest-neighbour upsampling as matrices (Supplement E, Algorithms 1 and 2)."""
+"""Convolution and nearest-neighbour upsampling as matrices (Supplement E of the paper, Algorithms 1 and 2)."""
 
 import torch
 from jaxtyping import Float
@@ -15,24 +15,24 @@ def convolution_matrix(
     padding: int | None = None,
     padded: bool = False,
 ) -> Float[Tensor, "rows columns"]:
-    r"""The matrix of a convolutional layer without bias on vectorised square images (Algorithm 1).
+    r"""Build the matrix of a convolutional layer without bias on vectorised square images (Algorithm 1).
 
     An image (C, s, s) is vectorised channel by channel, each row by row. Unpadded, the matrix maps images to images:
     the 9 x 9 example of Supplement E. Padded, as Algorithm 1 builds it, rows and columns run over images with their
-    zero border of width ``padding``: what it puts out is zero on its border, so that such matrices multiply.
+    zero border of width ``padding``: the output is zero on its border, so that such matrices can be multiplied.
 
-    Generalised from Algorithm 1, which builds the block of one output filter with k = 3 and padding 1.
+    The function generalises Algorithm 1, which builds the block of one output filter with k = 3 and padding 1.
 
     Args:
         filters: Weights (out, in, k, k) as in ``Conv2d``; (k, k) is one filter on one channel.
-        side: s, without padding.
+        side: Side s of the image, without padding.
         stride: Step of the filter.
         padding: Zeros on each side; (k - 1) / 2 when left out.
-        padded: Border included in rows and columns.
+        padded: Whether rows and columns include the border.
 
     Returns:
-        (out s'^2, in s^2) with s' = (s + 2 padding - k) // stride + 1, or with s' + 2 padding and s + 2 padding in
-        place of the sides. Every entry that is not a weight is a forced zero.
+        A matrix (out s'^2, in s^2) with s' = (s + 2 padding - k) // stride + 1, or with s' + 2 padding and s + 2
+        padding in place of the sides. Every entry that is not a weight is a forced zero.
 
     Raises:
         ValueError: Filters of another shape, an even kernel without ``padding``, or an image smaller than the filter.
@@ -48,10 +48,7 @@ def convolution_matrix(
     if weight.ndim != 4 or weight.shape[2] != weight.shape[3]:
         raise InvalidArgumentError(f"filters must be (out, in, k, k) or (k, k), got {tuple(filters.shape)}.")
     fan_out, fan_in, k, _ = weight.shape
-    if padding is None:
-        if k % 2 == 0:
-            raise InvalidArgumentError(f"a kernel of even size {k} has no middle; give padding.")
-        padding = (k - 1) // 2
+    padding = _choose_padding(k, padding)
     wide = side + 2 * padding
     if side < 1 or stride < 1 or wide < k:
         raise InvalidArgumentError(
@@ -59,14 +56,25 @@ def convolution_matrix(
         )
     out = (wide - k) // stride + 1
     matrix = weight.new_zeros(fan_out, out, out, fan_in, wide, wide)
-    y, x = torch.arange(out)[:, None], torch.arange(out)[None, :]
+    x = torch.arange(out)
+    y = x[:, None]
+    # Output (y, x) reads input (y stride + a, x stride + b) with weight (a, b).
     for a in range(k):
-        for b in range(k):  # output (y, x) reads input (y stride + a, x stride + b) with weight (a, b)
+        for b in range(k):
             matrix[:, y, x, :, y * stride + a, x * stride + b] = weight[:, :, a, b]
-    if not padded:
-        inner = slice(padding, padding + side)
-        return matrix[..., inner, inner].reshape(fan_out * out**2, fan_in * side**2)
-    return _with_border(matrix, padding).reshape(fan_out * (out + 2 * padding) ** 2, fan_in * wide**2)
+    if padded:
+        return _flatten_images(_pad_rows(matrix, padding))
+    inner = slice(padding, padding + side)
+    return _flatten_images(matrix[..., inner, inner])
+
+
+def _choose_padding(kernel: int, padding: int | None) -> int:
+    """Return the padding, which keeps the size of an image at stride 1 when left out."""
+    if padding is not None:
+        return padding
+    if kernel % 2 == 0:
+        raise InvalidArgumentError(f"a kernel of even size {kernel} has no middle; give padding.")
+    return (kernel - 1) // 2
 
 
 def upsampling_matrix(
@@ -78,18 +86,18 @@ def upsampling_matrix(
     padded: bool = False,
     dtype: torch.dtype | None = None,
 ) -> Float[Tensor, "rows columns"]:
-    """The matrix of nearest-neighbour upsampling on vectorised square images (Algorithm 2).
+    """Build the matrix of nearest-neighbour upsampling on vectorised square images (Algorithm 2).
 
     Padded, it is the 16 x 9 example of Supplement E for ``side=1, factor=2``. In the paper's listing the loop over
-    columns must run from 1 to s, as that over rows does; as printed, from 0, it copies the border and writes too many
-    rows.
+    columns must run from 1 to s, as the loop over rows does; as printed, from 0, it copies the border and writes too
+    many rows.
 
     Args:
-        side: s, without padding.
-        factor: How many times larger the output is.
-        channels: Channels of the image, upsampled each alone.
+        side: Side s of the image, without padding.
+        factor: Ratio of the sides of output and input.
+        channels: Channels of the image, each of which is upsampled alone.
         padding: Width of the zero border, where ``padded``.
-        padded: Border included in rows and columns.
+        padded: Whether rows and columns include the border.
         dtype: PyTorch's default when left out.
 
     Raises:
@@ -104,14 +112,22 @@ def upsampling_matrix(
             f"side, factor and channels must be at least 1, got {side}, {factor} and {channels}."
         )
     border = padding if padded else 0
-    out, wide = side * factor, side + 2 * border
+    out = side * factor
+    wide = side + 2 * border
     matrix = torch.zeros(channels, out, out, channels, wide, wide, dtype=dtype)
     c = torch.arange(channels)[:, None, None]
-    y, x = torch.arange(out)[:, None], torch.arange(out)[None, :]
+    x = torch.arange(out)
+    y = x[:, None]
+    # Output (y, x) copies input (y // factor, x // factor) of the same channel.
     matrix[c, y, x, c, y // factor + border, x // factor + border] = 1.0
-    return _with_border(matrix, border).reshape(channels * (out + 2 * border) ** 2, channels * wide**2)
+    return _flatten_images(_pad_rows(matrix, border))
 
 
-def _with_border(matrix: Tensor, border: int) -> Tensor:
-    """Zero rows for the border of the output: axes (out, y, x, in, y', x')."""
+def _pad_rows(matrix: Float[Tensor, "out y x in v u"], border: int) -> Tensor:
+    """Add zero rows for the border of the output image."""
     return torch.nn.functional.pad(matrix, (0, 0, 0, 0, 0, 0, border, border, border, border))
+
+
+def _flatten_images(matrix: Float[Tensor, "out y x in v u"]) -> Float[Tensor, "rows columns"]:
+    """Vectorise the output images to rows and the input images to columns."""
+    return matrix.flatten(3).flatten(0, 2)

@@ -1,4 +1,4 @@
-"""Elementwise nonlinearities with an inverse, by name."""
+"""Elementwise nonlinearities with an inverse, by name: the phi of Theorem 1 of the paper."""
 
 import math
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from memzoo.theory.span import check_examples
 
 @dataclass(frozen=True)
 class Phi:
-    r"""A strictly monotone function :math:`\phi` of one real variable, applied to every entry.
+    r"""Apply a strictly monotone function :math:`\phi` of one real variable to every entry.
 
     Example:
         >>> cubic = Phi("cubic", value=lambda z: z**3 + z, inverse=lambda x: x, derivative=lambda z: 3 * z**2 + 1)
@@ -24,25 +24,26 @@ class Phi:
 
     name: str
     value: Callable[[Tensor], Tensor]
-    """z to phi(z)."""
+    """Function from z to phi(z)."""
     inverse: Callable[[Tensor], Tensor]
-    """x to the z with phi(z) = x, for x inside the range."""
+    """Function from x to the z with phi(z) = x, for x inside the range."""
     derivative: Callable[[Tensor], Tensor]
-    """z to phi'(z)."""
+    """Function from z to phi'(z)."""
     low: float = -math.inf
-    """The range is the open interval (low, high)."""
+    """Lower end of the range, the open interval (low, high)."""
     high: float = math.inf
+    """Upper end of the range."""
 
     @property
     def at_zero(self) -> float:
-        """phi(0), what an untrained network with A = 0 puts out."""
+        """Compute phi(0), the output of an untrained network with A = 0."""
         return self.value(torch.zeros((), dtype=torch.float64)).item()
 
     def preimage(self, examples: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        r""":math:`\phi^{-1}(x_{ij})`, in float64.
+        r"""Compute :math:`\phi^{-1}(x_{ij})`, in float64.
 
         Raises:
-            NonFiniteError: The inverse is not finite there, although inside the range.
+            NonFiniteError: The inverse is not finite although all examples lie inside the range.
             ValueError: An example lies outside the open range.
         """
         check_examples(examples)
@@ -62,7 +63,8 @@ class Phi:
 
 
 def _sech_squared(z: Tensor) -> Tensor:
-    return 4 * torch.sigmoid(2 * z) * torch.sigmoid(-2 * z)  # 1 - tanh^2 without the cancellation
+    """Compute 1 - tanh(z)^2 without cancellation."""
+    return 4 * torch.sigmoid(2 * z) * torch.sigmoid(-2 * z)
 
 
 def _sigmoid_derivative(z: Tensor) -> Tensor:
@@ -72,7 +74,7 @@ def _sigmoid_derivative(z: Tensor) -> Tensor:
 SIGMOID = Phi("sigmoid", torch.sigmoid, torch.logit, _sigmoid_derivative, 0.0, 1.0)
 TANH = Phi("tanh", torch.tanh, torch.atanh, _sech_squared, -1.0, 1.0)
 REFLECTED_SIGMOID = Phi(
-    "reflected_sigmoid",  # z to sigmoid(-z), decreasing
+    "reflected_sigmoid",  # sigmoid(-z), which decreases
     lambda z: torch.sigmoid(-z),
     lambda x: -torch.logit(x),
     lambda z: -_sigmoid_derivative(z),
@@ -85,12 +87,13 @@ PHIS: dict[str, Phi] = {phi.name: phi for phi in (SIGMOID, TANH, REFLECTED_SIGMO
 
 
 def register_phi(phi: Phi) -> Phi:
-    """Make a nonlinearity of your own known by its name, so that configurations can hold it.
+    """Register a nonlinearity of your own by its name, so that configurations can hold it.
 
-    A configuration is JSON and cannot hold a function: whoever loads the model must register the same one first.
+    A configuration is JSON and cannot hold a function: a program that loads the model must register the same
+    nonlinearity first.
 
     Raises:
-        ValueError: The name is taken by another one.
+        ValueError: Another nonlinearity has this name.
 
     Example:
         >>> arctan = Phi("arctan", torch.atan, torch.tan, lambda z: 1 / (1 + z**2), -math.pi / 2, math.pi / 2)
@@ -104,7 +107,7 @@ def register_phi(phi: Phi) -> Phi:
 
 
 def phi_named(phi: str | Phi) -> Phi:
-    """The nonlinearity of this name; a :class:`Phi` is returned as it is.
+    """Look a nonlinearity up by its name; return a :class:`Phi` as it is.
 
     Raises:
         ValueError: The name is not registered.

@@ -1,4 +1,7 @@
-"""One nonlinear layer phi(A x): its solution in closed form, and the descent that finds it (Theorem 1)."""
+"""One nonlinear layer phi(A x): its solution in closed form, and the descent that finds it.
+
+Both are Theorem 1 of the paper; the proof is in its Supplement B.
+"""
 
 import math
 
@@ -11,14 +14,15 @@ from memzoo.errors import InvalidArgumentError
 from memzoo.theory.phi import Phi, phi_named
 from memzoo.theory.span import Span, check_examples, span_of
 
-SOLVABLE = 1e-8  # relative residual of A x_i = phi^-1(x_i) that rounding explains
+SOLVABLE = 1e-8
+"""Relative residual of A x_i = phi^-1(x_i) that rounding explains."""
 
 
 def minimum_norm_preimage(examples: Float[Tensor, "n d"], phi: str | Phi) -> Float[Tensor, "d d"]:
-    r"""The weights that memorize: :math:`A = \phi^{-1}(X) X^+`, of least norm with :math:`\phi(A x_i) = x_i`.
+    r"""Compute the weights that memorize: :math:`A = \phi^{-1}(X) X^+`, of least norm with :math:`\phi(A x_i) = x_i`.
 
-    The limit in Theorem 1 of gradient descent with adaptive steps from A(0) = 0. The examples are phi-eigenvectors with
-    phi-eigenvalue 1, and :math:`\phi(A y)` lies in the phi-span for any y.
+    This is the limit in Theorem 1 of gradient descent with adaptive steps from A(0) = 0. By its corollary the examples
+    are phi-eigenvectors with phi-eigenvalue 1, and :math:`\phi(A y)` lies in the phi-span for any y.
 
     Args:
         examples: One example a row, inside the range of phi.
@@ -36,34 +40,38 @@ def minimum_norm_preimage(examples: Float[Tensor, "n d"], phi: str | Phi) -> Flo
         >>> torch.sigmoid(x @ minimum_norm_preimage(x, "sigmoid").T)
         tensor([[0.2000, 0.7000, 0.9000]])
     """
-    preimage, found = phi_named(phi).preimage(examples), span_of(examples)
-    missed = _missed(preimage, found)
-    if missed > _tolerance(examples):
+    preimage = phi_named(phi).preimage(examples)
+    span = span_of(examples)
+    residual = _residual_outside(preimage, span)
+    if residual > _tolerance(examples):
         raise InvalidArgumentError(
-            f"no matrix fits A x_i = phi^-1(x_i): the best one misses by {missed:.2g} (relative), because these "
+            f"no matrix fits A x_i = phi^-1(x_i): the best one misses by {residual:.2g} (relative), because these "
             f"{len(examples)} examples are linearly dependent and their preimages are not in the same way; drop the "
             "dependent examples."
         )
-    solution = preimage.T @ found.pseudoinverse
+    solution = preimage.T @ span.pseudoinverse
     return solution.to(examples.dtype)
 
 
 def is_solvable(examples: Float[Tensor, "n d"], phi: str | Phi) -> bool:
-    """Some A satisfies A x_i = phi^-1(x_i) for all i; always so for linearly independent examples.
+    """Tell whether some A satisfies A x_i = phi^-1(x_i) for all i, as is true for linearly independent examples.
 
-    Theorem 1 takes it for granted from n < d. Of three examples on one line, one is a mixture of the other two, and a
-    curved phi^-1 does not keep that.
+    Theorem 1 takes n < d to be enough, which is not so. Of three examples on one line, one is a mixture of the other
+    two, but its preimage under a curved phi is not the same mixture of the other preimages.
 
     Example:
         >>> x = torch.tensor([[0.2, 0.4, 0.3], [0.4, 0.8, 0.7]])
         >>> is_solvable(x, "sigmoid"), is_solvable(torch.cat([x, x.mean(0, keepdim=True)]), "sigmoid")
         (True, False)
     """
-    return _missed(phi_named(phi).preimage(examples), span_of(examples)) <= _tolerance(examples)
+    preimage = phi_named(phi).preimage(examples)
+    return _residual_outside(preimage, span_of(examples)) <= _tolerance(examples)
 
 
 def adaptive_step_bound(examples: Float[Tensor, "n d"]) -> float:
-    """1 / (n L d), the step below which Theorem 1 is proved; L is the largest ratio of coordinates within an example.
+    """Compute 1 / (n L d), the step below which Theorem 1 is proved.
+
+    L is the largest ratio of coordinates within an example.
 
     Raises:
         ValueError: A coordinate is not positive.
@@ -80,16 +88,17 @@ def adaptive_step_bound(examples: Float[Tensor, "n d"]) -> float:
             f"the bound needs coordinates > 0 (Assumption 1a), the smallest is {x.min():g}; scale the examples "
             "into (0, 1)."
         )
+    # L in Theorem 1
     ratio = (x.amax(1) / x.amin(1)).max().item()
     return 1 / (n * ratio * d)
 
 
 def adaptive_rates(examples: Float[Tensor, "n d"], phi: str | Phi) -> Float[Tensor, "n d"]:
-    r"""The divisors :math:`s_{ij} = (\phi(0) - x_{ij}) / \phi^{-1}(x_{ij})` of the adaptive step, in float64.
+    r"""Compute the divisors :math:`s_{ij} = (\phi(0) - x_{ij}) / \phi^{-1}(x_{ij})` of the adaptive step, in float64.
 
-    Minus the slope of the chord of phi from 0 to the preimage, so negative for increasing phi. **The paper prints the
-    opposite sign, with which the descent diverges.** Where x_ij = phi(0) the chord shrinks to a point and s is
-    :math:`-\phi'(0)`.
+    They are minus the slope of the chord of phi from 0 to the preimage, so negative for increasing phi (Theorem 1).
+    **The paper prints the opposite sign, with which the descent diverges.** Where x_ij = phi(0) the chord shrinks to a
+    point and s is :math:`-\phi'(0)`.
 
     Example:
         >>> adaptive_rates(torch.tensor([[0.5, 0.9]]), "sigmoid")
@@ -97,8 +106,9 @@ def adaptive_rates(examples: Float[Tensor, "n d"], phi: str | Phi) -> Float[Tens
     """
     phi = phi_named(phi)
     z = phi.preimage(examples)
-    chord = (phi.at_zero - examples.double()) / torch.where(z == 0, 1.0, z)
-    return torch.where(z == 0, -phi.derivative(torch.zeros_like(z)), chord)
+    at_zero = z == 0
+    chord = (phi.at_zero - examples.double()) / torch.where(at_zero, 1.0, z)
+    return torch.where(at_zero, -phi.derivative(torch.zeros_like(z)), chord)
 
 
 def adaptive_descent(
@@ -134,22 +144,27 @@ def adaptive_descent(
     check_steps(steps)
     phi = phi_named(phi)
     rates = adaptive_rates(examples, phi)
-    lr = 0.99 * adaptive_step_bound(examples) if lr is None else lr
+    if lr is None:
+        lr = 0.99 * adaptive_step_bound(examples)
     if not 0 < lr < math.inf:
         raise InvalidArgumentError(f"lr must be a finite number > 0, got {lr!r}.")
     x = examples.double()
-    a = torch.zeros(x.shape[1], x.shape[1], dtype=x.dtype, device=x.device) if start is None else start.double().clone()
-    scaled = lr / rates
+    d = x.shape[1]
+    a = torch.zeros(d, d, dtype=x.dtype, device=x.device) if start is None else start.double().clone()
+    scale = lr / rates
     for _ in range(steps):
-        a += (scaled * (phi.value(x @ a.T) - x)).T @ x
+        # Theorem 1: a_j += sum_i (g / s_ij) (phi(a_j x_i) - x_ij) x_i, for all rows j at once
+        a += (scale * (phi.value(x @ a.T) - x)).T @ x
     return a.to(examples.dtype)
 
 
-def _missed(preimage: Float[Tensor, "n d"], found: Span) -> float:
-    """Relative part of the preimages that no A reaches: what lies outside the row space of the examples."""
-    reached = found.coefficients @ (found.coefficients.T @ preimage)
-    return ((preimage - reached).norm() / preimage.norm().clamp(min=torch.finfo(preimage.dtype).tiny)).item()
+def _residual_outside(preimage: Float[Tensor, "n d"], span: Span) -> float:
+    """Compute the relative part of the preimages that no A reaches: it lies outside the row space of the examples."""
+    reached = span.coefficients @ (span.coefficients.T @ preimage)
+    norm = preimage.norm().clamp(min=torch.finfo(preimage.dtype).tiny)
+    return ((preimage - reached).norm() / norm).item()
 
 
 def _tolerance(examples: Tensor) -> float:
+    """Return the relative residual that rounding to the dtype of the examples explains."""
     return max(SOLVABLE, 100 * torch.finfo(examples.dtype).eps)

@@ -1,6 +1,10 @@
-"""A two-layer ReLU network that reproduces everything and still has its examples as attractors (Theorem 6)."""
+"""A two-layer ReLU network that reproduces every input and still has its examples as attractors.
+
+This is the construction in the proof of Theorem 6 of the paper (Theorem 7 of its Supplement I.1).
+"""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,18 +14,19 @@ from torch import Tensor
 from memzoo.errors import InvalidArgumentError
 from memzoo.theory.span import check_examples
 
-MARGIN = 0.9  # of eps that is used, so that the error stays strictly below it
+MARGIN = 0.9
+"""Share of eps that is used, so that the error stays strictly below eps."""
 
 
 @dataclass(frozen=True)
 class PiecewiseLinearMap:
-    """One increasing piecewise linear function a coordinate, as the weights of a two-layer ReLU network.
+    """Apply one increasing piecewise linear function to each coordinate, as the weights of a two-layer ReLU network.
 
-    Rows are filled up from the left with units that do nothing: knot ``low``, slope 0.
+    Shorter rows are padded on the left with units that do nothing: knot ``low``, slope 0.
     """
 
     knots: Float[Tensor, "d m"]
-    """Where each hidden unit relu(x_j - knot) begins to act, increasing in a row; the first real one at ``low``."""
+    """Points where each hidden unit relu(x_j - knot) begins to act, increasing in a row; the first is ``low``."""
     slopes: Float[Tensor, "d m"]
     """Slope of the function from that knot to the next."""
     delta: Float[Tensor, " d"]
@@ -31,33 +36,34 @@ class PiecewiseLinearMap:
     low: float
     """Lower end of the interval, mapped to itself."""
     high: float
-    """Upper end, likewise."""
+    """Upper end of the interval, mapped to itself."""
 
     @property
     def output_weights(self) -> Float[Tensor, "d m"]:
-        """Second layer: what each unit adds to the slope."""
+        """Compute the second layer: the change of slope at each knot."""
+        # The slope after knot k is the sum of the weights up to k.
         return torch.cat([self.slopes[:, :1], self.slopes.diff(dim=1)], 1)
 
     @property
     def contraction(self) -> Float[Tensor, " d"]:
-        """Slope (delta - eps) / delta at the examples: the eigenvalues of the Jacobian there, in [0, 1)."""
+        """Compute the slopes (delta - eps) / delta at the examples: eigenvalues of the Jacobian, in [0, 1)."""
         return (self.delta - self.eps) / self.delta
 
     @property
     def change_points(self) -> int:
-        """Points inside the interval where a coordinate's slope changes: two for each distinct value."""
+        """Count the points inside the interval where a coordinate's slope changes: two for each distinct value."""
         return int((self.knots > self.low).sum())
 
     @property
     def unit_count(self) -> int:
-        """Hidden units that do something: one more than change points, for each coordinate.
+        """Count the hidden units that act: one more than change points, for each coordinate.
 
-        For n distinct values 2n + 1, not the n + 1 that the paper counts.
+        For n distinct values these are 2n + 1, not the n + 1 that the paper counts.
         """
         return self.change_points + len(self.knots)
 
     def __call__(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, "batch d"]:
-        """The network: low + the sum of output weight times relu(x_j - knot); best in float64."""
+        """Compute low plus the sum of output weight times relu(x_j - knot); best in float64."""
         hidden = (x[:, :, None] - self.knots).relu()
         return self.low + (hidden * self.output_weights).sum(2)
 
@@ -65,23 +71,23 @@ class PiecewiseLinearMap:
 def piecewise_linear_map(
     examples: Float[Tensor, "n d"], eps: float, *, low: float = 0.0, high: float = 1.0
 ) -> PiecewiseLinearMap:
-    r"""The construction in the proof of Theorem 6, coordinate by coordinate.
+    r"""Construct the network in the proof of Theorem 6, coordinate by coordinate.
 
-    Around each of the distinct values :math:`v_i` of a coordinate the function is
-    :math:`v_i + a (x - v_i)` for :math:`|x - v_i| \le \delta`, with :math:`a = (\delta - \epsilon) / \delta < 1`, and
-    linear between. So it is never farther than :math:`\epsilon` from the identity and contracts at each :math:`v_i`.
-    :math:`\delta` is a quarter of the smallest gap, and at most half the distance to the ends, which are
-    repelling fixed points. Examples that share a coordinate, as images do, count once there.
+    Around each of the distinct values :math:`v_i` of a coordinate the function is :math:`v_i + a (x - v_i)` for
+    :math:`|x - v_i| \le \delta`, with :math:`a = (\delta - \epsilon) / \delta < 1`, and linear between. The function is
+    therefore never farther than :math:`\epsilon` from the identity and contracts at each :math:`v_i`. :math:`\delta` is
+    a quarter of the smallest gap, and at most half the distance to the ends, which are repelling fixed points
+    (Supplement I.1). Examples that share a coordinate, as images do, count once there.
 
     All combinations of one value a coordinate are attractors, see :func:`attractor_count`.
 
     Args:
         examples: One example a row, inside the open interval. One example is enough.
-        eps: Bound on the L2 reconstruction error :math:`\|f(x) - x\|_2`, strictly, for *every* x in the cube, hence on
-            its mean under any distribution there. Each coordinate gets eps / sqrt(d), or delta where that is less.
+        eps: Strict bound on the L2 reconstruction error :math:`\|f(x) - x\|_2` for *every* x in the cube, hence on its
+            mean under any distribution there. Each coordinate gets eps / sqrt(d), or delta where that is less.
         low: Lower end of the interval that the function is built for; below it f is ``low``.
-        high: Upper end; above it f runs off to infinity. Pixels of exactly 0 or 1 need a wider interval, such as -1 to
-            2.
+        high: Upper end; above it iterates of f diverge to infinity. Pixels of exactly 0 or 1 need a wider interval,
+            such as -1 to 2.
 
     Returns:
         Weights in the dtype of ``examples``, computed in float64. Evaluation costs B d m for m units a coordinate.
@@ -105,19 +111,20 @@ def piecewise_linear_map(
             f"the construction needs examples inside the open interval ({low:g}, {high:g}), they span [{x.min():g}, "
             f"{x.max():g}]; scale them into it, or widen it, e.g. low={x.min() - 1:g}, high={x.max() + 1:g}."
         )
-    columns = [column.unique() for column in x.T]
+    columns = _distinct_values(x)
+    # If each coordinate is off by eps / sqrt(d), the L2 norm of all is eps.
     allowed = MARGIN * eps / math.sqrt(len(columns))
-    pieces = [_one_coordinate(values, allowed, low, high) for values in columns]
-    units = max(len(knots) for knots, *_ in pieces)
-    tables = [torch.stack([_filled(piece[k], units, value) for piece in pieces]) for k, value in ((0, low), (1, 0.0))]
-    narrow = [torch.stack([piece[k] for piece in pieces]) for k in (2, 3)]
-    return PiecewiseLinearMap(*(part.to(examples.dtype) for part in (*tables, *narrow)), low=low, high=high)
+    knots, slopes, delta, errors = zip(
+        *(_construct_coordinate(values, allowed, low, high) for values in columns), strict=True
+    )
+    parts = (_stack_rows(knots, low), _stack_rows(slopes, 0.0), torch.stack(delta), torch.stack(errors))
+    return PiecewiseLinearMap(*(part.to(examples.dtype) for part in parts), low=low, high=high)
 
 
 def attractor_count(examples: Float[Tensor, "n d"]) -> int:
-    """Attractors of the map of Theorem 6: the product over coordinates of the numbers of distinct values.
+    """Count the attractors of the map of Theorem 6: the product over coordinates of the numbers of distinct values.
 
-    n of them are the examples; the rest, up to n^d - n, is spurious: mixtures that take each coordinate from some
+    n of them are the examples; the others, up to n^d - n, are spurious: mixtures that take each coordinate from some
     example.
 
     Example:
@@ -125,11 +132,11 @@ def attractor_count(examples: Float[Tensor, "n d"]) -> int:
         6
     """
     check_examples(examples)
-    return math.prod(len(column.unique()) for column in examples.T)
+    return math.prod(len(values) for values in _distinct_values(examples))
 
 
 def attractors(examples: Float[Tensor, "n d"], *, limit: int = 100_000) -> Float[Tensor, "count d"]:
-    """All of them, the examples among them; for small cases.
+    """List all attractors of the map of Theorem 6, the examples among them; for small cases.
 
     Raises:
         ValueError: There are more than ``limit``.
@@ -143,22 +150,36 @@ def attractors(examples: Float[Tensor, "n d"], *, limit: int = 100_000) -> Float
         raise InvalidArgumentError(
             f"the map has {count} attractors, more than limit = {limit}; attractor_count counts them."
         )
-    columns = [column.unique() for column in examples.T]
-    return torch.stack([axis.flatten() for axis in torch.meshgrid(*columns, indexing="ij")], 1)
+    combinations = torch.meshgrid(*_distinct_values(examples), indexing="ij")
+    return torch.stack([values.flatten() for values in combinations], 1)
 
 
-def _one_coordinate(values: Tensor, allowed: float, low: float, high: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Knots, slopes, delta and eps for the sorted distinct values of one coordinate."""
-    room = torch.stack([values[0] - low, high - values[-1]]).min() / 2
+def _distinct_values(examples: Tensor) -> list[Tensor]:
+    """Sort the distinct values of each coordinate."""
+    return [column.unique() for column in examples.T]
+
+
+def _construct_coordinate(
+    values: Tensor, allowed: float, low: float, high: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Compute knots, slopes, delta and eps for the sorted distinct values of one coordinate."""
+    low_end = values.new_tensor([low])
+    high_end = values.new_tensor([high])
+    room = torch.cat([values[:1] - low_end, high_end - values[-1:]]).min() / 2
     delta = torch.cat([values.diff() / 4, room[None]]).min()
     eps = delta.clamp(max=allowed)
-    # f at the ends of each piece: the values where the function is known
-    points = torch.stack([values - delta, values + delta], 1).flatten()
-    images = torch.stack([values - (delta - eps), values + (delta - eps)], 1).flatten()
-    low_end, high_end = values.new_tensor([low]), values.new_tensor([high])
-    points, images = torch.cat([low_end, points, high_end]), torch.cat([low_end, images, high_end])
+    # The function is known at the ends of each contracting piece, v - delta and v + delta, and linear between.
+    points = torch.cat([low_end, _ends_around(values, delta), high_end])
+    images = torch.cat([low_end, _ends_around(values, delta - eps), high_end])
     return points[:-1], images.diff() / points.diff(), delta, eps
 
 
-def _filled(row: Tensor, units: int, value: float) -> Tensor:
-    return torch.cat([row.new_full((units - len(row),), value), row])
+def _ends_around(values: Tensor, half_width: Tensor) -> Tensor:
+    """List the two ends of the interval of this half width around each value, in order."""
+    return torch.stack([values - half_width, values + half_width], 1).flatten()
+
+
+def _stack_rows(rows: Sequence[Tensor], value: float) -> Float[Tensor, "d m"]:
+    """Stack rows of different lengths, padded on the left with ``value``."""
+    longest = max(len(row) for row in rows)
+    return torch.stack([torch.nn.functional.pad(row, (longest - len(row), 0), value=value) for row in rows])

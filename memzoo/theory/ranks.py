@@ -1,4 +1,4 @@
-"""The rank of the nonlinear solution, and why it is not always that of the examples (the corollary of Theorem 1)."""
+"""The rank of the nonlinear solution, which is not always that of the examples (the corollary of Theorem 1)."""
 
 import torch
 from jaxtyping import Float
@@ -9,7 +9,7 @@ from memzoo.theory.span import rounding_floor, span_of
 
 
 def rank_of_examples(examples: Float[Tensor, "n d"]) -> int:
-    """Dimension of span(X), what the paper prints as the rank of A.
+    """Compute the dimension of span(X), which the corollary of Theorem 1 prints as the rank of A.
 
     Example:
         >>> rank_of_examples(torch.tensor([[1.0, 0.0], [2.0, 0.0]]))
@@ -19,12 +19,12 @@ def rank_of_examples(examples: Float[Tensor, "n d"]) -> int:
 
 
 def rank_of_solution(examples: Float[Tensor, "n d"], phi: str | Phi) -> int:
-    r"""The rank of :math:`A = \phi^{-1}(X) X^+`, which is that of :math:`\phi^{-1}(X)`.
+    r"""Compute the rank of :math:`A = \phi^{-1}(X) X^+`, which is that of :math:`\phi^{-1}(X)`.
 
     Wherever A fits, :math:`\phi^{-1}(X) = A X` and :math:`A = \phi^{-1}(X) X^+` bound each rank by the other. The
     paper's corollary prints dim span(X) instead: its proof takes eigenvectors of :math:`\phi(A\,\cdot)` for vectors in
     the range of A. See :func:`rank_counterexample`. Preimages count as dependent where rounding of the examples
-    explains the difference.
+    explains why they differ.
 
     Raises:
         ValueError: An example lies outside the range of phi.
@@ -36,15 +36,17 @@ def rank_of_solution(examples: Float[Tensor, "n d"], phi: str | Phi) -> int:
     phi = phi_named(phi)
     z = phi.preimage(examples)
     singular = torch.linalg.svdvals(z)
-    # an entry rounded by eps |x| has a preimage that is off by eps |x / phi'(z)|
-    noise = (torch.finfo(examples.dtype).eps * examples.double() / phi.derivative(z)).norm()
-    return int((singular > rounding_floor(singular, z.shape, noise)).sum())
+    # An entry that is rounded by eps |x| has a preimage that is off by eps |x / phi'(z)|.
+    errors = torch.finfo(examples.dtype).eps * examples.double() / phi.derivative(z)
+    significant = singular > rounding_floor(singular, z.shape, errors.norm())
+    return int(significant.sum())
 
 
 def rank_counterexample(direction: Float[Tensor, " d"], phi: str | Phi) -> Float[Tensor, "2 d"]:
-    r"""Two examples :math:`\phi(v), \phi(2v)` that are independent while their solution has rank 1.
+    r"""Construct two examples :math:`\phi(v), \phi(2v)` that are independent while their solution has rank 1.
 
-    With the sigmoid and a ``direction`` v without zeros they satisfy Assumption 1.
+    They contradict the rank that the corollary of Theorem 1 prints. With the sigmoid and a ``direction`` v without
+    zeros they satisfy Assumption 1.
 
     Example:
         >>> pair = rank_counterexample(torch.tensor([0.5, 1.0, 1.5], dtype=torch.float64), "sigmoid")

@@ -1,4 +1,4 @@
-"""The span of the training examples, read off their singular value decomposition."""
+"""The span of the training examples, computed by their singular value decomposition."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from memzoo.errors import InvalidArgumentError
 
 
 class Span(NamedTuple):
-    r"""Thin decomposition :math:`X = V \operatorname{diag}(\sigma) U^T` of the examples, in float64."""
+    r"""Hold the thin decomposition :math:`X = V \operatorname{diag}(\sigma) U^T` of the examples, in float64."""
 
     coefficients: Float[Tensor, "n r"]
     """U: orthonormal columns, one entry an example."""
@@ -22,17 +22,17 @@ class Span(NamedTuple):
 
     @property
     def rank(self) -> int:
-        """Dimension of the span."""
+        """Return the dimension of the span."""
         return len(self.singular_values)
 
     @property
     def pseudoinverse(self) -> Float[Tensor, "n d"]:
-        r""":math:`X^+ = U \operatorname{diag}(1/\sigma) V^T`."""
+        r"""Compute :math:`X^+ = U \operatorname{diag}(1/\sigma) V^T`."""
         return self.coefficients / self.singular_values @ self.basis.T
 
 
 def check_examples(examples: Tensor) -> None:
-    """``examples`` is a non-empty table ``(n, d)`` of finite floating-point numbers."""
+    """Raise an error unless ``examples`` is a non-empty table ``(n, d)`` of finite floating-point numbers."""
     check_batch(examples, "examples")
     if examples.ndim != 2:
         raise InvalidArgumentError(
@@ -41,10 +41,10 @@ def check_examples(examples: Tensor) -> None:
 
 
 def span_of(examples: Float[Tensor, "n d"]) -> Span:
-    """Decompose the examples; directions that rounding explains are left out.
+    """Decompose the examples, without the directions that rounding explains.
 
-    Rounding each entry to the dtype of ``examples`` moves the singular values by at most eps times the Frobenius norm,
-    so what lies below that is not the examples' own: in float32 a third image that is the sum of two adds no dimension.
+    Rounding each entry to the dtype of ``examples`` moves the singular values by at most eps times the Frobenius norm
+    (Weyl), so smaller ones are not counted: in float32 a third image that is the sum of two adds no dimension.
 
     Args:
         examples: One example a row.
@@ -64,10 +64,15 @@ def span_of(examples: Float[Tensor, "n d"]) -> Span:
     check_examples(examples)
     x = examples.double()
     left, singular, right = torch.linalg.svd(x, full_matrices=False)
-    own = singular > rounding_floor(singular, x.shape, torch.finfo(examples.dtype).eps * x.norm())
-    return Span(left[:, own], singular[own], right[own].T)
+    noise = torch.finfo(examples.dtype).eps * x.norm()
+    significant = singular > rounding_floor(singular, x.shape, noise)
+    return Span(left[:, significant], singular[significant], right[significant].T)
 
 
 def rounding_floor(singular: Tensor, shape: torch.Size, noise: Tensor) -> Tensor:
-    """Singular values up to this one are zero: ``noise`` is the Frobenius norm of what rounding did to the entries."""
-    return noise + max(shape) * torch.finfo(torch.float64).eps * singular[0]  # the second is the decomposition's own
+    """Compute the value up to which singular values count as zero.
+
+    ``noise`` is the Frobenius norm of the rounding errors in the entries.
+    """
+    of_decomposition = max(shape) * torch.finfo(torch.float64).eps * singular[0]
+    return noise + of_decomposition

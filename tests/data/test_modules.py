@@ -1,4 +1,3 @@
-import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -7,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch.testing import assert_close
 
-from memzoo.data import CIFAR10, MNIST, MNIST20, Drawn, Images, cifar10, full_batches, mini_batches, mnist20
+from memzoo.data import CIFAR10, MNIST, MNIST20, Drawn, Images, cifar10, mnist20
 from memzoo.data.modules import parse_indices
 from memzoo.errors import CorruptCheckpointError, DataMissingError
 from memzoo.modules.inputs import read_rows
@@ -26,57 +26,17 @@ def test_all_images_are_one_batch_by_default():
     assert torch.equal(read_rows(data.train_dataloader(), 20, batches=1), data.examples)
 
 
-def test_batches_are_shuffled_by_seed_and_epoch_alone():
-    loader = MNIST20(batch_size=8, seed=3).train_dataloader()
-    assert [len(batch[0]) for batch in loader] == [8, 8, 4]
-
-    def order(epoch, seed=3):
-        loader = mini_batches(torch.arange(20.0)[:, None], 8, seed=seed)
-        loader.sampler.set_epoch(epoch)
-        torch.rand(1)
-        return torch.cat([batch[0] for batch in loader]).flatten().tolist()
-
-    assert sorted(order(0)) == list(range(20))
-    assert order(0) == order(0)
-    assert order(0) != order(1)
-    assert order(0) != order(0, seed=4)
-
-
-@pytest.mark.parametrize("given", range(7))
-def test_a_loader_goes_on_after_the_batches_that_were_given_out(given):
-    def loader():
-        return mini_batches(torch.arange(6.0)[:, None], 2, passes_per_epoch=2)
-
-    first, again = loader(), loader()
-    whole = list(loader())
-    seen = list(itertools.islice(first, given))
-    again.load_state_dict(first.state_dict())
-    rest = list(again) if given < 6 else []
-    assert torch.equal(torch.cat([b[0] for b in seen + rest]), torch.cat([b[0] for b in whole]))
-    assert len(list(again)) == 6  # the next epoch is whole
-
-    again.load_state_dict(first.state_dict())
-    again.sampler.set_epoch(1)  # the checkpoint was of an epoch's end
-    assert len(list(again)) == 6
-
-
-def test_loaders_leave_the_global_generator_alone():
-    before = torch.get_rng_state()
-    for loader in (full_batches(torch.rand(3, 2, generator=torch.Generator()), steps_per_epoch=2), mini_batches):
-        list(loader if loader is not mini_batches else mini_batches(torch.zeros(3, 2), 2))
-    assert torch.equal(torch.get_rng_state(), before)
-
-
 def test_two_processes_share_the_images_of_a_full_batch(tmp_path):
-    def trained(processes):
+    def train(processes):
         found = tmp_path / f"{processes}.pt"
         command = [sys.executable, "-W", "ignore", str(FULL_BATCHES), str(processes), str(found)]
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=240)
         return torch.load(found)
 
-    alone, together = trained(1), trained(2)
+    alone = train(1)
+    together = train(2)
     assert together["seen"] == alone["seen"] / 2  # by the first of them
-    torch.testing.assert_close(together["weights"], alone["weights"])
+    assert_close(together["weights"], alone["weights"])
 
 
 def test_images_by_index(shared_data):

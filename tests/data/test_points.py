@@ -11,7 +11,8 @@ def test_a_line_holds_hundredths():
 
 
 def test_the_roll_is_the_same_whatever_is_asked_for():
-    many, few = points("swissroll", range(100), (3,)).images, points("swissroll", [7, 3], (3,)).images
+    many = points("swissroll", range(100), (3,)).images
+    few = points("swissroll", [7, 3], (3,)).images
     assert torch.equal(few, many[[7, 3]])
     whole = points("swissroll", range(4096), (3,)).images.double()
     assert whole.std().item() == pytest.approx(1, abs=1e-3)
@@ -20,7 +21,8 @@ def test_the_roll_is_the_same_whatever_is_asked_for():
 
 
 def test_the_grid_holds_the_roll():
-    grid, roll = points("swissroll", range(1000), (3,), split="test").images, points("swissroll", range(4096), (3,))
+    grid = points("swissroll", range(1000), (3,), split="test").images
+    roll = points("swissroll", range(4096), (3,))
     assert torch.equal(grid.amin(0), roll.images.amin(0))
     assert torch.equal(grid.amax(0), roll.images.amax(0))
     assert len(grid.unique(dim=0)) == 1000

@@ -1,23 +1,31 @@
-"""What holds for each metric class: batches, processes, casts, copies, logging."""
+"""Every metric: its place in the tables and on the pages, and what all metrics have in common."""
 
+import importlib
+import inspect
 import pickle
+import pkgutil
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed
 import torch.multiprocessing
 from lightning.pytorch import LightningModule, Trainer
+from torch.testing import assert_close
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import MetricCollection
 
+from memzoo import metrics
 from memzoo.metrics.constant import ConstantDistance, constant_distance
+from memzoo.metrics.exact_metric import ExactMetric
 from memzoo.metrics.identity import IdentityDistance, identity_distance
 from memzoo.metrics.phi_eigen import PhiEigenResidual, phi_eigen_residual
 from memzoo.metrics.phi_span import PhiSpanResidual, phi_span_residual
 from memzoo.metrics.radius import SpectralRadius
 from memzoo.metrics.reconstruction import ReconstructionError, reconstruction_error
 from memzoo.metrics.recovery import RecoveryProbability, recovery_probability
+from memzoo.metrics.row_mean import RowMean
 from memzoo.metrics.span import SpanResidual, span_residual
 
 GENERATOR = torch.Generator().manual_seed(3)
@@ -53,6 +61,35 @@ CASES = {
     "contracting": (lambda: SpectralRadius(reduce="contracting"), (RADII,), (RADII < 1).double().mean()),
 }
 SPLIT = (slice(0, 3), slice(3, 7), slice(7, 10))
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def find_metrics():
+    """Return every metric class that a file of memzoo.metrics defines, by its name."""
+    for file in pkgutil.iter_modules(metrics.__path__):
+        importlib.import_module(f"memzoo.metrics.{file.name}")
+    kinds = [kind for base in (ExactMetric, RowMean) for kind in base.__subclasses__()]
+    return {kind.__name__: kind for kind in kinds if not inspect.isabstract(kind)}
+
+
+@pytest.mark.parametrize("name", find_metrics())
+def test_every_metric_is_in_the_tables_and_on_the_pages(name):
+    covered = {type(build()) for build, _, _ in CASES.values()}
+    assert find_metrics()[name] in covered, (
+        f"{name} has no case: add a row to CASES in tests/metrics/test_every_metric.py, with how it is built, its "
+        "arguments for all rows and its value on them"
+    )
+    assert name in metrics.__all__, f"memzoo.metrics does not show {name}: import it in memzoo/metrics/__init__.py"
+    assert f"| `{name}(" in (DOCS / "metrics.md").read_text(), (
+        f"docs/metrics.md does not name {name}: add a row with | `{name}(...)` | to its first table"
+    )
+
+
+@pytest.mark.parametrize("name", metrics.__all__)
+def test_the_api_page_describes_everything_that_metrics_shows(name):
+    assert f"memzoo.metrics.{name}\n" in (DOCS / "api.md").read_text(), (
+        f"docs/api.md does not describe {name}: add memzoo.metrics.{name} under Metrics"
+    )
 
 
 @pytest.fixture(params=CASES)
@@ -60,38 +97,41 @@ def case(request):
     return CASES[request.param]
 
 
-def updated(build, rows, splits=SPLIT):
+def update_in_parts(build, rows, splits=SPLIT):
+    """Build a metric and update it with parts of the rows."""
     metric = build()
     for part in splits:
         metric.update(*(row[part] for row in rows))
     return metric
 
 
-def close(found, expected):
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+def assert_equal(found, expected):
+    """Allow no more than the last digits to differ."""
+    assert_close(found, expected, rtol=1e-12, atol=0)
 
 
-def test_values_tell_something():
+def test_the_values_of_the_cases_are_not_trivial():
     assert all(0 < value < torch.inf for _, _, value in CASES.values())
     assert CASES["recovery"][2] < 1
 
 
 def test_batches_equal_the_whole(case):
     build, rows, expected = case
-    metric = updated(build, rows)
-    close(metric.compute(), expected)
+    metric = update_in_parts(build, rows)
+    assert_equal(metric.compute(), expected)
     assert metric.compute().dtype == torch.float64
 
 
 def test_merged_states_equal_the_whole(case):
     build, rows, expected = case
-    metric, other = updated(build, rows, SPLIT[:1]), updated(build, rows, SPLIT[1:])
+    metric = update_in_parts(build, rows, SPLIT[:1])
+    other = update_in_parts(build, rows, SPLIT[1:])
     other.merge_state(metric)
-    close(other.compute(), expected)
+    assert_equal(other.compute(), expected)
     idle = build()  # a process that saw no row
     idle.merge_state(other)
     idle._update_count = 1
-    close(idle.compute(), expected)
+    assert_equal(idle.compute(), expected)
 
 
 def test_forward_gives_the_batch_and_keeps_all(case):
@@ -99,22 +139,22 @@ def test_forward_gives_the_batch_and_keeps_all(case):
     metric = build()
     for part in SPLIT:
         batch = metric(*(row[part].requires_grad_() for row in rows))
-        close(batch, updated(build, rows, [part]).compute())
+        assert_equal(batch, update_in_parts(build, rows, [part]).compute())
         assert not batch.requires_grad
-    close(metric.compute(), expected)
+    assert_equal(metric.compute(), expected)
 
 
 @pytest.mark.filterwarnings("ignore:The ``compute`` method of metric .* was called before the ``update``")
 def test_before_the_first_row_and_after_a_reset_it_is_nan(case):
     build, rows, expected = case
     assert build().compute().isnan()
-    metric = updated(build, rows)
+    metric = update_in_parts(build, rows)
     metric.reset()
     assert metric.compute().isnan()
-    metric.update(*(row[:0] for row in rows))  # an empty batch is no row
+    metric.update(*(row[:0] for row in rows))  # an empty batch adds no row
     assert metric.compute().isnan()
     metric.update(*rows)
-    close(metric.compute(), expected)
+    assert_equal(metric.compute(), expected)
 
 
 @pytest.mark.parametrize(
@@ -131,31 +171,31 @@ def test_before_the_first_row_and_after_a_reset_it_is_nan(case):
 )
 def test_casts_lose_nothing(case, cast):
     build, rows, expected = case
-    metric = cast(updated(build, rows, SPLIT[:1]))
+    metric = cast(update_in_parts(build, rows, SPLIT[:1]))
     for part in SPLIT[1:]:
         metric.update(*(row[part] for row in rows))
-    close(metric.compute(), expected)
+    assert_equal(metric.compute(), expected)
     metric.reset()
     metric.update(*rows)
-    close(metric.compute(), expected)
+    assert_equal(metric.compute(), expected)
 
 
 def test_states_move_with_the_device(case):
     build, rows, _ = case
-    metric = updated(build, rows).to("meta")
+    metric = update_in_parts(build, rows).to("meta")
     assert {value.device.type for value in metric.metric_state.values()} == {"meta"}
     assert metric.device.type == "meta"
 
 
 @pytest.mark.parametrize("copied", [lambda m: pickle.loads(pickle.dumps(m)), lambda m: m.clone()])
-def test_copies_go_on_where_it_was(case, copied):
+def test_copies_continue_where_the_metric_was(case, copied):
     build, rows, expected = case
-    metric = updated(build, rows, SPLIT[:1])
+    metric = update_in_parts(build, rows, SPLIT[:1])
     other = copied(metric)
     for part in SPLIT[1:]:
         other.update(*(row[part] for row in rows))
-    close(other.compute(), expected)
-    close(metric.compute(), updated(build, rows, SPLIT[:1]).compute())
+    assert_equal(other.compute(), expected)
+    assert_equal(metric.compute(), update_in_parts(build, rows, SPLIT[:1]).compute())
 
 
 def test_inference_mode_and_training_can_alternate(case):
@@ -165,18 +205,18 @@ def test_inference_mode_and_training_can_alternate(case):
         metric(*(row[SPLIT[0]].clone() for row in rows))
     metric.update(*(row[SPLIT[1]] for row in rows))
     metric(*(row[SPLIT[2]] for row in rows))
-    close(metric.compute(), expected)
+    assert_equal(metric.compute(), expected)
 
 
 def test_autocast_changes_nothing(case):
     build, rows, expected = case
     with torch.autocast("cpu", torch.bfloat16):
-        close(updated(build, rows).compute(), expected)
+        assert_equal(update_in_parts(build, rows).compute(), expected)
 
 
 def test_plots_stay_in_bounds(case):
     build, rows, _ = case
-    metric = updated(build, rows)
+    metric = update_in_parts(build, rows)
     _, axes = metric.plot()
     low, high = axes.get_ylim()
     assert low < 0
@@ -187,11 +227,12 @@ def test_plots_stay_in_bounds(case):
 
 def test_state_dicts_hold_nothing(case):
     build, rows, _ = case
-    assert not updated(build, rows).state_dict()  # checkpoints of a model stay as they are, and carry no examples
+    metric = update_in_parts(build, rows)
+    assert not metric.state_dict()  # checkpoints of a model stay as they are, and carry no examples
 
 
 def test_thresholds_in_a_collection_stay_apart():
-    # before anything is reached, the states of both are equal, and torchmetrics would go on with one of them
+    # Before anything is reached, the states of both are equal, and torchmetrics would update only one of them.
     collection = MetricCollection(
         {"near": RecoveryProbability(EXAMPLES, eps=0.01), "far": RecoveryProbability(EXAMPLES, eps=0.5)}
     )
@@ -200,25 +241,25 @@ def test_thresholds_in_a_collection_stay_apart():
     assert {name: value.item() for name, value in collection.compute().items()} == {"near": 0, "far": 1}
 
 
-def test_a_collection_feeds_each_its_arguments():
+def test_a_collection_gives_each_metric_its_arguments():
     collection = MetricCollection([ReconstructionError(), IdentityDistance((2, 3)), ConstantDistance((2, 3))])
     for part in SPLIT:
         collection.update(OUTPUTS[part], INPUTS[part])
     found = collection.compute()
     for name, key in (("ReconstructionError", "relative"), ("IdentityDistance", "identity")):
-        close(found[name], CASES[key][2])
-    close(found["ConstantDistance"], CASES["constant"][2])
+        assert_equal(found[name], CASES[key][2])
+    assert_equal(found["ConstantDistance"], CASES["constant"][2])
 
 
-def process(rank, file, results):
-    """One of two processes: the first sees 7 rows in two batches, the second 3 in one."""
+def run_process(rank, file, results):
+    """Run one of two processes: the first sees 7 rows in two batches, the second 3 in one."""
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
     found = {}
     for name, (build, rows, _) in CASES.items():
-        metric = updated(build, rows, SPLIT[:2] if rank == 0 else SPLIT[2:])
+        metric = update_in_parts(build, rows, SPLIT[:2] if rank == 0 else SPLIT[2:])
         found[name] = metric.compute()
-        metric.update(*rows)  # the states are the own ones again
+        metric.update(*rows)  # after compute the states are those of this process again
         found[f"{name} again"] = metric.compute()
     torch.save(found, results / f"{rank}.pt")
     torch.distributed.destroy_process_group()
@@ -228,7 +269,7 @@ def process(rank, file, results):
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_two_processes_equal_one(tmp_path):
     arguments = (tmp_path / "meeting", tmp_path)
-    context = torch.multiprocessing.start_processes(process, arguments, nprocs=2, join=False, start_method="fork")
+    context = torch.multiprocessing.start_processes(run_process, arguments, nprocs=2, join=False, start_method="fork")
     for _ in range(2):
         if context.join(timeout=30):
             break
@@ -239,13 +280,14 @@ def test_two_processes_equal_one(tmp_path):
     for rank in range(2):
         found = torch.load(tmp_path / f"{rank}.pt")
         for name, (build, rows, expected) in CASES.items():
-            close(found[name], expected)
-            # both processes added all rows once more
-            close(found[f"{name} again"], updated(build, rows, [*SPLIT, slice(None), slice(None)]).compute())
+            assert_equal(found[name], expected)
+            # Both processes added all rows once more.
+            thrice = update_in_parts(build, rows, [*SPLIT, slice(None), slice(None)])
+            assert_equal(found[f"{name} again"], thrice.compute())
 
 
 class Logs(LightningModule):
-    """Logs a metric the way the documentation of torchmetrics has it."""
+    """Log a metric as the documentation of torchmetrics shows it."""
 
     def __init__(self):
         super().__init__()
@@ -283,5 +325,5 @@ def test_a_lightning_module_logs_the_mean_over_the_epoch(precision):
         enable_model_summary=False,
     )
     trainer.fit(model, loader)
-    torch.testing.assert_close(trainer.callback_metrics["error_epoch"].double(), model.epoch, rtol=1e-6, atol=0)
+    assert_close(trainer.callback_metrics["error_epoch"].double(), model.epoch, rtol=1e-6, atol=0)
     assert trainer.callback_metrics["error_step"] != trainer.callback_metrics["error_epoch"]

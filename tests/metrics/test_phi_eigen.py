@@ -2,39 +2,41 @@ import math
 
 import pytest
 import torch
+from draws import normal, uniform
+from torch.testing import assert_close
 
 from memzoo.metrics.phi_eigen import PhiEigenResidual, phi_eigen_residual
 
 
 def test_examples_of_the_least_norm_solution_are_phi_eigenvectors():
-    examples = torch.rand(3, 8, dtype=torch.float64) * 0.9 + 0.05
+    examples = uniform(3, 8) * 0.9 + 0.05
     a = torch.logit(examples.mT) @ torch.linalg.pinv(examples.mT)  # Theorem 1
     assert phi_eigen_residual((examples @ a.mT).sigmoid(), examples).max() < 1e-12
-    others = torch.rand(3, 8, dtype=torch.float64)
+    others = uniform(3, 8)
     assert phi_eigen_residual((others @ a.mT).sigmoid(), others).min() > 1e-2
 
 
 @pytest.mark.parametrize("eigenvalue", [1.0, -0.5, 0.0])
 def test_a_stated_eigenvalue(eigenvalue):
-    x = torch.randn(4, 1, 3, dtype=torch.float64)
+    x = normal(4, 1, 3)
     residual = phi_eigen_residual(2 * x, x, eigenvalue=eigenvalue)
-    torch.testing.assert_close(residual, torch.full_like(residual, 2 - eigenvalue))
+    assert_close(residual, torch.full_like(residual, 2 - eigenvalue))
 
 
 def test_the_best_eigenvalue_leaves_what_is_orthogonal():
-    x, other = torch.linalg.qr(torch.randn(6, 2, dtype=torch.float64)).Q.mT
+    x, other = torch.linalg.qr(normal(6, 2)).Q.mT
     angle = torch.tensor([0.0, 0.4, math.pi / 2], dtype=torch.float64)[:, None]
     outputs = 5 * (angle.cos() * x + angle.sin() * other)
     residual = phi_eigen_residual(outputs, (2 * x).expand(3, 6), eigenvalue=None)
-    torch.testing.assert_close(residual, 2.5 * angle.flatten().sin(), rtol=0, atol=1e-14)
+    assert_close(residual, 2.5 * angle.flatten().sin(), rtol=0, atol=1e-14)
 
 
 def test_rotating_space_changes_nothing():
-    rotation = torch.linalg.qr(torch.randn(5, 5, dtype=torch.float64)).Q
-    y, x = torch.randn(2, 7, 5, dtype=torch.float64)
+    rotation = torch.linalg.qr(normal(5, 5)).Q
+    y, x = normal(2, 7, 5)
     for eigenvalue in (1.0, None):
         expected = phi_eigen_residual(y, x, eigenvalue=eigenvalue)
-        torch.testing.assert_close(phi_eigen_residual(y @ rotation, x @ rotation, eigenvalue=eigenvalue), expected)
+        assert_close(phi_eigen_residual(y @ rotation, x @ rotation, eigenvalue=eigenvalue), expected)
 
 
 def test_float32_values_are_subtracted_in_float64():
@@ -53,7 +55,7 @@ def test_metric_averages(eigenvalue):
     metric = PhiEigenResidual(eigenvalue=eigenvalue)
     metric.update(y[:3], x[:3])
     metric.update(y[3:], x[3:])
-    torch.testing.assert_close(metric.compute(), phi_eigen_residual(y, x, eigenvalue=eigenvalue).mean())
+    assert_close(metric.compute(), phi_eigen_residual(y, x, eigenvalue=eigenvalue).mean())
 
 
 def test_errors():

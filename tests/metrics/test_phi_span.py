@@ -1,5 +1,7 @@
 import pytest
 import torch
+from draws import normal, uniform
+from torch.testing import assert_close
 
 from memzoo.errors import NonFiniteError
 from memzoo.metrics.phi_span import PhiSpanResidual, phi_span_residual
@@ -15,10 +17,10 @@ ACTIVATIONS = {
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_every_output_of_the_least_norm_solution_is_in_the_phi_span(name):
     phi, inverse = ACTIVATIONS[name]
-    examples = phi(torch.randn(3, 1, 2, 4, dtype=torch.float64))
+    examples = phi(normal(3, 1, 2, 4))
     x = examples.flatten(1).mT
     a = inverse(x) @ torch.linalg.pinv(x)  # Theorem 1: A = phi^-1(X) X^+
-    inputs = torch.randn(20, 8, dtype=torch.float64)
+    inputs = normal(20, 8)
     outputs = phi(inputs @ a.mT).reshape(20, 1, 2, 4)
     assert phi_span_residual(outputs, examples, inverse).max() < 1e-10
     assert phi_span_residual(outputs, examples[:2], inverse).max() > 0.1
@@ -26,17 +28,19 @@ def test_every_output_of_the_least_norm_solution_is_in_the_phi_span(name):
 
 
 def test_it_is_the_span_residual_before_the_activation():
-    v, u = torch.randn(6, 5, dtype=torch.float64), torch.randn(2, 5, dtype=torch.float64)
+    v = normal(6, 5)
+    u = normal(2, 5)
     expected = span_residual(v, u)
-    torch.testing.assert_close(phi_span_residual(v.tanh(), u.tanh(), torch.atanh), expected)
-    torch.testing.assert_close(phi_span_residual(v, u, lambda y: y), expected, rtol=0, atol=0)
+    assert_close(phi_span_residual(v.tanh(), u.tanh(), torch.atanh), expected)
+    assert_close(phi_span_residual(v, u, lambda y: y), expected, rtol=0, atol=0)
 
 
 def test_permuting_coordinates_and_examples_changes_nothing():
-    outputs, examples = torch.rand(6, 5, dtype=torch.float64), torch.rand(3, 5, dtype=torch.float64)
+    outputs = uniform(6, 5)
+    examples = uniform(3, 5)
     expected = phi_span_residual(outputs, examples, torch.logit)
     moved = phi_span_residual(outputs[:, [3, 1, 4, 0, 2]], examples[[2, 0, 1]][:, [3, 1, 4, 0, 2]], torch.logit)
-    torch.testing.assert_close(moved, expected)
+    assert_close(moved, expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -44,10 +48,10 @@ def test_preimages_that_are_multiples_span_one_direction(dtype):
     # sigmoid(v) and sigmoid(2v) are independent, their preimages are not; in float32 only up to rounding
     v = torch.linspace(0.2, 3, 7, dtype=torch.float64)
     examples = torch.stack([v.sigmoid(), (2 * v).sigmoid()]).to(dtype)
-    outside = torch.randn(4, 7, dtype=torch.float64)
+    outside = normal(4, 7)
     outside -= outside @ v[:, None] * v / (v @ v)
     residual = phi_span_residual(outside.sigmoid(), examples, torch.logit)
-    torch.testing.assert_close(residual, torch.ones(4, dtype=torch.float64), rtol=0, atol=1e-5)
+    assert_close(residual, torch.ones(4, dtype=torch.float64), rtol=0, atol=1e-5)
     second = torch.linalg.svd(torch.logit(examples.double()), full_matrices=False).Vh[1:]
     assert phi_span_residual(second.sigmoid(), examples, torch.logit).item() == pytest.approx(1, abs=1e-5)
 
@@ -69,16 +73,18 @@ def test_an_output_that_is_not_finite_gives_nan():
 
 
 def test_metric_averages():
-    examples, outputs = torch.rand(2, 1, 3), torch.rand(7, 1, 3)
+    examples = torch.rand(2, 1, 3)
+    outputs = torch.rand(7, 1, 3)
     metric = PhiSpanResidual(examples, torch.logit)
     metric.update(outputs[:2])
     metric.update(outputs[2:])
-    torch.testing.assert_close(metric.compute(), phi_span_residual(outputs, examples, torch.logit).mean())
+    assert_close(metric.compute(), phi_span_residual(outputs, examples, torch.logit).mean())
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, 1.2])
 def test_outputs_outside_the_open_range_are_refused(value):
-    outputs, inside = torch.tensor([[0.5, value]]), torch.full((1, 2), 0.3)
+    outputs = torch.tensor([[0.5, value]])
+    inside = torch.full((1, 2), 0.3)
     metric = PhiSpanResidual(inside, torch.logit)
     with pytest.raises(
         ValueError, match=rf"outputs must lie inside the open range of phi.*1 of 2 .* from {value:g} to"

@@ -1,5 +1,7 @@
 import pytest
 import torch
+from draws import normal
+from torch.testing import assert_close
 
 from memzoo.dynamics import spectrum
 from memzoo.errors import NonFiniteError
@@ -8,23 +10,23 @@ from memzoo.metrics.radius import SpectralRadius, spectral_radius
 
 def test_radius_of_matrices_with_known_eigenvalues():
     values = torch.tensor([[0.3, -0.9, 0.1], [2.0, 1.0, 0.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
-    change = torch.randn(3, 3, dtype=torch.float64)
+    change = normal(3, 3)
     matrices = change @ values.diag_embed() @ torch.linalg.inv(change)
     radius, error = spectral_radius(matrices)
     assert ((radius - values.abs().amax(1)).abs() <= error + 1e-13).all()
-    torch.testing.assert_close(radius, values.abs().amax(1))
+    assert_close(radius, values.abs().amax(1))
 
 
 def test_it_is_the_radius_of_the_map():
-    matrices = torch.randn(2, 6, 6, dtype=torch.float64)
+    matrices = normal(2, 6, 6)
     for matrix, radius in zip(matrices, spectral_radius(matrices)[0], strict=True):
-        torch.testing.assert_close(spectrum(lambda x, a=matrix: x @ a.mT, torch.zeros(1, 6)).radius[0], radius)
+        assert_close(spectrum(lambda x, a=matrix: x @ a.mT, torch.zeros(1, 6)).radius[0], radius)
 
 
 def test_the_bound_covers_a_defective_matrix():
     # a Jordan block of 12 in another basis: rounding moves its eigenvalue 0.5 by some eps^(1/12)
     jordan = 0.5 * torch.eye(12, dtype=torch.float64) + torch.ones(11, dtype=torch.float64).diag(1)
-    basis = torch.linalg.qr(torch.randn(12, 12, dtype=torch.float64)).Q
+    basis = torch.linalg.qr(normal(12, 12)).Q
     radius, error = spectral_radius((basis @ jordan @ basis.mT)[None])
     assert 1e-3 < (radius - 0.5).abs() <= error
 

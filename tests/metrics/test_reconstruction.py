@@ -1,36 +1,39 @@
 import pytest
 import torch
+from draws import normal
+from torch.testing import assert_close
 
 from memzoo.metrics.reconstruction import ReconstructionError, reconstruction_error
 
 
 def test_relative_error_of_a_scaled_copy():
-    x = torch.randn(5, 2, 3, dtype=torch.float64)
+    x = normal(5, 2, 3)
     factor = torch.tensor([1.0, 0.0, -1.0, 3.0, 1.01], dtype=torch.float64)
     error = reconstruction_error(factor[:, None, None] * x, x)
-    torch.testing.assert_close(error, (factor - 1).abs())
+    assert_close(error, (factor - 1).abs())
 
 
 def test_mse_is_that_of_torch():
-    y, x = torch.randn(2, 6, 1, 4, 4, dtype=torch.float64)
+    y, x = normal(2, 6, 1, 4, 4)
     rows = reconstruction_error(y, x, kind="mse")
     assert rows.mean().item() == pytest.approx(torch.nn.functional.mse_loss(y, x).item(), rel=1e-14)
     assert rows[2].item() == pytest.approx(torch.nn.functional.mse_loss(y[2], x[2]).item(), rel=1e-14)
 
 
 def test_rotating_space_and_permuting_rows():
-    rotation = torch.linalg.qr(torch.randn(5, 5, dtype=torch.float64)).Q
-    y, x = torch.randn(2, 7, 5, dtype=torch.float64)
+    rotation = torch.linalg.qr(normal(5, 5)).Q
+    y, x = normal(2, 7, 5)
     order = torch.randperm(7)
     for kind in ("relative", "mse"):
         expected = reconstruction_error(y, x, kind=kind)
-        torch.testing.assert_close(reconstruction_error(y @ rotation, x @ rotation, kind=kind), expected)
+        assert_close(reconstruction_error(y @ rotation, x @ rotation, kind=kind), expected)
         assert torch.equal(reconstruction_error(y[order], x[order], kind=kind), expected[order])
 
 
 def test_float16_is_squared_in_float64():
     # 300^2 overflows half precision
-    x, y = torch.zeros(1, 4, dtype=torch.float16), torch.full((1, 4), 300.0, dtype=torch.float16)
+    x = torch.zeros(1, 4, dtype=torch.float16)
+    y = torch.full((1, 4), 300.0, dtype=torch.float16)
     assert reconstruction_error(y, x, kind="mse").item() == 90000
     assert reconstruction_error(x, 200 * y).item() == 1  # so does the norm of 60000 four times
 
@@ -50,7 +53,7 @@ def test_metric_averages(kind):
     metric = ReconstructionError(kind=kind)
     metric.update(y[:3], x[:3])
     metric.update(y[3:], x[3:])
-    torch.testing.assert_close(metric.compute(), reconstruction_error(y, x, kind=kind).mean())
+    assert_close(metric.compute(), reconstruction_error(y, x, kind=kind).mean())
 
 
 def test_errors():

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from draws import normal, uniform
 
 from memzoo.dynamics import recovery_curve
 from memzoo.errors import NonFiniteError
@@ -8,7 +9,8 @@ from memzoo.metrics.recovery import RecoveryProbability, recovery_probability
 
 @pytest.mark.parametrize("eps", [0.3, 0.8, 3.0])
 def test_it_equals_the_definition(eps):
-    points, examples = torch.randn(40, 1, 3, dtype=torch.float64), torch.randn(25, 1, 3, dtype=torch.float64)
+    points = normal(40, 1, 3)
+    examples = normal(25, 1, 3)
     distance = (points[:, None] - examples[None]).flatten(2).norm(dim=2)
     expected = (distance.amin(0) < eps).double().mean()
     assert 0 < recovery_probability(points, examples, eps) == expected
@@ -18,7 +20,7 @@ def test_it_ends_the_curve_of_recovery():
     def f(x):
         return torch.stack([torch.tanh(4 * x[:, 0]) / 0.99932930, 0.7 * x[:, 1]], 1)
 
-    starts = torch.rand(100, 2, dtype=torch.float64) * 2 - 1
+    starts = uniform(100, 2) * 2 - 1
     examples = torch.tensor([[-1.0, 0], [1, 0], [0, 0.5]], dtype=torch.float64)
     curve = recovery_curve(f, starts, examples, 30, eps=0.05)
     value = recovery_probability(curve.points, examples, 0.05).item()
@@ -28,7 +30,7 @@ def test_it_ends_the_curve_of_recovery():
 def test_a_small_eps_is_decided_exactly_in_float32():
     # |a|^2 + |b|^2 - 2ab in float32 cannot tell 0.9e-3 from 1.1e-3 at norm 28
     examples = torch.rand(50, 784) + 0.5
-    direction = torch.nn.functional.normalize(torch.randn(50, 784, dtype=torch.float64), dim=1)
+    direction = torch.nn.functional.normalize(normal(50, 784), dim=1)
     offset = torch.where(torch.arange(50) % 2 == 0, 0.9e-3, 1.1e-3)
     points = examples.double() + offset[:, None] * direction
     assert recovery_probability(points, examples, 1e-3) == 0.5
@@ -50,8 +52,9 @@ def test_points_that_are_not_finite_are_near_nothing():
 
 
 def test_rotating_space_and_permuting_rows_change_nothing():
-    rotation = torch.linalg.qr(torch.randn(4, 4, dtype=torch.float64)).Q
-    points, examples = torch.randn(30, 4, dtype=torch.float64), torch.randn(20, 4, dtype=torch.float64)
+    rotation = torch.linalg.qr(normal(4, 4)).Q
+    points = normal(30, 4)
+    examples = normal(20, 4)
     expected = recovery_probability(points, examples, 0.9)
     assert recovery_probability(points @ rotation, examples @ rotation, 0.9) == expected
     assert recovery_probability(points[torch.randperm(30)], examples[torch.randperm(20)], 0.9) == expected

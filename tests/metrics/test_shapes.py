@@ -1,10 +1,11 @@
-"""The shapes in signatures are promises: check them by beartype on ordinary calls."""
+"""The shapes in signatures, checked by beartype on ordinary calls."""
 
 import pytest
 import torch
 from beartype import beartype
 from jaxtyping import jaxtyped
 
+from memzoo import metrics
 from memzoo.metrics.constant import constant_distance
 from memzoo.metrics.identity import identity_distance
 from memzoo.metrics.phi_eigen import phi_eigen_residual
@@ -26,11 +27,18 @@ CALLS = {
 }
 
 
+def test_every_function_of_the_metrics_is_called():
+    functions = {name for name in metrics.__all__ if name.islower()}
+    missing = functions - {function.__name__ for function in CALLS}
+    assert not missing, f"{', '.join(missing)}: add a row with its arguments to CALLS in tests/metrics/test_shapes.py"
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
 @pytest.mark.parametrize("shape", [(4,), (2, 3)])
 @pytest.mark.parametrize("function", CALLS)
-def test_shapes_are_as_promised(function, shape, dtype):
-    rows, others = torch.rand(5, *shape).to(dtype) * 0.8 + 0.1, torch.rand(3, *shape).to(dtype) * 0.8 + 0.1
+def test_shapes_are_those_of_the_signature(function, shape, dtype):
+    rows = torch.rand(5, *shape).to(dtype) * 0.8 + 0.1
+    others = torch.rand(3, *shape).to(dtype) * 0.8 + 0.1
     found = jaxtyped(typechecker=beartype)(function)(*CALLS[function](rows, others))
     values = found if isinstance(found, tuple) else (found,)
     assert all(value.dtype == torch.float64 for value in values)

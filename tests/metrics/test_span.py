@@ -2,18 +2,21 @@ import math
 
 import pytest
 import torch
+from draws import normal
+from torch.testing import assert_close
 
 from memzoo.errors import NonFiniteError
 from memzoo.metrics.span import SpanResidual, span_residual
 
 
 def test_residual_is_the_sine_of_the_angle_to_the_span():
-    basis = torch.linalg.qr(torch.randn(10, 3, dtype=torch.float64)).Q
-    inside, outside = basis[:, 0], basis[:, 2]
+    basis = torch.linalg.qr(normal(10, 3)).Q
+    inside = basis[:, 0]
+    outside = basis[:, 2]
     examples = torch.stack([inside, inside + basis[:, 1]])
     angles = torch.tensor([0.0, 0.3, math.pi / 2], dtype=torch.float64)
     outputs = 7 * (angles.cos()[:, None] * inside + angles.sin()[:, None] * outside)
-    torch.testing.assert_close(span_residual(outputs, examples), angles.sin(), rtol=0, atol=1e-12)
+    assert_close(span_residual(outputs, examples), angles.sin(), rtol=0, atol=1e-12)
 
 
 def test_dependent_examples_and_zero_outputs():
@@ -36,19 +39,21 @@ def test_rounding_of_float32_examples_adds_no_direction():
 def test_rounding_in_the_decomposition_adds_no_direction():
     # whole numbers, so the 100 examples have rank 2 exactly
     two = torch.randint(-5, 6, (2, 100)).double()
-    examples, outputs = torch.randint(-5, 6, (100, 2)).double() @ two, torch.randn(4, 100, dtype=torch.float64)
+    examples = torch.randint(-5, 6, (100, 2)).double() @ two
+    outputs = normal(4, 100)
     basis = torch.linalg.qr(two.mT).Q
     expected = (outputs - outputs @ basis @ basis.mT).norm(dim=1) / outputs.norm(dim=1)
-    torch.testing.assert_close(span_residual(outputs, examples), expected, rtol=1e-12, atol=0)
+    assert_close(span_residual(outputs, examples), expected, rtol=1e-12, atol=0)
 
 
 def test_rotating_space_and_mixing_examples_change_nothing():
-    rotation = torch.linalg.qr(torch.randn(9, 9, dtype=torch.float64)).Q
-    examples, outputs = torch.randn(3, 9, dtype=torch.float64), torch.randn(5, 9, dtype=torch.float64)
-    mixed = torch.randn(3, 3, dtype=torch.float64) @ examples
+    rotation = torch.linalg.qr(normal(9, 9)).Q
+    examples = normal(3, 9)
+    outputs = normal(5, 9)
+    mixed = normal(3, 3) @ examples
     expected = span_residual(outputs, examples)
-    torch.testing.assert_close(span_residual(outputs @ rotation, examples @ rotation), expected)
-    torch.testing.assert_close(span_residual(-3 * outputs, mixed), expected)
+    assert_close(span_residual(outputs @ rotation, examples @ rotation), expected)
+    assert_close(span_residual(-3 * outputs, mixed), expected)
 
 
 def test_an_output_that_is_not_finite_is_no_perfect_one():
@@ -57,13 +62,15 @@ def test_an_output_that_is_not_finite_is_no_perfect_one():
 
 
 def test_metric_is_the_mean_over_batches_and_merges_like_processes():
-    examples, outputs = torch.randn(2, 1, 3, 3), torch.randn(8, 1, 3, 3)
+    examples = torch.randn(2, 1, 3, 3)
+    outputs = torch.randn(8, 1, 3, 3)
     expected = span_residual(outputs, examples).mean()
-    metric, other = SpanResidual(examples), SpanResidual(examples)
+    metric = SpanResidual(examples)
+    other = SpanResidual(examples)
     metric.update(outputs[:3])
     other.update(outputs[3:])
     metric.merge_state(other)
-    torch.testing.assert_close(metric.compute(), expected)
+    assert_close(metric.compute(), expected)
 
 
 def test_shapes():

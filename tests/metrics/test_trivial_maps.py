@@ -4,14 +4,16 @@ from fractions import Fraction
 
 import pytest
 import torch
+from draws import normal
+from torch.testing import assert_close
 
 from memzoo.metrics.constant import ConstantDistance, constant_distance
 from memzoo.metrics.identity import IdentityDistance, identity_distance
-from memzoo.metrics.scatter import empty_state, merged, scatter_state
+from memzoo.metrics.scatter import empty_state, merge_states, scatter_state
 
 
 def test_the_trivial_maps_themselves():
-    x = torch.randn(9, 2, 3, dtype=torch.float64)
+    x = normal(9, 2, 3)
     mean = x.mean(0).expand_as(x)
     assert identity_distance(x, x) == 0
     assert identity_distance(mean, x).item() == pytest.approx(1, rel=1e-14)
@@ -20,7 +22,7 @@ def test_the_trivial_maps_themselves():
 
 
 def test_a_multiple():
-    x = torch.randn(50, 4, dtype=torch.float64)
+    x = normal(50, 4)
     x -= x.mean(0)
     assert identity_distance(-0.5 * x, x).item() == pytest.approx(1.5)
     assert constant_distance(-0.5 * x + 7, x).item() == pytest.approx(0.5)
@@ -29,7 +31,7 @@ def test_a_multiple():
 @pytest.mark.parametrize("k", [0, 1, 3, 4])
 def test_a_projection_of_isotropic_data(k):
     x = torch.cat([torch.eye(4), -torch.eye(4)]).double()
-    basis = torch.linalg.qr(torch.randn(4, 4, dtype=torch.float64)).Q[:, :k]
+    basis = torch.linalg.qr(normal(4, 4)).Q[:, :k]
     y = x @ basis @ basis.mT
     assert identity_distance(y, x).item() == pytest.approx((1 - k / 4) ** 0.5, abs=1e-14)
     assert constant_distance(y, x).item() == pytest.approx((k / 4) ** 0.5, abs=1e-14)
@@ -37,11 +39,12 @@ def test_a_projection_of_isotropic_data(k):
 
 @pytest.mark.parametrize("distance", [identity_distance, constant_distance])
 def test_motions_of_space_and_order_of_rows_change_nothing(distance):
-    rotation = torch.linalg.qr(torch.randn(5, 5, dtype=torch.float64)).Q
-    y, x = torch.randn(2, 8, 5, dtype=torch.float64)
-    order, expected = torch.randperm(8), distance(y, x)
-    torch.testing.assert_close(distance(y @ rotation + 2, x @ rotation + 2), expected)
-    torch.testing.assert_close(distance(y[order], x[order]), expected)
+    rotation = torch.linalg.qr(normal(5, 5)).Q
+    y, x = normal(2, 8, 5)
+    order = torch.randperm(8)
+    expected = distance(y, x)
+    assert_close(distance(y @ rotation + 2, x @ rotation + 2), expected)
+    assert_close(distance(y[order], x[order]), expected)
 
 
 @pytest.mark.parametrize(
@@ -53,11 +56,11 @@ def test_batches_equal_the_whole(metric, distance, sizes):
     found = metric(shape=(2, 3))
     for rows in torch.arange(20).split(sizes):
         found.update(y[rows], x[rows])
-    torch.testing.assert_close(found.compute(), distance(y, x), rtol=1e-14, atol=0)
+    assert_close(found.compute(), distance(y, x), rtol=1e-14, atol=0)
 
 
-def exact_scatter(x):
-    """Sum of squares about the mean, in rational numbers."""
+def compute_exact_scatter(x):
+    """Sum the squares about the mean, in rational numbers."""
     total = Fraction(0)
     for column in x.double().mT.tolist():
         values = [Fraction(value) for value in column]
@@ -70,23 +73,23 @@ def exact_scatter(x):
 def test_scatter_far_from_the_origin_keeps_its_digits(parts):
     x = (1e7 + torch.randn(40, 3)).float()  # whole numbers: float32 resolves 1 there
     naive = (x.square().sum() - len(x) * x.mean(0).square().sum()).item()
-    expected = exact_scatter(x)
+    expected = compute_exact_scatter(x)
     assert abs(naive / expected - 1) > 0.1  # what a difference of sums in float32 makes of it
     state = empty_state((3,))
     for part in x.chunk(parts):
-        state = merged(torch.stack([state, scatter_state(part)]))
+        state = merge_states(torch.stack([state, scatter_state(part)]))
     assert state[0] == 40
     assert state[1].item() == pytest.approx(expected, rel=1e-9)
-    torch.testing.assert_close(state[2:], x.double().mean(0), rtol=1e-15, atol=0)
+    assert_close(state[2:], x.double().mean(0), rtol=1e-15, atol=0)
 
 
 def test_scatter_in_float64_far_from_the_origin():
-    x = 1e9 + torch.randn(60, 2, dtype=torch.float64)
+    x = 1e9 + normal(60, 2)
     naive = (x.square().sum() - len(x) * x.mean(0).square().sum()).item()
-    expected = exact_scatter(x)
+    expected = compute_exact_scatter(x)
     assert abs(naive / expected - 1) > 1e-2
     many = torch.stack([scatter_state(part) for part in x.chunk(7)])
-    assert merged(many)[1].item() == pytest.approx(expected, rel=1e-8)
+    assert merge_states(many)[1].item() == pytest.approx(expected, rel=1e-8)
 
 
 def test_float32_rows_on_a_large_offset():
@@ -96,7 +99,7 @@ def test_float32_rows_on_a_large_offset():
     for part in range(0, 100, 10):
         for metric in metrics:
             metric.update(y[part : part + 10], x[part : part + 10])
-    scatter = exact_scatter(x)
+    scatter = compute_exact_scatter(x)
     assert metrics[0].compute().item() == pytest.approx((500 / scatter) ** 0.5, rel=1e-9)
     assert metrics[1].compute().item() == pytest.approx(1, rel=1e-9)
 
@@ -116,11 +119,12 @@ def test_equal_rows_do_not_scatter_in_batches_either(metric):
 
 def test_equal_rows_do_not_scatter_over_processes_of_which_the_first_saw_none():
     states = [scatter_state(torch.full((n, 1), 0.1, dtype=torch.float64)) for n in (3, 4, 1, 7, 11)]
-    assert merged(torch.stack([empty_state((1,)), *states]))[1] == 0
+    assert merge_states(torch.stack([empty_state((1,)), *states]))[1] == 0
 
 
 def test_float32_rows_are_subtracted_in_float64():
-    x, y = torch.tensor([[0.0], [2.0**-30]]), torch.tensor([[0.0], [1.0]])
+    x = torch.tensor([[0.0], [2.0**-30]])
+    y = torch.tensor([[0.0], [1.0]])
     assert identity_distance(y, x).item() == pytest.approx((1 - 2**-30) / (2**-30 * 0.5**0.5), rel=1e-12)
 
 

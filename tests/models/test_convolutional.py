@@ -3,17 +3,18 @@ from math import ceil
 
 import pytest
 import torch
+from draws import normal, uniform
 from pydantic import ValidationError
 from torch import nn
+from torch.testing import assert_close
 
 from memzoo.dynamics import operator, spectrum
 from memzoo.models.architectures.convolutional import ConvAutoencoder
-from memzoo.models.base.initialisation import Initialisation, initialise
 
 DOUBLE = torch.float64
 
 
-def parameters(**fields):
+def count_parameters(**fields):
     return sum(p.numel() for p in ConvAutoencoder(**fields).parameters())
 
 
@@ -25,7 +26,7 @@ def parameters(**fields):
     ],
 )
 def test_parameters_of_table_1(layers, filters, count):
-    assert parameters(shape=(1, 3, 3), layers=layers, filters=filters) == count
+    assert count_parameters(shape=(1, 3, 3), layers=layers, filters=filters) == count
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,7 @@ def test_parameters_of_table_1(layers, filters, count):
 )
 def test_parameters_of_table_2(side, layers, skip, count):
     assert layers >= ceil(side**4 / 9)
-    assert parameters(shape=(1, side, side), layers=layers, skip=skip) == count
+    assert count_parameters(shape=(1, side, side), layers=layers, skip=skip) == count
 
 
 @pytest.mark.parametrize("activation", ["linear", "leaky_relu", "relu"])
@@ -48,7 +49,7 @@ def test_it_equals_its_definition(activation, activate_last, skip):
         shape=(2, 4, 3), layers=5, filters=2, kernel=5, activation=activation, activate_last=activate_last, skip=skip
     ).double()
     slope = {"linear": 1.0, "leaky_relu": 0.01, "relu": 0.0}[activation]
-    x = y = torch.randn(6, 2, 4, 3, dtype=DOUBLE)
+    x = y = normal(6, 2, 4, 3)
 
     def layers(y, some):
         for i in some:
@@ -60,7 +61,7 @@ def test_it_equals_its_definition(activation, activate_last, skip):
     for block in blocks:
         y = y + layers(y, block)
     y = layers(y, range(sum(map(len, blocks)), 5))
-    torch.testing.assert_close(model(x), y)
+    assert_close(model(x), y)
 
 
 def test_a_linear_layer_is_the_matrix_of_the_paper():
@@ -68,7 +69,7 @@ def test_a_linear_layer_is_the_matrix_of_the_paper():
     model = ConvAutoencoder(shape=(1, 2, 2), layers=1)
     model.convolutions[0].weight.data = torch.arange(1.0, 10).reshape(1, 1, 3, 3)
     expected = torch.tensor([[5.0, 6, 8, 9], [4, 5, 7, 8], [2, 3, 5, 6], [1, 2, 4, 5]], dtype=DOUBLE)
-    torch.testing.assert_close(operator(model).matrix, expected)
+    assert_close(operator(model).matrix, expected)
 
 
 def test_zero_blocks_with_skips_are_the_identity():
@@ -98,9 +99,9 @@ def test_biases_follow_the_activation():
 def test_a_leaky_net_without_biases_has_eigenvalue_one_at_its_fixed_points():
     # f(x) = J(x) x for a positively homogeneous f
     model = ConvAutoencoder(shape=(1, 3, 3), layers=3, activation="leaky_relu", bias=False).double()
-    x = torch.rand(1, 1, 3, 3, dtype=DOUBLE)
+    x = uniform(1, 1, 3, 3)
     jacobian = torch.func.jacrev(lambda row: model(row.reshape(1, 1, 3, 3)).flatten())(x.flatten())
-    torch.testing.assert_close(jacobian @ x.flatten(), model(x).flatten())
+    assert_close(jacobian @ x.flatten(), model(x).flatten())
 
 
 def test_parameter_names_are_regular_and_configurations_round_trip():
@@ -122,7 +123,7 @@ def test_spectrum_is_that_of_the_jacobian(fields):
     wide.load_state_dict(model.state_dict())
     for row, radius in zip(x.double(), spectrum(model, x).radius, strict=True):
         jacobian = torch.func.jacrev(lambda flat: wide(flat.reshape(1, 1, 3, 3)).flatten())(row.flatten())
-        torch.testing.assert_close(torch.linalg.eigvals(jacobian).abs().max(), radius)
+        assert_close(torch.linalg.eigvals(jacobian).abs().max(), radius)
 
 
 def test_what_does_not_fit_is_refused():
@@ -132,36 +133,20 @@ def test_what_does_not_fit_is_refused():
         ConvAutoencoder(layers=3, skip=4)
     with pytest.raises(ValidationError, match="block after layer 0 has 1 channels before and 8 behind; set filters to"):
         ConvAutoencoder(layers=5, filters=8, skip=2)
-    assert parameters(layers=3, filters=8, skip=3) == 9 * (8 + 64 + 8)  # one block over all of them fits
-
-
-def test_noise_on_constant_weights():
-    layer = nn.Linear(300, 200)
-    initialise(layer, Initialisation(scheme="constant", value=-0.02, noise=0.5))
-    assert layer.weight.mean().item() == pytest.approx(-0.02, rel=0.02)
-    assert layer.weight.std().item() == pytest.approx(0.01, rel=0.02)
-    assert (layer.bias == -0.02).all()
-    state = torch.get_rng_state()
-    initialise(layer, Initialisation(scheme="constant", value=0.3))
-    assert (layer.weight == 0.3).all()
-    assert torch.equal(torch.get_rng_state(), state)
-    with pytest.raises(ValidationError, match="noise breaks the symmetry of constant weights; xavier_normal draws"):
-        Initialisation(scheme="xavier_normal", noise=0.1)
-    with pytest.raises(ValidationError, match="greater than or equal to 0"):
-        Initialisation(scheme="constant", value=1.0, noise=-0.1)
+    assert count_parameters(layers=3, filters=8, skip=3) == 9 * (8 + 64 + 8)  # one block over all of them fits
 
 
 @pytest.mark.parametrize(("skip_from", "skips"), [(0, {3: 0, 6: 3, 9: 6}), (2, {5: 2, 8: 5}), (6, {9: 6})])
 def test_blocks_begin_after_the_first_layers(skip_from, skips):
     model = ConvAutoencoder(shape=(1, 4, 4), layers=10, skip=3, skip_from=skip_from).double()
-    values = [torch.rand(2, 1, 4, 4, dtype=torch.float64)]
+    values = [uniform(2, 1, 4, 4)]
     for done, layer in enumerate(model.convolutions, 1):
         values.append(layer(values[-1]) + (values[skips[done]] if done in skips else 0))
-    torch.testing.assert_close(model(values[0]), values[-1])
+    assert_close(model(values[0]), values[-1])
 
 
 def test_small_weights_are_near_the_identity_with_all_skips_and_near_zero_without_the_first():
     small = {"shape": (1, 4, 4), "layers": 9, "skip": 3, "init": {"scheme": "constant", "value": 1e-3}}
     x = torch.rand(1, 1, 4, 4)
-    torch.testing.assert_close(ConvAutoencoder(**small)(x), x, rtol=0, atol=1e-4)
+    assert_close(ConvAutoencoder(**small)(x), x, rtol=0, atol=1e-4)
     assert ConvAutoencoder(**small, skip_from=3)(x).abs().max() < 1e-4

@@ -2,8 +2,10 @@ import json
 
 import pytest
 import torch
+from draws import normal
 from pydantic import ValidationError
 from torch import nn
+from torch.testing import assert_close
 
 from memzoo.dynamics import operator
 from memzoo.models.architectures.d2 import D2
@@ -15,7 +17,8 @@ def test_29_convolutions_on_4x4_then_three_doublings():
     model = D2(filters=2)
     convolutions = [layer for layer in model.net if isinstance(layer, nn.Conv2d)]
     assert len(convolutions) == 29
-    x, sides = torch.rand(1, 3, 32, 32), []
+    x = torch.rand(1, 3, 32, 32)
+    sides = []
     for layer in model.net:
         x = layer(x)
         sides += [x.shape[-1]] if isinstance(layer, nn.Conv2d) else []
@@ -28,13 +31,13 @@ def test_29_convolutions_on_4x4_then_three_doublings():
 def test_it_equals_its_definition(activation):
     model = D2(**SMALL, activation=activation, init="xavier_uniform").double()
     weights = [layer.weight for layer in model.net if isinstance(layer, nn.Conv2d)]
-    x = y = torch.randn(4, 1, 16, 16, dtype=torch.float64)
+    x = y = normal(4, 1, 16, 16)
     for i, weight in enumerate(weights):
         if i >= 2:
             y = y.repeat_interleave(2, 2).repeat_interleave(2, 3)
         y = nn.functional.conv2d(y, weight, stride=8 if i == 0 else 1, padding=1)
         y = torch.maximum(y, 0.01 * y) if activation == "leaky_relu" and i < 4 else y
-    torch.testing.assert_close(model(x), y)
+    assert_close(model(x), y)
 
 
 def test_the_linear_network_has_at_most_the_rank_of_its_narrow_part():

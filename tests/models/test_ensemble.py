@@ -1,6 +1,8 @@
 import pytest
 import torch
+from draws import normal, uniform
 from lightning.pytorch import Trainer
+from torch.testing import assert_close
 
 from memzoo.data import full_batches
 from memzoo.dynamics import operator
@@ -21,7 +23,7 @@ MEMBERS = {
 }
 
 
-def ensemble(name, members=4, **training):
+def build_ensemble(name, members=4, **training):
     architecture, config = MEMBERS[name]
     return Ensemble(architecture=architecture, member=config, members=members, training=Training(**training))
 
@@ -37,18 +39,18 @@ def fit(model, images, **options):
 
 @pytest.mark.parametrize("name", MEMBERS)
 def test_each_member_is_the_network_of_its_own(name):
-    model = ensemble(name).double()
-    x = torch.randn(5, *model.shape, dtype=torch.float64)
+    model = build_ensemble(name).double()
+    x = normal(5, *model.shape)
     expected = torch.stack([member.double()(x[:, e]) for e, member in enumerate(model)], dim=1)
-    torch.testing.assert_close(model(x), expected, rtol=0, atol=1e-12)
+    assert_close(model(x), expected, rtol=0, atol=1e-12)
     assert len({tuple(member(x[:1, 0].float()).flatten().tolist()) for member in model.float()}) == 4
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize("name", MEMBERS)
 def test_training_together_is_training_each_alone(name, optimizer):
-    model = ensemble(name, optimizer=optimizer, lr=1e-2, steps=5, steps_per_batch=3).double()
-    images = torch.rand(2, *model.shape, dtype=torch.float64)
+    model = build_ensemble(name, optimizer=optimizer, lr=1e-2, steps=5, steps_per_batch=3).double()
+    images = uniform(2, *model.shape)
     alone = [member.double().train() for member in model]
     for e, member in enumerate(alone):
         kind = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[optimizer](member.parameters(), lr=1e-2)
@@ -59,12 +61,12 @@ def test_training_together_is_training_each_alone(name, optimizer):
     fit(model, images)
     for ours, theirs in zip(model, alone, strict=True):
         for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
-            torch.testing.assert_close(a.double(), b, rtol=0, atol=1e-6)
+            assert_close(a.double(), b, rtol=0, atol=1e-6)
 
 
 def test_every_member_stops_at_its_own_loss_and_stays_there():
     torch.manual_seed(0)
-    model = ensemble("dense", optimizer="adam", lr=3e-3, steps=4000, steps_per_batch=50, stop_loss=1e-4)
+    model = build_ensemble("dense", optimizer="adam", lr=3e-3, steps=4000, steps_per_batch=50, stop_loss=1e-4)
     images = torch.rand(2, *model.shape)
     images[:, 1] *= 0.01  # below the loss at once
     start = [p.clone() for p in model.member(1).parameters()]
@@ -78,7 +80,8 @@ def test_every_member_stops_at_its_own_loss_and_stays_there():
     assert (losses < 1e-4).all()
     for e, steps in enumerate(model.stopped_at.tolist()):  # alone it would have stopped at the same step
         torch.manual_seed(0)
-        alone = ensemble("dense", optimizer="adam", lr=3e-3, steps=max(steps, 1), steps_per_batch=50).member(e).train()
+        again = build_ensemble("dense", optimizer="adam", lr=3e-3, steps=max(steps, 1), steps_per_batch=50)
+        alone = again.member(e).train()
         optimizer = torch.optim.Adam(alone.parameters(), lr=3e-3)
         values = []
         for _ in range(steps + 1):
@@ -92,7 +95,7 @@ def test_every_member_stops_at_its_own_loss_and_stays_there():
 
 def test_a_member_that_diverges_is_named_and_the_others_go_on():
     torch.manual_seed(0)
-    model = ensemble("linear", optimizer="sgd", lr=0.1, steps=200, steps_per_batch=20)
+    model = build_ensemble("linear", optimizer="sgd", lr=0.1, steps=200, steps_per_batch=20)
     images = torch.rand(2, *model.shape)
     images[:, 2] *= 1e4
     with pytest.warns(UserWarning, match=r"member 2 diverged: its loss is not finite .* optimizer step \d+; it stops"):
@@ -103,7 +106,7 @@ def test_a_member_that_diverges_is_named_and_the_others_go_on():
 
 
 def test_a_member_that_is_lost_from_the_start_is_zero_and_the_others_go_on():
-    model = ensemble("linear", optimizer="sgd", lr=0.01, steps=150, steps_per_batch=50)
+    model = build_ensemble("linear", optimizer="sgd", lr=0.01, steps=150, steps_per_batch=50)
     images = torch.rand(2, *model.shape)
     images[:, 0] *= 1e30
     with pytest.warns(UserWarning, match=r"member 0 diverged: its loss is not finite .* step 0; it stops with zeros"):
@@ -114,24 +117,24 @@ def test_a_member_that_is_lost_from_the_start_is_zero_and_the_others_go_on():
 
 @pytest.mark.parametrize("name", ["linear", "single", "mapped"])
 def test_operators_are_those_of_the_members(name):
-    model = ensemble(name)
+    model = build_ensemble(name)
     for found, member in zip(model.operators(), model, strict=True):
-        torch.testing.assert_close(found, operator(member).matrix, rtol=0, atol=1e-12)
+        assert_close(found, operator(member).matrix, rtol=0, atol=1e-12)
     radii = [operator(member).spectrum.radius.item() for member in model]
-    torch.testing.assert_close(model.eigenvalues()[:, 0].abs(), torch.tensor(radii, dtype=torch.float64))
+    assert_close(model.eigenvalues()[:, 0].abs(), torch.tensor(radii, dtype=torch.float64))
 
 
 def test_what_is_not_linear_has_no_operator():
     with pytest.raises(ValueError, match=r"ConvAutoencoder with .* is not linear"):
-        ensemble("leaky").operators()
+        build_ensemble("leaky").operators()
 
 
 @pytest.mark.parametrize("skips", [{}, {3: 0, 6: 3}, {6: 3, 9: 6}, {2: 1, 3: 1}])
 @pytest.mark.parametrize("cached", [0, 2**20])
 def test_matrices_of_layers_give_what_convolutions_give(skips, cached, monkeypatch):
-    monkeypatch.setattr("memzoo.models.ensembles.single_filter.CACHED", cached)
-    filters = (0.3 * torch.randn(10, 4, 3, 3, dtype=torch.float64)).requires_grad_()
-    x = torch.randn(4, 2, 5, 6, dtype=torch.float64)
+    monkeypatch.setattr("memzoo.models.ensembles.single_filter.MATRIX_ELEMENTS", cached)
+    filters = (0.3 * normal(10, 4, 3, 3)).requires_grad_()
+    x = normal(4, 2, 5, 6)
     values = [x.transpose(0, 1)]
     for layer, weight in enumerate(filters, 1):
         y = torch.nn.functional.conv2d(values[-1], weight[:, None], padding=1, groups=4)
@@ -141,12 +144,12 @@ def test_matrices_of_layers_give_what_convolutions_give(skips, cached, monkeypat
     (wanted,) = torch.autograd.grad((expected * weights).sum(), filters)
     found = single_filter_chain(filters, x, skips)
     (gradient,) = torch.autograd.grad((found * weights).sum(), filters)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
-    torch.testing.assert_close(gradient, wanted, rtol=0, atol=1e-10)
+    assert_close(found, expected, rtol=0, atol=1e-12)
+    assert_close(gradient, wanted, rtol=0, atol=1e-10)
 
 
 def test_config_travels_as_json():
-    model = ensemble("colour")
+    model = build_ensemble("colour")
     config = model.config.model_dump(mode="json")
     again = ARCHITECTURES["Ensemble"](config)
     again.load_state_dict(model.state_dict())
@@ -155,8 +158,9 @@ def test_config_travels_as_json():
 
 
 def test_member_carries_its_images():
-    model = ensemble("dense")
-    model.examples, model.probes = torch.rand(2, *model.shape), torch.rand(3, *model.shape)
+    model = build_ensemble("dense")
+    model.examples = torch.rand(2, *model.shape)
+    model.probes = torch.rand(3, *model.shape)
     assert torch.equal(model.member(2).examples, model.examples[:, 2])
     assert torch.equal(model.member(2).probes, model.probes[:, 2])
 
@@ -193,13 +197,13 @@ def test_single_filter_networks_are_recognised():
 def test_gradients_of_350_layers_are_those_of_convolutions():
     config = {"shape": (1, 7, 7), "layers": 350, "skip": 10, "skip_from": 10}
     model = ConvAutoencoder(config | {"init": {"scheme": "kaiming_normal", "gain": 0.36}}).double()
-    x = torch.randn(5, 1, 7, 7, dtype=torch.float64)
+    x = normal(5, 1, 7, 7)
     (model(x) - x).square().mean().backward()
     filters = torch.stack([layer.weight.detach()[0, 0] for layer in model.convolutions])[:, None].requires_grad_()
     points = x.transpose(0, 1)
     (single_filter_chain(filters, points, model.net.skips) - points).square().mean().backward()
     wanted = torch.stack([layer.weight.grad[0, 0] for layer in model.convolutions])[:, None]
-    torch.testing.assert_close(filters.grad, wanted, rtol=1e-10, atol=1e-10 * wanted.abs().max().item())
+    assert_close(filters.grad, wanted, rtol=1e-10, atol=1e-10 * wanted.abs().max().item())
 
 
 def test_fixed_parameters_stay_fixed():
@@ -216,9 +220,9 @@ def test_fixed_parameters_stay_fixed():
 
 def test_the_adaptive_step_is_refused():
     with pytest.raises(ValueError, match="adaptive step of Theorem 1 is not for ensembles"):
-        fit(ensemble("dense", optimizer="adaptive", steps=2), torch.rand(2, 4, 1, 3, 3))
+        fit(build_ensemble("dense", optimizer="adaptive", steps=2), torch.rand(2, 4, 1, 3, 3))
     with pytest.raises(ValueError, match="muon would orthogonalise across the members"):
-        fit(ensemble("dense", optimizer="muon", steps=2), torch.rand(2, 4, 1, 3, 3))
+        fit(build_ensemble("dense", optimizer="muon", steps=2), torch.rand(2, 4, 1, 3, 3))
 
 
 def test_a_member_whose_gradient_overflows_is_given_up_and_the_others_go_on():
@@ -240,13 +244,13 @@ def test_a_member_whose_gradient_overflows_is_given_up_and_the_others_go_on():
 
 
 def test_mixed_precision_takes_the_grouped_convolution():
-    model = ensemble("single", steps=3, lr=1e-3)
+    model = build_ensemble("single", steps=3, lr=1e-3)
     fit(model, torch.rand(2, *model.shape), precision="bf16-mixed")
     assert all(parameter.isfinite().all() for parameter in model.parameters())
 
 
 def test_a_fit_with_nothing_left_to_train_says_so():
-    model = ensemble("dense", steps=2)
+    model = build_ensemble("dense", steps=2)
     model.stopped_at.fill_(3)
     with pytest.warns(UserWarning, match="every member has ended in an earlier fit"):
         fit(model, torch.rand(2, *model.shape))

@@ -2,7 +2,9 @@ import json
 
 import pytest
 import torch
+from draws import uniform
 from lightning.pytorch import Trainer
+from torch.testing import assert_close
 
 from memzoo.data import full_batches
 from memzoo.dynamics import operator
@@ -17,26 +19,26 @@ def fit(model, x, steps):
 
 @pytest.mark.parametrize("loss", ["half_sum", "mean"])
 def test_training_is_theorem_a_at_every_time(loss):
-    x = torch.rand(2, 1, 3, 3, dtype=torch.float64)
+    x = uniform(2, 1, 3, 3)
     g = 0.8 * step_bound(x.flatten(1))
     lr = g if loss == "half_sum" else g * x.numel() / 2
     model = LinearAutoencoder(shape=(1, 3, 3), training={"optimizer": "sgd", "lr": lr, "loss": loss}).double()
     assert (model.matrix == 0).all()
     fit(model, x, 12)
     expected = gradient_descent_solution(x.flatten(1), g, 12)
-    torch.testing.assert_close(model.matrix.detach(), expected, rtol=0, atol=1e-12)
+    assert_close(model.matrix.detach(), expected, rtol=0, atol=1e-12)
 
 
 def test_closed_form_is_the_projection_and_keeps_the_start_outside_the_span():
-    x = torch.rand(2, 1, 3, 3, dtype=torch.float64)
+    x = uniform(2, 1, 3, 3)
     model = LinearAutoencoder(shape=(1, 3, 3)).double().fit_closed_form(x)
     found = operator(model)
-    torch.testing.assert_close(found.matrix, minimum_norm_solution(x.flatten(1)))
+    assert_close(found.matrix, minimum_norm_solution(x.flatten(1)))
     assert found.bracket(2).startswith("1, 1, [<")
     model = LinearAutoencoder(shape=(1, 3, 3), init="default").double()
     start = model.matrix.detach().clone()
     expected = minimum_norm_solution(x.flatten(1), start)
-    torch.testing.assert_close(model.fit_closed_form(x).matrix.detach(), expected)
+    assert_close(model.fit_closed_form(x).matrix.detach(), expected)
 
 
 def test_configuration_and_weights_rebuild_it():

@@ -2,8 +2,10 @@ import json
 
 import pytest
 import torch
+from draws import uniform
 from lightning.pytorch import Trainer
 from pydantic import ValidationError
+from torch.testing import assert_close
 
 from memzoo.data import full_batches
 from memzoo.models.architectures.one_layer import OneLayerAutoencoder
@@ -13,7 +15,7 @@ NAMES = ("sigmoid", "tanh", "reflected_sigmoid")
 
 
 def examples():
-    return 0.1 + 0.35 * torch.rand(2, 1, 2, 3, dtype=torch.float64)
+    return 0.1 + 0.35 * uniform(2, 1, 2, 3)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -26,7 +28,7 @@ def test_following_the_objective_is_the_adaptive_descent(name):
     optimizer = torch.optim.SGD(model.parameters(), lr=g)
     for step in range(25):
         expected = adaptive_descent(x.flatten(1), name, g, step)
-        torch.testing.assert_close(model.matrix.detach(), expected, rtol=0, atol=1e-12)
+        assert_close(model.matrix.detach(), expected, rtol=0, atol=1e-12)
         loss, followed = model.objective(x)
         assert loss.item() == pytest.approx(0.5 * (model(x) - x).square().sum().item())
         optimizer.zero_grad()
@@ -42,7 +44,7 @@ def test_the_trainer_runs_theorem_1():
         model, full_batches(x)
     )
     expected = adaptive_descent(x.flatten(1), "sigmoid", g, 7)
-    torch.testing.assert_close(model.matrix.detach(), expected, rtol=0, atol=1e-12)
+    assert_close(model.matrix.detach(), expected, rtol=0, atol=1e-12)
 
 
 def test_other_optimizers_follow_the_squared_error():
@@ -59,8 +61,8 @@ def test_closed_form(name):
     model = OneLayerAutoencoder(shape=(1, 2, 3), phi=name).double()
     assert (model.matrix == 0).all()
     model.fit_closed_form(x)
-    torch.testing.assert_close(model.matrix.detach(), minimum_norm_preimage(x.flatten(1), name))
-    torch.testing.assert_close(model(x).detach(), x)
+    assert_close(model.matrix.detach(), minimum_norm_preimage(x.flatten(1), name))
+    assert_close(model(x).detach(), x)
     twin = OneLayerAutoencoder(json.loads(json.dumps(model.config.model_dump(mode="json")))).double()
     twin.load_state_dict(model.state_dict(), strict=True)
     assert torch.equal(twin(x), model(x))
@@ -81,7 +83,7 @@ def test_a_phi_of_ones_own_by_its_registered_name():
     )
     x = examples()
     model = OneLayerAutoencoder(shape=(1, 2, 3), phi="algebraic").double().fit_closed_form(x)
-    torch.testing.assert_close(model(x).detach(), x)
+    assert_close(model(x).detach(), x)
     assert "algebraic" in repr(model)
 
 

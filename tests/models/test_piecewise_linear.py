@@ -2,6 +2,8 @@ import json
 
 import pytest
 import torch
+from draws import uniform
+from torch.testing import assert_close
 
 from memzoo.data import cifar10
 from memzoo.dynamics import certify
@@ -10,18 +12,19 @@ from memzoo.theory import piecewise_linear_map
 
 
 def test_it_is_the_network_of_the_theory():
-    x = 0.05 + 0.9 * torch.rand(5, 1, 2, 3, dtype=torch.float64)
+    x = 0.05 + 0.9 * uniform(5, 1, 2, 3)
     f = piecewise_linear_map(x.flatten(1), 0.01)
     model = PiecewiseLinear.from_examples(x, 0.01)
     assert model.config.units == 11
     starts = 2 * torch.rand(1000, 1, 2, 3) - 0.5  # also outside the interval
     expected = f(starts.flatten(1).double()).reshape(starts.shape)
-    torch.testing.assert_close(model(starts).double(), expected, rtol=0, atol=1e-6)
+    assert_close(model(starts).double(), expected, rtol=0, atol=1e-6)
 
 
 def test_float32_keeps_its_digits_with_many_units():
     x = (torch.arange(1, 250) / 250)[:, None]
-    model, f = PiecewiseLinear.from_examples(x, 0.5), piecewise_linear_map(x.double(), 0.5)
+    model = PiecewiseLinear.from_examples(x, 0.5)
+    f = piecewise_linear_map(x.double(), 0.5)
     starts = torch.rand(2000, 1)
     error = (model(starts).double() - f(starts.double())).abs().max()
     assert error < 5e-7

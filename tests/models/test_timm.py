@@ -2,8 +2,10 @@ import json
 
 import pytest
 import torch
+from draws import uniform
 from pydantic import ValidationError
 from torch import nn
+from torch.testing import assert_close
 
 from memzoo.dynamics import spectrum
 from memzoo.models.architectures.timm_autoencoder import FixedNorm, TimmAutoencoder
@@ -34,7 +36,7 @@ def test_any_kind_of_backbone_becomes_a_self_map(fields, grid):
     assert features.shape[1:] == grid
     y = model(x)
     assert y.shape == x.shape
-    torch.testing.assert_close(y[:1], model(x[:1]))
+    assert_close(y[:1], model(x[:1]))
     assert y.min() > 0
     assert y.max() < 1
 
@@ -61,7 +63,7 @@ def test_fixed_norms_are_the_eval_mode_of_batch_norms_in_training_too():
     fixed.load_state_dict(state)
     x = torch.rand(4, 3, 16, 16)
     assert fixed.training
-    torch.testing.assert_close(fixed(x), as_is.eval()(x))
+    assert_close(fixed(x), as_is.eval()(x))
     assert not torch.allclose(as_is.train()(x), fixed(x))
     assert not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in fixed.modules())
 
@@ -74,7 +76,7 @@ def test_fixed_norms_keep_fused_activations_and_train_scale_and_shift():
     fixed = FixedNorm(norm)
     x = torch.randn(2, 3, 4, 4)
     expected = norm.eval()(x)
-    torch.testing.assert_close(fixed(x), expected)
+    assert_close(fixed(x), expected)
     assert expected.min() == 0
     assert dict(fixed.named_parameters()).keys() == {"weight", "bias"}
     before = fixed.running_mean.clone()
@@ -92,7 +94,7 @@ def test_pixels_are_scaled_as_the_backbone_states():
     model = TimmAutoencoder(**RESNET)
     x = torch.rand(2, 3, 16, 16)
     expected = torch.stack([(x[:, c] - cfg.mean[c]) / cfg.std[c] for c in range(3)], 1)
-    torch.testing.assert_close(model.net[0](x), expected)
+    assert_close(model.net[0](x), expected)
     grey = TimmAutoencoder(**VIT)
     assert torch.equal(grey.net[0](x[:, :1]), x[:, :1])
 
@@ -108,15 +110,15 @@ def test_the_spectrum_of_a_transformer_is_that_of_its_jacobian():
     expected = torch.linalg.eigvals(jacobian).abs().max()
     for method in (None, "arnoldi", "dense"):
         found = spectrum(model, x, method=method)
-        torch.testing.assert_close(found.radius[0], expected, rtol=1e-5, atol=0)
+        assert_close(found.radius[0], expected, rtol=1e-5, atol=0)
 
 
 def test_forward_differentiation_passes_attention():
     model = TimmAutoencoder(**VIT).eval().double()
-    x, direction = torch.rand(2, 1, 1, 8, 8, dtype=torch.float64)
+    x, direction = uniform(2, 1, 1, 8, 8)
     _, tangent = torch.func.jvp(model, (x,), (direction,))
     difference = (model(x + 1e-6 * direction) - model(x - 1e-6 * direction)) / 2e-6
-    torch.testing.assert_close(tangent, difference, rtol=1e-6, atol=1e-9)
+    assert_close(tangent, difference, rtol=1e-6, atol=1e-9)
 
 
 def test_what_timm_does_not_have_or_cannot_build():

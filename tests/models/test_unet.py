@@ -2,8 +2,10 @@ import json
 
 import pytest
 import torch
+from draws import normal, uniform
 from pydantic import ValidationError
 from torch import nn
+from torch.testing import assert_close
 
 from memzoo.dynamics import spectrum
 from memzoo.models.architectures.unet import UNet
@@ -11,7 +13,7 @@ from memzoo.models.architectures.unet import UNet
 SMALL = {"shape": (1, 16, 16), "filters": (2, 3, 4), "skip_side": 4}
 
 
-def conv(x, layer, stride=1):
+def convolve(x, layer, stride=1):
     return nn.functional.conv2d(x, layer.weight, layer.bias, stride=stride, padding=1)
 
 
@@ -22,15 +24,16 @@ def test_it_equals_its_definition(output, activation):
     slope = 0.01 if activation == "leaky_relu" else 0.0
     act = lambda y: torch.maximum(y, slope * y)  # noqa: E731
     double = lambda y: y.repeat_interleave(2, 2).repeat_interleave(2, 3)  # noqa: E731
-    down, up = model.net.down, model.net.up
-    x = torch.randn(3, 1, 16, 16, dtype=torch.float64)
-    at8 = act(conv(x, down[0], 2))
-    at4 = act(conv(at8, down[1], 2))
-    at2 = act(conv(at4, down[2], 2))
-    y = act(conv(torch.cat([double(at2), at4], 1), up[0]))  # the only side at which the ways join
-    y = act(conv(double(y), up[1]))
-    y = conv(double(y), up[2])
-    torch.testing.assert_close(model(x), y.sigmoid() if output == "sigmoid" else y)
+    down = model.net.down
+    up = model.net.up
+    x = normal(3, 1, 16, 16)
+    at8 = act(convolve(x, down[0], 2))
+    at4 = act(convolve(at8, down[1], 2))
+    at2 = act(convolve(at4, down[2], 2))
+    y = act(convolve(torch.cat([double(at2), at4], 1), up[0]))  # the only side at which the ways join
+    y = act(convolve(double(y), up[1]))
+    y = convolve(double(y), up[2])
+    assert_close(model(x), y.sigmoid() if output == "sigmoid" else y)
 
 
 @pytest.mark.parametrize(("skip_side", "joined"), [(0, []), (2, [2]), (8, [2, 4, 8]), (32, [2, 4, 8, 16])])
@@ -56,7 +59,7 @@ def test_spectrum_is_that_of_the_jacobian(skip_side):
     wide = UNet(model.config).double()
     wide.load_state_dict(model.state_dict())
     jacobian = torch.func.jacrev(lambda flat: wide(flat.reshape(1, 1, 8, 8)).flatten())(x.double().flatten())
-    torch.testing.assert_close(torch.linalg.eigvals(jacobian).abs().max(), radius)
+    assert_close(torch.linalg.eigvals(jacobian).abs().max(), radius)
 
 
 def test_casts_and_round_trips():
@@ -64,7 +67,7 @@ def test_casts_and_round_trips():
     assert model.net.up[0].weight.dtype == torch.float64
     twin = UNet(json.loads(model.config.model_dump_json())).double()
     twin.load_state_dict(model.state_dict())
-    x = torch.rand(2, 1, 16, 16, dtype=torch.float64)
+    x = uniform(2, 1, 16, 16)
     assert torch.equal(twin(x), model(x))
 
 

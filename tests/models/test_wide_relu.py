@@ -2,7 +2,9 @@ import json
 
 import pytest
 import torch
+from draws import uniform
 from lightning.pytorch import Trainer
+from torch.testing import assert_close
 
 from memzoo.data import full_batches
 from memzoo.dynamics import spectrum
@@ -11,19 +13,19 @@ from memzoo.theory import contraction_matrices, limit_radius, second_layer, spec
 
 
 def test_closed_form_memorizes_and_has_the_predicted_radii():
-    x = torch.rand(4, 1, 3, 3, dtype=torch.float64)
+    x = uniform(4, 1, 3, 3)
     model = WideReLU(shape=(1, 3, 3), width=300).double()
     assert (model(x) == 0).all()
     model.fit_closed_form(x)
-    torch.testing.assert_close(model(x).detach(), x)
+    assert_close(model(x).detach(), x)
     flat = x.flatten(1)
     first = type(model.first)(*(part.detach() for part in model.first))
-    torch.testing.assert_close(spectrum(model, x).radius, spectral_radii(contraction_matrices(flat, first)))
-    torch.testing.assert_close(model.second.detach(), second_layer(flat, first))
+    assert_close(spectrum(model, x).radius, spectral_radii(contraction_matrices(flat, first)))
+    assert_close(model.second.detach(), second_layer(flat, first))
 
 
 def test_training_moves_the_second_layer_alone_towards_the_closed_form():
-    x = torch.rand(2, 1, 2, 2, dtype=torch.float64)
+    x = uniform(2, 1, 2, 2)
     training = {"optimizer": "sgd", "loss": "half_sum", "lr": 0.01, "steps_per_batch": 800, "weight_decay": 0.0}
     model = WideReLU(shape=(1, 2, 2), width=40, training=training).double()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -33,7 +35,7 @@ def test_training_moves_the_second_layer_alone_towards_the_closed_form():
     moved = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
     assert moved == {"net.3.weight"}
     trained = model.second.detach().clone()
-    torch.testing.assert_close(trained, model.fit_closed_form(x).second.detach(), rtol=0, atol=1e-4)
+    assert_close(trained, model.fit_closed_form(x).second.detach(), rtol=0, atol=1e-4)
 
 
 def test_integers_are_refused():

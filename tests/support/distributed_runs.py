@@ -11,7 +11,8 @@ from torch.utils.data import DistributedSampler, SubsetRandomSampler, TensorData
 from memzoo.callbacks import AttractorCallback, ContractionCallback
 from memzoo.errors import NonFiniteError
 
-RANK, FOLDER = int(sys.argv[1]), Path(sys.argv[2])
+RANK = int(sys.argv[1])
+FOLDER = Path(sys.argv[2])
 turns = DistributedSampler(TensorDataset(IMAGES), num_replicas=2, rank=RANK, shuffle=False)
 
 

@@ -39,7 +39,8 @@ class ValidatedNet(DropoutNet):
 
 class KillAt(Callback):
     def __init__(self, step: int, epoch_end: bool = False):
-        self.step, self.epoch_end = step, epoch_end
+        self.step = step
+        self.epoch_end = epoch_end
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         if trainer.global_step == self.step and not self.epoch_end:

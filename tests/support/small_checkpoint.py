@@ -18,7 +18,8 @@ def small_checkpoint(folder: Path, *, width: int = 4, steps: tuple[int, ...] = (
     examples, starts = mnist20()
     starts = Selection(starts.dataset, starts.split, starts.indices[:30], starts.images[:30])
     model = FullyConnected(shape=(1, 28, 28), depth=2, width=width).eval()
-    model.examples, model.probes = examples.pixels(), starts.pixels()
+    model.examples = examples.pixels()
+    model.probes = starts.pixels()
     fact = Fact(name="training loss", measure="mean_squared_error", tolerance=1e-6)
     weights = {None: model.state_dict()}
     measured = {}

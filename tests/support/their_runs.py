@@ -29,15 +29,20 @@ def images_in(batch):
 class Theirs(LightningModule):
     """Dropout, batch norm and Adam; remembers its losses, and its weights after each batch where asked to."""
 
-    shape, width, lr, remembers = (1, 4, 4), 16, 1e-2, False
+    shape = (1, 4, 4)
+    width = 16
+    lr = 1e-2
+    remembers = False
 
     def __init__(self):
         super().__init__()
         dim = int(np.prod(self.shape))
-        norm, drop = nn.BatchNorm1d(self.width), nn.Dropout(0.2)
+        norm = nn.BatchNorm1d(self.width)
+        drop = nn.Dropout(0.2)
         self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(dim, self.width), norm, nn.Tanh(), drop)
         self.decoder = nn.Sequential(nn.Linear(self.width, dim), nn.Unflatten(1, self.shape))
-        self.losses, self.weights = {}, {}
+        self.losses = {}
+        self.weights = {}
 
     def forward(self, x):
         return self.decoder(self.encoder(x))
@@ -128,7 +133,8 @@ class Interrupted(Theirs):
 
 class Samples(Dataset):
     def __init__(self, make, count=6):
-        self.make, self.count = make, count
+        self.make = make
+        self.count = count
 
     def __len__(self):
         return self.count
@@ -202,7 +208,8 @@ def in_single_process(make, weights, attractor, *, dtype=torch.float32):
     module = make().to(dtype)
     module.load_state_dict(weights)
     module.eval()
-    examples, starts = attractor.examples.to(dtype), attractor.starts.to(dtype)
+    examples = attractor.examples.to(dtype)
+    starts = attractor.starts.to(dtype)
     found = certify(module, examples, eps=attractor.eps)
     curve = recovery_curve(module, starts, examples, attractor.steps, eps=attractor.eps, tol=None)
     leading = spectrum(module, examples, top=1)

@@ -1,14 +1,17 @@
 import pytest
 import torch
+from draws import uniform
+from torch.testing import assert_close
 
 from memzoo.dynamics import certify, iterate
 from memzoo.theory import attractor_count, attractors, piecewise_linear_map
 
 
-def as_printed(x, values, delta, eps):
-    """The function of Supplement I.1 in one dimension, case by case; the slopes as printed."""
+def evaluate_as_printed(x, values, delta, eps):
+    """Evaluate the function of Supplement I.1 in one dimension, case by case, with the slopes as printed."""
     a = (2 * delta - 2 * eps) / (2 * delta)
-    first, last = values[0], values[-1]
+    first = values[0]
+    last = values[-1]
     if x < first - delta:
         return (first - delta + eps) / (first - delta) * x
     if x >= last + delta:
@@ -26,9 +29,9 @@ def as_printed(x, values, delta, eps):
 def test_the_function_is_the_papers():
     values = [0.2, 0.45, 0.8]
     f = piecewise_linear_map(torch.tensor(values, dtype=torch.float64)[:, None], eps=0.03)
-    x = torch.rand(500, 1, dtype=torch.float64)
-    expected = [as_printed(point, values, f.delta.item(), f.eps.item()) for point in x[:, 0].tolist()]
-    torch.testing.assert_close(f(x)[:, 0], torch.tensor(expected, dtype=torch.float64))
+    x = uniform(500, 1)
+    expected = [evaluate_as_printed(point, values, f.delta.item(), f.eps.item()) for point in x[:, 0].tolist()]
+    assert_close(f(x)[:, 0], torch.tensor(expected, dtype=torch.float64))
     assert f.delta.item() == pytest.approx(0.25 / 4)
     assert f.eps.item() == pytest.approx(0.9 * 0.03)
 
@@ -36,16 +39,16 @@ def test_the_function_is_the_papers():
 @pytest.mark.parametrize("eps", [1e-4, 0.05, 10.0])
 @pytest.mark.parametrize("n", [1, 2, 6])
 def test_examples_are_fixed_attractors_and_the_error_stays_below_eps(n, eps):
-    x = 0.05 + 0.9 * torch.rand(n, 3, dtype=torch.float64)
+    x = 0.05 + 0.9 * uniform(n, 3)
     f = piecewise_linear_map(x, eps)
-    torch.testing.assert_close(f(x), x)
+    assert_close(f(x), x)
     assert (f.contraction >= 0).all()
     assert (f.contraction < 1).all()
-    everywhere = torch.cat([torch.rand(20_000, 3, dtype=torch.float64), f.knots.T.clamp(0, 1)])
+    everywhere = torch.cat([uniform(20_000, 3), f.knots.T.clamp(0, 1)])
     assert (f(everywhere) - everywhere).norm(dim=1).max() < eps
     certificates = certify(f, x)
     assert certificates.attractor.all()
-    torch.testing.assert_close(certificates.radius, f.contraction.max().expand(n))
+    assert_close(certificates.radius, f.contraction.max().expand(n))
 
 
 def test_the_bound_on_the_error_is_nearly_used():
@@ -54,8 +57,8 @@ def test_the_bound_on_the_error_is_nearly_used():
     assert (f(corner) - corner).norm().item() == pytest.approx(0.9 * 0.01)
 
 
-def slope_changes(f, coordinate):
-    """Change points inside (0, 1), found by looking at the function alone."""
+def count_slope_changes(f, coordinate):
+    """Count the change points inside (0, 1), from values of the function alone."""
     x = torch.linspace(0, 1, 20_001, dtype=torch.float64)[1:-1]
     points = torch.full((len(x), len(f.knots)), 0.5, dtype=torch.float64)
     points[:, coordinate] = x
@@ -66,7 +69,7 @@ def slope_changes(f, coordinate):
 def test_two_change_points_a_value_and_one_more_unit():
     x = torch.tensor([[0.2, 0.5], [0.5, 0.5], [0.7, 0.501]], dtype=torch.float64)  # 3 and 2 distinct values
     f = piecewise_linear_map(x, 0.01)
-    assert [slope_changes(f, 0), slope_changes(f, 1)] == [6, 4]
+    assert [count_slope_changes(f, 0), count_slope_changes(f, 1)] == [6, 4]
     assert f.change_points == 10
     assert f.unit_count == 7 + 5
     assert f.knots.shape == (2, 7)
@@ -75,9 +78,9 @@ def test_two_change_points_a_value_and_one_more_unit():
 
 def test_delta_leaves_room_at_the_ends():
     f = piecewise_linear_map(torch.tensor([[0.01, 0.99, 0.5]], dtype=torch.float64), 1.0)
-    torch.testing.assert_close(f.delta, torch.tensor([0.005, 0.005, 0.25], dtype=torch.float64))
+    assert_close(f.delta, torch.tensor([0.005, 0.005, 0.25], dtype=torch.float64))
     ends = torch.tensor([[0.0] * 3, [1.0] * 3], dtype=torch.float64)
-    torch.testing.assert_close(f(ends), ends)
+    assert_close(f(ends), ends)
     assert (f.slopes[:, [0, -1]] > 1).all()  # repelling
 
 
@@ -87,7 +90,7 @@ def test_every_combination_of_coordinates_is_an_attractor():
     expected = attractors(x)
     assert len(expected) == attractor_count(x) == 3**2
     assert certify(f, expected, eps=0.01).attractor.all()
-    starts = torch.rand(500, 2, dtype=torch.float64)
+    starts = uniform(500, 2)
     distance = torch.cdist(iterate(f, starts, 3000).points, expected).min(1)
     assert distance.values.max() < 1e-6
     assert len(distance.indices.unique()) == 9
@@ -106,8 +109,8 @@ def test_a_wider_interval_takes_black_and_white_pixels():
     with pytest.raises(ValueError, match=r"inside the open interval \(0, 1\), they span \[0, 1\].*low=-1, high=2"):
         piecewise_linear_map(x, 0.1)
     f = piecewise_linear_map(x, 0.1, low=-1, high=2)
-    torch.testing.assert_close(f(x), x)
-    torch.testing.assert_close(f(torch.tensor([[-1.0, 2.0]]).double()), torch.tensor([[-1.0, 2.0]]).double())
+    assert_close(f(x), x)
+    assert_close(f(torch.tensor([[-1.0, 2.0]]).double()), torch.tensor([[-1.0, 2.0]]).double())
     assert (f(torch.tensor([[-7.0, -3.0]]).double()) == -1).all()
 
 

@@ -2,4 +2,5 @@
 
 from lazy_loader import attach_stub
 
-__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)  # the names are in __init__.pyi
+# The names are in __init__.pyi.
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

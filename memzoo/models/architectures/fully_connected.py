@@ -12,7 +12,7 @@ from memzoo.models.base import (
     ArchitectureConfig,
     Autoencoder,
     Initialisation,
-    activation_layers,
+    build_activation,
     initialise,
 )
 
@@ -22,7 +22,7 @@ class FullyConnectedConfig(ArchitectureConfig):
 
     shape: tuple[PositiveInt, ...] = (1, 28, 28)
     depth: PositiveInt = 7
-    """Linear layers, the last one included."""
+    """Number of linear layers, the last one included."""
     width: PositiveInt = 128
     """Units of every hidden layer."""
     activation: Activation = "relu"
@@ -34,7 +34,7 @@ class FullyConnectedConfig(ArchitectureConfig):
 
 @final
 class FullyConnected(Autoencoder[FullyConnectedConfig]):
-    """Perceptron from images to images: ``depth`` linear layers of ``width`` units, an activation between them.
+    """Map images to images by ``depth`` linear layers of ``width`` units, with an activation between them.
 
     Our reading of "7 layers, 128 hidden neurons" (Figure 3): 7 linear layers, so 6 hidden ones; the last is linear.
 
@@ -47,13 +47,14 @@ class FullyConnected(Autoencoder[FullyConnectedConfig]):
     config_class: ClassVar[type[ArchitectureConfig]] = FullyConnectedConfig
 
     def build(self, config: FullyConnectedConfig) -> nn.Sequential:
-        """Flatten, the linear layers, unflatten."""
+        """Build the linear layers between a flattening and an unflattening layer."""
         size = prod(config.shape)
-        sizes = [size, *[config.width] * (config.depth - 1), size]
-        layers: list[nn.Module] = []
-        for fan_in, fan_out in pairwise(sizes):
-            layers += [*activation_layers(config.activation), nn.Linear(fan_in, fan_out, bias=config.bias)]
-        first = len(activation_layers(config.activation))  # no activation before the first layer
-        net = nn.Sequential(nn.Flatten(), *layers[first:], nn.Unflatten(1, config.shape))
+        widths = [size, *[config.width] * (config.depth - 1), size]
+        layers: list[nn.Module] = [nn.Flatten()]
+        for i, (fan_in, fan_out) in enumerate(pairwise(widths)):
+            if i > 0:
+                layers += build_activation(config.activation)
+            layers.append(nn.Linear(fan_in, fan_out, bias=config.bias))
+        net = nn.Sequential(*layers, nn.Unflatten(1, config.shape))
         initialise(net, config.init)
         return net

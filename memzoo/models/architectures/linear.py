@@ -1,4 +1,7 @@
-"""One linear layer, zero at the start: gradient descent makes it the projection onto the span (Section 2)."""
+"""One linear layer that starts at zero.
+
+Gradient descent makes it the projection onto the span of the examples (Section 2 and Supplement A of the paper).
+"""
 
 from math import prod
 from typing import Annotated, ClassVar, Self, cast, final
@@ -16,16 +19,16 @@ class LinearAutoencoderConfig(ArchitectureConfig):
     """Configuration of :class:`LinearAutoencoder`."""
 
     init: Annotated[Initialisation, Field(validate_default=True)] = Initialisation(scheme="constant", value=0.0)
-    """Zero, as the theory has it: what the start has outside the span stays for ever."""
+    """Zero, as in the theory: the part of the start that lies outside the span stays for ever (Supplement I.2)."""
 
 
 @final
 class LinearAutoencoder(Autoencoder[LinearAutoencoderConfig]):
-    r"""x to A x, without bias.
+    r"""Map x to A x, without bias.
 
     Gradient descent (``optimizer="sgd", loss="half_sum"``) follows :func:`memzoo.theory.gradient_descent_solution` step
-    by step, with ``lr`` the step :math:`\gamma` there; on the mean of the squares over n examples and d pixels the same
-    takes ``lr`` = :math:`\gamma\, n d / 2`.
+    by step, with ``lr`` the step :math:`\gamma` there; on the mean of the squares over n examples and d pixels it
+    does so with ``lr`` = :math:`\gamma\, n d / 2`.
 
     Example:
         >>> x = torch.rand(2, 1, 4, 4)
@@ -37,7 +40,7 @@ class LinearAutoencoder(Autoencoder[LinearAutoencoderConfig]):
     config_class: ClassVar[type[ArchitectureConfig]] = LinearAutoencoderConfig
 
     def build(self, config: LinearAutoencoderConfig) -> nn.Sequential:
-        """Flatten, the matrix, unflatten."""
+        """Build the matrix between a flattening and an unflattening layer."""
         size = prod(config.shape)
         net = nn.Sequential(nn.Flatten(), nn.Linear(size, size, bias=False), nn.Unflatten(1, config.shape))
         initialise(net, config.init)
@@ -45,12 +48,12 @@ class LinearAutoencoder(Autoencoder[LinearAutoencoderConfig]):
 
     @property
     def matrix(self) -> nn.Parameter:
-        """A."""
+        """Return A."""
         return cast(nn.Sequential, self.net)[1].weight  # type: ignore[return-value]
 
     @torch.no_grad()
     def fit_closed_form(self, examples: Float[Tensor, "n *shape"]) -> Self:
-        """Set A to where gradient descent from the present A ends."""
+        """Set A to the limit of gradient descent from the present A (Supplement I.2)."""
         self.check_shape(examples)
         start = self.matrix.double()
         self.matrix.copy_(minimum_norm_solution(examples.flatten(1).to(self.matrix.device), start))

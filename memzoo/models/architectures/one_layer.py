@@ -1,4 +1,4 @@
-"""One nonlinear layer phi(A x), the network of Theorem 1."""
+"""One nonlinear layer phi(A x), the network of Theorem 1 of the paper."""
 
 from math import prod
 from typing import ClassVar, Self, cast, final
@@ -18,36 +18,36 @@ class OneLayerAutoencoderConfig(ArchitectureConfig):
 
     phi: str = "sigmoid"
     """Name of the nonlinearity: ``sigmoid``, ``tanh``, the decreasing ``reflected_sigmoid``, or one of your own that
-    :func:`memzoo.theory.register_phi` made known. JSON holds the name only, so register it before loading, too."""
+    :func:`memzoo.theory.register_phi` has registered. JSON holds the name only, so register it before loading, too."""
 
     @field_validator("phi")
     @classmethod
-    def _known(cls, name: str) -> str:
+    def _check_name(cls, name: str) -> str:
         return phi_named(name).name
 
 
 @final
 class Elementwise(nn.Module):
-    """phi, entry by entry."""
+    """Apply phi to every entry."""
 
     def __init__(self, phi: Phi) -> None:
         super().__init__()
         self.phi = phi
 
     def forward(self, x: Tensor) -> Tensor:
-        """phi(x)."""
+        """Compute phi(x)."""
         return self.phi.value(x)
 
     def extra_repr(self) -> str:
-        """Its name."""
+        """Return the name of phi."""
         return self.phi.name
 
 
 @final
 class OneLayerAutoencoder(Autoencoder[OneLayerAutoencoderConfig]):
-    r"""x to phi(A x), without bias, A = 0 at the start.
+    r"""Map x to phi(A x), without bias; A starts at zero.
 
-    With ``training={"optimizer": "adaptive"}`` each step is the one of Theorem 1, with ``lr`` its :math:`\gamma`: give
+    With ``training={"optimizer": "adaptive"}`` each step is the step of Theorem 1, with ``lr`` its :math:`\gamma`: give
     full batches and ``lr`` below :func:`memzoo.theory.adaptive_step_bound`. Every other optimizer follows the mean
     squared error, which the paper expects to work as well.
 
@@ -61,15 +61,16 @@ class OneLayerAutoencoder(Autoencoder[OneLayerAutoencoderConfig]):
     config_class: ClassVar[type[ArchitectureConfig]] = OneLayerAutoencoderConfig
 
     def build(self, config: OneLayerAutoencoderConfig) -> nn.Sequential:
-        """Flatten, the matrix, phi, unflatten."""
+        """Build the matrix and phi between a flattening and an unflattening layer."""
         size = prod(config.shape)
         linear = nn.Linear(size, size, bias=False)
         nn.init.zeros_(linear.weight)
-        return nn.Sequential(nn.Flatten(), linear, Elementwise(phi_named(config.phi)), nn.Unflatten(1, config.shape))
+        activation = Elementwise(phi_named(config.phi))
+        return nn.Sequential(nn.Flatten(), linear, activation, nn.Unflatten(1, config.shape))
 
     @property
     def matrix(self) -> nn.Parameter:
-        """A."""
+        """Return A."""
         return cast(nn.Sequential, self.net)[1].weight  # type: ignore[return-value]
 
     @torch.no_grad()
@@ -81,10 +82,11 @@ class OneLayerAutoencoder(Autoencoder[OneLayerAutoencoderConfig]):
         return self
 
     def objective(self, x: Tensor, target: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        r"""Loss, and for the adaptive optimizer a scalar whose gradient in A is minus its step over :math:`\gamma`.
+        r"""Compute the loss, and the scalar whose gradient the optimizer follows.
 
-        That is :math:`-\sum_{ij} \big[(\phi(z_{ij}) - x_{ij}) / s_{ij}\big]\, z_{ij}` with z = A x and the bracket held
-        constant.
+        For the adaptive optimizer the gradient of the scalar in A is minus the step of Theorem 1 over :math:`\gamma`.
+        The scalar is :math:`-\sum_{ij} \big[(\phi(z_{ij}) - x_{ij}) / s_{ij}\big]\, z_{ij}` with z = A x; the
+        bracket is held constant.
         """
         if self.training_config.optimizer != "adaptive":
             return super().objective(x, target)
@@ -93,8 +95,10 @@ class OneLayerAutoencoder(Autoencoder[OneLayerAutoencoderConfig]):
                 "the adaptive step of Theorem 1 is for images that are reproduced, and this batch has targets of its "
                 "own; train with optimizer 'sgd', 'adam' or 'adamw'."
             )
-        flat, phi = x.flatten(1), phi_named(self.config.phi)
+        phi = phi_named(self.config.phi)
+        flat = x.flatten(1)
         z = flat @ self.matrix.T
         y = phi.value(z).detach()
+        # (phi(z_ij) - x_ij) / s_ij, a constant factor of z_ij
         weight = (y - flat) / adaptive_rates(flat, phi).to(z.dtype)
         return squared_error(y, flat, self.training_config.loss), -(weight * z).sum()

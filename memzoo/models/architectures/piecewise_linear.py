@@ -1,4 +1,4 @@
-"""The two-layer ReLU network in the proof of Theorem 6, built and not trained."""
+"""The two-layer ReLU network in the proof of Theorem 6 of the paper, which is built and not trained."""
 
 from math import prod
 from typing import ClassVar, Self, cast, final
@@ -13,23 +13,24 @@ from memzoo.errors import InvalidArgumentError
 from memzoo.models.base import ArchitectureConfig, Autoencoder
 from memzoo.theory import piecewise_linear_map
 
-RESOLVED = 64  # units in the last place that the error allowed to a coordinate must have
+RESOLVED_ULPS = 64
+"""Units in the last place that the error allowed to a coordinate must exceed."""
 
 
 class PiecewiseLinearConfig(ArchitectureConfig):
     """Configuration of :class:`PiecewiseLinear`."""
 
     units: PositiveInt
-    """Hidden units of each coordinate: two for each distinct value and one more, for the coordinate with most."""
+    """Hidden units of each coordinate: two for each distinct value and one more, for the coordinate that has most."""
 
 
 @final
 class Ramps(nn.Module):
-    r"""For each coordinate :math:`t_0 + \sum_k a_k [\mathrm{relu}(x - t_k) - \mathrm{relu}(x - t_{k+1})]`.
+    r"""Compute :math:`t_0 + \sum_k a_k [\mathrm{relu}(x - t_k) - \mathrm{relu}(x - t_{k+1})]` for each coordinate.
 
-    Two layers of ReLU units, summed piece by piece: each difference is the part of x that lies between two knots,
-    computed by clamping. All terms have one sign, so that float32 keeps its digits; the sum of ReLUs with alternating
-    weights would lose them.
+    These are two layers of ReLU units, summed piece by piece: each difference is the part of x that lies between two
+    knots, computed by clamping. All terms have one sign, so that float32 keeps its digits; the sum of ReLUs with
+    alternating weights would lose them.
     """
 
     def __init__(self, size: int, units: int) -> None:
@@ -38,7 +39,7 @@ class Ramps(nn.Module):
         self.slopes: nn.Parameter = nn.Parameter(torch.zeros(size, units))
 
     def forward(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, "batch d"]:
-        """Memory B d m for m units a coordinate."""
+        """Sum the pieces; memory B d m for m units a coordinate."""
         above = (x[:, :, None] - self.knots).relu()
         last = above[:, :, -1:]  # the last piece has no end
         inner = torch.minimum(above[:, :, :-1], self.knots.diff(dim=1))
@@ -47,10 +48,11 @@ class Ramps(nn.Module):
 
 @final
 class PiecewiseLinear(Autoencoder[PiecewiseLinearConfig]):
-    """Within eps of the identity on [low, high], and every example an attractor: to reproduce all is not to forget.
+    """Stay within eps of the identity on [low, high], with every example an attractor.
 
-    Built, not trained, by :meth:`from_examples`; from its configuration alone it is zero until weights are loaded.
-    ``fit`` would go on from there like from any other weights.
+    The network shows that an autoencoder can reproduce every input and still memorize its examples.
+    :meth:`from_examples` builds it, without training; a network built from a configuration alone is zero until weights
+    are loaded. ``fit`` would train it on like any other network.
 
     Example:
         >>> x = torch.tensor([[0.2, 0.4], [0.7, 0.4]])
@@ -74,11 +76,12 @@ class PiecewiseLinear(Autoencoder[PiecewiseLinearConfig]):
         """
         check_batch(examples, "examples")
         weights = piecewise_linear_map(examples.flatten(1).double(), eps, low=low, high=high)
-        resolved = RESOLVED * torch.finfo(torch.get_default_dtype()).eps * max(abs(low), abs(high))
+        dtype = torch.get_default_dtype()
+        resolved = RESOLVED_ULPS * torch.finfo(dtype).eps * max(abs(low), abs(high))
         if not (weights.eps > resolved).all():
             worst = int(weights.eps.argmin())
             raise InvalidArgumentError(
-                f"{torch.get_default_dtype()} cannot resolve the pieces of coordinate {worst}: its error may be "
+                f"{dtype} cannot resolve the pieces of coordinate {worst}: its error may be "
                 f"{weights.eps[worst]:.2g}, which must exceed {resolved:.2g}; round the examples so that distinct "
                 "values lie farther apart, or raise eps."
             )
@@ -104,10 +107,11 @@ class PiecewiseLinear(Autoencoder[PiecewiseLinearConfig]):
         return self
 
     def build(self, config: PiecewiseLinearConfig) -> nn.Sequential:
-        """Flatten, the ramps, unflatten."""
-        return nn.Sequential(nn.Flatten(), Ramps(prod(config.shape), config.units), nn.Unflatten(1, config.shape))
+        """Build the ramps between a flattening and an unflattening layer."""
+        ramps = Ramps(prod(config.shape), config.units)
+        return nn.Sequential(nn.Flatten(), ramps, nn.Unflatten(1, config.shape))
 
     @property
     def ramps(self) -> Ramps:
-        """The one layer with weights: both layers of the network, coordinate by coordinate."""
+        """Return the one module with weights: both layers of the network, coordinate by coordinate."""
         return cast(Ramps, cast(nn.Sequential, self.net)[1])

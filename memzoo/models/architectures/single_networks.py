@@ -1,4 +1,4 @@
-"""Every architecture of a single network by the name that configurations use."""
+"""The table of the architectures of a single network, by the names that configurations use."""
 
 from typing import Any
 

@@ -1,5 +1,9 @@
-"""Any timm backbone with a light decoder: does what the paper shows carry over to modern networks?"""
+"""Autoencoders whose encoder is a backbone of timm, with a light decoder.
 
+They show whether the findings of the paper carry over to modern networks, which the paper itself does not study.
+"""
+
+import difflib
 from typing import Annotated, Any, ClassVar, Literal, cast, final
 
 import torch
@@ -10,7 +14,7 @@ from torch import Tensor, nn
 from memzoo.errors import InvalidArgumentError
 from memzoo.models.base import ArchitectureConfig, Autoencoder, Initialisation, initialise
 
-OPENS_FILES = {
+FILE_OPTIONS = {
     "cache_dir",
     "checkpoint_path",
     "pretrained",
@@ -21,7 +25,7 @@ OPENS_FILES = {
     "pretrained_model_args",
     "pretrained_strict",
 }
-"""Options of timm that would make it open files or addresses, some of them as pickles."""
+"""Options that would make timm open files or addresses, some of them as pickles."""
 
 
 class TimmAutoencoderConfig(ArchitectureConfig):
@@ -33,39 +37,34 @@ class TimmAutoencoderConfig(ArchitectureConfig):
     options: dict[str, Any] = Field(default_factory=dict)
     """Further arguments of ``timm.create_model``, as JSON, e.g. ``{"patch_size": 4}``; they overrule the defaults."""
     pretrained: bool = False
-    """Start from timm's weights. They are fetched whenever the model is built: store a trained model with this off, as
-    its own weights replace them."""
+    """Whether to start from timm's weights. They are fetched whenever the model is built, so store a trained model with
+    False: its own weights replace them."""
     norm: Literal["fixed", "as_is"] = "fixed"
     """What becomes of batch normalisation. ``fixed``: each layer normalises by its stored statistics, in training too
-    (mean 0 and variance 1, or those of the pretrained weights); scale and shift are trained. ``as_is``: it trains on
-    the statistics of the batch, so that what is trained and what is measured, in eval mode, are two functions."""
+    (mean 0 and variance 1, or those of the pretrained weights); scale and shift are trained. ``as_is``: the layer
+    trains on the statistics of the batch, so that the function that is trained differs from the one that is measured,
+    in eval mode."""
     filters: PositiveInt = 64
     """Filters of the decoder's convolutions."""
     output: Literal["sigmoid", "linear"] = "sigmoid"
     init: Annotated[Initialisation, Field(validate_default=True)] = Initialisation(scheme="xavier_uniform")
-    """Of the decoder; the backbone starts as timm starts it."""
+    """Initial values of the decoder; the backbone starts as timm starts it."""
 
     @field_validator("backbone")
     @classmethod
-    def _known(cls, name: str) -> str:
+    def _check_backbone(cls, name: str) -> str:
         import timm
 
         if not timm.is_model(name):
-            near = _near(name)
-            raise InvalidArgumentError(
-                f"timm has no model {name!r}"
-                + (
-                    f"; did you mean {' or '.join(map(repr, near))}?"
-                    if near
-                    else "; timm.list_models() names them all."
-                )
-            )
+            near = difflib.get_close_matches(name, timm.list_models(), 3)
+            advice = f"did you mean {' or '.join(map(repr, near))}?" if near else "timm.list_models() names them all."
+            raise InvalidArgumentError(f"timm has no model {name!r}; {advice}")
         return name
 
     @field_validator("options")
     @classmethod
-    def _no_files(cls, options: dict[str, Any]) -> dict[str, Any]:
-        opened = sorted(options.keys() & OPENS_FILES)
+    def _refuse_file_options(cls, options: dict[str, Any]) -> dict[str, Any]:
+        opened = sorted(options.keys() & FILE_OPTIONS)
         if opened:
             raise InvalidArgumentError(
                 f"{', '.join(opened)} would open files or addresses, which a configuration must not; weights come by "
@@ -74,24 +73,17 @@ class TimmAutoencoderConfig(ArchitectureConfig):
         return options
 
     @model_validator(mode="after")
-    def _square(self) -> "TimmAutoencoderConfig":
+    def _check_square(self) -> "TimmAutoencoderConfig":
         if self.shape[1] != self.shape[2]:
             raise InvalidArgumentError(f"TimmAutoencoder maps square images, got shape {self.shape}; crop or pad them.")
         return self
 
 
-def _near(name: str) -> list[str]:
-    import difflib
-
-    import timm
-
-    return difflib.get_close_matches(name, timm.list_models(), 3)
-
-
 class FixedNorm(nn.Module):
-    """Batch normalisation by its stored statistics alone, in training as in eval mode: an affine map of each channel.
+    """Normalise by the stored statistics of a batch normalisation alone, in training as in eval mode.
 
-    Takes the place of ``norm``, with its parameters, statistics, and the activation that timm may have fused to it.
+    This is an affine map of each channel. It replaces ``norm`` and takes over its parameters, its statistics, and the
+    activation that timm may have fused to it.
     """
 
     running_mean: Tensor
@@ -106,14 +98,16 @@ class FixedNorm(nn.Module):
             raise InvalidArgumentError(
                 "batch normalisation without stored statistics cannot be fixed; build it with them."
             )
-        self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
+        self.weight = norm.weight
+        self.bias = norm.bias
+        self.eps = norm.eps
         self.register_buffer("running_mean", norm.running_mean)
         self.register_buffer("running_var", norm.running_var)
         self.drop: nn.Module = getattr(norm, "drop", nn.Identity())
         self.act: nn.Module = getattr(norm, "act", nn.Identity())
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise, scale and shift, then the fused activation."""
+        """Normalise, scale and shift, then apply the fused activation."""
         y = nn.functional.batch_norm(
             x, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps
         )
@@ -130,7 +124,7 @@ def fix_norms(module: nn.Module) -> None:
 
 
 class Standardise(nn.Module):
-    """Pixels in [0, 1] to the scale that the backbone's weights were trained on."""
+    """Map pixels in [0, 1] to the scale that the backbone's weights were trained on."""
 
     mean: Tensor
     std: Tensor
@@ -146,7 +140,7 @@ class Standardise(nn.Module):
 
 
 class LastFeatures(nn.Module):
-    """The last feature map (B, C, h, w) of a backbone; the tokens of a transformer come back as a grid."""
+    """Compute the last feature map (B, C, h, w) of a backbone; the tokens of a transformer come back as a grid."""
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
@@ -155,22 +149,23 @@ class LastFeatures(nn.Module):
         self.channels: int = info.channels()[-1]
 
     def forward(self, x: Tensor) -> Float[Tensor, "batch channels height width"]:
-        """Features of a batch of images."""
+        """Compute the features of a batch of images."""
         y = self.backbone(x)[-1]
-        return y if y.shape[1] == self.channels else y.permute(0, 3, 1, 2)  # some backbones keep channels last
+        # Some backbones keep channels last.
+        return y if y.shape[1] == self.channels else y.permute(0, 3, 1, 2)
 
 
 @final
 class TimmAutoencoder(Autoencoder[TimmAutoencoderConfig]):
-    """A backbone of timm as encoder; nearest-neighbour upsampling and 3x3 convolutions as decoder.
+    """Encode by a backbone of timm, and decode by nearest-neighbour upsampling and 3x3 convolutions.
 
     The encoder ends at the last feature map of the backbone (ResNet-18: 1x1 for a 32x32 image; ViT: its patches as a
     grid, without the class token). Each decoder stage doubles the side, up to the image's, and applies a convolution
     of ``filters`` filters and a leaky ReLU; a last convolution goes to the image's channels, then ``output``. Dropout
     and stochastic depth are off, as timm has them by default.
 
-    Not a network of the paper. Attention is computed by plain matrix products instead of fused kernels, which forward
-    differentiation cannot pass on the CPU.
+    The paper has no such network. Attention is computed by plain matrix products instead of fused kernels, through
+    which forward differentiation cannot pass on the CPU.
 
     Example:
         >>> model = TimmAutoencoder(backbone="test_resnet", filters=8)
@@ -181,29 +176,32 @@ class TimmAutoencoder(Autoencoder[TimmAutoencoderConfig]):
     config_class: ClassVar[type[ArchitectureConfig]] = TimmAutoencoderConfig
 
     def build(self, config: TimmAutoencoderConfig) -> nn.Module:
-        """Standardisation, backbone, decoder, output."""
+        """Build standardisation, backbone, decoder and output in one chain."""
         channels, side, _ = config.shape
-        features = LastFeatures(backbone(config)).eval()
+        features = LastFeatures(build_backbone(config)).eval()
+        # Only a forward pass tells the size of the feature map; eval mode keeps it from changing any statistics.
         with torch.no_grad():
             _, width, grid, _ = features(torch.zeros(1, *config.shape)).shape
         features.train()
-        decoder: list[nn.Module] = []
+        decoder = nn.Sequential()
         while grid < side:
             grid = min(2 * grid, side)
-            decoder += [nn.Upsample(size=(grid, grid), mode="nearest")]
-            decoder += [nn.Conv2d(width, config.filters, 3, padding=1), nn.LeakyReLU()]
+            decoder.append(nn.Upsample(size=(grid, grid), mode="nearest"))
+            decoder.append(nn.Conv2d(width, config.filters, 3, padding=1))
+            decoder.append(nn.LeakyReLU())
             width = config.filters
         decoder.append(nn.Conv2d(width, channels, 3, padding=1))
-        tail = nn.Sequential(*decoder, *([nn.Sigmoid()] if config.output == "sigmoid" else []))
-        initialise(tail, config.init)
-        return nn.Sequential(standardisation(config), features, *tail)
+        if config.output == "sigmoid":
+            decoder.append(nn.Sigmoid())
+        initialise(decoder, config.init)
+        return nn.Sequential(build_standardisation(config), features, *decoder)
 
 
-def backbone(config: TimmAutoencoderConfig) -> nn.Module:
-    """The backbone as a network of feature maps, the last one only.
+def build_backbone(config: TimmAutoencoderConfig) -> nn.Module:
+    """Build the backbone as a network of feature maps, the last one only.
 
     Raises:
-        ValueError: It cannot be built at this size, or gives no feature maps.
+        ValueError: The backbone cannot be built at this size, or gives no feature maps.
     """
     import timm
 
@@ -217,6 +215,7 @@ def backbone(config: TimmAutoencoderConfig) -> nn.Module:
             f"timm could not build {config.backbone!r} as a network of feature maps with {options}: {error} "
             "Change `options` or `shape`, or take another backbone."
         ) from error
+    # Forward differentiation cannot pass through fused attention on the CPU.
     for module in net.modules():
         if hasattr(module, "fused_attn"):
             cast(Any, module).fused_attn = False
@@ -225,8 +224,11 @@ def backbone(config: TimmAutoencoderConfig) -> nn.Module:
     return net
 
 
-def standardisation(config: TimmAutoencoderConfig) -> nn.Module:
-    """By the mean and deviation that timm states for the backbone, where they are for as many channels; else none."""
+def build_standardisation(config: TimmAutoencoderConfig) -> nn.Module:
+    """Build the standardisation by the mean and deviation that timm states for the backbone.
+
+    It is the identity where timm states none, or states them for another number of channels.
+    """
     import timm
 
     known: Any = timm.get_pretrained_cfg(config.backbone)

@@ -1,4 +1,4 @@
-"""Two layers, the first one random and fixed: the network of Theorem 3."""
+"""Two layers, the first one random and fixed: the network of Theorem 3 of the paper."""
 
 from math import prod
 from typing import ClassVar, Self, cast, final
@@ -17,14 +17,14 @@ class WideReLUConfig(ArchitectureConfig):
     """Configuration of :class:`WideReLU`."""
 
     width: PositiveInt = 1024
-    """Hidden units k."""
+    """Number k of hidden units."""
     distribution: Distribution = "normal"
-    """Of the entries of W1 and b, mean 0 and variance 1."""
+    """Law of the entries of W1 and b, with mean 0 and variance 1."""
 
 
 @final
 class WideReLU(Autoencoder[WideReLUConfig]):
-    r"""x to W2 relu(W1 x + b): W1 and b are drawn once and kept, W2 starts at zero and is trained.
+    r"""Map x to W2 relu(W1 x + b): W1 and b are drawn once and kept, W2 starts at zero and is trained.
 
     W1 and b come from PyTorch's global generator, are saved with the weights, and no optimizer moves them. Trained on
     one image x, the radius of the Jacobian there goes to :math:`\|x\|^2 / (\|x\|^2 + 1)` as the width grows; on several
@@ -40,28 +40,31 @@ class WideReLU(Autoencoder[WideReLUConfig]):
     config_class: ClassVar[type[ArchitectureConfig]] = WideReLUConfig
 
     def build(self, config: WideReLUConfig) -> nn.Sequential:
-        """Flatten, the fixed layer, ReLU, the trained layer, unflatten."""
+        """Build the fixed layer, a ReLU and the trained layer, between a flattening and an unflattening layer."""
         size = prod(config.shape)
-        fixed, trained = nn.Linear(size, config.width), nn.Linear(config.width, size, bias=False)
+        # PyTorch draws initial values for both layers, which are replaced; a seed gives W1 and b after these draws.
+        fixed = nn.Linear(size, config.width)
+        trained = nn.Linear(config.width, size, bias=False)
         drawn = random_features(config.width, size, distribution=config.distribution)
-        fixed.weight, fixed.bias = (nn.Parameter(part, requires_grad=False) for part in drawn)
+        fixed.weight = nn.Parameter(drawn.weight, requires_grad=False)
+        fixed.bias = nn.Parameter(drawn.bias, requires_grad=False)
         nn.init.zeros_(trained.weight)
         return nn.Sequential(nn.Flatten(), fixed, nn.ReLU(), trained, nn.Unflatten(1, config.shape))
 
     @property
     def first(self) -> FirstLayer:
-        """W1 and b."""
+        """Return W1 and b."""
         layer = cast(nn.Linear, cast(nn.Sequential, self.net)[1])
         return FirstLayer(layer.weight, layer.bias)
 
     @property
     def second(self) -> nn.Parameter:
-        """W2."""
+        """Return W2."""
         return cast(nn.Sequential, self.net)[3].weight  # type: ignore[return-value]
 
     @torch.no_grad()
     def fit_closed_form(self, examples: Float[Tensor, "n *shape"]) -> Self:
-        r"""Set W2 to where gradient descent from zero ends, :math:`X \Phi^+`."""
+        r"""Set W2 to the limit of gradient descent from zero, :math:`X \Phi^+`."""
         check_batch(examples, "examples")
         self.check_shape(examples)
         self.second.copy_(second_layer(examples.flatten(1).to(self.second), self.first))

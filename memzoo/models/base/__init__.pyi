@@ -11,7 +11,7 @@ from . import optimizer as optimizer
 from . import schedule as schedule
 from . import stopping as stopping
 from . import watch as watch
-from .activation import Activation, activation_layers
+from .activation import Activation, build_activation
 from .autoencoder import Autoencoder
 from .config import ArchitectureConfig
 from .initialisation import Initialisation, initialise
@@ -22,7 +22,7 @@ __all__ = [
     "ArchitectureConfig",
     "Autoencoder",
     "Initialisation",
-    "activation_layers",
+    "build_activation",
     "initialise",
     "squared_error",
 ]

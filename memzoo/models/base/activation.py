@@ -1,4 +1,4 @@
-"""Activations by name."""
+"""The activations that a configuration can name."""
 
 from typing import Literal, get_args
 
@@ -10,10 +10,10 @@ Activation = Literal[
 
 
 class Sine(nn.Module):
-    """sin(x), elementwise."""
+    """Apply the sine to every entry."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Elementwise sine."""
+        """Compute sin(x), elementwise."""
         return x.sin()
 
 
@@ -32,6 +32,9 @@ _CLASSES: dict[str, type[nn.Module]] = {
 assert set(get_args(Activation)) == {"linear", *_CLASSES}
 
 
-def activation_layers(name: Activation) -> list[nn.Module]:
-    """The layer as a list, empty for ``linear``, with PyTorch's own constants (a leaky ReLU has slope 0.01)."""
+def build_activation(name: Activation) -> list[nn.Module]:
+    """Build the layer and return it in a list, which is empty for ``linear``.
+
+    The constants are PyTorch's own: a leaky ReLU has slope 0.01.
+    """
     return [] if name == "linear" else [_CLASSES[name]()]

@@ -1,4 +1,4 @@
-"""Flush denormal numbers to zero while training, and only then."""
+"""Flush denormal numbers to zero during training, and only then."""
 
 from typing import final
 
@@ -8,7 +8,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 @final
 class FlushDenormals(Callback):
-    """Near convergence denormals slow the CPU more than tenfold; the mode is put back however the fit ends."""
+    """Flush denormals during a fit, and put the mode of the process back however the fit ends.
+
+    Near convergence denormals slow the CPU more than tenfold.
+    """
 
     before: bool | None = None
 
@@ -18,16 +21,18 @@ class FlushDenormals(Callback):
         torch.set_flush_denormal(True)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put the mode back."""
+        """Restore the mode."""
         if self.before is not None:
             torch.set_flush_denormal(self.before)
             self.before = None
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Put the mode back after a failure or an interruption."""
+        """Restore the mode after a failure or an interruption."""
         self.on_fit_end(trainer, pl_module)
 
 
 def flushes_denormals() -> bool:
-    """PyTorch can set the mode but not tell it, so look at what becomes of a denormal."""
-    return bool((torch.tensor(1e-310, dtype=torch.float64) * 1 == 0).item())
+    """Tell whether this process flushes denormals to zero."""
+    # PyTorch has a function that sets the mode and none that returns it.
+    denormal = torch.tensor(1e-310, dtype=torch.float64)
+    return bool((denormal * 1 == 0).item())

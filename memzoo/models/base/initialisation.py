@@ -1,10 +1,15 @@
-"""Initial values by name: they decide whether an interpolating autoencoder contracts."""
+"""Initial values of weights and biases, by the name of their scheme.
+
+The initial values decide whether an interpolating autoencoder contracts: large ones give an arbitrary interpolation,
+small ones attractors at the training examples (Figures 1a and 12 of the paper). Xavier draws follow Glorot and Bengio
+(2010), Kaiming draws He et al. (2015).
+"""
 
 from typing import Any, Literal
 
 import torch
 from pydantic import Field, model_validator
-from torch import nn
+from torch import Tensor, nn
 
 from memzoo.errors import InvalidArgumentError
 from memzoo.models.base.config import Config
@@ -15,13 +20,13 @@ Scheme = Literal[
 
 
 class Initialisation(Config):
-    """How weights and biases start.
+    """Describe how weights and biases start.
 
     ``default``: PyTorch's own; ``scaled``: PyTorch's own times ``gain``; ``constant``: every weight is ``value``,
     plus ``noise``; Xavier and Kaiming, uniform or normal, times ``gain``. Biases start at zero, as PyTorch's default,
     or at ``value``.
 
-    In a configuration the name alone will do: ``init="xavier_uniform"``.
+    A configuration may also give the name alone: ``init="xavier_uniform"``.
     """
 
     scheme: Scheme = "xavier_uniform"
@@ -31,15 +36,16 @@ class Initialisation(Config):
     """Standard deviation of the Gaussian noise on constant weights, relative to ``value``. Without it the filters of a
     layer that start equal receive equal gradients and stay equal for ever."""
     bias: Literal["zeros", "default", "constant"] | None = None
-    """Left out: ``default`` and ``constant`` treat biases like weights, every other scheme starts them at zero."""
+    """When left out, ``default`` and ``constant`` treat biases like weights, and every other scheme starts biases at
+    zero."""
 
     @model_validator(mode="before")
     @classmethod
-    def _name_alone(cls, data: Any) -> Any:
+    def _accept_name_alone(cls, data: Any) -> Any:
         return {"scheme": data} if isinstance(data, str) else data
 
     @model_validator(mode="after")
-    def _value_where_needed(self) -> "Initialisation":
+    def _check_value_and_noise(self) -> "Initialisation":
         constant = "constant" in (self.scheme, self.bias)
         if constant and self.value is None:
             raise InvalidArgumentError(
@@ -57,31 +63,46 @@ class Initialisation(Config):
 def initialise(module: nn.Module, init: Initialisation) -> None:
     """Set the weights and biases of every linear and convolutional layer of ``module`` in place.
 
-    Draws from PyTorch's global generator, as layers do when they are built; seed it for a repeatable result.
+    The values are drawn from PyTorch's global generator, as those of a new layer are; seed it for a repeatable result.
     """
-    bias = init.bias or (init.scheme if init.scheme in ("default", "constant") else "zeros")
+    bias = _choose_bias(init)
     for layer in module.modules():
         if not isinstance(layer, (nn.Linear, nn.modules.conv._ConvNd)):
             continue
-        match init.scheme:
-            case "default":
-                pass  # drawn when the layer was built
-            case "scaled":
-                layer.weight.data.mul_(init.gain)
-            case "constant":
-                value = init.value or 0.0
-                nn.init.constant_(layer.weight, value)
-                if init.noise:  # else nothing is drawn from the generator
-                    layer.weight.data.add_(torch.randn_like(layer.weight), alpha=init.noise * abs(value))
-            case "xavier_uniform":
-                nn.init.xavier_uniform_(layer.weight, gain=init.gain)
-            case "xavier_normal":
-                nn.init.xavier_normal_(layer.weight, gain=init.gain)
-            case "kaiming_uniform":
-                nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
-                layer.weight.data.mul_(init.gain)
-            case "kaiming_normal":
-                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-                layer.weight.data.mul_(init.gain)
-        if layer.bias is not None and bias != "default":
-            nn.init.constant_(layer.bias, (init.value or 0.0) if bias == "constant" else 0.0)
+        _set_weight(layer.weight, init)
+        if layer.bias is not None and bias is not None:
+            nn.init.constant_(layer.bias, bias)
+
+
+def _choose_bias(init: Initialisation) -> float | None:
+    """Return the value at which every bias starts, or None where biases keep PyTorch's own values."""
+    kind = init.bias or init.scheme
+    if kind == "default":
+        return None
+    return (init.value or 0.0) if kind == "constant" else 0.0
+
+
+def _set_weight(weight: Tensor, init: Initialisation) -> None:
+    """Set one weight, which PyTorch drew when it built the layer, by the scheme."""
+    match init.scheme:
+        case "scaled":
+            weight.data.mul_(init.gain)
+        case "constant":
+            value = init.value or 0.0
+            nn.init.constant_(weight, value)
+            # Without noise nothing is drawn, so that the generator stays where it is.
+            if init.noise:
+                weight.data.add_(torch.randn_like(weight), alpha=init.noise * abs(value))
+        case "xavier_uniform":
+            nn.init.xavier_uniform_(weight, init.gain)
+        case "xavier_normal":
+            nn.init.xavier_normal_(weight, init.gain)
+        # PyTorch's Kaiming draws take no gain of our own.
+        case "kaiming_uniform":
+            nn.init.kaiming_uniform_(weight, nonlinearity="relu")
+            weight.data.mul_(init.gain)
+        case "kaiming_normal":
+            nn.init.kaiming_normal_(weight, nonlinearity="relu")
+            weight.data.mul_(init.gain)
+        case "default":
+            pass  # keeps the draw of PyTorch

@@ -8,7 +8,9 @@ from torch import Tensor
 def squared_error(
     output: Tensor, target: Tensor, reduction: Literal["mean", "sum", "half_sum"] = "mean", *, each: int | None = None
 ) -> Tensor:
-    r"""Mean, sum, or half the sum of :math:`(f(x) - x)^2` over pixels and examples; of ``each`` index of a dimension.
+    r"""Compute the mean, the sum, or half the sum of :math:`(f(x) - x)^2` over pixels and examples.
+
+    Where ``each`` names a dimension, compute it for each index of that dimension.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Optimizers by name."""
+"""The optimizers that a training configuration can name."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,18 +7,20 @@ from torch import nn
 
 from memzoo.models.base.config import Training
 
-OF_TORCH: dict[str, Callable[..., torch.optim.Optimizer]] = {
+TORCH_OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
     "sgd": torch.optim.SGD,
+    # The step of Theorem 1 is already in the gradient, see OneLayerAutoencoder.objective.
     "adaptive": torch.optim.SGD,
 }
 
 
-def optimizer_of(training: Training, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimizer that a training asks for, over these parameters."""
+def build_optimizer(training: Training, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+    """Build the optimizer that a training configuration names, over these parameters."""
     if training.optimizer != "muon":
-        return OF_TORCH[training.optimizer](parameters, lr=training.lr, weight_decay=training.weight_decay)
-    from timm.optim.muon import Muon  # seconds, and only here
+        return TORCH_OPTIMIZERS[training.optimizer](parameters, lr=training.lr, weight_decay=training.weight_decay)
+    # The import of timm takes seconds, and no other optimizer needs it.
+    from timm.optim.muon import Muon
 
     return Muon(parameters, lr=training.lr, weight_decay=training.weight_decay, betas=(0.9, 0.999))

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from memzoo.models.base.config import Training
 
 
-def learning_rate_factor(training: Training) -> Callable[[int], float]:
-    """Factor on the learning rate before each step: 1, then over the last ``decay`` of the steps half a cosine.
+def build_schedule(training: Training) -> Callable[[int], float]:
+    """Build the function that gives the factor on the learning rate before each step.
+
+    The factor is 1, then half a cosine over the last ``decay`` of the steps.
 
     Example:
-        >>> factor = learning_rate_factor(Training(schedule="cosine", decay=0.5, steps=100))
+        >>> factor = build_schedule(Training(schedule="cosine", decay=0.5, steps=100))
         >>> factor(0), factor(50), round(factor(75), 3), factor(100)
         (1.0, 1.0, 0.5, 0.0)
     """
@@ -19,7 +21,9 @@ def learning_rate_factor(training: Training) -> Callable[[int], float]:
     begin = training.steps * (1 - training.decay)
 
     def factor(step: int) -> float:
-        done = max(0.0, min(1.0, (step - begin) / (training.steps - begin)))
-        return 0.5 * (1 + math.cos(math.pi * done))
+        # the share of the decay that is over, in [0, 1]
+        progress = (step - begin) / (training.steps - begin)
+        progress = max(0.0, min(1.0, progress))
+        return 0.5 * (1 + math.cos(math.pi * progress))
 
     return factor

@@ -1,4 +1,4 @@
-"""Stop when enough examples are recovered."""
+"""Stop a run when enough examples are recovered."""
 
 from typing import final
 
@@ -16,18 +16,17 @@ class StopWhenRecovered(EarlyStopping):
 
     def __init__(self, share: float) -> None:
         self.share = share
-        below = share - 1e-6  # the value must exceed the threshold
         super().__init__(
             KEY,
             mode="max",
-            stopping_threshold=below,
+            stopping_threshold=share - 1e-6,  # the value must exceed the threshold
             patience=2**31,
             check_on_train_epoch_end=True,
             check_finite=False,  # a measurement that failed does not end the run
         )
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse a run in which nobody measures."""
+        """Refuse a run that has no callback for this measurement."""
         callbacks = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
         if not any(KEY in getattr(callback, "keys", ()) for callback in callbacks):
             raise InvalidArgumentError(

@@ -1,4 +1,4 @@
-"""What may go wrong in a run of gradient descent, said at once: divergence, overflow, underflow."""
+"""Watch a run of gradient descent for divergence, overflow and underflow, and report each at once."""
 
 import math
 from typing import final
@@ -9,13 +9,15 @@ from torch import Tensor, nn
 
 from memzoo.errors import TrainingDivergedError
 
-EVERY = 100  # optimizer steps between two looks at gradients and two copies of the weights
-RATIO = 1.04  # between two recorded steps: as many points in every decade
+EVERY = 100
+"""Optimizer steps between two checks of the gradients, and between two copies of the weights."""
+RATIO = 1.04
+"""Ratio of two recorded steps: every decade then holds equally many of them."""
 
 
 @final
 class Watch:
-    """Looks at the loss of every step; every hundred steps keeps the weights and looks at the gradients.
+    """Check the loss of every step; every hundred steps keep the weights and check the gradients.
 
     ``course`` holds (step, loss before it) at geometrically spaced steps.
 
@@ -31,46 +33,61 @@ class Watch:
     def __init__(self, module: nn.Module) -> None:
         self.module = module
         self.kept: dict[str, Tensor] = {}
-        self.kept_step, self.kept_loss = -EVERY, math.nan
+        self.kept_step = -EVERY
+        self.kept_loss = math.nan
         self.warned: bool = False
-        self.step, self.value = 0, math.nan
+        self.step = 0
+        self.value = math.nan
         self.course: list[tuple[int, float]] = []
 
-    def loss(self, step: int, value: float) -> None:
-        """Look at the loss before step ``step``.
+    def check_loss(self, step: int, value: float) -> None:
+        """Check the loss before step ``step``.
 
         Raises:
-            TrainingDivergedError: It is NaN or infinite; the weights kept last are put back first.
+            TrainingDivergedError: The loss is NaN or infinite; the weights kept last are put back first.
         """
-        self.step, self.value = step, value
+        self.step = step
+        self.value = value
         if not math.isfinite(value):
-            self._diverged(f"the loss is {value} at optimizer step {step}")
-        last = self.course[-1][0] if self.course else -1
-        if step >= max(last + 1, last * RATIO):
+            self._restore_and_raise(f"the loss is {value} at optimizer step {step}")
+        last_recorded = self.course[-1][0] if self.course else -1
+        if step >= max(last_recorded + 1, last_recorded * RATIO):
             self.course.append((step, value))
         if step - self.kept_step >= EVERY:
             self.kept = {name: tensor.detach().clone() for name, tensor in self.module.state_dict().items()}
-            self.kept_step, self.kept_loss = step, value
+            self.kept_step = step
+            self.kept_loss = value
 
-    def gradients(self) -> None:
-        """Look at the gradients where the weights were just kept.
+    def check_gradients(self) -> None:
+        """Check the gradients at the steps whose weights are kept.
 
         Raises:
-            TrainingDivergedError: One is not finite although the loss is.
+            TrainingDivergedError: A gradient is not finite although the loss is.
         """
         if self.step != self.kept_step:
             return
-        norms = {
+        largest = {
             name: parameter.grad.abs().max().item()
             for name, parameter in self.module.named_parameters()
             if parameter.grad is not None and parameter.grad.numel()
         }
-        over = [name for name, norm in norms.items() if not math.isfinite(norm)]
-        if over:
-            self._diverged(f"the gradient of {over[0]} overflows at optimizer step {self.step}, loss {self.value:.4g}")
-        # biases may still learn where all weights have stopped; single zeros are no news (a residual block that is off)
-        weights = {name for name, parameter in self.module.named_parameters() if parameter.dim() > 1} & norms.keys()
-        stuck = weights and all(norms[name] == 0 for name in weights)
+        for name, value in largest.items():
+            if not math.isfinite(value):
+                self._restore_and_raise(
+                    f"the gradient of {name} overflows at optimizer step {self.step}, loss {self.value:.4g}"
+                )
+        self._warn_about_zeros(largest)
+
+    def _warn_about_zeros(self, largest: dict[str, float]) -> None:
+        """Warn once where the gradient of every weight is exactly zero although the loss is not."""
+        # Biases may still learn where no weight does. A zero gradient of one layer alone is normal: a residual
+        # block may be off.
+        of_weights = [
+            largest[name]
+            for name, parameter in self.module.named_parameters()
+            if parameter.dim() > 1 and name in largest
+        ]
+        stuck = of_weights and not any(of_weights)
         if stuck and not self.warned and self.value > torch.finfo(torch.float32).eps:
             self.warned = True
             rank_zero_warn(
@@ -79,12 +96,12 @@ class Watch:
                 "float64 (Trainer(precision='64-true')), or add skip connections."
             )
 
-    def _diverged(self, what: str) -> None:
-        self.module.load_state_dict(self.kept or self.module.state_dict())
-        back = (
-            f"the weights of step {self.kept_step} (loss {self.kept_loss:.4g}) were put back"
-            if self.kept
-            else "no finite loss was seen before"
-        )
-        self.kept = {}  # a model that failed is kept without its copy
-        raise TrainingDivergedError(f"training diverged: {what}; {back}. Lower lr, or the scale of the images.")
+    def _restore_and_raise(self, what: str) -> None:
+        """Put the weights kept last back, and raise the error that says what happened."""
+        outcome = "no finite loss was seen before"
+        if self.kept:
+            self.module.load_state_dict(self.kept)
+            outcome = f"the weights of step {self.kept_step} (loss {self.kept_loss:.4g}) were put back"
+        # The user may keep the model that failed, which then need not carry the copy.
+        self.kept = {}
+        raise TrainingDivergedError(f"training diverged: {what}; {outcome}. Lower lr, or the scale of the images.")

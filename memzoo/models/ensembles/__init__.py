@@ -1,5 +1,6 @@
-"""Many networks of one architecture, trained at once."""
+"""Ensembles: many small networks of one architecture as one network, trained together."""
 
 from lazy_loader import attach_stub
 
-__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)  # the names are in __init__.pyi
+# The names are in __init__.pyi.
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)
