@@ -117,16 +117,20 @@ def _explain(
         return f"{REGISTRY} FILE stands before COMMAND: memzoo {REGISTRY} FILE {name}. See memzoo --help."
     if command.explain is not None:
         return command.explain(words, error)
+    return f"{_explain_options(command.parser, words, error)} See memzoo {name} --help."
+
+
+def _explain_options(parser: CommandParser, words: list[str], error: Exception) -> str:
+    """Return what is wrong in the words behind a command, else what the parser said."""
     # An unknown word is said first: it is often the misspelt name of an option that is missing.
-    wrong = _find_unknown(words, command.parser)
-    missing = [option for option in command.parser.required if not any(word.startswith(option) for word in words)]
-    if wrong is None and not missing and not words:
-        missing = command.parser.needed
-    if wrong is None and missing:
-        wrong = f"the following arguments are required: {', '.join(missing)}."
-    if wrong is None:
-        wrong = f"{' '.join(str(error).split()).removesuffix('.')}."
-    return f"{wrong} See memzoo {name} --help."
+    if (wrong := _find_unknown(words, parser)) is not None:
+        return wrong
+    missing = [option for option in parser.required if not any(word.startswith(option) for word in words)]
+    if not missing and not words:
+        missing = parser.needed
+    if missing:
+        return f"the following arguments are required: {', '.join(missing)}."
+    return f"{' '.join(str(error).split()).removesuffix('.')}."
 
 
 def _find_unknown(words: list[str], parser: CommandParser) -> str | None:

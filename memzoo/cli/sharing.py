@@ -43,14 +43,7 @@ def _publish(arguments: Namespace) -> int:
         "overwrite_card": arguments.overwrite_card,
         "record": arguments.record,
     }
-    if arguments.all:
-        if arguments.id is not None or arguments.namespace is None:
-            raise UsageError("publish --all takes --namespace NAME, and no id.")
-        pairs = [(id, f"{arguments.namespace}/{id}") for id in choose_available(None, True)]
-    elif arguments.id is None or arguments.repository is None or arguments.namespace is not None:
-        raise UsageError("publish takes an id and a repository such as someone/cifar10-d1, or --all --namespace NAME.")
-    else:
-        pairs = [(arguments.id, arguments.repository)]
+    pairs = _pair_with_repositories(arguments)
     failed = 0
     for count, (id, repository) in enumerate(pairs, 1):
         if len(pairs) > 1:
@@ -67,6 +60,17 @@ def _publish(arguments: Namespace) -> int:
         if not arguments.dry_run and arguments.record is None:
             print(f"\nThe entry for the registry:\n\n{result.yaml}")
     return 1 if failed else 0
+
+
+def _pair_with_repositories(arguments: Namespace) -> list[tuple[str, str]]:
+    """Return each checkpoint that is published, and the repository that it goes to."""
+    if arguments.all:
+        if arguments.id is not None or arguments.namespace is None:
+            raise UsageError("publish --all takes --namespace NAME, and no id.")
+        return [(id, f"{arguments.namespace}/{id}") for id in choose_available(None, True)]
+    if arguments.id is None or arguments.repository is None or arguments.namespace is not None:
+        raise UsageError("publish takes an id and a repository such as someone/cifar10-d1, or --all --namespace NAME.")
+    return [(arguments.id, arguments.repository)]
 
 
 def _download(arguments: Namespace) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,23 +73,10 @@ def _as_json(result: "Verification") -> dict[str, Any]:
 
 def _compare(arguments: Namespace) -> int:
     names = choose(arguments.id, arguments.all, memzoo.list_models())
-
-    from memzoo.zoo import compare_with_hub, extra_repositories  # imports torch
-
-    differences: dict[str, tuple[Difference, ...]] = {}
-    for name in names:
-        try:
-            differences[name] = compare_with_hub(name)
-        except RegistryError as error:  # one broken entry does not hide the others
-            if not arguments.all:
-                raise
-            _print_failed(name, error)
-    # Repositories that no entry names are looked for where the checkpoints are published.
+    differences = _find_differences(names, stop_at_error=not arguments.all)
     found = [(name, difference) for name, own in differences.items() for difference in own]
     if arguments.all:
-        hubs = [entry.hub for entry in map(memzoo.info, differences) if entry.hub is not None]
-        spaces = {hub.repository.split("/")[0] for hub in hubs}
-        found += [("", difference) for difference in extra_repositories(spaces)]
+        found += [("", difference) for difference in _find_extra_repositories(differences)]
     if arguments.json:
         print(json.dumps([{"id": name, "kind": d.kind, "what": d.what} for name, d in found], indent=2))
     else:
@@ -98,3 +86,26 @@ def _compare(arguments: Namespace) -> int:
         print(f"{same} of {len(names)} are the same in the registry and on the Hub.")
     broken = len(differences) < len(names)
     return 1 if broken or any(difference.fails for _, difference in found) else 0
+
+
+def _find_differences(names: list[str], *, stop_at_error: bool) -> dict[str, tuple[Difference, ...]]:
+    """Compare each checkpoint with the Hub; leave out those whose entry is broken, after saying so."""
+    from memzoo.zoo import compare_with_hub  # imports torch
+
+    differences: dict[str, tuple[Difference, ...]] = {}
+    for name in names:
+        try:
+            differences[name] = compare_with_hub(name)
+        except RegistryError as error:  # one broken entry does not hide the others
+            if stop_at_error:
+                raise
+            _print_failed(name, error)
+    return differences
+
+
+def _find_extra_repositories(names: Iterable[str]) -> list[Difference]:
+    """Find the repositories that no entry names, in the spaces where these checkpoints are published."""
+    from memzoo.zoo import extra_repositories
+
+    hubs = [entry.hub for entry in map(memzoo.info, names) if entry.hub is not None]
+    return list(extra_repositories({hub.repository.split("/")[0] for hub in hubs}))
