@@ -196,7 +196,7 @@ class AttractorCallback(StartingCallback):
         """Which limits are shared is decided over the examples of all processes."""
         found = [part.certificates for part in parts if part.certificates is not None]
         order = Part(0, len(parts)).order(len(examples))
-        joined = Certificates.joined(found, _mine(examples, len(parts)))[order]
+        joined = Certificates.join(found, _mine(examples, len(parts)))[order]
         self.certificates = replace(joined, limit_of=_first_of(joined.limit_of, order))
         radius = torch.cat([part.radius for part in parts])
         residual = torch.cat([part.residual for part in parts])
