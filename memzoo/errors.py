@@ -13,6 +13,10 @@ class InvalidTypeError(MemzooError, TypeError):
     """An argument is of a type that the function cannot work with."""
 
 
+ARGUMENT_ERRORS = (InvalidArgumentError, InvalidTypeError)
+"""What a function says of its arguments; its caller may have to say it of a file that they came from."""
+
+
 class NotASelfMapError(MemzooError, ValueError):
     """A function that does not map a space to itself was given where iteration needs one."""
 

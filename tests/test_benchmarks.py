@@ -63,4 +63,7 @@ def test_nothing_to_compare_is_an_error(compare, tmp_path):
 
 
 def test_the_stored_ratios_are_positive_numbers():
-    assert all(isinstance(speed, float) and speed > 0 for speed in json.loads(STORED.read_text()).values())
+    stored = json.loads(STORED.read_text())
+    assert all(isinstance(speed, float) and speed > 0 for speed in stored.values())
+    measured = {"spectrum", "recovery", "optimizer step"}  # of ratios.py and of training.py
+    assert all(any(word in case for case in stored) for word in measured)

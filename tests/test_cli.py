@@ -181,7 +181,7 @@ def short(**options):
     ],
 )
 def test_wrong_usage_has_its_status_and_a_message(arguments, status, message, capsys, monkeypatch):
-    monkeypatch.setattr("memzoo.zoo.recipes.training.train_recipe", lambda id, out, **_: Trained(out / id, ()))
+    monkeypatch.setattr("memzoo.zoo.recipes.train_recipe", lambda id, out, **_: Trained(out / id, ()))
     assert main(arguments) == status
     said = capsys.readouterr().err
     assert message in said
@@ -263,7 +263,7 @@ def test_a_run_that_differs_from_the_recipe_is_not_recorded(capsys, tmp_path, mo
 
 def test_an_entry_without_facts_is_reported_and_recorded(capsys, tmp_path, monkeypatch):
     recorded = []
-    monkeypatch.setattr("memzoo.zoo.recipes.training.train_recipe", lambda *_, **__: Trained(tmp_path / "done", ()))
+    monkeypatch.setattr("memzoo.zoo.recipes.train_recipe", lambda *_, **__: Trained(tmp_path / "done", ()))
     monkeypatch.setattr("memzoo.zoo.record", lambda *arguments: recorded.append(arguments))
     assert main(["train", "cifar10-d1", "--record", str(tmp_path)]) == 0
     assert "wrote " in capsys.readouterr().out
@@ -271,7 +271,7 @@ def test_an_entry_without_facts_is_reported_and_recorded(capsys, tmp_path, monke
 
 
 def test_another_process_of_a_distributed_run_says_nothing(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("memzoo.zoo.recipes.training.train_recipe", lambda *_, **__: Trained(tmp_path / "done", None))
+    monkeypatch.setattr("memzoo.zoo.recipes.train_recipe", lambda *_, **__: Trained(tmp_path / "done", None))
     assert main(["train", "cifar10-d1", "--record", str(tmp_path)]) == 0
     assert capsys.readouterr().out == ""
 
@@ -283,7 +283,7 @@ def test_each_training_has_loggers_of_its_own(tmp_path, monkeypatch):
         seen.append(options["logger"])
         return Trained(out / id, ())
 
-    monkeypatch.setattr("memzoo.zoo.recipes.training.train_recipe", note)
+    monkeypatch.setattr("memzoo.zoo.recipes.train_recipe", note)
     logger = ["--trainer.logger", "lightning.pytorch.loggers.CSVLogger", "--trainer.logger.save_dir", str(tmp_path)]
     assert main(["train", "table2", "--out", str(tmp_path), *logger]) == 0
     assert len(seen) == len({id(logger) for logger in seen}) == len(memzoo.list_models(figure="table2"))
@@ -296,7 +296,7 @@ def test_train_gives_the_trainer_what_is_on_the_command_line_and_no_default(tmp_
         seen.append({name: value for name, value in options.items() if name not in OURS})
         return Trained(out / id, ())
 
-    monkeypatch.setattr("memzoo.zoo.recipes.training.train_recipe", note)
+    monkeypatch.setattr("memzoo.zoo.recipes.train_recipe", note)
     given = ["--trainer.devices", "2", "--trainer.precision=bf16-mixed", "--trainer.logger", "false"]
     assert main(["train", "cifar10-d1", *given, "--trainer.max_steps=-1"]) == 0
     assert main(["train", "cifar10-d1"]) == 0

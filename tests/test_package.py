@@ -45,7 +45,9 @@ def test_importing_memzoo_imports_nothing_heavy(tmp_path):
 
 
 def test_heavy_helpers_are_imported_only_where_they_are_used(tmp_path):
-    modules = [f"memzoo.{name}" for name in ("dynamics", "models", "callbacks", "zoo", "zoo.training", "figures")]
+    modules = [
+        f"memzoo.{name}" for name in ("dynamics", "models", "callbacks", "zoo", "zoo.recipes.training", "figures")
+    ]
     code = f"import sys, {', '.join(modules)}; print(sorted({{'timm', 'jsonargparse'}} & set(sys.modules)))"
     result = run(["-W", "ignore", "-c", code], tmp_path)
     assert result.stdout.strip() == "[]", result.stderr

@@ -1,6 +1,6 @@
 """Print the lower bounds that pyproject.toml declares, as constraints for pip.
 
-``make oldest`` installs memzoo with them, so that a bound which does not hold is seen::
+``make oldest`` installs memzoo with them, so that a bound which does not hold makes its tests fail::
 
     python tools/lower_bounds.py [PYPROJECT] > constraints.txt
 """

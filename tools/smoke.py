@@ -1,12 +1,12 @@
-"""Install a built distribution into a new environment, and try it from an empty folder, without the source tree.
+"""Install a built distribution into a new environment, and test it from an empty folder, without the source tree.
 
 ::
 
-    python tools/smoke.py dist/memzoo-0.1.0-py3-none-any.whl          # a short try: two checkpoints are verified
+    python tools/smoke.py dist/memzoo-0.1.0-py3-none-any.whl          # a short test: two checkpoints are verified
     python tools/smoke.py --all dist/memzoo-0.1.0.tar.gz              # every checkpoint that it carries is verified
 
-The environment takes a few GB in a temporary folder and is deleted afterwards. Exit status 0 when everything did what
-it should, else 1.
+The environment takes a few GB in a temporary folder and is deleted afterwards. The exit status is 0 when all
+commands succeeded, else 1.
 """
 
 import argparse
@@ -48,18 +48,18 @@ assert importlib.resources.files(memzoo).joinpath("py.typed").is_file(), "py.typ
 
 
 class SmokeTestError(Exception):
-    """A command failed."""
+    """Say that a command failed."""
 
 
 def main(distribution: Path, *, everything: bool) -> None:
-    """Make the environment, and run each command.
+    """Create the environment, and run each command in it.
 
     Raises:
-        SmokeTestError: One of them failed; its output was printed.
+        SmokeTestError: A command failed; its output was printed.
     """
     if not distribution.is_file():
         raise SmokeTestError(f"there is no {distribution}; `make dist` builds it.")
-    with tempfile.TemporaryDirectory(prefix="memzoo smoke ") as work:  # with a blank in its path
+    with tempfile.TemporaryDirectory(prefix="memzoo smoke ") as work:  # paths with a blank must work
         home = Path(work) / "environment"
         empty = Path(work) / "empty"
         empty.mkdir()
@@ -68,27 +68,35 @@ def main(distribution: Path, *, everything: bool) -> None:
         python = programs / "python"
         memzoo = programs / "memzoo"
         run([python, "-m", "pip", "install", "--quiet", distribution.resolve()], empty)
-        version = distribution.name.removesuffix(".tar.gz").split("-")[1]
-        found = run([python, "-c", "import memzoo; print(memzoo.__version__)"], empty)
-        if found.strip() != version:
-            raise SmokeTestError(f"version {found.strip()!r} was installed from a file of version {version!r}.")
+        check_version(distribution, python, empty)
         run([python, "-c", TYPED], empty)
         run([memzoo, "list"], empty)
-        for arguments in [["--all"]] if everything else [[name] for name in SHORT]:
-            run([memzoo, "verify", *arguments], empty)
+        for target in ["--all"] if everything else SHORT:
+            run([memzoo, "verify", target], empty)
         run([python, "-c", MISSING], empty)
         if left := sorted(path.name for path in empty.iterdir()):
             raise SmokeTestError(f"the commands left {', '.join(left)} in the folder where they ran.")
-    print(f"{distribution.name}: installed and tried; all well.")
+    print(f"{distribution.name}: installed and tested, without a failure.")
+
+
+def check_version(distribution: Path, python: Path, folder: Path) -> None:
+    """Refuse an installation whose version is not that in the name of the distribution."""
+    version = distribution.name.removesuffix(".tar.gz").split("-")[1]
+    found = run([python, "-c", "import memzoo; print(memzoo.__version__)"], folder).strip()
+    if found != version:
+        raise SmokeTestError(f"version {found!r} was installed from a file of version {version!r}.")
 
 
 def run(command: list[str | Path], folder: Path) -> str:
-    """Run a command there, without what the environment around says of memzoo and Python; return what it printed."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith(("MEMZOO", "PYTHON"))}
-    ours |= {"HF_HUB_OFFLINE": "1", "XDG_CACHE_HOME": str(folder.parent / "cache"), "PYTHONWARNINGS": "ignore"}
+    """Run a command in a folder, and return what it printed.
+
+    The command does not see the variables of the environment that are about memzoo and Python.
+    """
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("MEMZOO", "PYTHON"))}
+    variables |= {"HF_HUB_OFFLINE": "1", "XDG_CACHE_HOME": str(folder.parent / "cache"), "PYTHONWARNINGS": "ignore"}
     if "pip" in command:
-        ours.pop("XDG_CACHE_HOME")  # pip's own cache saves the download
-    result = subprocess.run(command, cwd=folder, env=ours, capture_output=True, text=True, check=False)
+        variables.pop("XDG_CACHE_HOME")  # pip's own cache saves the download
+    result = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
     shown = " ".join(map(str, command[:3])).splitlines()[0]
     print(f"$ {shown}\n{result.stdout[-1500:]}", flush=True)
     if result.returncode:

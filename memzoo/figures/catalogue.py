@@ -6,7 +6,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from memzoo.errors import MemzooError, UnknownCheckpointError
+from memzoo.errors import ARGUMENT_ERRORS, MemzooError, UnknownCheckpointError
 from memzoo.figures.beyond import (
     activations,
     along_training,
@@ -151,7 +151,8 @@ def _made(figure: Figure, checkpoint: str | None) -> Reproduction:
         arrays = figure.arrays(material)
         rows = figure.rows(material, arrays)
     except (ValueError, LookupError, AttributeError) as error:
-        if checkpoint is None or isinstance(error, MemzooError):
+        speaks_for_itself = isinstance(error, MemzooError) and not isinstance(error, ARGUMENT_ERRORS)
+        if checkpoint is None or speaks_for_itself:
             raise
         raise UnknownCheckpointError(f"{checkpoint} cannot take the place of {standard[0]}: {error}") from error
     return Reproduction(

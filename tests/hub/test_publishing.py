@@ -243,8 +243,8 @@ def test_somebody_else_s_commit_in_between_is_not_overwritten(hub, client, publi
     client.run(
         f"""
         from memzoo.zoo.publishing import publication
-        heads = [publication.hub.head({NAME!r})]
-        publication.hub.head = lambda repository: heads[0]
+        heads = [publication.client.head({NAME!r})]
+        publication.client.head = lambda repository: heads[0]
         import huggingface_hub
         huggingface_hub.HfApi().create_commit(
             {NAME!r}, [huggingface_hub.CommitOperationAdd("mine.txt", b"x")], commit_message="mine"

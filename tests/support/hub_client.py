@@ -38,6 +38,7 @@ for name in [name for name in os.environ if name.startswith(("HF_", "MEMZOO_", "
 os.environ.update({environment!r})
 warnings.simplefilter("error")
 warnings.filterwarnings("ignore", "Use .content=", DeprecationWarning)  # the client on its own HTTP library
+warnings.filterwarnings("ignore", ".* argument is deprecated, use", DeprecationWarning)  # matplotlib 3.9
 from pathlib import Path
 import pytest, torch, memzoo
 from memzoo import errors

@@ -1,23 +1,25 @@
-"""The mutation tool itself: its mistakes are what they say, and it tells a test that guards from one that does not."""
+"""The mutation tool: its mistakes are what they say, and it tells a test that guards from one that does not."""
 
 import ast
 import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
-from tools.mutants.sites import mutated, sites
+from tools.mutants import trials
+from tools.mutants.sites import find_sites, make_mutant
 
 ROOT = __file__.rsplit("/tests/", 1)[0]
 
 
-def variants(source):
-    """What each mistake makes of a piece of source, by its line, kind and text."""
+def list_variants(source):
+    """List what each mistake makes of a piece of source, by its line, kind and text."""
     source = textwrap.dedent(source)
-    found = sites(ast.parse(source))
-    return {(site.line, site.kind, ast.unparse(mutated(source, number))) for number, site in enumerate(found)}
+    found = find_sites(ast.parse(source))
+    return {(site.line, site.kind, ast.unparse(make_mutant(source, number))) for number, site in enumerate(found)}
 
 
 @pytest.mark.parametrize(
@@ -47,11 +49,11 @@ def variants(source):
         ("ValueError(1 + 1)", set()),
     ],
 )  # fmt: skip
-def test_each_mistake_in_an_expression(expression, expected):
-    assert {(kind, text) for _, kind, text in variants(expression)} == expected
+def test_each_mistake_in_an_expression_is_found(expression, expected):
+    assert {(kind, text) for _, kind, text in list_variants(expression)} == expected
 
 
-def test_statements_that_can_be_dropped():
+def test_statements_are_dropped_where_the_rest_still_runs():
     source = """
         def f(x: Float[1], y: int):
             '''Add 1.'''
@@ -64,10 +66,11 @@ def test_statements_that_can_be_dropped():
                 return z
             raise ValueError(y + 1)
         """
-    found = {line: text for line, kind, text in variants(source) if kind == "dropped statement"}
+    variants = list_variants(source)
+    found = {line: text for line, kind, text in variants if kind == "dropped statement"}
     assert found.keys() == {4, 5, 7, 10, 11}  # not z, which would be unknown, nor a log line
     assert all("pass" in text for text in found.values())
-    assert {kind for _, kind, _ in variants(source)} == {"dropped statement"}
+    assert {kind for _, kind, _ in variants} == {"dropped statement"}
 
 
 def test_what_is_no_part_of_the_program_is_left_alone():
@@ -78,18 +81,19 @@ def test_what_is_no_part_of_the_program_is_left_alone():
         x: Annotated[int, 3] = y
         warnings.warn(f"{1 + 1}", stacklevel=2)
         """
-    assert variants(source) == set()
+    assert list_variants(source) == set()
 
 
 def test_lines_stay_where_they_are():
     source = "def f(x):\n    # a comment\n    check(x)\n\n    return x + 1\n"
-    for number in range(len(sites(ast.parse(source)))):
-        assert [node.lineno for node in mutated(source, number).body[0].body] == [3, 5]
+    for number in range(len(find_sites(ast.parse(source)))):
+        (function,) = make_mutant(source, number).body
+        assert [node.lineno for node in function.body] == [3, 5]
 
 
 @pytest.fixture
 def project(tmp_path):
-    """A small project with one function that a test guards and one that none does."""
+    """Write a small project with a function that a test guards and one that none does."""
     (tmp_path / "memzoo/dynamics").mkdir(parents=True)
     (tmp_path / "tests/dynamics").mkdir(parents=True)
     (tmp_path / "pyproject.toml").write_text("[tool.pytest.ini_options]\n")
@@ -120,16 +124,16 @@ trials.FLOOR = 1
 tried = {"x + 1 → x - 1", "x < 5 → x <= 5", "x / 2 → x * 2", "x -= 1 → pass", "x < 0 → x >= 0"}
 root = Path(sys.argv[1])
 tests = trials.Tests(root, reach.Reach(root, root / "kept/tests.json"))
-found = trials.mutants(root)
-own = tests.own("memzoo/dynamics/toy.py")
+found = trials.list_mutants(root)
+own = tests.list_own("memzoo/dynamics/toy.py")
 tests.reach.record(own, 2, str)
-plan = ((mutant, tests.chosen(mutant, own), 60) for mutant in found if mutant.site.change in tried)
+plan = ((mutant, tests.choose(mutant, own), 60) for mutant in found if mutant.site.change in tried)
 for mutant, verdict in trials.try_all(root, plan, 2):
     print(verdict.killed, mutant.site.line, mutant.site.change, verdict.by, sep="|")
 """
 
 
-def test_a_guarded_function_and_one_that_is_not(project):
+def test_a_mistake_in_a_guarded_function_is_noticed_and_another_survives(project):
     before = {path: path.read_bytes() for path in project.rglob("*.py")}
     variables = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     command = [sys.executable, "-c", RUN, project]
@@ -139,13 +143,27 @@ def test_a_guarded_function_and_one_that_is_not(project):
     guard = "tests/dynamics/test_toy.py::test_guarded"
     assert len(found) == 5
     assert found["2", "x + 1 → x - 1"] == ("True", guard)
-    assert found["6", "x < 5 → x <= 5"] == ("False", "1 tests pass")  # of three: the others do not come by
+    assert found["6", "x < 5 → x <= 5"] == ("False", "1 tests pass")  # the two other tests do not execute the line
     example = "memzoo/dynamics/toy.py::memzoo.dynamics.toy.shown"
     assert found["15", "x / 2 → x * 2"] == ("True", example)
     assert found["27", "x -= 1 → pass"] == ("True", "three times as long")  # it never ends
     killed, by = found["19", "x < 0 → x >= 0"]
     assert (killed, by.startswith("the process died")) == ("False", True)  # which shows nothing
     assert {path: path.read_bytes() for path in project.rglob("*.py")} == before
+
+
+def test_modules_of_sub_folders_have_mutants_and_the_tests_of_their_folder(project):
+    inner = project / "memzoo/dynamics/inner"
+    inner.mkdir()
+    (inner / "deep.py").write_text("def deep(x):\n    return x + 1\n")
+    paths = {mutant.path for mutant in trials.list_mutants(project)}
+    assert paths == {"memzoo/dynamics/toy.py", "memzoo/dynamics/inner/deep.py"}
+    tests = trials.Tests(project, reach=None)
+    assert tests.list_own("memzoo/dynamics/inner/deep.py") == ["tests/dynamics/test_toy.py"]
+
+
+def test_the_files_of_the_zoo_that_have_mutants_exist():
+    assert all((Path(ROOT) / "memzoo" / file).is_file() for file in trials.ZOO)
 
 
 def test_processes_that_a_test_starts_have_the_mistake_too(project):
@@ -156,5 +174,6 @@ def test_processes_that_a_test_starts_have_the_mistake_too(project):
         "print(subprocess.run([sys.executable, '-c', ask], capture_output=True, text=True, check=True).stdout)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    first = sites(ast.parse((project / "memzoo/dynamics/toy.py").read_text()))[0]
+    source = (project / "memzoo/dynamics/toy.py").read_text()
+    first = find_sites(ast.parse(source))[0]
     assert (first.change, done.stdout.split()) == ("x + 1 → x - 1", ["0"])

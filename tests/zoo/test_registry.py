@@ -133,7 +133,10 @@ def test_an_entry_that_can_be_listed_and_not_built_or_measured_is_refused_by_eve
         ("!!binary '//8='", r"config\.a: input was not a valid JSON value"),
         ("2001-01-01", r"config\.a: input was not a valid JSON value"),
         ("&a {x: *a}", r"config\.a\.dict\.x: .*cyclic reference detected"),
-        ("[" * 300 + "]" * 300, r"config\.a\.(list\.0\.)*.*\.\.\.: .*maximum validation depth exceeded"),
+        (
+            "[" * 300 + "]" * 300,
+            r"config\.a\.(list\.0\.)*.*\.\.\.: .*(maximum validation depth exceeded|cyclic reference detected)",
+        ),
         ("0x" + "f" * 5000, r"not readable as YAML: Exceeds the limit \(4300 digits\)"),
     ],
 )

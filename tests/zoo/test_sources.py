@@ -190,7 +190,7 @@ def test_records_cannot_be_changed(name):
 
 
 class Vanishing(Cache):
-    """A cache in which another process puts the file anew, so often as it is asked for."""
+    """A cache from which another process has removed the file, the first few times that it is asked for."""
 
     def __init__(self, path, times):
         super().__init__(path, None)
@@ -205,7 +205,7 @@ class Vanishing(Cache):
         return super().get(name)
 
 
-def test_a_file_that_another_process_puts_anew_is_waited_for(tmp_path, published, monkeypatch):
+def test_a_file_that_another_process_replaces_is_waited_for(tmp_path, published, monkeypatch):
     monkeypatch.setattr("memzoo.zoo.hub.sources.time.sleep", lambda seconds: None)
     place = folder(tmp_path / "a", "right").path
     assert find([Vanishing(place, 3)], NAME, published).read_text() == "right"

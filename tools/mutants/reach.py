@@ -1,4 +1,4 @@
-"""Which lines of memzoo each test executes, how long it takes, and whether it starts processes."""
+"""Record which lines of memzoo each test executes, how long it takes, and whether it starts processes."""
 
 import ast
 import hashlib
@@ -21,19 +21,22 @@ MOST_SECONDS = 900  # for the tests of one file
 
 @dataclass
 class Test:
-    """What is known of one test."""
+    """Hold what is known of one test."""
 
     seconds: float
     """CPU time."""
     spawns: bool
-    """It started a process, whose lines are not known."""
+    """Whether it started a process, whose lines are not known."""
     passed: bool
     lines: dict[str, list[int]] = field(default_factory=dict)
-    """Executed lines of each file, those of its fixtures among them."""
+    """The lines that it executes in each file, those of its fixtures among them."""
 
 
 class _Recorder:
-    """Notes for each test what it executes; caches are emptied before each, so that nothing hides behind them."""
+    """Record for each test what it executes.
+
+    Caches are emptied before each test, since a hit would hide the lines that computed the value.
+    """
 
     def __init__(self, measuring: coverage.Coverage) -> None:
         self.measuring = measuring
@@ -41,9 +44,9 @@ class _Recorder:
         self.tests: dict[str, Test] = {}
         self.fixtures: dict[str, set[str]] = {}
         self.current: str | None = None
-        sys.addaudithook(self._audit)
+        sys.addaudithook(self._note_process)
 
-    def _audit(self, event: str, _: Any) -> None:
+    def _note_process(self, event: str, _: Any) -> None:
         if self.current is not None and event in {"subprocess.Popen", "os.fork", "os.posix_spawn", "os.exec"}:
             self.tests[self.current].spawns = True
 
@@ -72,7 +75,7 @@ class _Recorder:
             return (yield)
         before = self.context
         name = f"fixture {fixturedef.argname}"
-        if self.current is not None:  # also one that was asked for by request.getfixturevalue
+        if self.current is not None:  # item.fixturenames lacks those that request.getfixturevalue asks for
             self.fixtures[self.current].add(name)
         self._switch(name)
         try:
@@ -86,6 +89,7 @@ class _Recorder:
 
 
 def _empty_caches() -> None:
+    """Empty the caches of all functions of memzoo and of the tests."""
     for name, module in list(sys.modules.items()):
         if name.split(".")[0] in {"memzoo", "tests"}:
             for value in list(vars(module).values()):
@@ -94,18 +98,13 @@ def _empty_caches() -> None:
 
 
 def record(root: Path, file: str, tell: Callable[[Any], None]) -> None:
-    """Run the tests of a file, in this process, and tell what each executed."""
+    """Run the tests of a file in this process, and tell what each of them executed."""
     measuring = coverage.Coverage(data_file=None, include=[f"{root}/memzoo/*"], config_file=False, messages=False)
     measuring.start()
     recorder = _Recorder(measuring)
     session.run(root, [file], [recorder])
     measuring.stop()
-    data = measuring.get_data()
-    executed: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for path in data.measured_files():
-        for line, contexts in data.contexts_by_lineno(path).items():
-            for context in contexts:
-                executed[context][str(Path(path).relative_to(root))].append(line)
+    executed = _list_executed(root, measuring.get_data())
     for name, test in recorder.tests.items():
         lines: dict[str, set[int]] = defaultdict(set)
         for context in {name} | recorder.fixtures[name]:
@@ -114,10 +113,21 @@ def record(root: Path, file: str, tell: Callable[[Any], None]) -> None:
         tell({"test": name, **vars(test), "lines": {path: sorted(numbers) for path, numbers in lines.items()}})
 
 
-class Reach:
-    """What the tests reach, kept in a file.
+def _list_executed(root: Path, data: coverage.CoverageData) -> dict[str, dict[str, list[int]]]:
+    """List the lines of each file that were executed in each context, which is a test or a fixture."""
+    executed: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for path in data.measured_files():
+        relative = str(Path(path).relative_to(root))
+        for line, contexts in data.contexts_by_lineno(path).items():
+            for context in contexts:
+                executed[context][relative].append(line)
+    return executed
 
-    A file of tests is run again when it changes, or a module that it executes.
+
+class Reach:
+    """Keep in a file what the tests reach.
+
+    The tests of a file are run again when the file changes, or a module that they execute.
     """
 
     def __init__(self, root: Path, kept: Path) -> None:
@@ -125,14 +135,16 @@ class Reach:
         self.kept = kept
         self.known: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
 
-    def fresh(self, file: str) -> bool:
-        """The record of a file of tests still holds."""
+    def is_fresh(self, file: str) -> bool:
+        """Tell whether the record of a file of tests still holds."""
         known = self.known.get(file)
-        return known is not None and all(digest(self.root, path) == old for path, old in known["digests"].items())
+        if known is None:
+            return False
+        return all(compute_digest(self.root, path) == old for path, old in known["digests"].items())
 
     def record(self, files: Iterable[str], at_once: int, note: Callable[[str], None]) -> None:
-        """Run the files whose record does not hold."""
-        missing = [file for file in files if not self.fresh(file)]
+        """Run the tests of the files whose record does not hold."""
+        missing = [file for file in files if not self.is_fresh(file)]
 
         def jobs() -> Iterator[children.Job]:
             for file in missing:
@@ -140,12 +152,12 @@ class Reach:
 
         for ended in children.run_all(jobs(), at_once):
             file = ended.key
-            tests = ended.told
+            tests = ended.reports
             if ended.how != "done":
                 raise RuntimeError(f"the tests of {file} {ended.how} after {ended.seconds:.0f} s:\n{ended.log}")
             around = [str(folder / "conftest.py") for folder in Path(file).parents]
             touched = {path for test in tests for path in test["lines"]} | {file, *around}
-            digests = {path: digest(self.root, path) for path in sorted(touched)}
+            digests = {path: compute_digest(self.root, path) for path in sorted(touched)}
             self.known[file] = {"digests": digests, "tests": tests}
             self.kept.parent.mkdir(exist_ok=True)
             aside = self.kept.with_suffix(".part")
@@ -156,22 +168,23 @@ class Reach:
                 if not test["passed"]:
                     note(f"{test['test']} fails without a mutant; it is left out")
 
-    def tests(self, file: str) -> dict[str, Test]:
-        """The tests of a file that pass."""
+    def list_tests(self, file: str) -> dict[str, Test]:
+        """List the tests of a file that pass."""
         rows = [dict(row) for row in self.known[file]["tests"] if row["passed"]]
         return {row.pop("test"): Test(**row) for row in rows}
 
 
-def digest(root: Path, path: str) -> str:
-    """Of a file, of which only the code counts."""
+def compute_digest(root: Path, path: str) -> str:
+    """Compute the digest of a file, whether it exists or not."""
     file = root / path
     return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file.exists() else "none"
 
 
 def has_doctest(file: Path) -> bool:
-    """A module with examples in its docstrings."""
-    return ">>>" in file.read_text() and any(
-        ">>>" in (ast.get_docstring(node) or "")
-        for node in ast.walk(ast.parse(file.read_text()))
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
-    )
+    """Tell whether a module has examples in its docstrings."""
+    text = file.read_text()
+    if ">>>" not in text:
+        return False
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    owners = [node for node in ast.walk(ast.parse(text)) if isinstance(node, kinds)]
+    return any(">>>" in (ast.get_docstring(owner) or "") for owner in owners)

@@ -9,24 +9,25 @@ from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
 
-from tools.mutants.sites import mutated
+from tools.mutants.sites import make_mutant
 
 VARIABLE = "MEMZOO_MUTANT"  # tells the processes that a test starts
 
 
 class _Loader(SourceFileLoader):
-    """Compiles the module with its mistake, and keeps no compiled file."""
+    """Compile the module with its mistake, and keep no compiled file."""
 
     def __init__(self, name: str, path: str, number: int) -> None:
         super().__init__(name, path)
         self.number = number
 
     def get_code(self, fullname: str) -> CodeType:
-        return compile(mutated(self.get_source(fullname) or "", self.number), self.path, "exec", dont_inherit=True)
+        source = self.get_source(fullname) or ""
+        return compile(make_mutant(source, self.number), self.path, "exec", dont_inherit=True)
 
 
 class _Finder(MetaPathFinder):
-    """Finds one module only."""
+    """Find one module only."""
 
     def __init__(self, name: str, path: Path, number: int) -> None:
         self.name = name
@@ -50,5 +51,6 @@ def serve(root: Path, path: str, number: int) -> None:
     sys.meta_path.insert(0, _Finder(name, root / path, number))
     importlib.invalidate_caches()
     os.environ[VARIABLE] = f"{root}|{path}|{number}"
+    # Python runs the sitecustomize of the first folder at its start, which serves the mistake in that process too
     folders = [str(Path(__file__).parent / "subprocesses"), str(root), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, folders))

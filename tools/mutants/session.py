@@ -1,4 +1,4 @@
-"""One run of chosen tests in this process, which has not imported memzoo yet."""
+"""Run chosen tests in this process, which has not imported memzoo yet."""
 
 import contextlib
 import gc
@@ -15,12 +15,18 @@ from typing import Any
 
 import pytest
 
-OPTIONS = ["-q", "--doctest-modules", "--import-mode=importlib", "--ignore=tests/support", "--tb=short"]
-OPTIONS += [
-    "--assert=plain"
-]  # what rewrites assertions would read a module with examples from its file, past the mutant
-OWN = ["-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]  # plugins are imported already
-SHARED = [  # imported once by the process whose children run the tests; memzoo is not
+OPTIONS = [
+    "-q",
+    "--doctest-modules",
+    "--import-mode=importlib",
+    "--ignore=tests/support",
+    "--tb=short",
+    # to rewrite assertions, pytest would read a module with examples from its file, which has no mistake
+    "--assert=plain",
+]
+# pytest would warn that plugins which are imported already cannot have their assertions rewritten
+OWN = ["-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+SHARED = [  # imported once, by the process whose children run the tests; memzoo is imported by the children
     "beartype",
     "huggingface_hub",
     "hypothesis",
@@ -52,15 +58,15 @@ def prepare() -> None:
     import torch
 
     torch.set_num_threads(1)
-    # pytest imports its plugins
+    # this run has no tests: it makes pytest import its plugins
     with tempfile.TemporaryDirectory() as empty, contextlib.redirect_stdout(io.StringIO()):
         pytest.main(["--collect-only", "-c", os.devnull, "--rootdir", empty, empty, *OWN])
     gc.collect()
-    gc.freeze()  # collections in the children pass over all of this
+    gc.freeze()  # so that the garbage collector of the children skips these objects, and no page is copied
 
 
 class Chooser:
-    """Keeps the chosen tests alone, in the given order, and remembers the first that failed."""
+    """Keep only the chosen tests, in the given order, and remember the first that failed."""
 
     def __init__(self, chosen: Sequence[str]) -> None:
         self.rank = {test: rank for rank, test in enumerate(chosen)}
@@ -68,8 +74,9 @@ class Chooser:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Leave out the other tests."""
-        items[:] = sorted((item for item in items if item.nodeid in self.rank), key=lambda item: self.rank[item.nodeid])
+        """Remove the other tests."""
+        chosen = [item for item in items if item.nodeid in self.rank]
+        items[:] = sorted(chosen, key=lambda item: self.rank[item.nodeid])
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Remember a test that failed."""
@@ -83,7 +90,7 @@ class Chooser:
 
 
 def run(root: Path, files: Iterable[str], plugins: Sequence[Any], *extra: str) -> int:
-    """Exit status of pytest for these files."""
+    """Run pytest on these files, and return its exit status."""
     with tempfile.TemporaryDirectory(prefix="mutant-") as scratch:
         os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = f"{scratch}/hypothesis"
         os.chdir(root)
@@ -93,6 +100,6 @@ def run(root: Path, files: Iterable[str], plugins: Sequence[Any], *extra: str) -
 
 
 def limit_cpu(seconds: float) -> None:
-    """End this process after so many CPU seconds more, whatever it is doing."""
+    """Limit the CPU time that this process may still take: the system ends it afterwards."""
     spent = time.process_time()
     resource.setrlimit(resource.RLIMIT_CPU, (int(spent + seconds) + 1, resource.RLIM_INFINITY))

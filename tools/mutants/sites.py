@@ -1,4 +1,4 @@
-"""The places of a module where one small mistake could stand, and the module with that mistake."""
+"""Find the places of a module where one small mistake could stand, and make the module with one of these mistakes."""
 
 import ast
 from collections.abc import Callable, Iterator
@@ -31,7 +31,7 @@ WARNING = {"warn", "rank_zero_warn"}  # dropping a warning is a mutant, another 
 
 @dataclass(frozen=True)
 class Site:
-    """One possible mistake."""
+    """Describe one possible mistake."""
 
     kind: str
     """Comparison, boundary, sign, constant or dropped statement."""
@@ -46,8 +46,8 @@ class Site:
     """Make the mistake in the tree that the site was found in."""
 
 
-def sites(tree: ast.Module) -> list[Site]:
-    """All mistakes that can be made in a module, in the order of the text.
+def find_sites(tree: ast.Module) -> list[Site]:
+    """Find all mistakes that can be made in a module, in the order of the text.
 
     Left alone are docstrings, annotations, ``__all__``, what only a type checker reads, and the wording of errors,
     warnings and log lines.
@@ -57,24 +57,24 @@ def sites(tree: ast.Module) -> list[Site]:
     return sorted(finder.found, key=lambda site: (site.line, site.column, site.kind, site.change))
 
 
-def mutated(source: str, number: int) -> ast.Module:
-    """The module of ``source`` with the mistake of that number in ``sites``; all line numbers stay."""
+def make_mutant(source: str, number: int) -> ast.Module:
+    """Make the module of ``source`` with the mistake of that number in ``find_sites``; all line numbers stay."""
     tree = ast.parse(source)
-    sites(tree)[number].make()
+    find_sites(tree)[number].make()
     return ast.fix_missing_locations(tree)
 
 
 class _Finder(ast.NodeVisitor):
-    """Collects the sites; goes only where a mistake could change what the program does."""
+    """Collect the sites, only where a mistake could change what the program does."""
 
     def __init__(self) -> None:
         self.found: list[Site] = []
         self.statement: ast.stmt | None = None
-        self.depth = 0  # functions around
+        self.depth = 0  # how many functions are around the statement
         self.bound: set[str] = set()  # names that the function has bound so far
 
     def add(self, kind: str, node: Any, change: str, make: Callable[[], None]) -> None:
-        reached = _header(self.statement) if self.depth and self.statement is not None else None
+        reached = _find_header(self.statement) if self.depth and self.statement is not None else None
         self.found.append(Site(kind, node.lineno, node.col_offset, reached, change, make))
 
     def block(self, owner: Any, name: str) -> None:
@@ -84,7 +84,7 @@ class _Finder(ast.NodeVisitor):
         for index, statement in enumerate(statements):
             before = self.statement
             self.statement = statement
-            if self.depth and self._droppable(statement, nested):
+            if self.depth and self._can_be_dropped(statement, nested):
                 text = ast.unparse(statement).splitlines()[0]
 
                 def drop(statements: list[ast.stmt] = statements, index: int = index) -> None:
@@ -99,12 +99,14 @@ class _Finder(ast.NodeVisitor):
             }
             self.statement = before
 
-    def _droppable(self, statement: ast.stmt, nested: bool) -> bool:
+    def _can_be_dropped(self, statement: ast.stmt, nested: bool) -> bool:
         match statement:
             case ast.Expr(value=ast.Call() as call):
-                return _name(call) not in LOGGING
+                return _name_of_call(call) not in LOGGING
             case ast.Return():
-                return nested  # at the end of a function it is no accident that something is returned
+                return (
+                    nested  # the last return of a function is left alone: any test would notice that nothing comes back
+                )
             case ast.Raise() | ast.Continue() | ast.Break() | ast.Delete() | ast.AugAssign() | ast.Assert():
                 return True
             case ast.Assign(targets=targets):  # a name that was never bound would only be a NameError
@@ -160,15 +162,15 @@ class _Finder(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_Raise(self, node: ast.Raise) -> None:
-        """The wording of an error is no mathematics."""
+        """Leave the wording of an error alone."""
 
     # Expressions ------------------------------------------------------------------------------------------------------
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
-        """Text is no mathematics."""
+        """Leave text alone."""
 
     def visit_Call(self, node: ast.Call) -> None:
-        name = _name(node)
+        name = _name_of_call(node)
         if name not in LOGGING | WARNING and not name.endswith(("Error", "Warning")):
             self.generic_visit(node)
 
@@ -194,14 +196,14 @@ class _Finder(ast.NodeVisitor):
         if not isinstance(node.op, ast.UAdd):
             kind = "sign" if isinstance(node.op, ast.USub) else "comparison"
 
-            def unsigned() -> None:
+            def remove_sign() -> None:
                 if isinstance(node.op, ast.USub):
                     node.op = ast.UAdd()
                 else:  # twice the same operator: a + before a tensor of truth values would only be refused
                     node.operand = ast.copy_location(ast.UnaryOp(node.op, node.operand), node)
 
             bare = ast.unparse(node.operand)
-            self.add(kind, node, f"{ast.unparse(node)} → {bare}", unsigned)
+            self.add(kind, node, f"{ast.unparse(node)} → {bare}", remove_sign)
         self.generic_visit(node)
 
     def visit_Constant(self, node: ast.Constant) -> None:
@@ -240,8 +242,8 @@ class _Finder(ast.NodeVisitor):
         self.add(kind, node, change, replace)
 
 
-def _header(statement: ast.stmt) -> tuple[int, int]:
-    """Lines of a statement, without the blocks inside it."""
+def _find_header(statement: ast.stmt) -> tuple[int, int]:
+    """Find the lines of a statement, without the blocks inside it."""
     blocks: Iterator[Any] = (getattr(statement, name, None) for name in ("body", "cases"))
     inner = next((block for block in blocks if block), None)
     if inner is None:
@@ -250,8 +252,8 @@ def _header(statement: ast.stmt) -> tuple[int, int]:
     return statement.lineno, max(statement.lineno, first - 1)
 
 
-def _name(call: ast.Call) -> str:
-    """The last part of the name that is called."""
+def _name_of_call(call: ast.Call) -> str:
+    """Return the last part of the name that is called."""
     return ast.unparse(call.func).split(".")[-1]
 
 

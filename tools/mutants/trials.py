@@ -1,8 +1,8 @@
 """Choose the tests that could notice a mutant, run them until one fails, and judge.
 
 A mutant is killed by a test that fails, or by tests that together take more than three times their CPU time without it,
-and 10 CPU seconds more: short times cannot be told apart on a machine that is shared. A process that dies of anything
-else, such as want of memory, is an error that has no verdict.
+and 10 CPU seconds more, since short times vary on a machine that is shared. A process that dies of anything else, such
+as want of memory, is an error that has no verdict.
 """
 
 import ast
@@ -17,178 +17,202 @@ from typing import Any
 from tools.mutants import children, session
 from tools.mutants.reach import Reach, Test, has_doctest
 from tools.mutants.serving import serve
-from tools.mutants.sites import Site, sites
+from tools.mutants.sites import Site, find_sites
 
 FOLDERS = ("dynamics", "metrics", "zoo", "callbacks")  # the quick ones first
-ZOO = ("loading", "hashes", "fingerprint", "files", "sources")  # what loading consists of
-SECONDS = 120  # in all for a mutant, of CPU time: what else the machine does has no part in a verdict
-PATIENCE = 5  # wall time for each of these seconds, for a mutant that waits for what never comes
-SLOWER = 3  # times the CPU time without the mutant counts as killed
+ZOO = {"zoo/loading/loader.py", "zoo/loading/fingerprint.py", "zoo/registry/files.py", "zoo/registry/hashes.py"}
+ZOO |= {"zoo/hub/sources.py"}
+"""Files of the zoo whose mutants are drawn: those that loading a checkpoint consists of."""
+SECONDS = 120  # CPU time for all tests of a mutant: what else the machine does has no part in a verdict
+PATIENCE = 5  # wall time for each of these seconds, for a mutant that waits for ever
+SLOWER = 3  # a mutant under which the tests need more than 3 times their CPU time counts as killed
 FLOOR = 10  # CPU seconds allowed in any case: a machine that is shared measures short times badly
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """One module with one mistake in it."""
+    """Describe one module with one mistake in it."""
 
     path: str
     number: int
-    """Of the mistake among all of its module."""
+    """Position of the mistake among all that could be made in the module."""
     site: Site
+
+    @property
+    def folder(self) -> str:
+        """Return the folder of memzoo that holds the module."""
+        return name_folder(self.path)
 
     def __str__(self) -> str:
         return f"{self.path}:{self.site.line}  {self.site.kind}: {self.site.change}"
 
 
-def mutants(root: Path) -> list[Mutant]:
-    """All mutants of the modules whose tests are judged."""
+def name_folder(path: str) -> str:
+    """Name the folder of memzoo or of tests that holds a file, in itself or in a folder of its own."""
+    return Path(path).parts[1]
+
+
+def list_mutants(root: Path) -> list[Mutant]:
+    """List all mutants of the modules whose tests are judged."""
     found = []
     for folder in FOLDERS:
-        for file in sorted((root / "memzoo" / folder).glob("*.py")):
-            if folder != "zoo" or file.stem in ZOO:
-                path = str(file.relative_to(root))
-                found += [Mutant(path, number, site) for number, site in enumerate(sites(ast.parse(file.read_text())))]
+        for file in sorted((root / "memzoo" / folder).rglob("*.py")):
+            if folder == "zoo" and str(file.relative_to(root / "memzoo")) not in ZOO:
+                continue
+            path = str(file.relative_to(root))
+            sites = find_sites(ast.parse(file.read_text()))
+            found += [Mutant(path, number, site) for number, site in enumerate(sites)]
     return found
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a mutant."""
+    """Say what became of a mutant."""
 
     killed: bool
     by: str
-    """The test that failed, or why it counts as killed; for a survivor, how many tests ran."""
+    """The test that failed, or why the mutant counts as killed; for a survivor, how many tests ran."""
     seconds: float
     """CPU time."""
     error: bool = False
-    """The process died, by which nothing is shown: the mutant is neither killed nor alive."""
+    """Whether the process died, which shows nothing: the mutant is neither killed nor alive."""
 
 
 class Tests:
-    """The files of tests of a project, and which of them are for which folder of memzoo."""
+    """Hold the files of tests of a project, and find those that belong to a folder of memzoo."""
 
     def __init__(self, root: Path, reach: Reach) -> None:
         self.root = root
         self.reach = reach
-        self.files = sorted(str(file.relative_to(root)) for file in (root / "tests").rglob("test_*.py"))
-        self.files = [file for file in self.files if not file.startswith("tests/tools/")]
+        files = sorted(str(file.relative_to(root)) for file in (root / "tests").rglob("test_*.py"))
+        self.files = [file for file in files if not file.startswith("tests/tools/")]
         self.text = {file: (root / file).read_text() for file in self.files}
-        self.imports = {folder: self._imported(root / "memzoo" / folder) for folder in self._folders()}
+        self.imports = {folder: self._find_imports(root / "memzoo" / folder) for folder in self._list_folders()}
 
-    def _folders(self) -> list[str]:
+    def _list_folders(self) -> list[str]:
         return sorted(path.name for path in (self.root / "memzoo").iterdir() if (path / "__init__.py").exists())
 
     @staticmethod
-    def _imported(folder: Path) -> set[str]:
-        """Folders of memzoo that a folder imports."""
-        text = "\n".join(file.read_text() for file in folder.glob("*.py"))
-        return {
-            line.split()[1].split(".")[1]
-            for line in map(str.strip, text.splitlines())
-            if line.startswith(("from memzoo.", "import memzoo."))
-        }
+    def _find_imports(folder: Path) -> set[str]:
+        """Find the folders of memzoo that a folder imports."""
+        lines = [line.strip() for file in folder.rglob("*.py") for line in file.read_text().splitlines()]
+        imports = [line.split()[1] for line in lines if line.startswith(("from memzoo.", "import memzoo."))]
+        return {module.split(".")[1] for module in imports}
 
-    def own(self, path: str) -> list[str]:
-        """The tests of a module's own folder, and the examples in its docstrings."""
-        folder = Path(path).parent.name
+    def list_own(self, path: str) -> list[str]:
+        """List the tests of a module's own folder, and the module itself if its docstrings have examples."""
         examples = [path] if has_doctest(self.root / path) else []
-        return examples + [file for file in self.files if file.startswith(f"tests/{folder}/")]
+        return examples + [file for file in self.files if file.startswith(f"tests/{name_folder(path)}/")]
 
-    def others(self, path: str) -> list[str]:
-        """The tests of what imports the module's folder: of other folders, and files that import it themselves."""
-        folder = Path(path).parent.name
-        own = set(self.own(path))
+    def list_others(self, path: str) -> list[str]:
+        """List the tests of folders that import the module's folder, and tests that import it themselves."""
+        folder = name_folder(path)
+        own = set(self.list_own(path))
         users = {name for name, imported in self.imports.items() if folder in imported} - {folder}
         return [
             file
             for file in self.files
-            if file not in own and (Path(file).parent.name in users or f"memzoo.{folder}" in self.text[file])
+            if file not in own and (name_folder(file) in users or f"memzoo.{folder}" in self.text[file])
         ]
 
-    def chosen(self, mutant: Mutant, files: Sequence[str]) -> dict[str, Test]:
-        """The tests that could notice a mutant, those first that are likely to, and the cheap ones before the others.
+    def choose(self, mutant: Mutant, files: Sequence[str]) -> dict[str, Test]:
+        """Choose the tests that could notice a mutant: likely ones before others, and among these cheap ones first.
 
-        A test that does not execute the statement cannot; a mistake in what runs on import may be noticed by any.
-        What a test does in processes of its own is not known, so these are taken as well, at the end.
+        A test that does not execute the statement cannot notice it; a mistake in what runs on import may be noticed by
+        any. What a test does in processes of its own is not known, so these tests are chosen too, and come last.
         """
-        module = Path(mutant.path).stem
-        names = [module, *_defined(self.root / mutant.path)]
+        names = [Path(mutant.path).stem, *_list_names(self.root / mutant.path)]
         ranked = []
         for file in files:
-            text = self.text.get(file, "")
-            doubt = 1.0 if file == mutant.path or Path(file).stem == f"test_{module}" else 2.0
-            doubt *= 1.0 if doubt == 1 or any(name in text for name in names) else 2.0
+            doubt = self._estimate_doubt(mutant, file, names)
             cases: Counter[str] = Counter()
-            known = self.reach.tests(file)
+            known = self.reach.list_tests(file)
             for name in sorted(known, key=lambda name: known[name].seconds):
                 test = known[name]
-                function = name.split("[")[0]
-                lines = test.lines.get(mutant.path, [])
-                reached = mutant.site.reached_by
-                hit = bool(lines) if reached is None else any(reached[0] <= line <= reached[1] for line in lines)
-                if hit or test.spawns or reached is None:
+                hit = _executes(test, mutant)
+                if hit or test.spawns or mutant.site.reached_by is None:
+                    function = name.split("[")[0]
                     cases[function] += 1  # another case of the same test rarely tells more
-                    ranked.append((test.spawns, not hit, doubt * cases[function] * test.seconds, name, test))
+                    price = doubt * cases[function] * test.seconds
+                    ranked.append((test.spawns, not hit, price, name, test))
         ranked.sort(key=lambda row: row[:-1])
-        return {row[-2]: row[-1] for row in ranked}
+        return {name: test for *_, name, test in ranked}
+
+    def _estimate_doubt(self, mutant: Mutant, file: str, names: Sequence[str]) -> float:
+        """Estimate how unlikely the tests of a file are to notice a mutant: 1, 2 or 4.
+
+        The tests of the module itself are the likeliest, then those that speak of its names.
+        """
+        if file == mutant.path or Path(file).stem == f"test_{Path(mutant.path).stem}":
+            return 1.0
+        text = self.text.get(file, "")
+        return 2.0 if any(name in text for name in names) else 4.0
 
 
-def _defined(file: Path) -> list[str]:
-    """Public names that a module defines."""
+def _executes(test: Test, mutant: Mutant) -> bool:
+    """Tell whether a test executes the statement that holds the mistake; of one that runs on import, the module."""
+    lines = test.lines.get(mutant.path, [])
+    if mutant.site.reached_by is None:
+        return bool(lines)
+    first, last = mutant.site.reached_by
+    return any(first <= line <= last for line in lines)
+
+
+def _list_names(file: Path) -> list[str]:
+    """List the public names that a module defines."""
     kinds = (ast.FunctionDef, ast.ClassDef)
-    return [
-        node.name
-        for node in ast.parse(file.read_text()).body
-        if isinstance(node, kinds) and not node.name.startswith("_")
-    ]
+    definitions = [node for node in ast.parse(file.read_text()).body if isinstance(node, kinds)]
+    return [node.name for node in definitions if not node.name.startswith("_")]
 
 
 def _try(root: Path, mutant: Mutant, tests: dict[str, Test], left: float, tell: Callable[[Any], None]) -> None:
-    """In a process of its own: import memzoo with the mutant, and run the tests until one fails."""
+    """Import memzoo with the mutant, in a process of its own, and run the tests until one fails."""
     started = time.process_time()
     serve(root, mutant.path, mutant.number)
     chooser = session.Chooser(list(tests))
     slow = FLOOR + SLOWER * sum(test.seconds for test in tests.values())
+    # the verdict in case that the limit of CPU time ends this process
     tell(["three times as long" if slow < left else "survived"])
     session.limit_cpu(min(slow, left))
     files = list(dict.fromkeys(name.split("::")[0] for name in tests))
     status = session.run(root, files, [chooser], "-x")
-    if chooser.failed or status not in (0, 5):
-        tell(["killed", chooser.failed or f"pytest ended with status {status}", time.process_time() - started])
+    seconds = time.process_time() - started
+    if chooser.failed or status not in (0, 5):  # 5: pytest has run no test
+        tell(["killed", chooser.failed or f"pytest ended with status {status}", seconds])
     else:
-        tell(["survived", len(tests), time.process_time() - started])
+        tell(["survived", len(tests), seconds])
 
 
 def try_all(
     root: Path, plan: Iterable[tuple[Mutant, dict[str, Test], float]], at_once: int
 ) -> Iterator[tuple[Mutant, Verdict]]:
-    """Yield the mutants with their verdicts, each when it is known.
+    """Try mutants, and yield each with its verdict as soon as it is known.
 
     Args:
-        root: Of the project.
+        root: Folder of the project.
         plan: Mutants, the tests that could notice each, and the CPU seconds left for it.
-        at_once: Mutants at one time.
+        at_once: How many mutants are tried at one time.
     """
-
-    def jobs() -> Iterator[children.Job]:
-        for mutant, tests, seconds in plan:
-            yield (mutant, seconds), partial(_try, root, mutant, tests, seconds), PATIENCE * seconds
-
-    for ended in children.run_all(jobs(), at_once):
+    jobs = (
+        ((mutant, seconds), partial(_try, root, mutant, tests, seconds), PATIENCE * seconds)
+        for mutant, tests, seconds in plan
+    )
+    for ended in children.run_all(jobs, at_once):
         mutant, left = ended.key
-        if not ended.told:
+        if not ended.reports:
             raise RuntimeError(f"{mutant} could not be tried:\n{ended.log}")
-        word, *more = ended.told[-1]
-        complete = bool(more)
-        if ended.how == "died" and not complete:
-            last = ended.log.strip().splitlines()[-1:]
-            verdict = Verdict(False, f"the process died: {' '.join(last) or 'it printed nothing'}", 0.0, error=True)
-        elif word == "killed":
-            verdict = Verdict(True, more[0], more[1])
-        elif word == "survived" and complete:
-            verdict = Verdict(False, f"{more[0]} tests pass", more[1])
-        elif word == "survived" or ended.how == "late":
-            verdict = Verdict(False, "alive when the time was over", left)
-        else:
-            verdict = Verdict(True, word, 0.0)
-        yield mutant, verdict
+        yield mutant, _judge(ended, left)
+
+
+def _judge(ended: children.EndedJob, left: float) -> Verdict:
+    """Judge a mutant by the last report of its process, which has one word if the process did not finish."""
+    word, *more = ended.reports[-1]
+    if more:
+        by, seconds = more
+        return Verdict(True, by, seconds) if word == "killed" else Verdict(False, f"{by} tests pass", seconds)
+    if ended.how == "died":
+        last = ended.log.strip().splitlines()[-1:]
+        return Verdict(False, f"the process died: {' '.join(last) or 'it printed nothing'}", 0.0, error=True)
+    if word == "survived" or ended.how == "late":
+        return Verdict(False, "alive when the time was over", left)
+    return Verdict(True, word, 0.0)

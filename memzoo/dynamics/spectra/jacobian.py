@@ -65,13 +65,14 @@ class Jacobians:
             raise InvalidArgumentError(f"method must be 'cut', 'arnoldi', 'dense' or None (choose), got {method!r}.")
         self.f: Map = f
         self.memory_limit: int = memory_limit
-        points = promote_to_float64(f, x)[1]
+        self.wide, points = promote_to_float64(f, x)
         self.dtype: torch.dtype = points.dtype
         self.shape: torch.Size = points.shape[1:]
         self.dim: int = points[0].numel()
         self.device: torch.device = points.device
-        # The map is cast again, because the one that promote_to_float64 returns has no autograd graph.
-        self.wide: Map = cast_map(f, torch.float64) if self.dtype == torch.float64 else f
+        if torch.is_grad_enabled() and self.dtype == torch.float64:
+            # The parameters of the map that promote_to_float64 returns are detached; a cast keeps their graph.
+            self.wide = cast_map(f, torch.float64)
         self.graph: TracedGraph | None = self._trace(points[:1])
         self.declared: tuple[nn.Module, nn.Module] | None = read_declared_cut(f)
         self.eps: float = torch.finfo(self.dtype).eps

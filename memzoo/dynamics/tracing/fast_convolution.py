@@ -79,7 +79,8 @@ def _find_fast_map(f: Map, expected: Map, constants: dict[str, Tensor], x: Tenso
 def outputs_agree(g: Map, f: Map, x: Tensor, block: int = 1024) -> bool:
     """Tell whether both maps send all points ``x`` to the same points, up to rounding."""
     for rows in x.split(block):
-        ours, true = g(rows), f(rows)
+        ours = g(rows)
+        true = f(rows)
         if ours.shape != true.shape or not _equal_up_to_rounding(ours, true):
             return False
     return True

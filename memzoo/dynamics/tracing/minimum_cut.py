@@ -60,7 +60,8 @@ def find_minimum_cut(nodes: Sequence[fx.Node], sizes: Mapping[fx.Node, int], lin
         sizes: Number of entries of each value that is a floating-point tensor.
         linear: Values that are affine functions of the values that they are computed from.
     """
-    source, target = nodes[0], nodes[-1]
+    source = nodes[0]
+    target = nodes[-1]
     separators = [node for node in _find_separators(nodes) if node in sizes]
     affine_in_x = find_affine_values(nodes, linear, source)
     entry = min((node for node in separators if node in affine_in_x), key=sizes.__getitem__)

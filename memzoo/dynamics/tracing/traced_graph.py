@@ -18,16 +18,21 @@ from memzoo.dynamics.tracing.convolution import aten, convolve_upsampled, move_c
 from memzoo.dynamics.tracing.minimum_cut import MinimumCut, find_minimum_cut
 
 # Linear in all their tensor arguments together.
-LINEAR: set[Any] = {
+REARRANGEMENTS: set[Any] = {
     *(aten.view, aten._unsafe_view, aten.reshape, aten.permute, aten.transpose, aten.t, aten.expand, aten.clone),
     *(aten.squeeze, aten.unsqueeze, aten.slice, aten.select, aten.split, aten.split_with_sizes, aten.unbind),
     *(aten.cat, aten.stack, aten.flip, aten.roll, aten.alias, aten.detach, aten.lift_fresh_copy, aten.unfold),
-    *(aten.add, aten.sub, aten.rsub, aten.neg, aten.sum, aten.mean, aten.pixel_shuffle, aten.pixel_unshuffle),
-    *(aten.constant_pad_nd, aten.reflection_pad1d, aten.reflection_pad2d, aten.replication_pad2d, aten.im2col),
-    *(aten.avg_pool1d, aten.avg_pool2d, aten.avg_pool3d, aten._adaptive_avg_pool2d, aten.index_select),
-    *(aten.upsample_nearest1d, aten.upsample_nearest2d, aten.upsample_nearest3d, aten.upsample_bilinear2d),
-    *(aten.upsample_bicubic2d, aten.upsample_linear1d, aten._to_copy, operator.getitem, move_channels_last),
+    *(aten.index_select, aten.pixel_shuffle, aten.pixel_unshuffle, aten.im2col, aten._to_copy),
+    *(operator.getitem, move_channels_last),
 }
+SUMS: set[Any] = {aten.add, aten.sub, aten.rsub, aten.neg, aten.sum, aten.mean}
+PADDINGS: set[Any] = {aten.constant_pad_nd, aten.reflection_pad1d, aten.reflection_pad2d, aten.replication_pad2d}
+RESAMPLINGS: set[Any] = {
+    *(aten.avg_pool1d, aten.avg_pool2d, aten.avg_pool3d, aten._adaptive_avg_pool2d),
+    *(aten.upsample_nearest1d, aten.upsample_nearest2d, aten.upsample_nearest3d, aten.upsample_bilinear2d),
+    *(aten.upsample_bicubic2d, aten.upsample_linear1d),
+}
+LINEAR = REARRANGEMENTS | SUMS | PADDINGS | RESAMPLINGS
 # Linear in the argument at one of these places, if all other arguments are constants.
 LINEAR_IN: dict[Any, tuple[int, ...]] = {
     aten.mm: (0, 1),

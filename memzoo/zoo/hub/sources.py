@@ -110,7 +110,7 @@ def find(sources: Sequence[Source], name: str, wanted: File | None, *, trust: bo
         if wanted is None:
             return path
         try:
-            path = _check_again_where_it_vanished(source, path, wanted, trust=trust)
+            path = _check_patiently(source, path, wanted, trust=trust)
         except CorruptCheckpointError as error:
             path = _renewed(source, name, error)
             try:
@@ -127,8 +127,12 @@ def find(sources: Sequence[Source], name: str, wanted: File | None, *, trust: bo
     )
 
 
-def _check_again_where_it_vanished(source: Source, path: Path, wanted: File, *, trust: bool) -> Path:
-    """Check a file of ``source``; the client takes a link away for a moment where another process fetches it again."""
+def _check_patiently(source: Source, path: Path, wanted: File, *, trust: bool) -> Path:
+    """Check a file of ``source``, and return where it is.
+
+    The Hub's client removes its link to a file for a moment while another process fetches the file again. A file that
+    is missing in a repository is therefore looked for three times more.
+    """
     for pause in (0.1, 0.5, 2.0):
         try:
             check_file(path, wanted, trust=trust)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from memzoo.data import Selection, pixels
 from memzoo.errors import (
+    ARGUMENT_ERRORS,
     CheckpointMissingError,
     CorruptCheckpointError,
     MemzooError,
@@ -238,9 +239,9 @@ def _network(saved: SavedConfig, config: Path, weights: Path, *, registered: boo
                 with torch.device("meta"):
                     check_tensors(build(saved.architecture, saved.config, training), tensors, weights)
             model = build(saved.architecture, saved.config, training)
-    except MemzooError:
-        raise
     except (ValidationError, ValueError, TypeError, RuntimeError, RecursionError) as error:
+        if isinstance(error, MemzooError) and not isinstance(error, ARGUMENT_ERRORS):
+            raise
         raise CorruptCheckpointError(f"{config} is not a memzoo configuration: {error}") from error
     check_tensors(model, tensors, weights)
     model.load_state_dict(tensors, strict=True)
