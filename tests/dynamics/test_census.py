@@ -6,7 +6,7 @@ from torch import nn
 
 import memzoo
 from memzoo.dynamics import census, certify, iterate
-from memzoo.dynamics.attractors.clusters import clusters
+from memzoo.dynamics.attractors.clusters import find_clusters
 from memzoo.errors import NonFiniteError, NotASelfMapError
 from memzoo.models import FullyConnected
 
@@ -436,7 +436,7 @@ def test_groups_equal_their_definition(spread):
     points = (
         torch.randn(4, 50).repeat_interleave(torch.tensor([5, 30, 1, 14]), 0) + spread * torch.randn(50, 50) / 50**0.5
     )
-    groups = clusters(points, 0.1)
+    groups = find_clusters(points, 0.1)
     assert sorted(torch.cat(groups).tolist()) == list(range(50))
     assert [len(group) for group in groups] == ([30, 14, 5, 1] if spread < 0.1 else [1] * 50)
     for group in groups:
@@ -445,7 +445,7 @@ def test_groups_equal_their_definition(spread):
 
 def test_no_point_is_in_two_groups():
     # the middle one is near to both others, which are not near each other
-    groups = clusters(torch.tensor([[0.0, 0.0], [0.02, 0.15], [0.05, 0.08]]), 0.1)
+    groups = find_clusters(torch.tensor([[0.0, 0.0], [0.02, 0.15], [0.05, 0.08]]), 0.1)
     assert [len(group) for group in groups] == [2, 1]
 
 

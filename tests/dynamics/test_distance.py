@@ -5,7 +5,7 @@ import torch
 
 from memzoo.dynamics import close_pairs, default_eps, nearest
 from memzoo.dynamics.orbits import distance_bounds
-from memzoo.dynamics.orbits.distance import decided
+from memzoo.dynamics.orbits.distance import decide_pairs
 
 
 def brute_force(points, examples, eps):
@@ -38,7 +38,7 @@ def test_a_tie_is_decided_by_the_last_bit_of_a_float64():
 def test_pairs_in_small_blocks(monkeypatch):
     points, examples = torch.randn(30, 3), torch.randn(7, 3)
     whole = close_pairs(points, examples, 1.0)
-    monkeypatch.setattr(distance_bounds, "BLOCK", 5)
+    monkeypatch.setattr(distance_bounds, "BLOCK_ELEMENTS", 5)
     for one, other in zip(whole, close_pairs(points, examples, 1.0), strict=True):
         assert torch.equal(one, other)
 
@@ -73,11 +73,11 @@ def test_lowered_matrix_products_and_autocast_decide_nothing(precision):
 
 def test_float32_products_are_used_where_they_round_no_inputs():
     examples = torch.rand(3, 4)
-    assert distance_bounds.Squares(examples).centred.dtype == torch.float32
-    assert distance_bounds.Squares(examples.double()).centred.dtype == torch.float64
+    assert distance_bounds.DistanceBounds(examples).centred.dtype == torch.float32
+    assert distance_bounds.DistanceBounds(examples.double()).centred.dtype == torch.float64
     torch.set_float32_matmul_precision("high")
     try:
-        assert distance_bounds.Squares(examples).centred.dtype == torch.float64
+        assert distance_bounds.DistanceBounds(examples).centred.dtype == torch.float64
     finally:
         torch.set_float32_matmul_precision("highest")
 
@@ -87,7 +87,7 @@ def test_float32_products_are_used_where_they_round_no_inputs():
 def test_bounds_hold_the_true_squares_closely(dtype, offset):
     points, examples = 5 + torch.randn(40, 100, dtype=dtype), 5 + torch.randn(30, 100, dtype=dtype)
     beyond = None if offset is None else offset * torch.rand(30, dtype=dtype)
-    table = distance_bounds.Squares(examples, 1.0, offset=beyond)
+    table = distance_bounds.DistanceBounds(examples, 1.0, offset=beyond)
     true = (points[:, None].double() - examples.double()).square().sum(2)
     true = (true if beyond is None else true + beyond.double() ** 2) / table.unit**2
     low, norms = table.lower(points)
@@ -103,7 +103,7 @@ def test_slack_is_below_every_distance_from_eps_and_close_to_the_least():
     on_a_sphere = (points[0].double() - examples[0].double()).norm().item()
     for eps in (0.01, 1.0, on_a_sphere, 30.0):
         gap = ((points[:, None].double() - examples.double()).norm(dim=2) - eps).abs().amin(1)
-        slack = torch.cat([slack for *_, slack in decided(distance_bounds.Squares(examples, eps), points, eps)])
+        slack = torch.cat([slack for *_, slack in decide_pairs(distance_bounds.DistanceBounds(examples, eps), points, eps)])
         assert (slack < gap).all()
         assert (slack >= 0.99 * gap - 1e-4).all()
 
@@ -140,7 +140,7 @@ def test_default_eps_equals_a_brute_force_in_small_blocks(monkeypatch):
     examples[76] = examples[38] + 1e-3  # the closest pair, not neighbours in order
     smallest = torch.nn.functional.pdist(examples.double()).min().item()
     for block in (2**22, 700, 1):
-        monkeypatch.setattr(distance_bounds, "BLOCK", block)
+        monkeypatch.setattr(distance_bounds, "BLOCK_ELEMENTS", block)
         assert default_eps(examples) == pytest.approx(0.1 * smallest, rel=1e-12)
 
 
@@ -152,7 +152,7 @@ def test_default_eps_of_distances_that_float32_products_cannot_order():
 
 
 def test_squares_that_underflow_one_by_one():
-    # 10,000 coordinates of 1e-23 make a distance of 1e-21, their distance_bounds in float32 are all zero
+    # 10,000 coordinates of 1e-23 make a distance of 1e-21, their squares in float32 are all zero
     examples = torch.zeros(3, 10_000)
     examples[1:, 0] = torch.tensor([1.0, -1.0])
     points = torch.full((1, 10_000), 1e-23)

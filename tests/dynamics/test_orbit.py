@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from memzoo.dynamics import iterate
-from memzoo.dynamics.orbits.orbit import March
+from memzoo.dynamics.orbits.orbit import OrbitBatch
 from memzoo.errors import NonFiniteError, NotASelfMapError
 from memzoo.models import FullyConnected
 
@@ -142,10 +142,10 @@ def test_a_settled_row_is_not_followed_into_what_comes_after():
 
 def test_only_rows_that_move_have_lengths():
     x0 = torch.tensor([[1.0], [3.0], *[[-1.0]] * 8])  # rests, diverges, walks
-    march = March(lambda x: torch.where(x < 0, x - 1, torch.where(x == 1, x, torch.inf)), x0, tol=0, block=4)
+    orbits = OrbitBatch(lambda x: torch.where(x < 0, x - 1, torch.where(x == 1, x, torch.inf)), x0, tol=0, block=4)
     for _ in range(3):
-        assert march.step().tolist() == [0, 0] + [1] * 8
-    assert march.points[:, 0].tolist() == [1, 3] + [-4] * 8
+        assert orbits.step().tolist() == [0, 0] + [1] * 8
+    assert orbits.points[:, 0].tolist() == [1, 3] + [-4] * 8
 
 
 def test_tol_zero_stops_no_row_whose_step_only_underflows():

@@ -191,7 +191,7 @@ def test_unrecoverable_is_proven_by_the_range_of_the_last_layer(monkeypatch):
     examples = torch.tensor([[7.0, 2, 0], [7.0, 2, 1]])
     curve = recovery_curve(model, torch.rand(20, 3), examples, 5, eps=0.5)
     assert curve.unrecoverable.tolist() == [False, True]
-    monkeypatch.setattr(distance_bounds, "BLOCK", 1)
+    monkeypatch.setattr(distance_bounds, "BLOCK_ELEMENTS", 1)
     assert recovery_curve(model, torch.rand(20, 3), examples, 5, eps=0.5).unrecoverable.tolist() == [False, True]
     assert recovery_curve(model, torch.rand(20, 3), examples, 5, eps=1.5).unrecoverable.tolist() == [False, False]
 
