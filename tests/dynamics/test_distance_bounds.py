@@ -1,4 +1,4 @@
-"""Bounds of squared distances: they hold, and they are close."""
+"""Test that the bounds of squared distances hold, and that they are close."""
 
 import pytest
 import torch
@@ -9,9 +9,16 @@ from memzoo.dynamics.orbits.distance_bounds import DistanceBounds, split_into_bl
 
 @pytest.mark.parametrize(
     "width",
-    [1, 3, distance_bounds.BLOCK_ELEMENTS - 1, distance_bounds.BLOCK_ELEMENTS, distance_bounds.BLOCK_ELEMENTS + 1, 10 * distance_bounds.BLOCK_ELEMENTS],
+    [
+        1,
+        3,
+        distance_bounds.BLOCK_ELEMENTS - 1,
+        distance_bounds.BLOCK_ELEMENTS,
+        distance_bounds.BLOCK_ELEMENTS + 1,
+        10 * distance_bounds.BLOCK_ELEMENTS,
+    ],
 )
-def test_blocks_hold_so_many_numbers_and_a_row_at_least(width):
+def test_blocks_hold_a_bounded_number_of_elements_and_at_least_one_row(width):
     rows = torch.zeros(9, 1)
     parts = split_into_blocks(rows, width)
     assert sum(map(len, parts)) == 9
@@ -60,8 +67,9 @@ def test_the_unit_covers_the_examples_and_the_scale():
     torch.testing.assert_close(DistanceBounds(examples).centre, torch.tensor([3.0, 4]).double())
 
 
-def test_examples_in_several_blocks_are_those_in_one(monkeypatch):
-    examples, points = torch.rand(11, 4), torch.rand(5, 4)
+def test_bounds_do_not_depend_on_the_size_of_the_blocks(monkeypatch):
+    examples = torch.rand(11, 4)
+    points = torch.rand(5, 4)
     whole = DistanceBounds(examples).lower(points)[0]
     monkeypatch.setattr(distance_bounds, "BLOCK_ELEMENTS", 8)
     torch.testing.assert_close(DistanceBounds(examples).lower(points)[0], whole)

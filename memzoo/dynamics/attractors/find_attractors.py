@@ -118,9 +118,8 @@ def find_attractors(
     counts = torch.bincount(search.limit[known], minlength=len(search.found)).tolist()
     attracting = _certify_limits(f, search.found, eps, steps)
     order = sorted(attracting, key=lambda i: -counts[i])
-    rank = torch.full(
-        (len(search.found) + 1,), -1, device=starts.device
-    )  # the index -1, no limit, reads the last entry
+    # The index -1, no limit, reads the last entry.
+    rank = torch.full((len(search.found) + 1,), -1, device=starts.device)
     rank[order] = torch.arange(len(order), device=starts.device)
     index = torch.where(orbit.diverged, -1, rank[search.limit])
     return Attractors(

@@ -105,11 +105,7 @@ class LimitSearch:
             batch = batch[self.limit[rows[heads[batch]]] < 0]
             if not len(batch):
                 continue
-            candidates = self._certify(period, self.points[rows[heads[batch]]], settled[heads[batch]])
-            for number, candidate in zip(batch.tolist(), candidates, strict=True):
-                if candidate is not None:
-                    group = groups[number]
-                    self._assign_group(period, candidate, rows[group], settled[group])
+            candidates = self._certify_groups(period, rows, settled, [groups[number] for number in batch.tolist()])
             left = self.limit[rows] < 0
             if all(candidate is not None and candidate.continuum for candidate in candidates):
                 if not (left[heads[order]] & near_example[order]).any():
@@ -117,6 +113,17 @@ class LimitSearch:
                     return
             elif len(order) > AT_ONCE:
                 self._assign_near(rows[left])
+
+    def _certify_groups(
+        self, period: int, rows: Tensor, settled: Tensor, groups: list[Tensor]
+    ) -> list[Candidate | None]:
+        """Certify the first row of each group, and assign the members of the group to its limit."""
+        heads = torch.stack([group[0] for group in groups])
+        candidates = self._certify(period, self.points[rows[heads]], settled[heads])
+        for group, candidate in zip(groups, candidates, strict=True):
+            if candidate is not None:
+                self._assign_group(period, candidate, rows[group], settled[group])
+        return candidates
 
     def _assign_group(self, period: int, candidate: Candidate, rows: Tensor, settled: Tensor) -> None:
         """Assign the members of a group, whose first row was certified, to its limit.

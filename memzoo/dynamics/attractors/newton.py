@@ -82,5 +82,5 @@ def polish_fixed_point(jacobians: Jacobians, points: Tensor, reach: float) -> tu
         rows = rows[accepted]
         points = points.index_put((rows,), trial[accepted])
         best = best.index_put((rows,), residual[accepted])
-        step_left[rows] = step[accepted]  # a bound on the next step, until that is known
+        step_left[rows] = step[accepted]  # in place of the next step, until that is known
     return points, step_left

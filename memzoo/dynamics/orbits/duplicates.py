@@ -21,17 +21,13 @@ class Duplicates(NamedTuple):
 
 def group_duplicates(examples: Float[Tensor, "n *shape"]) -> Duplicates:
     """Group the examples that are equal in every value."""
-    first: list[int] = []
-    group: list[int] = []
     known: dict[bytes, int] = {}
+    first_equal: list[int] = []
     for rows in examples.flatten(1).split(ROWS):
         # Adding 0.0 turns -0.0 into 0.0, so that equal values have equal bytes.
         for row in (rows + 0.0).contiguous().cpu().view(torch.uint8).numpy():
-            number = known.setdefault(row.tobytes(), len(known))
-            if number == len(first):
-                first.append(len(group))
-            group.append(number)
-    return Duplicates(torch.tensor(first, device=examples.device), torch.tensor(group, device=examples.device))
+            first_equal.append(known.setdefault(row.tobytes(), len(first_equal)))
+    return Duplicates(*torch.tensor(first_equal, device=examples.device).unique(return_inverse=True))
 
 
 def select_distinct(examples: Float[Tensor, "n *shape"]) -> Float[Tensor, "m *shape"]:

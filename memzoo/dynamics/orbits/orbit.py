@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeVar
 
 import torch
@@ -86,7 +85,10 @@ def iterate(
     wanted = set(keep)
     if any(t < 0 or t > steps for t in wanted):
         raise InvalidArgumentError(f"keep holds {sorted(wanted)}, but only t = 0..{steps} are computed; raise steps.")
-    follow = partial(_follow, f=f, x0=x0, steps=steps, wanted=wanted, tol=tol, block=block, latent=latent)
+
+    def follow(step: Map) -> tuple[OrbitBatch, dict[int, Tensor]]:
+        return _follow(step, f, x0, steps, wanted, tol, block, latent)
+
     orbits, kept = follow_accelerated(follow, f, x0, steps, block=block, latent=latent)
     points = orbits.points
     for t in sorted(wanted - kept.keys()):  # every row had settled before these times

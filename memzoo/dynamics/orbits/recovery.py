@@ -6,7 +6,6 @@ The recovery probability R_t is defined in Section 3 of Radhakrishnan, Yang, Bel
 import math
 import warnings
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -130,9 +129,9 @@ def recovery_curve(
             stacklevel=2,
         )
 
-    follow = partial(
-        _follow, f=f, starts=starts, examples=examples, steps=steps, eps=eps, tol=tol, block=block, latent=latent
-    )
+    def follow(step: Map) -> tuple[OrbitBatch, _Record]:
+        return _follow(step, f, starts, examples, steps, eps, tol, block, latent)
+
     orbits, record = follow_accelerated(follow, f, starts, steps, block=block, latent=latent)
     return RecoveryCurve(
         rate=torch.stack(record.rate),
