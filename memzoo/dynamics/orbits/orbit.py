@@ -89,7 +89,7 @@ def iterate(
     def follow(step: Map) -> tuple[OrbitBatch, dict[int, Tensor]]:
         return _follow(step, f, x0, steps, wanted, tol, block, latent)
 
-    orbits, kept = follow_accelerated(follow, f, x0, steps, block=block, latent=latent)
+    orbits, kept = follow_by_fast_map(follow, f, x0, steps, block=block, latent=latent)
     points = orbits.points
     for t in sorted(wanted - kept.keys()):  # every row had settled before these times
         kept[t] = points.clone()
@@ -214,7 +214,7 @@ class OrbitBatch:
         self.moving = self.moving[self.moving]
 
 
-def follow_accelerated(
+def follow_by_fast_map(
     follow: Callable[[Map], tuple[OrbitBatch, Result]],
     f: Map,
     x0: Tensor,

@@ -17,7 +17,7 @@ from memzoo.dynamics.orbits.distance import default_eps, nearest
 from memzoo.dynamics.orbits.distance_bounds import split_into_blocks
 from memzoo.dynamics.orbits.duplicates import select_distinct
 from memzoo.dynamics.orbits.neighbours import NeighbourTracker
-from memzoo.dynamics.orbits.orbit import OrbitBatch, choose_latent_map, follow_accelerated, iterate
+from memzoo.dynamics.orbits.orbit import OrbitBatch, choose_latent_map, follow_by_fast_map, iterate
 from memzoo.dynamics.tracing import output_range
 
 OFFSETS = 3
@@ -132,7 +132,7 @@ def recovery_curve(
     def follow(step: Map) -> tuple[OrbitBatch, _Record]:
         return _follow(step, f, starts, examples, steps, eps, tol, block, latent)
 
-    orbits, record = follow_accelerated(follow, f, starts, steps, block=block, latent=latent)
+    orbits, record = follow_by_fast_map(follow, f, starts, steps, block=block, latent=latent)
     return RecoveryCurve(
         rate=torch.stack(record.rate),
         ever=torch.stack(record.ever),
