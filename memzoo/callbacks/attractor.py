@@ -216,7 +216,7 @@ class AttractorCallback(StartingCallback):
         whole = Part(0, len(parts))
         order = whole.restore_order(len(examples))
         certificates = [part.certificates for part in parts if part.certificates is not None]
-        joined = Certificates.joined(certificates, examples[whole.joined_order(len(examples)).to(examples.device)])
+        joined = Certificates.join(certificates, examples[whole.joined_order(len(examples)).to(examples.device)])
         ordered = joined[order]
         self.certificates = replace(ordered, limit_of=_name_groups(ordered.limit_of, order))
         residual = torch.cat([part.residual for part in parts])

@@ -6,24 +6,25 @@ from memzoo.dynamics.attractors.basin import basin_radius
 
 
 def halves(x):
-    """Two attractors at -1 and 1 on the first axis; each half of the plane is a basin."""
+    """Attract to -1 and 1 on the first axis; each half of the plane is a basin."""
     return torch.stack([torch.tanh(4 * x[:, 0]) / 0.99932930, 0.7 * x[:, 1]], 1)
 
 
-def share_home(attractor, radius, count=20000):
-    """Share of a disc around the attractor that lies on its side of the boundary, by brute force."""
-    angle, r = 2 * torch.pi * torch.rand(count), radius * torch.rand(count).sqrt()
+def measure_share(attractor, radius, count=20000):
+    """Measure the share of a disc around the attractor that lies on its side of the boundary, by brute force."""
+    angle = 2 * torch.pi * torch.rand(count)
+    r = radius * torch.rand(count).sqrt()
     return ((attractor + r * angle.cos()) * attractor > 0).double().mean().item()
 
 
 @pytest.mark.parametrize("directions", [16, 64])
-def test_balls_stay_within_basins_but_for_the_stated_share(directions):
+def test_a_ball_lies_in_the_basin_except_for_the_stated_share(directions):
     attractors = torch.tensor([[-1.0, 0.0], [1.0, 0.0]])
     found = basin_radius(halves, attractors, 0.01, directions=directions)
     assert found.share == pytest.approx((0.05 / 29) ** (1 / directions))
     for x, radius in zip((-1.0, 1.0), found.radius.tolist(), strict=True):
         assert 0.6 < radius < 1.7
-        assert share_home(x, radius) >= found.share
+        assert measure_share(x, radius) >= found.share
 
 
 def test_the_promise_holds_as_often_as_stated():
@@ -31,24 +32,24 @@ def test_the_promise_holds_as_often_as_stated():
     kept = 0
     for seed in range(40):
         found = basin_radius(halves, attractor, 0.01, directions=16, seed=seed)
-        kept += share_home(1.0, found.radius.item(), 4000) >= found.share
+        kept += measure_share(1.0, found.radius.item(), 4000) >= found.share
     assert kept >= 38
 
 
-def test_a_basin_that_is_everything_and_one_that_is_nothing():
+def test_a_ball_grows_without_end_in_a_global_basin_and_shrinks_to_nothing_at_a_repeller():
     everything = basin_radius(lambda x: 0.5 * x, torch.zeros(1, 3), 0.01, directions=8)
     assert everything.radius.item() > 1e3
     nothing = basin_radius(lambda x: 1.5 * x, torch.zeros(1, 3), 0.01, directions=8)
     assert nothing.radius.item() == 0
 
 
-def test_leaving_the_number_range_is_not_coming_home():
+def test_an_orbit_that_diverges_does_not_end_at_the_attractor():
     # attracted to 0 within |x| < 1, infinity outside
     found = basin_radius(lambda x: x**3, torch.zeros(1, 1), 0.01, directions=32)
     assert 0.8 < found.radius.item() < 1.15
 
 
-def test_certificates_carry_it_for_attractors_alone():
+def test_a_certificate_holds_the_basin_radius_of_attractors_alone():
     examples = torch.tensor([[-1.0, 0.0], [1.0, 0.0], [0.0, 0.0]])
     found = certify(halves, examples, directions=16)
     assert found.attractor.tolist() == [True, True, False]
@@ -70,13 +71,13 @@ def test_a_ball_that_mostly_leads_elsewhere_does_not_pass():
 
 
 @pytest.mark.parametrize(("name", "value"), [("directions", 0), ("confidence", 1.0)])
-def test_arguments_out_of_range(name, value):
+def test_arguments_out_of_range_are_refused(name, value):
     with pytest.raises(ValueError, match=rf"basin_radius needs .*{name} = {value}"):
         basin_radius(halves, torch.zeros(1, 2), 0.1, **{name: value})
 
 
 class Watched:
-    """Sends every point home at once, and keeps the points that it is asked about."""
+    """Send every point to the origin at once, and keep the points that it was given."""
 
     def __init__(self):
         self.seen = []
@@ -86,11 +87,12 @@ class Watched:
         return 0 * x
 
 
-def test_every_ball_is_tried_with_fresh_points_drawn_uniformly_from_it():
-    f, tol = Watched(), 0.5
+def test_every_ball_is_tried_with_new_points_drawn_uniformly_from_it():
+    f = Watched()
+    tol = 0.5
     basin_radius(f, torch.zeros(1, 3), tol, directions=100)
     points = torch.stack(f.seen).reshape(-1, 100, 3)
-    assert len(points) == 24  # the ball is doubled as long as all of it leads home
+    assert len(points) == 24  # the ball is doubled as long as all of it leads to the attractor
     directions = torch.nn.functional.normalize(points.flatten(0, 1), dim=1)
     cosines = (directions @ directions.T).fill_diagonal_(0)
     assert cosines.max() < 1 - 1e-9  # the same direction never comes twice: the balls are independent trials

@@ -6,7 +6,7 @@ from torch import nn
 
 import memzoo
 from memzoo.dynamics import census, certify, iterate
-from memzoo.dynamics.attractors.clusters import clusters
+from memzoo.dynamics.attractors.clusters import find_clusters
 from memzoo.errors import NonFiniteError, NotASelfMapError
 from memzoo.models import FullyConnected
 
@@ -18,7 +18,7 @@ def column(*values, dtype=torch.float64):
 
 
 def cubic(x):
-    """Per coordinate: attractors at -1 and 1 (slope 1 - 2a), a repeller at 0 (slope 1 + a), a = .3."""
+    """Attract each coordinate to -1 and 1 (slope 1 - 2a); 0 is a repeller (slope 1 + a), a = .3."""
     return x + 0.3 * (x - x**3)
 
 
@@ -27,7 +27,8 @@ def logistic(r):
 
 
 def rotation(degrees, scale=1.0):
-    c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    c = math.cos(math.radians(degrees))
+    s = math.sin(math.radians(degrees))
     matrix = scale * torch.tensor([[c, -s], [s, c]], dtype=torch.float64)
     return lambda x: x @ matrix.T
 
@@ -75,7 +76,8 @@ def test_three_of_four_attractors_are_spurious(dtype):
 
 
 def test_eps_decides_whether_an_attractor_is_the_example_s_own():
-    starts, shifted = column(0.5), column(1.1)
+    starts = column(0.5)
+    shifted = column(1.1)
     assert census(cubic, starts, shifted, eps=0.2).label.tolist() == [0]
     assert census(cubic, starts, shifted, eps=0.05).label.tolist() == [-1]
 
@@ -98,7 +100,8 @@ def test_an_example_that_is_no_attractor_is_not_an_end_of_its_own():
 
 def test_an_orbit_on_the_move_does_not_end_in_a_repeller_that_it_passes():
     # chaotic; 1000 steps may carry it right past the repeller at 0.75, but it never rests there
-    f, repeller = logistic(4.0), 0.75
+    f = logistic(4.0)
+    repeller = 0.75
     starts = column(*torch.linspace(0.01, 0.99, 200).tolist())
     passing = repeller + 1e-6 * (starts - 0.5)
     found = census(f, passing, column(repeller), steps=0, eps=0.1, max_period=1)
@@ -106,7 +109,7 @@ def test_an_orbit_on_the_move_does_not_end_in_a_repeller_that_it_passes():
 
 
 @DTYPES
-def test_linear_projection_is_a_continuum(dtype):
+def test_a_linear_projection_is_a_continuum(dtype):
     basis = torch.linalg.qr(torch.randn(8, 2, dtype=dtype)).Q
     examples = torch.randn(3, 2, dtype=dtype) @ basis.T
     found = census(lambda x: x @ basis @ basis.T, torch.randn(300, 8, dtype=dtype), examples)
@@ -118,7 +121,7 @@ def test_linear_projection_is_a_continuum(dtype):
     assert "continuum" in str(found)
 
 
-def test_a_projection_that_float32_weights_only_nearly_are():
+def test_a_projection_that_holds_only_up_to_the_rounding_of_its_weights_is_a_continuum():
     # in float64 its eigenvalues are 1 up to 1e-7 and its only fixed point is 0; no float32 orbit goes there
     basis = torch.linalg.qr(torch.randn(20, 3)).Q
     model = nn.Linear(20, 20, bias=False)
@@ -129,7 +132,7 @@ def test_a_projection_that_float32_weights_only_nearly_are():
     assert [limit.attracting or limit.unstable for limit in found.limits] == [False]
 
 
-def test_rest_far_from_the_fixed_point_is_undecided():
+def test_an_orbit_that_rests_far_from_the_fixed_point_is_undecided():
     # float32 rests 0.01 away, where a step is below its resolution; the radius says that the way goes on
     found = census(lambda x: 1 + (1 - 8e-5) * (x - 1), column(1.01, dtype=torch.float32), column(3.0), eps=0.01)
     assert found.steps.tolist() == [1]
@@ -160,7 +163,7 @@ def test_an_attractor_beside_a_continuum_keeps_its_start(examples, eps):
 
 
 @pytest.mark.parametrize("point", [-1.0, 0.0, 2.0])
-def test_identity_is_a_continuum_even_from_one_start(point):
+def test_the_identity_is_a_continuum_even_from_one_start(point):
     found = census(lambda x: 1 * x, column(point), column(2.0))
     assert found.continuum
     assert found.counts == {-1: 1}
@@ -189,7 +192,7 @@ def test_a_push_that_leads_far_away_is_no_continuum():
     assert not found.continuum
 
 
-def test_a_continuum_of_fixed_points_beside_one_of_cycles():
+def test_a_continuum_of_fixed_points_and_one_of_cycles_are_told_apart():
     def f(x):  # the right half stays where it is, the left half is mirrored
         return torch.stack([x[:, 0], torch.where(x[:, 0] > 0, x[:, 1], -x[:, 1])], 1)
 
@@ -199,8 +202,9 @@ def test_a_continuum_of_fixed_points_beside_one_of_cycles():
     assert [limit.continuum for limit in found.limits] == [True, True]
 
 
-def test_constant_maps_end_in_the_example_that_they_are():
-    examples, starts = torch.rand(5, 7), torch.rand(20, 7)
+def test_all_starts_of_a_constant_map_end_at_its_value():
+    examples = torch.rand(5, 7)
+    starts = torch.rand(20, 7)
     found = census(lambda x: examples[2].expand_as(x).to(x), starts, examples)
     assert found.counts == {2: 20}
     assert found.limits[0].radius == 0
@@ -209,7 +213,7 @@ def test_constant_maps_end_in_the_example_that_they_are():
     assert mean.limits[0].attracting
 
 
-def test_duplicates_count_for_their_first():
+def test_duplicates_count_for_the_first_of_them():
     examples = column(-1.0, 1.0, 1.0, -1.0)
     with pytest.warns(UserWarning, match="exact duplicates"):
         found = census(cubic, column(0.5, -0.5), examples)
@@ -222,7 +226,7 @@ def test_duplicates_count_for_their_first():
 
 @DTYPES
 @pytest.mark.parametrize(("r", "period", "radius"), [(3.2, 2, 0.16), (3.5, 4, None), (3.83, 3, None)])
-def test_logistic_cycles(r, period, radius, dtype):
+def test_cycles_of_the_logistic_map_have_their_known_period_and_multiplier(r, period, radius, dtype):
     f = logistic(r)
     starts = torch.rand(100, 1, dtype=dtype) * 0.98 + 0.01
     found = census(f, starts, torch.full((1, 1), 0.5, dtype=dtype), eps=0.01)
@@ -270,7 +274,7 @@ def test_rotations_are_neutral_cycles(degrees, period):
     }
 
 
-def test_a_slow_spiral_into_a_cycle():
+def test_a_slow_spiral_into_a_cycle_is_decided():
     # period 3 around the origin at radius 1, reached at a rate of .998 a step
     def f(x):
         size = x.norm(dim=1, keepdim=True)
@@ -328,7 +332,7 @@ def test_slow_orbits_in_float32_settle_around_their_limit_and_are_gathered():
     assert len(found.limits) == 1
 
 
-def test_divergence():
+def test_orbits_that_leave_the_number_range_are_divergent():
     assert census(lambda x: 2 * x, torch.rand(5, 2) + 0.1, torch.ones(1, 2)).counts == {-3: 5}
     found = census(lambda x: x**2, column(10.0, 0.5, 1.0), column(0.0, 30.0))
     assert found.label.tolist() == [-3, 0, -1]
@@ -337,14 +341,14 @@ def test_divergence():
 
 
 def piecewise(x):
-    """On the unit intervals around 0, 10, 20, 30 and 40: an attractor, another, a cycle, chaos, and the way out."""
+    """Show around 0, 10, 20, 30 and 40 an attractor, another one, a cycle, chaos, and divergence."""
     y = x - 10 * (x / 10).round()
     kinds = [0.5 * y, 10 + 0.3 * y, 20 - y.sign() * 0.25 * (1 + y.abs()), 30 + 0.5 - 4 * y**2, x**2]
     index = (x / 10).round().clamp(0, 4).long()
     return torch.stack(kinds).gather(0, index[None])[0]
 
 
-def test_all_fates_in_one_batch():
+def test_all_kinds_of_ends_are_decided_in_one_batch():
     starts = column(0.2, 10.1, 20.1, 19.7, 30.123456, 40.0, -0.4, 10.0, 19.75, 20.25)
     examples = column(0.0, 50.0)
     found = census(piecewise, starts, examples, eps=0.1)
@@ -405,9 +409,11 @@ def test_every_probe_of_a_checkpoint_ends_at_a_training_image():
     assert int(table[-1].split()[3]) == sum(limit.count for limit in found.limits[12:])
 
 
-def test_wilson_interval():
+def test_the_share_of_a_label_has_a_wilson_interval():
     found = census(torch.sign, column(*[1.0] * 3 + [-1.0] * 7), column(1.0, -1.0))
-    z, n, p = 1.959963984540054, 10, 0.3
+    z = 1.959963984540054
+    n = 10
+    p = 0.3
     for bound in found.share(0)[1:]:  # the ends solve (p - bound)^2 = z^2 bound (1 - bound) / n
         assert (p - bound) ** 2 == pytest.approx(z**2 * bound * (1 - bound) / n)
     assert found.share(0).low < 0.3 < found.share(0).high
@@ -416,7 +422,7 @@ def test_wilson_interval():
     assert narrow.share(0).low > found.share(0).low
 
 
-def test_the_table():
+def test_the_census_prints_as_a_table():
     found = census(piecewise, column(0.2, 0.3, 10.1, 20.1, 30.123456, 40.0), column(0.0, 50.0), eps=0.1)
     lines = str(found).splitlines()
     assert lines[0] == "6 starts, eps = 0.1"
@@ -432,25 +438,26 @@ def test_the_table():
 
 
 @pytest.mark.parametrize("spread", [1e-3, 0.3])
-def test_groups_equal_their_definition(spread):
+def test_clusters_equal_their_definition(spread):
     points = (
         torch.randn(4, 50).repeat_interleave(torch.tensor([5, 30, 1, 14]), 0) + spread * torch.randn(50, 50) / 50**0.5
     )
-    groups = clusters(points, 0.1)
+    groups = find_clusters(points, 0.1)
     assert sorted(torch.cat(groups).tolist()) == list(range(50))
     assert [len(group) for group in groups] == ([30, 14, 5, 1] if spread < 0.1 else [1] * 50)
     for group in groups:
         assert (points[group] - points[group[0]]).norm(dim=1).max() <= 0.1
 
 
-def test_no_point_is_in_two_groups():
+def test_no_point_is_in_two_clusters():
     # the middle one is near to both others, which are not near each other
-    groups = clusters(torch.tensor([[0.0, 0.0], [0.02, 0.15], [0.05, 0.08]]), 0.1)
+    groups = find_clusters(torch.tensor([[0.0, 0.0], [0.02, 0.15], [0.05, 0.08]]), 0.1)
     assert [len(group) for group in groups] == [2, 1]
 
 
-def test_errors():
-    starts, examples = torch.rand(2, 3), torch.rand(2, 3)
+def test_arguments_that_make_no_sense_are_refused():
+    starts = torch.rand(2, 3)
+    examples = torch.rand(2, 3)
     with pytest.raises(NonFiniteError, match=r"starts holds NaN or infinity in 1 of 1 rows"):
         census(torch.tanh, torch.full((1, 3), torch.nan), examples)
     with pytest.raises(NonFiniteError, match=r"examples holds NaN"):
@@ -476,7 +483,7 @@ def test_errors():
 
 
 def test_slow_orbits_that_are_together_but_part_later_are_followed_one_by_one():
-    # after so many steps both are next to the repeller at 0 and all but at rest, one on either side of it
+    # after 1100 steps both are next to the repeller at 0 and all but at rest, one on either side of it
     starts = column(5e-10, -5e-10)
 
     def f(x):

@@ -8,11 +8,11 @@ from memzoo.models import FullyConnected
 
 
 def cubic(x):
-    """Per coordinate: attractors at -1 and 1 (slope 1 - 2a), a repeller at 0 (slope 1 + a), a = .3."""
+    """Attract each coordinate to -1 and 1 (slope 1 - 2a); 0 is a repeller (slope 1 + a), a = .3."""
     return x + 0.3 * (x - x**3)
 
 
-def test_known_fixed_points_of_a_nonlinear_map():
+def test_the_known_fixed_points_of_a_nonlinear_map_are_certified():
     # examples a little off their attractors, one on the repeller, one off it
     examples = torch.tensor([[1.05, 0.98], [-1.02, 1.0], [0.0, 0.0], [0.1, 0.1]])
     certificates = certify(cubic, examples, eps=0.2)
@@ -25,7 +25,7 @@ def test_known_fixed_points_of_a_nonlinear_map():
     torch.testing.assert_close(certificates.offset, (expected - examples).double().norm(dim=1), rtol=1e-5, atol=1e-6)
 
 
-def test_slow_attractor_is_polished_to_the_true_fixed_point():
+def test_a_slow_attractor_is_polished_to_the_true_fixed_point():
     # radius .9999: 1000 iterations are far from the limit, Newton is there at once
     matrix = torch.diag(torch.tensor([0.9999, 0.5], dtype=torch.float64))
     centre = torch.tensor([[1.0, -2.0]], dtype=torch.float64)
@@ -68,7 +68,8 @@ def test_a_small_residual_far_from_the_fixed_point_is_no_certificate(gap, dtype)
 def test_the_location_error_is_the_distance_where_the_residual_does_not_show_it():
     # J = [[1 - g, k], [0, 1 - g]] and a point d from the fixed point with g d_1 = k d_2: the residual is (0, g d_2),
     # and over 1 - radius that is only d_2, a thousandth of the way that is left
-    g, k = 1e-6, 1e-3
+    g = 1e-6
+    k = 1e-3
     jacobian = torch.tensor([[1 - g, k], [0.0, 1 - g]], dtype=torch.float64)
     centre = torch.full((1, 2), 100.0, dtype=torch.float64)
     away = torch.tensor([[1.0, g / k]], dtype=torch.float64)
@@ -116,11 +117,11 @@ def test_a_single_example_that_the_map_is_constant_at_is_an_attractor():
     assert certify(lambda x: torch.ones_like(x), torch.ones(1, 3)).attractor.all()
 
 
-def test_an_example_at_the_origin():
+def test_an_example_at_the_origin_can_be_an_attractor():
     assert certify(lambda x: 0.5 * x, torch.zeros(1, 2), eps=0.1).attractor.all()
 
 
-def test_an_undecided_example_does_not_rob_the_others():
+def test_an_undecided_example_does_not_change_the_verdict_on_others():
     # the first axis has attractors at -1 and 1; along the second the first example sits on a line of fixed points
     def f(x):
         return torch.stack([cubic(x[:, 0]), torch.where(x[:, 0] < 0, x[:, 1], 0.5 * x[:, 1])], 1)
@@ -130,7 +131,7 @@ def test_an_undecided_example_does_not_rob_the_others():
     assert certificates.attractor.tolist() == [False, True]
 
 
-def test_linear_projection_is_undecided_and_so_no_attractor():
+def test_a_linear_projection_is_undecided_and_so_no_attractor():
     # every point of the span is fixed, with eigenvalue exactly 1
     basis = torch.linalg.qr(torch.randn(6, 2, dtype=torch.float64)).Q
     examples = torch.randn(3, 2, dtype=torch.float64) @ basis.T
@@ -148,7 +149,7 @@ def test_the_identity_has_no_error_in_location_and_no_attractor():
     assert not found.attractor.any()
 
 
-def test_a_point_without_a_jacobian_costs_the_others_nothing():
+def test_a_point_without_a_jacobian_does_not_change_the_verdict_on_others():
     # the square root of |x - 1| has no derivative at 1, where one example rests
     def f(x):
         return torch.where(x > 0.5, 1 + 0.1 * (x - 1).abs().sqrt() * 0, -1 + 0.3 * (x + 1)) + 0 * (x - 1).abs().sqrt()
@@ -167,7 +168,7 @@ def test_a_point_without_a_jacobian_costs_the_others_nothing():
     ],
     ids=["kink", "steps", "relu without biases"],
 )
-def test_where_the_jacobian_is_that_of_one_side_the_other_is_tried(f):
+def test_the_other_side_is_tried_if_the_jacobian_is_that_of_one_side(f):
     example = torch.zeros(1, 4)
     if isinstance(f, nn.Module):
         for parameter in f.parameters():
@@ -175,7 +176,7 @@ def test_where_the_jacobian_is_that_of_one_side_the_other_is_tried(f):
     assert not certify(f, example, eps=0.1).attractor.any()
 
 
-def test_a_divergent_example_leaves_the_others_theirs():
+def test_a_divergent_example_does_not_change_the_verdict_on_others():
     def f(x):
         return torch.where(x.abs() < 5, torch.tanh(3 * x) / torch.tanh(torch.tensor(3.0)), 2 * x)
 
@@ -191,7 +192,7 @@ def test_a_map_that_changes_its_input_is_refused_and_the_examples_are_safe():
     assert torch.equal(examples, before)
 
 
-def test_several_slow_points_of_an_affine_network():
+def test_several_slow_points_of_an_affine_network_are_polished_to_its_fixed_point():
     # one Jacobian serves the Newton steps of all of them
     model = nn.Sequential(nn.Linear(8, 3), nn.Linear(3, 8)).double()
     with torch.no_grad():
@@ -206,7 +207,7 @@ def test_several_slow_points_of_an_affine_network():
     assert found.radius.tolist() == pytest.approx([0.9999] * 4)
 
 
-def test_duplicates_do_not_rob_each_other():
+def test_duplicates_do_not_exclude_each_other():
     examples = torch.tensor([[1.0, 1.0], [1.0, 1.0], [-1.0, 1.0]])
     assert certify(cubic, examples, eps=0.2).attractor.all()
 
@@ -231,7 +232,7 @@ def test_eps_decides_whether_the_fixed_point_is_the_example_s_own():
     assert not certify(cubic, shifted, eps=0.05).attractor.any()
 
 
-def test_nan_weights():
+def test_weights_that_are_not_finite_are_refused():
     model = nn.Linear(3, 3)
     model.bias.data[1] = torch.inf
     with pytest.raises(NonFiniteError, match=r"parameter 'bias' holds NaN or infinity in 1 of 3"):
@@ -242,7 +243,7 @@ def test_certificates_print_as_a_table_with_the_reason_of_each_row():
     corners = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
 
     def bistable(x):
-        """Attracts to the first two corners; the origin is fixed and repels."""
+        """Attract to the first two corners; the origin is fixed and repels."""
         y = x + 0.2 * x * (1 - x) * (2 * x.sum(1, keepdim=True) + 0.1 - x.flip(1))
         return torch.stack([y[:, 0], y[:, 1]], 1)
 

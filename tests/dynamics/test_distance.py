@@ -5,7 +5,7 @@ import torch
 
 from memzoo.dynamics import close_pairs, default_eps, nearest
 from memzoo.dynamics.orbits import distance_bounds
-from memzoo.dynamics.orbits.distance import decided
+from memzoo.dynamics.orbits.distance import decide_pairs
 
 
 def brute_force(points, examples, eps):
@@ -28,17 +28,19 @@ def test_pairs_equal_a_float64_brute_force_at_every_eps(dim, eps):
 
 
 def test_a_tie_is_decided_by_the_last_bit_of_a_float64():
-    points, examples = torch.rand(40, 300), torch.rand(40, 300)
+    points = torch.rand(40, 300)
+    examples = torch.rand(40, 300)
     for point, example in zip(points, examples, strict=True):
         eps = (point.double() - example.double()).norm().item()
         assert len(close_pairs(point[None], example[None], eps)[0]) == 0
         assert len(close_pairs(point[None], example[None], math.nextafter(eps, math.inf))[0]) == 1
 
 
-def test_pairs_in_small_blocks(monkeypatch):
-    points, examples = torch.randn(30, 3), torch.randn(7, 3)
+def test_pairs_do_not_depend_on_the_size_of_the_blocks(monkeypatch):
+    points = torch.randn(30, 3)
+    examples = torch.randn(7, 3)
     whole = close_pairs(points, examples, 1.0)
-    monkeypatch.setattr(distance_bounds, "BLOCK", 5)
+    monkeypatch.setattr(distance_bounds, "BLOCK_ELEMENTS", 5)
     for one, other in zip(whole, close_pairs(points, examples, 1.0), strict=True):
         assert torch.equal(one, other)
 
@@ -46,19 +48,19 @@ def test_pairs_in_small_blocks(monkeypatch):
 @pytest.mark.parametrize(
     ("value", "eps", "dtype"), [(1e-25, 1e-24, torch.float32), (1e20, 1.0, torch.float32), (-30.0, 1.0, torch.float16)]
 )
-def test_squares_that_leave_the_number_range(value, eps, dtype):
+def test_pairs_are_decided_although_their_squares_leave_the_number_range(value, eps, dtype):
     points = torch.full((2, 784), value, dtype=dtype)
     points[1] = -value
     assert close_pairs(points, points, eps)[0].tolist() == ([0, 0, 1, 1] if eps > 28 * 2 * abs(value) else [0, 1])
 
 
-def test_pairs_far_from_the_origin():
+def test_pairs_far_from_the_origin_are_decided():
     points = torch.tensor([[1e4, 1e4], [1e4 + 1, 1e4]])
     assert close_pairs(points, points, 0.5)[0].tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("precision", ["highest", "medium"])
-def test_lowered_matrix_products_and_autocast_decide_nothing(precision):
+def test_lowered_matrix_products_and_autocast_change_no_decision(precision):
     examples = 1 + 1e-3 * torch.rand(30, 50)
     points = examples + 1e-4 * torch.rand(30, 50)
     torch.set_float32_matmul_precision(precision)
@@ -73,43 +75,48 @@ def test_lowered_matrix_products_and_autocast_decide_nothing(precision):
 
 def test_float32_products_are_used_where_they_round_no_inputs():
     examples = torch.rand(3, 4)
-    assert distance_bounds.Squares(examples).centred.dtype == torch.float32
-    assert distance_bounds.Squares(examples.double()).centred.dtype == torch.float64
+    assert distance_bounds.DistanceBounds(examples).centred.dtype == torch.float32
+    assert distance_bounds.DistanceBounds(examples.double()).centred.dtype == torch.float64
     torch.set_float32_matmul_precision("high")
     try:
-        assert distance_bounds.Squares(examples).centred.dtype == torch.float64
+        assert distance_bounds.DistanceBounds(examples).centred.dtype == torch.float64
     finally:
         torch.set_float32_matmul_precision("highest")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("offset", [None, 0.3])
-def test_bounds_hold_the_true_squares_closely(dtype, offset):
-    points, examples = 5 + torch.randn(40, 100, dtype=dtype), 5 + torch.randn(30, 100, dtype=dtype)
+def test_true_squares_lie_between_narrow_bounds(dtype, offset):
+    points = 5 + torch.randn(40, 100, dtype=dtype)
+    examples = 5 + torch.randn(30, 100, dtype=dtype)
     beyond = None if offset is None else offset * torch.rand(30, dtype=dtype)
-    table = distance_bounds.Squares(examples, 1.0, offset=beyond)
+    bounds = distance_bounds.DistanceBounds(examples, 1.0, offset=beyond)
     true = (points[:, None].double() - examples.double()).square().sum(2)
-    true = (true if beyond is None else true + beyond.double() ** 2) / table.unit**2
-    low, norms = table.lower(points)
+    true = (true if beyond is None else true + beyond.double() ** 2) / bounds.unit**2
+    low, norms = bounds.lower(points)
     row, column = torch.ones_like(low, dtype=torch.bool).nonzero(as_tuple=True)
-    high = table.upper(low.flatten(), norms[row], column).reshape(low.shape)
+    high = bounds.upper(low.flatten(), norms[row], column).reshape(low.shape)
     assert (low < true).all()
     assert (true < high).all()
     assert ((high - low) < 2000 * torch.finfo(dtype).eps * true).all()
 
 
 def test_slack_is_below_every_distance_from_eps_and_close_to_the_least():
-    points, examples = torch.randn(200, 3), torch.randn(50, 3)
+    points = torch.randn(200, 3)
+    examples = torch.randn(50, 3)
     on_a_sphere = (points[0].double() - examples[0].double()).norm().item()
     for eps in (0.01, 1.0, on_a_sphere, 30.0):
         gap = ((points[:, None].double() - examples.double()).norm(dim=2) - eps).abs().amin(1)
-        slack = torch.cat([slack for *_, slack in decided(distance_bounds.Squares(examples, eps), points, eps)])
+        slack = torch.cat(
+            [slack for *_, slack in decide_pairs(distance_bounds.DistanceBounds(examples, eps), points, eps)]
+        )
         assert (slack < gap).all()
         assert (slack >= 0.99 * gap - 1e-4).all()
 
 
 def test_nearest_equals_a_brute_force_also_far_out():
-    points, examples = torch.randn(60, 20), torch.randn(40, 20)
+    points = torch.randn(60, 20)
+    examples = torch.randn(40, 20)
     points[0] = 1e15
     points[1:20] = examples[:19] * (1 + 1e-6)
     distance, index = (points[:, None].double() - examples.double()).norm(dim=2).sort(1)
@@ -119,18 +126,18 @@ def test_nearest_equals_a_brute_force_also_far_out():
     torch.testing.assert_close(found.second, distance[:, 1])
 
 
-def test_nearest_and_second():
+def test_the_nearest_and_the_second_nearest_example_are_found():
     found = nearest(torch.tensor([[0.9, 0.0]]), torch.tensor([[0.0, 0.0], [1.0, 0.0], [5.0, 0.0]]))
     assert (found.index.item(), found.distance.item(), found.second.item()) == pytest.approx((1, 0.1, 0.9), abs=1e-6)
     assert nearest(torch.zeros(1, 2), torch.ones(1, 2)).second.item() == torch.inf
 
 
-def test_default_eps():
+def test_default_eps_is_a_tenth_of_the_smallest_distance():
     assert default_eps(torch.tensor([[0.0, 0], [3, 4], [100, 0]])) == pytest.approx(0.5)
     assert default_eps(torch.tensor([[3.0, 4]])) == pytest.approx(0.25)
 
 
-def test_default_eps_counts_duplicates_once_and_says_so():
+def test_default_eps_counts_duplicates_once_and_warns():
     with pytest.warns(UserWarning, match=r"1 of 3 examples are exact duplicates"):
         assert default_eps(torch.tensor([[0.0, 0], [3, 4], [0, 0]])) == pytest.approx(0.5)
 
@@ -140,19 +147,19 @@ def test_default_eps_equals_a_brute_force_in_small_blocks(monkeypatch):
     examples[76] = examples[38] + 1e-3  # the closest pair, not neighbours in order
     smallest = torch.nn.functional.pdist(examples.double()).min().item()
     for block in (2**22, 700, 1):
-        monkeypatch.setattr(distance_bounds, "BLOCK", block)
+        monkeypatch.setattr(distance_bounds, "BLOCK_ELEMENTS", block)
         assert default_eps(examples) == pytest.approx(0.1 * smallest, rel=1e-12)
 
 
-def test_default_eps_of_distances_that_float32_products_cannot_order():
+def test_default_eps_is_exact_where_float32_products_cannot_order_distances():
     for _ in range(20):
         examples = torch.cat([torch.ones(6, 30) + 1e-4 * torch.randn(6, 30), -torch.ones(1, 30)])
         smallest = torch.nn.functional.pdist(examples.double()).min().item()
         assert default_eps(examples) == pytest.approx(0.1 * smallest, rel=1e-12)
 
 
-def test_squares_that_underflow_one_by_one():
-    # 10,000 coordinates of 1e-23 make a distance of 1e-21, their distance_bounds in float32 are all zero
+def test_pairs_are_decided_although_each_square_underflows():
+    # 10,000 coordinates of 1e-23 make a distance of 1e-21, their squares in float32 are all zero
     examples = torch.zeros(3, 10_000)
     examples[1:, 0] = torch.tensor([1.0, -1.0])
     points = torch.full((1, 10_000), 1e-23)
@@ -167,6 +174,6 @@ def test_zeros_of_both_signs_are_duplicates(dtype):
         assert default_eps(examples) == pytest.approx(0.3)
 
 
-def test_default_eps_of_zero():
+def test_default_eps_of_a_single_zero_is_refused():
     with pytest.raises(ValueError, match=r"single example that is zero everywhere; pass eps="):
         default_eps(torch.zeros(1, 3))

@@ -1,23 +1,30 @@
-"""Bounds of squared distances: they hold, and they are close."""
+"""Test that the bounds of squared distances hold, and that they are close."""
 
 import pytest
 import torch
 
 from memzoo.dynamics.orbits import distance_bounds
-from memzoo.dynamics.orbits.distance_bounds import Squares, blocks
+from memzoo.dynamics.orbits.distance_bounds import DistanceBounds, split_into_blocks
 
 
 @pytest.mark.parametrize(
     "width",
-    [1, 3, distance_bounds.BLOCK - 1, distance_bounds.BLOCK, distance_bounds.BLOCK + 1, 10 * distance_bounds.BLOCK],
+    [
+        1,
+        3,
+        distance_bounds.BLOCK_ELEMENTS - 1,
+        distance_bounds.BLOCK_ELEMENTS,
+        distance_bounds.BLOCK_ELEMENTS + 1,
+        10 * distance_bounds.BLOCK_ELEMENTS,
+    ],
 )
-def test_blocks_hold_so_many_numbers_and_a_row_at_least(width):
+def test_blocks_hold_a_bounded_number_of_elements_and_at_least_one_row(width):
     rows = torch.zeros(9, 1)
-    parts = blocks(rows, width)
+    parts = split_into_blocks(rows, width)
     assert sum(map(len, parts)) == 9
-    assert all(len(part) * width <= distance_bounds.BLOCK or len(part) == 1 for part in parts)
+    assert all(len(part) * width <= distance_bounds.BLOCK_ELEMENTS or len(part) == 1 for part in parts)
     if len(parts) > 1:
-        assert (len(parts[0]) + 1) * width > distance_bounds.BLOCK  # no smaller than need be
+        assert (len(parts[0]) + 1) * width > distance_bounds.BLOCK_ELEMENTS  # no smaller than need be
 
 
 def by_subtraction(points, examples, offset=None):
@@ -33,7 +40,7 @@ def test_true_distances_lie_between_the_bounds(dtype, centre, size, offset):
     examples = (size * (centre + torch.randn(12, 5).double())).to(dtype)
     points = torch.cat([examples[:3], (size * (centre + torch.randn(9, 5).double())).to(dtype)])
     extra = size * torch.rand(12).to(dtype) if offset else None
-    found = Squares(examples, offset=extra)
+    found = DistanceBounds(examples, offset=extra)
     true = by_subtraction(points, examples, extra)
     low, norms = found.lower(points)
     row, column = (index.flatten() for index in torch.meshgrid(torch.arange(12), torch.arange(12), indexing="ij"))
@@ -43,36 +50,37 @@ def test_true_distances_lie_between_the_bounds(dtype, centre, size, offset):
     assert (square <= high.double()).all()
     narrow = 1e-2 if low.dtype == torch.float32 else 1e-9
     assert ((high - low).double() <= narrow * (1 + square)).all()
-    torch.testing.assert_close(found.distance(points, row, column).reshape(12, 12), true, rtol=1e-12, atol=0)
+    torch.testing.assert_close(found.exact(points, row, column).reshape(12, 12), true, rtol=1e-12, atol=0)
     first, _ = found.lower(points, 5)
     torch.testing.assert_close(first, low[:, 5:])
     for limit in true.flatten()[::7].tolist():
-        exceeds = found.exceed(low, limit)
+        exceeds = found.certainly_farther(low, limit)
         assert not exceeds[true <= limit].any()
         assert exceeds[true > 1.05 * limit + 0.1 * found.unit].all()
 
 
 def test_the_unit_covers_the_examples_and_the_scale():
     examples = torch.tensor([[0.0, 0], [6, 8]])
-    assert Squares(examples).unit == pytest.approx(5)  # half of the way from one to the other
-    assert Squares(examples, 2.0).unit == pytest.approx(7)
-    assert Squares(torch.ones(3, 2)).unit == 1  # all in one place
-    torch.testing.assert_close(Squares(examples).centre, torch.tensor([3.0, 4]).double())
+    assert DistanceBounds(examples).unit == pytest.approx(5)  # half of the way from one to the other
+    assert DistanceBounds(examples, 2.0).unit == pytest.approx(7)
+    assert DistanceBounds(torch.ones(3, 2)).unit == 1  # all in one place
+    torch.testing.assert_close(DistanceBounds(examples).centre, torch.tensor([3.0, 4]).double())
 
 
-def test_examples_in_several_blocks_are_those_in_one(monkeypatch):
-    examples, points = torch.rand(11, 4), torch.rand(5, 4)
-    whole = Squares(examples).lower(points)[0]
-    monkeypatch.setattr(distance_bounds, "BLOCK", 8)
-    torch.testing.assert_close(Squares(examples).lower(points)[0], whole)
+def test_bounds_do_not_depend_on_the_size_of_the_blocks(monkeypatch):
+    examples = torch.rand(11, 4)
+    points = torch.rand(5, 4)
+    whole = DistanceBounds(examples).lower(points)[0]
+    monkeypatch.setattr(distance_bounds, "BLOCK_ELEMENTS", 8)
+    torch.testing.assert_close(DistanceBounds(examples).lower(points)[0], whole)
 
 
 def test_products_that_round_their_inputs_are_not_trusted():
     examples = torch.rand(3, 2)
-    assert Squares(examples).centred.dtype == torch.float32
-    assert Squares(examples.double()).centred.dtype == torch.float64
+    assert DistanceBounds(examples).centred.dtype == torch.float32
+    assert DistanceBounds(examples.double()).centred.dtype == torch.float64
     torch.set_float32_matmul_precision("medium")
     try:
-        assert Squares(examples).centred.dtype == torch.float64
+        assert DistanceBounds(examples).centred.dtype == torch.float64
     finally:
         torch.set_float32_matmul_precision("highest")

@@ -30,14 +30,14 @@ def signs(n, *shape, seed=0):
 
 
 def hadamard(size):
-    """Orthogonal rows of -1 and 1 (Sylvester)."""
+    """Build orthogonal rows of -1 and 1 (Sylvester)."""
     rows = torch.ones(1, 1, dtype=WIDE)
     while len(rows) < size:
         rows = torch.cat([torch.cat([rows, rows], 1), torch.cat([rows, -rows], 1)])
     return rows
 
 
-def shares_of_wrong_units(load, units=1000):
+def measure_wrong_units(load, units=1000):
     patterns = signs(round(load * units), units)
     ends = iterate(hopfield(patterns), patterns[:40], 100).points
     return (ends != patterns[:40]).double().mean(1)
@@ -52,8 +52,9 @@ def test_orthogonal_patterns_are_fixed_points_of_hebbs_rule():
     assert torch.equal(hopfield(rows)(x), x)  # the weights are the identity without its diagonal: no field
 
 
-def test_the_map_is_that_of_the_weight_matrix():
-    patterns, x = signs(7, 3, 5), torch.randn(9, 3, 5, dtype=WIDE)
+def test_the_map_equals_the_product_with_the_weight_matrix():
+    patterns = signs(7, 3, 5)
+    x = torch.randn(9, 3, 5, dtype=WIDE)
     flat = patterns.flatten(1)
     weight = flat.T @ flat / 15
     weight.fill_diagonal_(0)
@@ -78,15 +79,16 @@ def test_a_unit_without_a_field_keeps_its_value():
 
 def test_the_capacity_of_hebbs_rule_lies_near_138_patterns_in_1000_units():
     # Amit, Gutfreund and Sompolinsky: 1.6 % of the units wrong at .138, and no retrieval beyond
-    assert shares_of_wrong_units(0.05).max() < 0.01
-    assert shares_of_wrong_units(0.11).median() < 0.02
-    assert shares_of_wrong_units(0.18).median() > 0.1
+    assert measure_wrong_units(0.05).max() < 0.01
+    assert measure_wrong_units(0.11).median() < 0.02
+    assert measure_wrong_units(0.18).median() > 0.1
 
 
 @pytest.mark.parametrize("gain", [0.9, 1.5, 4.0])
 def test_the_gain_of_a_single_pattern_solves_the_mean_field_equation(gain):
     # m = tanh(gain m (1 - 1 / N)), which is zero unless the slope there exceeds 1
-    pattern, units = signs(1, 50), 50
+    pattern = signs(1, 50)
+    units = 50
     m = 1.0
     for _ in range(300):
         m = math.tanh(gain * m * (1 - 1 / units))
@@ -107,20 +109,24 @@ def test_orthogonal_patterns_are_certified_in_both_forms():
 
 
 def test_degree_two_is_hopfields_network():
-    patterns, x = signs(6, 30), signs(40, 30, seed=1)
+    patterns = signs(6, 30)
+    x = signs(40, 30, seed=1)
     assert torch.equal(polynomial_memory(patterns, 2)(x), hopfield(patterns)(x))
 
 
 def test_a_unit_of_the_polynomial_memory_takes_the_side_of_lower_energy():
-    patterns, x = signs(4, 11), signs(8, 11, seed=1)
+    patterns = signs(4, 11)
+    x = signs(8, 11, seed=1)
 
     def energy(state):
         return -((state @ patterns.T) ** 5).sum(-1)
 
     expected = x.clone()
     for unit in range(11):
-        up, down = x.clone(), x.clone()
-        up[:, unit], down[:, unit] = 1, -1
+        up = x.clone()
+        down = x.clone()
+        up[:, unit] = 1
+        down[:, unit] = -1
         expected[:, unit] = torch.where(energy(up) < energy(down), 1.0, -1.0)
     assert torch.equal(polynomial_memory(patterns, 5)(x), expected)
 
@@ -133,8 +139,9 @@ def test_a_higher_degree_stores_what_hebbs_rule_cannot():
     assert torch.equal(polynomial_memory(patterns.float(), 30)(patterns.float()), patterns.float())
 
 
-def test_the_jacobian_of_the_softmax_update_in_closed_form():
-    patterns, x = torch.randn(5, 9, dtype=WIDE), torch.randn(4, 9, dtype=WIDE)
+def test_the_jacobian_of_the_softmax_update_equals_its_closed_form():
+    patterns = torch.randn(5, 9, dtype=WIDE)
+    x = torch.randn(4, 9, dtype=WIDE)
     f = dense_associative_memory(patterns, 0.7)
     p = torch.softmax(0.7 * x @ patterns.T, 1)
     expected = 0.7 * patterns.T @ (torch.diag_embed(p) - p[:, :, None] * p[:, None]) @ patterns
@@ -185,7 +192,8 @@ def test_a_longer_pattern_hides_a_shorter_one_behind_it():
 def test_maps_work_in_both_precisions_and_shapes(memory):
     patterns = signs(3, 2, 4, 5)
     for dtype in (torch.float32, WIDE):
-        f, x = memory(patterns.to(dtype)), torch.randn(6, 2, 4, 5, dtype=dtype)
+        f = memory(patterns.to(dtype))
+        x = torch.randn(6, 2, 4, 5, dtype=dtype)
         y = f(x)
         assert (y.dtype, y.shape) == (dtype, x.shape)
         torch.testing.assert_close(y[2:3], f(x[2:3]))  # rows do not interact
@@ -194,8 +202,9 @@ def test_maps_work_in_both_precisions_and_shapes(memory):
 
 
 @pytest.mark.parametrize("memory", ALL)
-def test_what_is_stored_does_not_change_with_the_patterns(memory):
-    patterns, x = signs(3, 10), torch.randn(4, 10, dtype=WIDE)
+def test_a_memory_does_not_change_with_the_tensor_of_its_patterns(memory):
+    patterns = signs(3, 10)
+    x = torch.randn(4, 10, dtype=WIDE)
     f = memory(patterns)
     before = f(x)
     patterns.zero_()
@@ -203,7 +212,7 @@ def test_what_is_stored_does_not_change_with_the_patterns(memory):
 
 
 @pytest.mark.parametrize("memory", ALL)
-def test_errors_of_all(memory):
+def test_points_and_patterns_that_make_no_sense_are_refused(memory):
     f = memory(signs(3, 10))
     with pytest.raises(ValueError, match=r"points and patterns must be points of one space, got shapes \(2, 9\)"):
         f(torch.zeros(2, 9))
@@ -214,13 +223,13 @@ def test_errors_of_all(memory):
 
 
 @pytest.mark.parametrize("memory", BINARY)
-def test_binary_patterns_are_demanded(memory):
+def test_patterns_that_are_not_binary_are_refused(memory):
     with pytest.raises(ValueError, match=r"patterns must be -1 or 1 everywhere, got values from 0 to 1; images become"):
         memory(torch.tensor([[0.0, 1.0]]))
 
 
 @pytest.mark.parametrize("value", [0, -1.0, math.nan, math.inf, "2", True])
-def test_gain_and_beta_are_positive(value):
+def test_gain_and_beta_must_be_positive(value):
     with pytest.raises(ValueError, match=r"gain must be a finite number > 0, got .*; leave it out for the sign"):
         hopfield(signs(1, 3), gain=value)
     with pytest.raises(ValueError, match=r"beta must be a finite number > 0, got"):
@@ -228,13 +237,13 @@ def test_gain_and_beta_are_positive(value):
 
 
 @pytest.mark.parametrize("degree", [1, 0, 2.0, True])
-def test_degrees_are_refused(degree):
+def test_degrees_below_two_are_refused(degree):
     with pytest.raises(ValueError, match=r"degree must be a whole number >= 2, got .*; 2 is Hopfield's network"):
         polynomial_memory(signs(1, 3), degree)
 
 
-def test_certificates_where_a_program_flushes_denormals():
-    """Jacobians of a sharp memory have entries whose products underflow: LAPACK alone did not converge there."""
+def test_certificates_hold_where_a_program_flushes_denormals():
+    # Jacobians of a sharp memory have entries whose products underflow: LAPACK alone did not converge there.
     patterns = torch.rand(12, 60, generator=torch.Generator().manual_seed(0))
     memory = dense_associative_memory(patterns, 60.0)
     plain = certify(memory, patterns)

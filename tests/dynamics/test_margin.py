@@ -7,7 +7,7 @@ from memzoo.dynamics import nearest_margin
 from memzoo.errors import NonFiniteError
 
 
-def test_margins_on_a_line():
+def test_margins_on_a_line_have_their_closed_form():
     # two examples D = 4 apart, the point at s from the first: D - 2 s, and that over D - s
     s = torch.tensor([0.0, 0.5, 1.0, 2.0], dtype=torch.float64)
     margin = nearest_margin(s[:, None], torch.tensor([[0.0], [4.0], [100.0]], dtype=torch.float64))
@@ -18,7 +18,8 @@ def test_margins_on_a_line():
 
 
 def test_margins_equal_their_definition():
-    points, examples = torch.randn(50, 3, 4), torch.randn(9, 3, 4)
+    points = torch.randn(50, 3, 4)
+    examples = torch.randn(9, 3, 4)
     gaps = (points[:, None] - examples[None]).double().flatten(2).norm(dim=2).sort(1)
     margin = nearest_margin(points, examples)
     assert torch.equal(margin.index, gaps.indices[:, 0])
@@ -28,7 +29,8 @@ def test_margins_equal_their_definition():
 
 
 def test_a_point_that_moves_less_than_half_its_margin_keeps_its_example():
-    points, examples = torch.randn(500, 5, dtype=torch.float64), torch.randn(9, 5, dtype=torch.float64)
+    points = torch.randn(500, 5, dtype=torch.float64)
+    examples = torch.randn(9, 5, dtype=torch.float64)
     margin = nearest_margin(points, examples)
     step = torch.nn.functional.normalize(torch.randn_like(points), dim=1)
     moved = nearest_margin(points + 0.499 * margin.absolute[:, None] * step, examples)
@@ -36,8 +38,10 @@ def test_a_point_that_moves_less_than_half_its_margin_keeps_its_example():
 
 
 def test_order_basis_and_units_of_the_examples_change_nothing():
-    points, examples = torch.randn(20, 6, dtype=torch.float64), torch.randn(7, 6, dtype=torch.float64)
-    basis, order = torch.linalg.qr(torch.randn(6, 6, dtype=torch.float64)).Q, torch.randperm(7)
+    points = torch.randn(20, 6, dtype=torch.float64)
+    examples = torch.randn(7, 6, dtype=torch.float64)
+    basis = torch.linalg.qr(torch.randn(6, 6, dtype=torch.float64)).Q
+    order = torch.randperm(7)
     one = nearest_margin(points, examples)
     two = nearest_margin(3 * points @ basis + 1, (3 * examples @ basis + 1)[order])
     assert torch.equal(order[two.index], one.index)
@@ -70,7 +74,7 @@ def test_small_margins_survive_float32():
     assert margin.absolute.item() == pytest.approx((gaps.max() - gaps.min()).item(), rel=1e-6)
 
 
-def test_errors():
+def test_points_and_examples_that_make_no_sense_are_refused():
     with pytest.raises(ValueError, match=r"points and examples must be points of one space, got shapes \(1, 3\)"):
         nearest_margin(torch.zeros(1, 3), torch.rand(2, 4))
     with pytest.raises(NonFiniteError, match=r"points holds NaN or infinity in 1 of 1 rows"):

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from memzoo.dynamics.orbits.neighbours import Vicinity, packed, unpacked
+from memzoo.dynamics.orbits.neighbours import NeighbourTracker, pack_bits, unpack_bits
 
 
 def distances(points, examples, offset=None):
@@ -11,24 +11,25 @@ def distances(points, examples, offset=None):
     return (squared if offset is None else squared + offset.double() ** 2).sqrt()
 
 
-def check(vicinity, points, examples, eps, offset=None):
+def check_tracker(tracker, points, examples, eps, offset=None):
     close = distances(points, examples, offset) < eps
-    assert vicinity.nearby.tolist() == close.sum(0).tolist()
-    assert torch.equal(vicinity.reached, close.any(0))
-    assert torch.equal(vicinity.at >= 0, close.any(1))
-    row = (vicinity.at >= 0).nonzero().flatten()
-    assert close[row, vicinity.at[row]].all()
+    assert tracker.points_near.tolist() == close.sum(0).tolist()
+    assert torch.equal(tracker.reached, close.any(0))
+    assert torch.equal(tracker.example_near >= 0, close.any(1))
+    row = (tracker.example_near >= 0).nonzero().flatten()
+    assert close[row, tracker.example_near[row]].all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
 @pytest.mark.parametrize("eps", [0.05, 0.5, 3.0])
 @pytest.mark.parametrize("beyond", [0.0, 0.4])
-def test_a_random_walk_of_some_rows_at_a_time(dtype, eps, beyond):
+def test_a_random_walk_of_some_rows_at_a_time_is_tracked(dtype, eps, beyond):
     # large eps: each point is in many balls at a time; steps of all sizes, so that some rows wait and some do not
-    points, examples = torch.randn(30, 3, dtype=dtype), torch.randn(45, 3, dtype=dtype)
+    points = torch.randn(30, 3, dtype=dtype)
+    examples = torch.randn(45, 3, dtype=dtype)
     offset = beyond * torch.rand(45, dtype=dtype) if beyond else None
-    vicinity = Vicinity(points, examples, eps, offset=offset)
-    check(vicinity, points, examples, eps, offset)
+    tracker = NeighbourTracker(points, examples, eps, offset=offset)
+    check_tracker(tracker, points, examples, eps, offset)
     waited = 0
     for _ in range(150):
         rows = torch.randperm(30)[:20]
@@ -36,85 +37,89 @@ def test_a_random_walk_of_some_rows_at_a_time(dtype, eps, beyond):
         before = points[rows]
         points[rows] += step.to(dtype)
         lengths = (points[rows] - before).norm(dim=1)
-        waited += 20 - vicinity.move(rows, points[rows], lengths)
-        check(vicinity, points, examples, eps, offset)
+        waited += 20 - tracker.move(rows, points[rows], lengths)
+        check_tracker(tracker, points, examples, eps, offset)
     assert dtype == torch.float16 or waited > 500
 
 
 @pytest.mark.parametrize("dim", [784, 3072])
 @pytest.mark.parametrize("eps", [1e-3, 1e-2, 1e-1])
-def test_points_that_cross_the_sphere_by_hairs(dim, eps):
+def test_points_that_barely_cross_the_sphere_are_tracked(dim, eps):
     # straight out and straight in through the sphere around an example in float32, a few units in the last place each
     examples = torch.rand(8, dim)
     direction = torch.nn.functional.normalize(torch.randn(8, dim), dim=1)
-    vicinity, before = None, None
+    tracker = None
+    before = None
     for factor in [*torch.linspace(0.99, 1.01, 41), *torch.linspace(1.01, 0.99, 41)]:
         points = examples + factor * eps * direction
-        if vicinity is None:
-            vicinity = Vicinity(points, examples, eps)
+        if tracker is None:
+            tracker = NeighbourTracker(points, examples, eps)
         else:
-            vicinity.move(torch.arange(8), points, (points - before).norm(dim=1))
+            tracker.move(torch.arange(8), points, (points - before).norm(dim=1))
         before = points
-        check(vicinity, points, examples, eps)
+        check_tracker(tracker, points, examples, eps)
 
 
 @pytest.mark.parametrize("direction", [1, -1])
-def test_a_point_is_looked_at_when_its_path_has_the_length_of_its_slack(direction):
+def test_a_point_is_examined_when_its_path_has_the_length_of_its_slack(direction):
     # distance 1 from the sphere of radius 5 around the origin, from inside and from outside; steps of 1/8 are exact
     points = torch.tensor([[5.0 - direction, 0.0]], dtype=torch.float64)
-    vicinity = Vicinity(points, torch.zeros(1, 2, dtype=torch.float64), 5.0)
-    looked = []
+    tracker = NeighbourTracker(points, torch.zeros(1, 2, dtype=torch.float64), 5.0)
+    examined = []
     for _ in range(9):
         points = points + torch.tensor([direction / 8, 0.0])
-        looked.append(vicinity.move(torch.tensor([0]), points, torch.tensor([1 / 8], dtype=torch.float64)))
-        assert bool(vicinity.reached) == (points[0, 0] < 5)
-    assert looked == [0] * 7 + [1, 1]
+        examined.append(tracker.move(torch.tensor([0]), points, torch.tensor([1 / 8], dtype=torch.float64)))
+        assert bool(tracker.reached) == (points[0, 0] < 5)
+    assert examined == [0] * 7 + [1, 1]
 
 
 def test_rounding_of_the_lengths_is_allowed_for():
-    # each step of 1 is told as 1 - 2^-11, a norm of few digits; the path is 1000.5 of these when the sphere is crossed
-    points, centre = torch.zeros(1, 1, dtype=torch.float64), torch.tensor([[2000.0]], dtype=torch.float64)
-    vicinity = Vicinity(points, centre, 999.1)
+    # each step of 1 is given as 1 - 2^-11, a norm of few digits; the path is 1000.5 of these when the sphere is crossed
+    points = torch.zeros(1, 1, dtype=torch.float64)
+    centre = torch.tensor([[2000.0]], dtype=torch.float64)
+    tracker = NeighbourTracker(points, centre, 999.1)
     for t in range(1, 1003):
-        told = torch.tensor([1 - 2.0**-11], dtype=torch.float64)
-        vicinity.move(torch.tensor([0]), torch.full((1, 1), float(t), dtype=torch.float64), told)
-        assert bool(vicinity.reached) == (2000 - t < 999.1)
+        length = torch.tensor([1 - 2.0**-11], dtype=torch.float64)
+        tracker.move(torch.tensor([0]), torch.full((1, 1), float(t), dtype=torch.float64), length)
+        assert bool(tracker.reached) == (2000 - t < 999.1)
 
 
 def test_steps_whose_squares_underflow_add_up():
     # from 4e-23 to 1e-23 and back out in float32, whose norm of such a step is zero
-    examples, eps = torch.zeros(1, 1), 2e-23
+    examples = torch.zeros(1, 1)
+    eps = 2e-23
     points = torch.tensor([[4e-23]])
-    vicinity = Vicinity(points, examples, eps)
+    tracker = NeighbourTracker(points, examples, eps)
     for value in (3e-23, 1e-23, 3e-23):
         points = torch.tensor([[value]])
-        vicinity.move(torch.tensor([0]), points, torch.zeros(1))
-        check(vicinity, points, examples, eps)
+        tracker.move(torch.tensor([0]), points, torch.zeros(1))
+        check_tracker(tracker, points, examples, eps)
 
 
-def test_a_path_of_unknown_length_is_looked_at():
-    vicinity = Vicinity(torch.zeros(2, 1), torch.ones(1, 1), 0.5)
-    assert vicinity.move(torch.arange(2), torch.ones(2, 1), torch.tensor([math.inf, math.nan])) == 2
-    assert vicinity.nearby.tolist() == [2]
+def test_a_point_with_a_path_of_unknown_length_is_examined():
+    tracker = NeighbourTracker(torch.zeros(2, 1), torch.ones(1, 1), 0.5)
+    assert tracker.move(torch.arange(2), torch.ones(2, 1), torch.tensor([math.inf, math.nan])) == 2
+    assert tracker.points_near.tolist() == [2]
 
 
-def test_points_beyond_the_range_of_squares():
+def test_points_beyond_the_range_of_squares_are_tracked():
     points = torch.tensor([[1e30, 0.0], [1.0, 0.0]])
-    vicinity = Vicinity(points, torch.eye(2), 0.5)
-    assert vicinity.nearby.tolist() == [1, 0]
-    check(vicinity, points, torch.eye(2), 0.5)
+    tracker = NeighbourTracker(points, torch.eye(2), 0.5)
+    assert tracker.points_near.tolist() == [1, 0]
+    check_tracker(tracker, points, torch.eye(2), 0.5)
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 40])
-def test_eight_flags_to_a_byte(count):
+def test_eight_flags_are_packed_into_a_byte(count):
     flags = (torch.rand(5, count) < 0.5).to(torch.uint8)
-    assert packed(flags).shape == (5, math.ceil(count / 8))
-    assert torch.equal(unpacked(packed(flags), count), flags)
+    assert pack_bits(flags).shape == (5, math.ceil(count / 8))
+    assert torch.equal(unpack_bits(pack_bits(flags), count), flags)
 
 
-def test_small_blocks(monkeypatch):
+def test_neighbours_do_not_depend_on_the_size_of_the_blocks(monkeypatch):
     from memzoo.dynamics.orbits import distance_bounds
 
-    points, examples = torch.randn(30, 3), torch.randn(20, 3)
-    monkeypatch.setattr(distance_bounds, "BLOCK", 50)
-    check(Vicinity(points, examples, 1.0), points, examples, 1.0)
+    points = torch.randn(30, 3)
+    examples = torch.randn(20, 3)
+    monkeypatch.setattr(distance_bounds, "BLOCK_ELEMENTS", 50)
+    check_tracker(NeighbourTracker(points, examples, 1.0), points, examples, 1.0)

@@ -5,12 +5,12 @@ import torch
 from torch import nn
 
 from memzoo.dynamics import iterate
-from memzoo.dynamics.orbits.orbit import March
+from memzoo.dynamics.orbits.orbit import OrbitBatch
 from memzoo.errors import NonFiniteError, NotASelfMapError
 from memzoo.models import FullyConnected
 
 
-def test_affine_contraction_follows_its_closed_form():
+def test_an_affine_contraction_follows_its_closed_form():
     # f^t(x) = 2 + (x - 2) / 2^t
     x0 = torch.tensor([[10.0], [-6.0]], dtype=torch.float64)
     orbit = iterate(lambda x: x / 2 + 1, x0, 8, keep=(0, 1, 5))
@@ -20,7 +20,7 @@ def test_affine_contraction_follows_its_closed_form():
     torch.testing.assert_close(orbit.residual, ((x0 - 2) / 2**9).abs().squeeze(1))
 
 
-def test_newton_for_a_square_root_converges_from_both_sides():
+def test_newtons_method_for_a_square_root_converges_from_both_sides():
     x0 = torch.tensor([[1.0], [100.0]], dtype=torch.float64)
     orbit = iterate(lambda x: (x + 2 / x) / 2, x0, 60)
     torch.testing.assert_close(orbit.points, torch.full_like(x0, 2**0.5))
@@ -63,27 +63,32 @@ def test_a_cycle_never_converges():
     assert orbit.points.tolist() == [[-1, -1]]
 
 
-def test_blocks_and_snapshots_after_settling():
+def test_orbits_do_not_depend_on_the_blocks_and_snapshots_go_on_after_settling():
     x0 = torch.randn(10, 3)
-    whole, parts = iterate(torch.tanh, x0, 30, keep=(30,)), iterate(torch.tanh, x0, 30, block=3)
+    whole = iterate(torch.tanh, x0, 30, keep=(30,))
+    parts = iterate(torch.tanh, x0, 30, block=3)
     torch.testing.assert_close(whole.points, parts.points)
     assert torch.equal(whole.kept[30], whole.points)
     assert torch.equal(iterate(torch.zeros_like, x0, 30, keep=(7,)).kept[7], torch.zeros_like(x0))
 
 
-def scattered(x):
-    """Contraction to the whole numbers, at a rate of the row's own: rows settle at different times, one by one."""
+def contract(x):
+    """Contract to the whole numbers, each row at its own rate: rows settle at different times, one by one."""
     rate = x[:, 1:]
     return torch.cat([x[:, :1].round() + rate * (x[:, :1] - x[:, :1].round()), rate], 1)
 
 
-def plain(f, x, steps, tol):
-    """Row by row, straight from the definition."""
-    points, taken, converged = [], [], []
+def iterate_plainly(f, x, steps, tol):
+    """Iterate row by row, straight from the definition."""
+    points = []
+    taken = []
+    converged = []
     for row in x.split(1):
-        count, done = 0, False
+        count = 0
+        done = False
         while count < steps and not done:
-            after, count = f(row), count + 1
+            after = f(row)
+            count = count + 1
             done = bool((after - row).norm() <= tol * after.norm())
             row = after
         points.append(row)
@@ -95,17 +100,17 @@ def plain(f, x, steps, tol):
 @pytest.mark.parametrize("tol", [1e-3, 1e-12])
 def test_rows_that_settle_at_different_times_are_each_frozen_at_theirs(tol):
     x0 = torch.cat([10 * torch.randn(40, 1), torch.linspace(0.05, 0.999, 40)[:, None]], 1).double()
-    orbit = iterate(scattered, x0, 100, tol=tol, keep=(7, 33))
-    points, taken, converged = plain(scattered, x0, 100, tol)
+    orbit = iterate(contract, x0, 100, tol=tol, keep=(7, 33))
+    points, taken, converged = iterate_plainly(contract, x0, 100, tol)
     assert len(set(taken)) > 10
     assert torch.equal(orbit.points, points)
     assert orbit.steps.tolist() == taken
     assert orbit.converged.tolist() == converged
     for t, kept in orbit.kept.items():
-        assert torch.equal(kept, plain(scattered, x0, t, tol)[0])
+        assert torch.equal(kept, iterate_plainly(contract, x0, t, tol)[0])
 
 
-def test_rows_leave_the_work_when_a_quarter_has_settled_or_every_ten_steps():
+def test_rows_are_no_longer_evaluated_when_a_quarter_has_settled_or_every_ten_steps():
     evaluated = []
 
     def f(x):
@@ -124,7 +129,7 @@ def test_a_map_is_never_given_what_is_not_finite():
         assert x.isfinite().all()
         return torch.where(x > 1, x**3, 0.9 * x)
 
-    orbit = iterate(f, torch.tensor([[3.0], *[[0.5]] * 9]), 40)  # too few to leave the work at once
+    orbit = iterate(f, torch.tensor([[3.0], *[[0.5]] * 9]), 40)  # too few to be removed at once
     assert orbit.diverged.tolist() == [True] + [False] * 9
     assert orbit.points[0] == 3.0**27
     assert orbit.steps[0] == 3
@@ -142,10 +147,10 @@ def test_a_settled_row_is_not_followed_into_what_comes_after():
 
 def test_only_rows_that_move_have_lengths():
     x0 = torch.tensor([[1.0], [3.0], *[[-1.0]] * 8])  # rests, diverges, walks
-    march = March(lambda x: torch.where(x < 0, x - 1, torch.where(x == 1, x, torch.inf)), x0, tol=0, block=4)
+    orbits = OrbitBatch(lambda x: torch.where(x < 0, x - 1, torch.where(x == 1, x, torch.inf)), x0, tol=0, block=4)
     for _ in range(3):
-        assert march.step().tolist() == [0, 0] + [1] * 8
-    assert march.points[:, 0].tolist() == [1, 3] + [-4] * 8
+        assert orbits.step().tolist() == [0, 0] + [1] * 8
+    assert orbits.points[:, 0].tolist() == [1, 3] + [-4] * 8
 
 
 def test_tol_zero_stops_no_row_whose_step_only_underflows():
@@ -160,7 +165,7 @@ def test_a_map_may_return_its_input():
     assert torch.equal(iterate(lambda x: x, x0, 5, tol=-1).points, x0)
 
 
-def test_errors():
+def test_arguments_that_make_no_sense_are_refused():
     with pytest.raises(ValueError, match=r"keep holds \[11\], but only t = 0\.\.10"):
         iterate(torch.tanh, torch.zeros(1, 2), 10, keep=(11,))
     with pytest.raises(ValueError, match=r"steps must be a whole number >= 0, got -1"):
@@ -186,7 +191,7 @@ def test_latent_iteration_is_the_same_orbit(bias):
     assert ((latent.steps - plain.steps).abs() <= 1).all()
 
 
-def test_latent_iteration_where_some_orbits_leave_the_number_range():
+def test_latent_iteration_finds_the_orbits_that_leave_the_number_range():
     # on the line (s, 5): s -> 2s for s > 0, else s/2, the rest of the space is projected onto it
     model = nn.Sequential(nn.Linear(4, 2), nn.PReLU(2), nn.Linear(2, 4)).double()
     with torch.no_grad():

@@ -17,8 +17,8 @@ def identity(x):
     return x.clone()
 
 
-def nearest_of(examples):
-    """The map that looks up the nearest example."""
+def look_up(examples):
+    """Build the map that looks up the nearest example."""
 
     def f(x):
         gaps = (x[:, None] - examples[None]).flatten(2).norm(dim=2)
@@ -31,8 +31,8 @@ def random_basis(dim):
     return torch.linalg.qr(torch.randn(dim, dim, dtype=torch.float64)).Q
 
 
-def starts_of(measure, examples, *args, **options):
-    """The corrupted points, (levels, n, draws, *shape), as the map is given them; also the result."""
+def collect_starts(measure, examples, *args, **options):
+    """Return the corrupted points, (levels, n, draws, *shape), as the map is given them; also the result."""
     seen = []
 
     def f(x):
@@ -84,7 +84,7 @@ def test_a_constant_map_recalls_the_one_example_that_it_is(measure):
 @pytest.mark.parametrize("measure", [recall_against_noise, recall_against_mask])
 def test_looking_up_the_nearest_example_is_the_baseline_itself(measure):
     examples = torch.rand(9, 1, 6, 6, dtype=torch.float64)
-    recall = measure(nearest_of(examples), examples, [0.0, 0.3, 0.6, 0.9])
+    recall = measure(look_up(examples), examples, [0.0, 0.3, 0.6, 0.9])
     assert 0 < recall.rate[-1] < recall.rate[0] == 1
     assert torch.equal(recall.rate, recall.input_nearest)
     assert torch.equal(recall.rate, recall.nearest)
@@ -96,13 +96,14 @@ def test_two_examples_in_any_basis_part_at_half_their_distance():
     basis = random_basis(6)
     for turn in (torch.eye(6, dtype=torch.float64), basis):
         examples = torch.tensor([[0.0] * 6, [3.0, *[0.0] * 5]], dtype=torch.float64) @ turn
-        recall = recall_against_noise(nearest_of(examples), examples, [1.0], draws=3000)
+        recall = recall_against_noise(look_up(examples), examples, [1.0], draws=3000)
         low, high = recall.interval(0.9999)[0]
         assert low <= NormalDist().cdf(1.5) <= high
 
 
 def test_a_change_of_basis_leaves_the_recall_of_the_identity():
-    examples, basis = torch.randn(6, 8, dtype=torch.float64), random_basis(8)
+    examples = torch.randn(6, 8, dtype=torch.float64)
+    basis = random_basis(8)
     options = {"levels": [0.1, 0.2, 0.4], "eps": 0.6}
     one = recall_against_noise(identity, examples, **options)
     assert 0 < one.rate[1] < 1
@@ -111,7 +112,7 @@ def test_a_change_of_basis_leaves_the_recall_of_the_identity():
 
 def test_a_change_of_units_changes_nothing():
     examples = torch.randn(6, 8)
-    f = nearest_of(examples)
+    f = look_up(examples)
     one = recall_against_noise(f, examples, [0.5, 1.0])
     two = recall_against_noise(lambda x: 4 * f(x / 4), 4 * examples, [2.0, 4.0])
     assert torch.equal(one.per_example, two.per_example)
@@ -151,14 +152,14 @@ def test_a_seed_is_one_set_of_corruptions():
 
 def test_noise_of_an_example_does_not_depend_on_those_behind_it():
     examples = torch.randn(5, 4)
-    whole, _ = starts_of(recall_against_noise, examples, [0.3])
-    part, _ = starts_of(recall_against_noise, examples[:2], [0.3])
+    whole, _ = collect_starts(recall_against_noise, examples, [0.3])
+    part, _ = collect_starts(recall_against_noise, examples[:2], [0.3])
     assert torch.equal(whole[:, :2], part)
 
 
 def test_noise_has_the_level_as_its_deviation_and_one_direction():
     examples = torch.randn(3, 2, 20)
-    starts, _ = starts_of(recall_against_noise, examples, [0.0, 0.5, 2.0], draws=50)
+    starts, _ = collect_starts(recall_against_noise, examples, [0.0, 0.5, 2.0], draws=50)
     noise = starts - examples[:, None]
     assert torch.equal(starts[0], examples[:, None].expand_as(starts[0]))
     assert noise[1].std().item() == pytest.approx(0.5, rel=0.05)
@@ -169,8 +170,8 @@ def test_noise_has_the_level_as_its_deviation_and_one_direction():
 
 def test_clipped_points_stay_in_their_range():
     examples = torch.rand(3, 1, 4, 4)
-    starts, _ = starts_of(recall_against_noise, examples, [0.0, 0.5], clip=(0, 1))
-    free, _ = starts_of(recall_against_noise, examples, [0.0, 0.5])
+    starts, _ = collect_starts(recall_against_noise, examples, [0.0, 0.5], clip=(0, 1))
+    free, _ = collect_starts(recall_against_noise, examples, [0.0, 0.5])
     assert (starts.min(), starts.max()) == (0, 1)
     assert torch.equal(starts, free.clamp(0, 1))
     assert torch.equal(starts[0], free[0])
@@ -179,13 +180,14 @@ def test_clipped_points_stay_in_their_range():
 def test_a_mask_is_a_growing_block_in_all_channels():
     examples = torch.rand(4, 3, 8, 12) + 1
     areas = [0.0, 0.1, 0.25, 0.6, 1.0]
-    starts, recall = starts_of(recall_against_mask, examples, areas, fill=0, draws=30)
+    starts, recall = collect_starts(recall_against_mask, examples, areas, fill=0, draws=30)
     masked = starts == 0
     assert torch.equal(starts, torch.where(masked, 0.0, examples[:, None]))
     assert (masked == masked[:, :, :, :1]).all()
     plane = masked[:, :, :, 0]
     assert (plane[1:] >= plane[:-1]).all()
-    rows, columns = plane.any(-1), plane.any(-2)
+    rows = plane.any(-1)
+    columns = plane.any(-2)
     assert torch.equal(plane, rows[..., :, None] & columns[..., None, :])  # a rectangle
     for runs in (rows, columns):
         assert (runs.int().diff(dim=-1).clamp(min=0).sum(-1) + runs[..., 0].int() <= 1).all()  # without gaps
@@ -197,7 +199,7 @@ def test_a_mask_is_a_growing_block_in_all_channels():
 
 
 def test_a_mask_may_lie_anywhere():
-    starts, _ = starts_of(recall_against_mask, torch.ones(1, 1, 4, 6), [0.25], fill=0, draws=3000)
+    starts, _ = collect_starts(recall_against_mask, torch.ones(1, 1, 4, 6), [0.25], fill=0, draws=3000)
     corner = (starts[0, 0, :, 0] == 0).flatten(1).int().argmax(1)  # first masked pixel, row by row
     places = {row * 6 + column for row in range(3) for column in range(4)}  # blocks of 2 x 3
     count = torch.bincount(corner, minlength=24)
@@ -207,7 +209,7 @@ def test_a_mask_may_lie_anywhere():
 
 
 def test_vectors_are_masked_at_growing_random_sets_of_coordinates():
-    starts, recall = starts_of(recall_against_mask, torch.ones(2, 10), [0.0, 0.29, 0.5, 1.0], fill=0, draws=500)
+    starts, recall = collect_starts(recall_against_mask, torch.ones(2, 10), [0.0, 0.29, 0.5, 1.0], fill=0, draws=500)
     masked = starts == 0
     assert (masked.sum(-1) == torch.tensor([0, 3, 5, 10])[:, None, None]).all()
     assert recall.levels.tolist() == pytest.approx([0, 0.3, 0.5, 1])
@@ -215,11 +217,11 @@ def test_vectors_are_masked_at_growing_random_sets_of_coordinates():
     assert (masked[2].double().mean((0, 1)) - 0.5).abs().max() < 0.08  # five deviations of 1000 draws
 
 
-def test_what_lies_under_the_mask():
+def test_the_mask_is_filled_with_the_mean_or_with_noise():
     examples = torch.rand(3, 1, 4, 4) * 2 + 5
-    mean, _ = starts_of(recall_against_mask, examples, [1.0])
+    mean, _ = collect_starts(recall_against_mask, examples, [1.0])
     torch.testing.assert_close(mean, examples.mean().expand_as(mean))
-    noise, _ = starts_of(recall_against_mask, examples, [0.5, 1.0], fill="noise", draws=200)
+    noise, _ = collect_starts(recall_against_mask, examples, [0.5, 1.0], fill="noise", draws=200)
     assert examples.min() <= noise.min()
     assert noise.max() <= examples.max()
     middle = (examples.min() + examples.max()) / 2
@@ -267,8 +269,8 @@ def test_ends_between_examples_are_neither_recalled_nor_confused():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_corruptions_and_decisions_are_the_same_in_both_precisions(dtype):
     examples = torch.randn(6, 8, dtype=torch.float64)
-    wide = recall_against_noise(nearest_of(examples), examples, [1.0, 2.0])
-    recall = recall_against_noise(nearest_of(examples.to(dtype)), examples.to(dtype), [1.0, 2.0])
+    wide = recall_against_noise(look_up(examples), examples, [1.0, 2.0])
+    recall = recall_against_noise(look_up(examples.to(dtype)), examples.to(dtype), [1.0, 2.0])
     assert torch.equal(recall.per_example, wide.per_example)
 
 
@@ -282,18 +284,20 @@ def test_level_at_stops_where_recall_falls_first():
         recall.level_at(50)
 
 
-def test_intervals_are_wilsons():
+def test_intervals_are_those_of_wilson():
     recall = recall_against_noise(torch.sign, SIGNS, [0.0, 2.0], draws=30)
     hits = round(recall.rate[1].item() * 60)
     assert recall.interval().tolist() == [list(wilson(60, 60)[1:]), list(wilson(hits, 60)[1:])]
     assert recall.interval(0.5)[1, 0] > recall.interval()[1, 0]
-    z, n, p = 1.959963984540054, 60, hits / 60
+    z = 1.959963984540054
+    n = 60
+    p = hits / 60
     for bound in wilson(hits, 60)[1:]:  # the ends solve (p - bound)^2 = z^2 bound (1 - bound) / n
         assert (p - bound) ** 2 == pytest.approx(z**2 * bound * (1 - bound) / n)
     assert wilson(0, 10) == pytest.approx((0, 0, z**2 / (10 + z**2)))
 
 
-def test_the_table():
+def test_recall_prints_as_a_table():
     lines = str(recall_against_noise(torch.sign, SIGNS, [0.0, 0.01], draws=50)).splitlines()
     assert lines[0] == "2 examples, 50 draws each, eps = 0.2, 200 steps"
     assert lines[1].split() == [
@@ -313,14 +317,14 @@ def test_the_table():
 
 
 @pytest.mark.parametrize("levels", [[-0.1, 0.5], [], [0.5, 0.1], [0.1, 0.1], [math.nan], [math.inf]])
-def test_levels_are_refused(levels):
+def test_levels_that_do_not_increase_from_zero_are_refused(levels):
     with pytest.raises(ValueError, match=r"levels must be finite numbers >= 0 in increasing order, got \["):
         recall_against_noise(identity, SIGNS, levels)
     with pytest.raises(ValueError, match=r"areas must be finite numbers >= 0 in increasing order, got \["):
         recall_against_mask(identity, SIGNS, levels)
 
 
-def test_areas_are_shares():
+def test_areas_beyond_one_are_refused():
     with pytest.raises(ValueError, match=r"areas are shares of the image in \[0, 1\], got 20; divide percentages"):
         recall_against_mask(identity, SIGNS, [10, 20])
 
@@ -334,13 +338,13 @@ def test_a_clip_must_hold_the_examples(clip):
 
 
 @pytest.mark.parametrize("fill", ["mean", math.nan, math.inf])
-def test_fills_are_refused(fill):
+def test_fills_that_are_not_finite_are_refused(fill):
     with pytest.raises(ValueError, match=r"fill must be a finite number or 'noise', got"):
         recall_against_mask(identity, SIGNS, [0.0], fill=fill)
 
 
 @pytest.mark.parametrize("measure", [recall_against_noise, recall_against_mask])
-def test_errors(measure):
+def test_arguments_that_make_no_sense_are_refused(measure):
     with pytest.raises(ValueError, match=r"draws must be a whole number >= 1, got 0"):
         measure(identity, SIGNS, [0.0], draws=0)
     with pytest.raises(ValueError, match=r"steps must be a whole number >= 0, got -1"):

@@ -8,9 +8,11 @@ from memzoo.dynamics.orbits import distance_bounds
 from memzoo.models import FullyConnected
 
 
-def plain_definition(f, starts, examples, steps, eps):
-    """R_t and the share of starts at an example, straight from the definition."""
-    rate, arrived, x = [], [], starts
+def follow_definition(f, starts, examples, steps, eps):
+    """Compute R_t and the share of starts at an example, straight from the definition."""
+    rate = []
+    arrived = []
+    x = starts
     for t in range(steps + 1):
         x = f(x) if t else x
         close = (x[:, None].double() - examples[None].double()).flatten(2).norm(dim=2) < eps
@@ -28,7 +30,7 @@ def test_curve_equals_the_definition_on_a_map_with_known_basins(eps):
     starts = torch.rand(300, 2, dtype=torch.float64) * 2 - 1
     examples = torch.tensor([[-1.0, 0], [1, 0], [0, 0.5]], dtype=torch.float64)
     curve = recovery_curve(f, starts, examples, 40, eps=eps)
-    rate, arrived = plain_definition(f, starts, examples, 40, eps)
+    rate, arrived = follow_definition(f, starts, examples, 40, eps)
     assert curve.rate.tolist() == pytest.approx(rate)
     assert curve.arrived.tolist() == pytest.approx(arrived)
     assert curve.rate[-1] == pytest.approx(2 / 3)
@@ -39,7 +41,8 @@ def test_curve_equals_the_definition_on_a_map_with_known_basins(eps):
 @pytest.mark.filterwarnings("ignore:eps = 0.0001 is below 3 times")  # the only limit lies beside an example on the way
 def test_freezing_settled_orbits_changes_no_decision():
     model = FullyConnected(shape=(1, 5, 5), depth=3, width=6).double()
-    starts, examples = torch.rand(50, 1, 5, 5).double(), torch.rand(4, 1, 5, 5).double()
+    starts = torch.rand(50, 1, 5, 5).double()
+    examples = torch.rand(4, 1, 5, 5).double()
     with torch.no_grad():
         examples[0] = model(model(model(model(starts[:1]))))[0]  # on an orbit, passed by on the way to the limit
     frozen = recovery_curve(model, starts, examples, 60, eps=1e-4, tol=None)
@@ -59,7 +62,8 @@ def test_a_settled_start_goes_on_counting():
 
 
 def test_a_drift_of_a_few_units_in_the_last_place_is_followed():
-    starts, examples = torch.tensor([[1.0], [2.0]]), torch.tensor([[1.0], [-1.0]])
+    starts = torch.tensor([[1.0], [2.0]])
+    examples = torch.tensor([[1.0], [-1.0]])
     curve = recovery_curve(lambda x: x * (1 - 5e-7), starts, examples, 300, eps=1e-4)
     assert curve.rate[[0, 100, 300]].tolist() == [0.5, 0.5, 0]
 
@@ -77,7 +81,7 @@ def test_passing_by_counts_at_its_time_only():
 
 
 def spiral(x):
-    """A slow drift into the origin along a rotation: enters and leaves many overlapping balls."""
+    """Drift slowly into the origin along a rotation: an orbit enters and leaves many overlapping balls."""
     angle = torch.tensor(0.3, dtype=x.dtype)
     turn = torch.stack([torch.stack([angle.cos(), -angle.sin()]), torch.stack([angle.sin(), angle.cos()])])
     return 0.995 * x @ turn.mT
@@ -90,16 +94,18 @@ MAPS = {"spiral": spiral, "crawl": lambda x: 0.99 * x + 0.005, "two-cycle": lamb
 @pytest.mark.parametrize("eps", [0.02, 0.3, 2.0])
 @pytest.mark.parametrize("name", MAPS)
 def test_curve_equals_the_definition_at_every_step(name, eps):
-    starts, examples = torch.randn(40, 2), torch.randn(60, 2)
+    starts = torch.randn(40, 2)
+    examples = torch.randn(60, 2)
     curve = recovery_curve(MAPS[name], starts, examples, 120, eps=eps)
-    rate, arrived = plain_definition(MAPS[name], starts, examples, 120, eps)
+    rate, arrived = follow_definition(MAPS[name], starts, examples, 120, eps)
     assert curve.rate.tolist() == pytest.approx(rate)
     assert curve.arrived.tolist() == pytest.approx(arrived)
     assert curve.ever.tolist() == pytest.approx(list(accumulate_reached(MAPS[name], starts, examples, 120, eps)))
 
 
 def accumulate_reached(f, starts, examples, steps, eps):
-    x, reached = starts, torch.zeros(len(examples), dtype=torch.bool)
+    x = starts
+    reached = torch.zeros(len(examples), dtype=torch.bool)
     for t in range(steps + 1):
         x = f(x) if t else x
         reached |= (torch.cdist(x.double(), examples.double()) < eps).any(0)
@@ -114,11 +120,12 @@ def test_curve_of_a_random_network_equals_the_definition(gain):
     def f(x):
         return torch.tanh(x @ weight)
 
-    starts, examples = torch.rand(50, 30) - 0.5, torch.rand(20, 30) - 0.5
+    starts = torch.rand(50, 30) - 0.5
+    examples = torch.rand(20, 30) - 0.5
     for _ in range(5):
         examples = f(examples)
     curve = recovery_curve(f, starts, examples, 60, eps=2.0, block=50)
-    rate, arrived = plain_definition(f, starts, examples, 60, 2.0)
+    rate, arrived = follow_definition(f, starts, examples, 60, 2.0)
     assert max(rate) > 0
     assert curve.rate.tolist() == pytest.approx(rate)
     assert curve.arrived.tolist() == pytest.approx(arrived)
@@ -132,28 +139,28 @@ def test_a_diverging_start_is_followed_to_its_last_finite_point():
     assert curve.ended_at.tolist() == [-1, 0]
 
 
-def beside(shift):
-    """A map with an attractor ``shift`` to the right of each whole number."""
+def round_and_shift(shift):
+    """Build a map with an attractor ``shift`` to the right of each whole number."""
     return lambda x: x.round() + shift
 
 
-def test_fixed_points_too_far_from_their_examples_are_said():
+def test_fixed_points_too_far_from_their_examples_cause_a_warning():
     examples = torch.tensor([[-1.0], [0.0], [2.0], [2.0]])
     with pytest.warns(UserWarning, match=r"eps = 0\.1 is below 3 times .* \(median 0\.05\).*raise eps or train longer"):
-        curve = recovery_curve(beside(0.05), torch.zeros(1, 1), examples, 9, eps=0.1)
+        curve = recovery_curve(round_and_shift(0.05), torch.zeros(1, 1), examples, 9, eps=0.1)
     assert curve.offset == pytest.approx(0.05)
-    assert recovery_curve(beside(0.05), torch.zeros(1, 1), examples, 9, eps=0.16).offset == pytest.approx(0.05)
+    assert recovery_curve(round_and_shift(0.05), torch.zeros(1, 1), examples, 9, eps=0.16).offset == pytest.approx(0.05)
     assert len(curve.rate) == 10
     assert curve.arrived.tolist() == [1.0] * 10  # the orbits of the examples are no starts
 
 
-def test_offset_of_an_orbit_that_has_nearly_arrived():
+def test_an_orbit_that_has_nearly_arrived_counts_for_the_offset():
     curve = recovery_curve(lambda x: 0.5 * x + 0.55, torch.zeros(1, 1), torch.ones(1, 1), 9, eps=0.4)
     assert curve.offset == pytest.approx(0.1, rel=0.01)
 
 
-def test_offset_of_duplicates_is_that_of_one():
-    curve = recovery_curve(beside(0.05), torch.zeros(1, 1), torch.full((3, 1), 2.0), 9, eps=0.2)
+def test_the_offset_of_duplicates_is_that_of_one_example():
+    curve = recovery_curve(round_and_shift(0.05), torch.zeros(1, 1), torch.full((3, 1), 2.0), 9, eps=0.2)
     assert curve.offset == pytest.approx(0.05)
 
 
@@ -166,16 +173,16 @@ def test_offset_of_duplicates_is_that_of_one():
         (lambda x: 1e30 * x**3, [[1.0], [2.0]]),  # divergent
     ],
 )
-def test_no_offset_where_no_orbit_stays_near(f, examples):
+def test_the_offset_is_unknown_if_no_orbit_stays_near(f, examples):
     assert math.isnan(recovery_curve(f, torch.zeros(1, 1), torch.tensor(examples), 5, eps=1e-3).offset)
 
 
-def test_offset_of_many_examples_is_that_of_a_sample():
+def test_the_offset_of_many_examples_is_that_of_a_sample():
     rows = []
 
     def f(x):
         rows.append(len(x))
-        return beside(0.01)(x)
+        return round_and_shift(0.01)(x)
 
     curve = recovery_curve(f, torch.zeros(1, 1), torch.arange(1000.0)[:, None], 3, eps=0.1)
     assert curve.offset == pytest.approx(0.01, rel=1e-2)
@@ -191,7 +198,7 @@ def test_unrecoverable_is_proven_by_the_range_of_the_last_layer(monkeypatch):
     examples = torch.tensor([[7.0, 2, 0], [7.0, 2, 1]])
     curve = recovery_curve(model, torch.rand(20, 3), examples, 5, eps=0.5)
     assert curve.unrecoverable.tolist() == [False, True]
-    monkeypatch.setattr(distance_bounds, "BLOCK", 1)
+    monkeypatch.setattr(distance_bounds, "BLOCK_ELEMENTS", 1)
     assert recovery_curve(model, torch.rand(20, 3), examples, 5, eps=0.5).unrecoverable.tolist() == [False, True]
     assert recovery_curve(model, torch.rand(20, 3), examples, 5, eps=1.5).unrecoverable.tolist() == [False, False]
 
@@ -210,7 +217,8 @@ def test_nothing_is_proven_within_the_rounding_of_the_orbits():
 @pytest.mark.parametrize("eps", [0.02, 0.3, 3.0])
 def test_latent_iteration_decides_as_the_definition_does(eps):
     model = FullyConnected(shape=(1, 6, 6), depth=4, width=9).double()
-    starts, examples = torch.randn(60, 1, 6, 6).double(), torch.randn(12, 1, 6, 6).double()
+    starts = torch.randn(60, 1, 6, 6).double()
+    examples = torch.randn(12, 1, 6, 6).double()
     with torch.no_grad():
         orbit = starts[:3]
         for k in range(3):  # examples on orbits, and beside the range of the last layer
@@ -220,7 +228,7 @@ def test_latent_iteration_decides_as_the_definition_does(eps):
             )
     curve = recovery_curve(model, starts, examples, 30, eps=eps, latent=True)
     with torch.no_grad():
-        rate, arrived = plain_definition(model, starts, examples, 30, eps)
+        rate, arrived = follow_definition(model, starts, examples, 30, eps)
     assert curve.rate.tolist() == pytest.approx(rate)
     assert curve.arrived.tolist() == pytest.approx(arrived)
     other = recovery_curve(model, starts, examples, 30, eps=eps, latent=False)
@@ -228,12 +236,12 @@ def test_latent_iteration_decides_as_the_definition_does(eps):
     torch.testing.assert_close(curve.points, other.points)
 
 
-def test_eps_below_the_resolution_is_said():
+def test_eps_below_the_resolution_causes_a_warning():
     with pytest.warns(UserWarning, match=r"eps = 1e-06 is near the resolution of torch\.float32"):
         recovery_curve(torch.tanh, torch.ones(1, 4), torch.ones(1, 4), 1, eps=1e-6)
 
 
-def test_errors():
+def test_arguments_that_make_no_sense_are_refused():
     with pytest.raises(
         ValueError, match=r"starts and examples must be points of one space, got shapes \(1, 3\) and \(2, 4\)"
     ):

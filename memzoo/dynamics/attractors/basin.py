@@ -1,4 +1,4 @@
-"""How far from an attractor its basin reaches, estimated from below by random starts."""
+"""Estimate from below how far from an attractor its basin reaches, by random starts."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,10 @@ from memzoo._types import Map
 from memzoo.dynamics.orbits import iterate
 from memzoo.errors import InvalidArgumentError
 
-GROWTH, BISECTIONS = 24, 5
+GROWTH = 24
+"""Doublings or halvings of the first radius."""
+BISECTIONS = 5
+"""Balls that are tried between the largest that passed and the smallest that did not."""
 
 
 @dataclass(frozen=True)
@@ -35,19 +38,19 @@ def basin_radius(
     steps: int = 1000,
     seed: int = 0,
 ) -> BasinRadius:
-    r"""Radius of a ball around each attractor that its basin fills, but for a bounded share.
+    r"""Estimate the radius of a ball around each attractor that its basin fills, except for a bounded share.
 
-    Doubling and bisection of the radius; a ball passes when ``directions`` fresh points drawn uniformly from it all end
-    within ``tol`` of the attractor, and the largest that passed is returned. Were the share of a ball that leads home
-    below p, it would pass with probability :math:`p^{directions}` at most; 29 balls are tried at most, hence
-    :math:`p = ((1 - confidence) / 29)^{1/directions}`.
-    It says nothing about the rest of the basin, which may reach far beyond the ball. In high dimension nearly all of a
-    ball lies near its surface.
+    The radius is doubled and then bisected. A ball passes when ``directions`` new points drawn uniformly from it all
+    end within ``tol`` of the attractor; the largest ball that passed is returned. If the share of a ball that leads to
+    the attractor were below p, it would pass with probability :math:`p^{directions}` at most. At most 29 balls are
+    tried, hence :math:`p = ((1 - confidence) / 29)^{1/directions}`.
+    The radius says nothing about the rest of the basin, which may reach far beyond the ball. In high dimension nearly
+    all of a ball lies near its surface.
 
     Args:
         f: Self-map; modules in eval mode.
         attractors: Attracting fixed points.
-        tol: L2 distance at which an orbit has come home.
+        tol: L2 distance from the attractor within which an orbit has to end.
         directions: Points a test.
         confidence: For each attractor on its own.
         steps: Most iterations of each point.
@@ -68,34 +71,47 @@ def basin_radius(
         )
     generator = torch.Generator().manual_seed(seed)
     flat = attractors.flatten(1)
-    count, dim = flat.shape
 
-    def fills(radius: Tensor, rows: Tensor) -> Tensor:
-        """Do all of some fresh points in these balls come home?"""
+    def try_balls(radius: Tensor, rows: Tensor) -> None:
+        """Raise ``low`` to the radii of the balls that pass, and lower ``high`` to the others."""
         if not len(rows):
-            return torch.zeros(0, dtype=torch.bool, device=flat.device)
-        u = torch.randn(len(rows), directions, dim, generator=generator, dtype=torch.float64)
-        r = torch.rand(len(rows), directions, 1, generator=generator, dtype=torch.float64) ** (1 / dim)
-        u = (u / u.norm(dim=-1, keepdim=True) * r).to(flat)
-        starts = flat[rows, None] + radius[rows, None, None].to(flat) * u
-        ends = iterate(f, starts.reshape(-1, *attractors.shape[1:]), steps)
-        gap = (ends.points.reshape(len(rows), directions, -1) - flat[rows, None]).norm(dim=-1)
-        return ((gap < tol) & ~ends.diverged.reshape(gap.shape)).all(1)
+            return
+        starts = flat[rows, None] + _draw_from_balls(radius[rows], directions, flat, generator)
+        orbit = iterate(f, starts.reshape(-1, *attractors.shape[1:]), steps)
+        gap = (orbit.points.reshape(starts.shape) - flat[rows, None]).norm(dim=-1)
+        passed = ((gap < tol) & ~orbit.diverged.reshape(gap.shape)).all(1)
+        low[rows[passed]] = radius[rows[passed]]
+        high[rows[~passed]] = radius[rows[~passed]]
 
-    everyone = torch.arange(count, device=flat.device)
-    low = torch.zeros(count, dtype=torch.float64, device=flat.device)
+    # A ball of radius low passed, one of radius high did not; 0 and infinity stand for "none yet".
+    every_row = torch.arange(len(flat), device=flat.device)
+    low = torch.zeros(len(flat), dtype=torch.float64, device=flat.device)
     high = torch.full_like(low, torch.inf)
     radius = torch.full_like(low, tol)
     for _ in range(GROWTH):
-        open_ = everyone[(low == 0) | high.isinf()]
-        if not len(open_):
+        unbounded = every_row[(low == 0) | high.isinf()]
+        if not len(unbounded):
             break
-        passed = fills(radius, open_)
-        low[open_[passed]], high[open_[~passed]] = radius[open_[passed]], radius[open_[~passed]]
-        radius = torch.where(high.isinf(), 2 * low, torch.where(low == 0, high / 2, radius))
+        try_balls(radius, unbounded)
+        # Double until a ball fails, halve until a ball passes.
+        shrunk = torch.where(low == 0, high / 2, radius)
+        radius = torch.where(high.isinf(), 2 * low, shrunk)
     for _ in range(BISECTIONS):
+        # The geometric mean halves the ratio of the two radii on a logarithmic scale.
         radius = (low * torch.where(high.isinf(), low, high)).sqrt()
-        split = everyone[(low > 0) & high.isfinite()]
-        passed = fills(radius, split)
-        low[split[passed]], high[split[~passed]] = radius[split[passed]], radius[split[~passed]]
+        try_balls(radius, every_row[(low > 0) & high.isfinite()])
     return BasinRadius(low, ((1 - confidence) / (GROWTH + BISECTIONS)) ** (1 / directions))
+
+
+def _draw_from_balls(
+    radius: Float[Tensor, " m"], count: int, flat: Tensor, generator: torch.Generator
+) -> Float[Tensor, "m count d"]:
+    """Draw ``count`` points uniformly from each ball around the origin, in the type and on the device of ``flat``.
+
+    The distance from the centre of a uniform point of the unit ball is distributed as :math:`u^{1/d}`.
+    """
+    dim = flat.shape[1]
+    direction = torch.randn(len(radius), count, dim, generator=generator, dtype=torch.float64)
+    distance = torch.rand(len(radius), count, 1, generator=generator, dtype=torch.float64) ** (1 / dim)
+    points = (direction / direction.norm(dim=-1, keepdim=True) * distance).to(flat)
+    return radius[:, None, None].to(flat) * points

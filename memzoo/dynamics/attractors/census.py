@@ -1,4 +1,4 @@
-"""Where the orbits of many starts end: at which training example, or where else."""
+"""Count where the orbits of many starts end: at which training example, or where else."""
 
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -9,14 +9,18 @@ from torch import Tensor
 
 from memzoo._checks import check_batch, check_eps, check_same_shape
 from memzoo._types import Map
-from memzoo.dynamics.attractors.limit_sets import LimitSearch, LimitSet
+from memzoo.dynamics.attractors.limit_search import LimitSearch
+from memzoo.dynamics.attractors.limit_sets import LimitSet
 from memzoo.dynamics.intervals import Share, wilson
-from memzoo.dynamics.orbits import default_eps, iterate, nearest
+from memzoo.dynamics.orbits import default_eps, group_duplicates, iterate, nearest
 from memzoo.errors import InvalidArgumentError
 
-SPURIOUS, CYCLE, DIVERGENT, UNDECIDED = -1, -2, -3, -4
-NAMES = {SPURIOUS: "spurious", CYCLE: "cycle", DIVERGENT: "divergent", UNDECIDED: "undecided"}
-SHOWN = 12  # limits in the printed table
+SPURIOUS = -1
+CYCLE = -2
+DIVERGENT = -3
+UNDECIDED = -4
+SHOWN = 12
+"""Limits in the printed table."""
 
 
 @dataclass(frozen=True)
@@ -47,42 +51,49 @@ class Census:
 
     @property
     def continuum(self) -> bool:
-        """Some start ends in a continuum of limits, such as the span of the examples under a linear projection."""
+        """Tell whether a start ends in a continuum of limits, such as the span of the examples under a projection."""
         return any(limit.continuum for limit in self.limits)
 
     def share(self, label: int) -> Share:
-        """Share of the starts with this label, and its Wilson interval.
+        """Estimate the share of the starts with this label, with its Wilson interval.
 
-        The interval is for the distribution that the starts were drawn from, independently: the volume of the basin
-        under that distribution and no other.
+        The starts have to be drawn independently. The interval then holds for the volume of the basin under their
+        distribution, and under no other.
         """
         return wilson(self.counts.get(label, 0), len(self.label), self.confidence)
 
     def __str__(self) -> str:
         interval = f"{100 * self.confidence:g} % interval"
-        head = f"{len(self.label)} starts, eps = {self.eps:.3g}"
-        lines = [head, f"{'end':<22}{'starts':>8}{'share %':>9}  {interval:<16}{'radius':>10}"]
-        lines += [_line(_name(limit), limit.count, self, f"{limit.radius:.3f}") for limit in self.limits[:SHOWN]]
+        lines = [
+            f"{len(self.label)} starts, eps = {self.eps:.3g}",
+            f"{'end':<22}{'starts':>8}{'share %':>9}  {interval:<16}{'radius':>10}",
+        ]
+        shown = self.limits[:SHOWN]
+        lines += [self._format_row(_name_limit(limit), limit.count, f"{limit.radius:.3f}") for limit in shown]
         rest = self.limits[SHOWN:]
         if rest:
-            lines.append(_line(f"and {len(rest)} more", sum(limit.count for limit in rest), self))
-        others = {label: self.counts[label] for label in (DIVERGENT, UNDECIDED) if label in self.counts}
-        lines += [_line(NAMES[label], count, self) for label, count in others.items()]
+            lines.append(self._format_row(f"and {len(rest)} more", sum(limit.count for limit in rest)))
+        for label, name in ((DIVERGENT, "divergent"), (UNDECIDED, "undecided")):
+            if label in self.counts:
+                lines.append(self._format_row(name, self.counts[label]))
         return "\n".join(lines)
 
+    def _format_row(self, name: str, count: int, radius: str = "") -> str:
+        """Format a row of the table."""
+        estimate, low, high = (100 * value for value in wilson(count, len(self.label), self.confidence))
+        return f"{name:<22}{count:>8}{estimate:>9.1f}  {f'[{low:.1f}, {high:.1f}]':<16}{radius:>10}".rstrip()
 
-def _name(limit: LimitSet) -> str:
+
+def _name_limit(limit: LimitSet) -> str:
+    """Name the kind of a limit, as in the table."""
     if limit.continuum:
         return "continuum" if limit.period == 1 else f"cycles of {limit.period}, continuum"
     if limit.kind == "training":
         return f"training {limit.example}"
     kind = "spurious" if limit.kind == "spurious" else f"cycle of {limit.period}"
-    return kind if limit.attracting else f"{kind}, unstable" if limit.unstable else f"{kind}, marginal"
-
-
-def _line(name: str, count: int, census: Census, radius: str = "") -> str:
-    share = [100 * value for value in wilson(count, len(census.label), census.confidence)]
-    return f"{name:<22}{count:>8}{share[0]:>9.1f}  {f'[{share[1]:.1f}, {share[2]:.1f}]':<16}{radius:>10}".rstrip()
+    if limit.attracting:
+        return kind
+    return f"{kind}, unstable" if limit.unstable else f"{kind}, marginal"
 
 
 @torch.no_grad()
@@ -97,18 +108,18 @@ def census(
     max_limits: int = 256,
     confidence: float = 0.95,
 ) -> Census:
-    r"""Where the orbit of each start ends: a training example's attractor, another fixed point, a cycle, elsewhere.
+    r"""Decide where the orbit of each start ends: at a training example, at another fixed point, in a cycle, elsewhere.
 
-    All starts are iterated. Their end points are grouped, and one of each group is certified as
-    :func:`memzoo.dynamics.certify` does it: polished to the true fixed point in float64, with its spectral radius. It
-    is a *training* attractor if it lies within ``eps`` of an example and its radius is below 1 beyond the error bound;
-    all other fixed points are -1: spurious attractors, but also saddles and repellers that a start rests on, and fixed
-    points whose radius is 1. Orbits that do not settle are asked for cycles, that is fixed points of :math:`f^p`, with
-    the radius of :math:`f^p`; different phases are one cycle. Chaos, quasi-periodic motion and orbits too slow for
+    All starts are iterated. Their end points are grouped, and one of each group is certified as by
+    :func:`memzoo.dynamics.certify`: polished to the true fixed point in float64, with its spectral radius. It is a
+    *training* attractor if it lies within ``eps`` of an example and its radius is below 1 beyond the error bound. All
+    other fixed points are labelled -1: spurious attractors, but also saddles and repellers that a start rests on, and
+    fixed points whose radius is 1. For orbits that do not settle, cycles are sought: fixed points of :math:`f^p`, with
+    the radius of :math:`f^p`. Different phases are one cycle. Chaos, quasi-periodic motion and orbits too slow for
     ``steps`` stay undecided (-4).
 
-    A small step proves nothing about where an orbit ends, hence the certificate; that the rest of a group ends where
-    its representative does is not proven, only that they are within :math:`\epsilon / 100` of each other.
+    A small step proves nothing about where an orbit ends, so one point of each group is certified. The certificate does
+    not prove that the rest of the group ends there, too; they are only within :math:`\epsilon / 100` of each other.
 
     Args:
         f: Self-map; modules in eval mode. Runs in the dtype and on the device of ``starts``.
@@ -118,7 +129,7 @@ def census(
         eps: Radius; :func:`memzoo.dynamics.default_eps` of the examples when left out.
         max_period: Longest period looked for.
         max_limits: Most groups that are certified for one period; starts beyond them are undecided. A continuum of
-            fixed points, where every start ends elsewhere, is recognised before.
+            fixed points, where every start ends at another one, is recognised before.
         confidence: Level of the intervals of :meth:`Census.share`.
 
     Returns:
@@ -149,7 +160,8 @@ def census(
     eps = default_eps(examples) if eps is None else eps
     check_eps(eps)
 
-    first = _first_of_duplicates(examples)
+    # Duplicates would make each other's margin zero: only the first of them takes part.
+    first = group_duplicates(examples).first
     distinct = examples[first].to(starts.device)
     orbit = iterate(f, starts, steps)
     search = LimitSearch(f, orbit.points, distinct, eps, steps, max_limits)
@@ -158,19 +170,22 @@ def census(
 
     count = torch.bincount(search.limit[search.limit >= 0], minlength=len(search.found))
     order = count.argsort(descending=True, stable=True)
-    limits = tuple(_numbered(search.found[i], first, int(count[i])) for i in order.tolist())
-    rank = torch.cat([order.argsort(), order.new_tensor([-1])])  # the index -1, no limit, reaches the last entry
+    limits = tuple(_complete(search.found[i], first, int(count[i])) for i in order.tolist())
+    rank = torch.cat([order.argsort(), order.new_tensor([-1])])  # the index -1, no limit, reads the last entry
     limit = rank[search.limit]
-    label = torch.tensor([*(_label(entry) for entry in limits), UNDECIDED], device=limit.device)[limit]
+    labels = [*(_label_limit(entry) for entry in limits), UNDECIDED]
+    label = torch.tensor(labels, device=limit.device)[limit]
     label[orbit.diverged] = DIVERGENT
+    # Distances are not defined where an orbit diverged; any finite point takes its place.
     diverged = orbit.diverged.reshape(-1, *[1] * (starts.ndim - 1))
-    near = nearest(torch.where(diverged, distinct[0].to(starts.dtype), search.points), distinct)
+    finite_points = torch.where(diverged, distinct[0].to(starts.dtype), search.points)
+    found = nearest(finite_points, distinct)
     return Census(
         label=label,
         counts=dict(Counter(label.tolist()).most_common()),
         steps=orbit.steps,
-        distance=torch.where(orbit.diverged, torch.inf, near.distance),
-        margin=torch.where(orbit.diverged, torch.nan, near.second - near.distance),
+        distance=torch.where(orbit.diverged, torch.inf, found.distance),
+        margin=torch.where(orbit.diverged, torch.nan, found.second - found.distance),
         points=search.points,
         limit=limit,
         limits=limits,
@@ -179,20 +194,11 @@ def census(
     )
 
 
-def _numbered(limit: LimitSet, first: Tensor, count: int) -> LimitSet:
-    """The example counted among all of them, duplicates included."""
+def _complete(limit: LimitSet, first: Tensor, count: int) -> LimitSet:
+    """Add the number of starts, and number the example among all examples, duplicates included."""
     return replace(limit, example=int(first[limit.example]) if limit.kind == "training" else -1, count=count)
 
 
-def _label(limit: LimitSet) -> int:
+def _label_limit(limit: LimitSet) -> int:
+    """Return the label of the starts that end in a limit."""
     return {"training": limit.example, "spurious": SPURIOUS, "cycle": CYCLE}[limit.kind]
-
-
-def _first_of_duplicates(examples: Tensor) -> Int[Tensor, " distinct"]:
-    """Indices of the distinct examples, in order, each at its first occurrence."""
-    groups = examples.flatten(1).unique(dim=0, return_inverse=True)[1]
-    row = torch.arange(len(examples), device=groups.device)
-    first = torch.full((int(groups.max()) + 1,), len(examples), device=groups.device).scatter_reduce(
-        0, groups, row, "amin"
-    )
-    return first.sort().values

@@ -1,4 +1,15 @@
-"""Is each training example an attractor? The fixed point near it, certified."""
+"""Certify training examples as attractors.
+
+The way of an example through :func:`certify`:
+
+1. Iterate from the example. Its limit is then the one whose basin holds the example.
+2. Polish the limit in float64, by more iterations and by a few steps of Newton's method.
+3. Prove the fixed point: its residual is at the level of rounding.
+4. Tell the limits of different examples apart.
+5. Compute the spectral radius of the Jacobian at each limit, with an error bound.
+6. Give the verdict. By Theorem 2 of Radhakrishnan, Yang, Belkin and Uhler (arXiv 1810.10333) a fixed point is an
+   attractor if the radius is below 1. Since the Jacobian says nothing at a kink, small pushes must not grow either.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,17 +21,21 @@ from torch import Tensor
 from memzoo._checks import check_batch, check_eps, check_module, check_steps
 from memzoo._types import Map
 from memzoo.dynamics.attractors.basin import basin_radius
-from memzoo.dynamics.attractors.newton import polished, residual_norm
+from memzoo.dynamics.attractors.newton import compute_residual_norm, polish_fixed_point
 from memzoo.dynamics.orbits import default_eps, iterate
 from memzoo.dynamics.spectra import Jacobians, Method, check_differentiable_self_map, compute_spectrum
 from memzoo.dynamics.tracing import accelerate_convolutions_in_dtype, restore_plain_attributes
 
 WIDE_STEPS = 100
-PUSHED_STEPS = 50  # time for a transient to pass
-CURVATURE = 1e3  # most that the radius is taken to change, per relative distance from the point where it is computed
-
-
-SHOWN = 20  # rows of a table that is printed
+"""Most iterations in float64 before Newton's method."""
+REACH = 0.1
+"""Times eps: how far Newton's method may move a limit, and within which a point is taken to belong to a limit."""
+PUSHED_STEPS = 50
+"""Steps after a push, enough for a transient to pass."""
+CURVATURE = 1e3
+"""Assumed largest change of the spectral radius per relative distance from the point where it is computed."""
+SHOWN = 20
+"""Rows of a printed table."""
 
 
 @dataclass(frozen=True)
@@ -30,77 +45,83 @@ class Certificates:
     points: Float[Tensor, "n *shape"]
     """Limit of the orbit that starts at the example, polished in float64."""
     fixed: Bool[Tensor, " n"]
-    """The limit is a fixed point: its residual is at the level of rounding. Where a slow orbit ends far from its
-    example this may stay undecided, hence False."""
+    """The limit is a fixed point: its residual is at the level of rounding. If a slow orbit ends far from its example,
+    this may stay undecided, hence False."""
     offset: Float[Tensor, " n"]
     """L2 distance from the example to that limit."""
     residual: Float[Tensor, " n"]
     r"""L2 norm of :math:`f(x^*) - x^*` at the limit."""
     location_error: Float[Tensor, " n"]
-    """Distance from the limit to the true fixed point, to first order: the Newton step left over."""
+    """Distance from the limit to the true fixed point, to first order: the Newton step that was not taken."""
     radius: Float[Tensor, " n"]
     """Spectral radius at the limit; NaN where the limit is not a fixed point."""
     radius_error: Float[Tensor, " n"]
-    """Its error bound, with room for what it may change over the location error; NaN likewise."""
+    """Error bound of ``radius``, including its change over the location error; NaN where ``radius`` is NaN."""
     returns: Bool[Tensor, " n"]
-    """Pushed a little to two opposite sides, the limit is not left. At a kink or a jump the Jacobian is that of one
-    side and cannot tell. False where nothing was tried."""
+    """Small pushes to two opposite sides do not grow. At a kink or a jump the Jacobian is that of one side and cannot
+    tell. False where nothing was tried."""
     distinct: Bool[Tensor, " n"]
-    """No other example (exact duplicates aside) ends at the same point, be it near or far from it: a map that sends
-    two examples to one of them has not stored two, and a constant map has stored none."""
+    """No other example (exact duplicates aside) ends at the same point, whether near to the example or far from it: a
+    map that sends two examples to one of them has not stored two, and a constant map has stored none."""
     limit_of: Int[Tensor, " n"]
     """First example that ends at the same point as this one: equal numbers share a limit."""
     heading: Float[Tensor, "n d"]
-    """Where the limit of a slow orbit is seen to lie: the limit and the Newton step left over, flattened."""
+    """Where a slow orbit is expected to end: the limit and the Newton step that was not taken, flattened."""
     blur: Float[Tensor, " n"]
     """L2 radius within which ``heading`` cannot tell limits apart; NaN where the orbit diverged."""
     eps: float
     """Radius in L2 within which the fixed point counts as the example's own."""
     basin_radius: Float[Tensor, " n"]
-    """Radius of a ball around the attractor that leads back to it, but for a share of at most 1 - ``basin_share``; NaN
-    for no attractor, or where ``directions`` was 0. See :func:`memzoo.dynamics.basin_radius`."""
+    """Radius of a ball around the attractor that leads back to it, except for a share of at most 1 - ``basin_share``.
+    NaN if there is no attractor, or if ``directions`` was 0. See :func:`memzoo.dynamics.basin_radius`."""
     basin_share: float
     """Share of that ball's volume, at 95 % confidence."""
 
     @staticmethod
-    def joined(parts: "Sequence[Certificates]", examples: Float[Tensor, "n *shape"]) -> "Certificates":
-        """One from the certificates of parts of the examples, in order: which limits are shared is decided anew."""
+    def join(parts: "Sequence[Certificates]", examples: Float[Tensor, "n *shape"]) -> "Certificates":
+        """Join the certificates of consecutive parts of the examples, and decide again which limits are shared."""
         names = [name for name, value in vars(parts[0]).items() if isinstance(value, Tensor)]
         rows = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
-        rows["limit_of"], rows["distinct"] = _told_apart(rows["heading"], rows["blur"], examples)
+        # An example may share its limit with an example of another part.
+        rows["limit_of"], rows["distinct"] = _tell_limits_apart(rows["heading"], rows["blur"], examples)
         return replace(parts[0], **rows)
 
     def __getitem__(self, rows: Int[Tensor, " m"]) -> "Certificates":
-        """The certificates of some of the examples, in this order; ``limit_of`` counts as before."""
+        """Select the certificates of some of the examples, in this order; the numbers in ``limit_of`` do not change."""
         chosen = {name: value[rows] for name, value in vars(self).items() if isinstance(value, Tensor)}
         return replace(self, **chosen)
 
     @property
     def attractor(self) -> Bool[Tensor, " n"]:
-        """Fixed point within ``eps``, distinct, radius below 1 beyond its error bound, not left when pushed."""
+        """Tell which examples are attractors.
+
+        The limit is a fixed point within ``eps``, distinct, its radius is below 1 beyond the error bound, and pushes do
+        not grow.
+        """
         near = self.offset + self.location_error < self.eps
-        return self.fixed & near & self.distinct & self.returns & (self.radius + self.radius_error < 1)
+        contracts = self.radius + self.radius_error < 1
+        return self.fixed & near & self.distinct & self.returns & contracts
 
     @property
     def fraction(self) -> float:
-        """Share of the examples that are attractors."""
+        """Return the share of the examples that are attractors."""
         return self.attractor.float().mean().item()
 
     def __str__(self) -> str:
-        count, found = len(self.attractor), int(self.attractor.sum())
+        count = len(self.attractor)
         lines = [
-            f"{found} of {count} examples are attractors (eps = {self.eps:.3g})",
+            f"{int(self.attractor.sum())} of {count} examples are attractors (eps = {self.eps:.3g})",
             f"{'example':>7}{'offset':>11}{'radius':>10}{'+-':>10}  verdict",
         ]
-        lines += [
-            f"{row:>7}{self.offset[row]:>11.2e}{self.radius[row]:>10.4f}{self.radius_error[row]:>10.1e}  "
-            f"{self._verdict(row)}"
-            for row in range(min(count, SHOWN))
-        ]
-        return "\n".join([*lines, *([f"{'...':>7} and {count - SHOWN} more"] if count > SHOWN else [])])
+        for row in range(min(count, SHOWN)):
+            radius = f"{self.radius[row]:>10.4f}{self.radius_error[row]:>10.1e}"
+            lines.append(f"{row:>7}{self.offset[row]:>11.2e}{radius}  {self._explain(row)}")
+        if count > SHOWN:
+            lines.append(f"{'...':>7} and {count - SHOWN} more")
+        return "\n".join(lines)
 
-    def _verdict(self, row: int) -> str:
-        """The first condition of an attractor that is not met."""
+    def _explain(self, row: int) -> str:
+        """Name the first condition of an attractor that is not met."""
         if self.attractor[row]:
             return "attractor"
         if not self.fixed[row]:
@@ -126,10 +147,10 @@ def certify(
     r"""Certify each training example as an attractor, or not.
 
     Trained to a small loss, a network maps an example *near* itself; the attractor is a true fixed point
-    :math:`x^* = f(x^*)` nearby. It is found by iterating from the example (so it is the one whose basin holds the
-    example) and polished by Newton's method in float64, which is only accepted where it stays put; the certificate
-    then asks for a fixed point within ``eps``, shared with no other example, of spectral radius < 1 beyond the error
-    bound (Theorem 2 of the paper). Untrained and constant maps certify nothing, although their radius is near 0.
+    :math:`x^* = f(x^*)` nearby. It is found by iterating from the example, so that its basin holds the example, and
+    polished by Newton's method in float64, which may not leave the neighbourhood. The certificate then asks for a fixed
+    point within ``eps``, shared with no other example, of spectral radius < 1 beyond the error bound (Theorem 2 of the
+    paper). Untrained and constant maps certify nothing, although their radius is near 0.
 
     Args:
         f: Self-map; modules in eval mode.
@@ -163,37 +184,40 @@ def certify(
     check_eps(eps)
     check_differentiable_self_map(f, examples)
 
-    limit = iterate(f, examples, steps)
-    jacobians = Jacobians(f, limit.points, method, memory_limit)
-    points = limit.points.to(jacobians.dtype)
+    # 1. Iterate.
+    orbit = iterate(f, examples, steps)
+
+    # 2. Polish in float64. Most orbits come to rest by iteration, which needs no Jacobian.
+    jacobians = Jacobians(f, orbit.points, method, memory_limit)
+    points = orbit.points.to(jacobians.dtype)
     wide = accelerate_convolutions_in_dtype(f, points, jacobians.dtype) or jacobians.wide
-    points = iterate(wide, points, min(steps, WIDE_STEPS)).points  # fast ones are done here, at no Jacobian
-    points, step = polished(jacobians, points, 0.1 * eps)
-    residual = residual_norm(jacobians.wide, points)
+    points = iterate(wide, points, min(steps, WIDE_STEPS)).points
+    points, step_left = polish_fixed_point(jacobians, points, REACH * eps)
+
+    # 3. Prove the fixed point.
+    residual = compute_residual_norm(jacobians.wide, points)
+    # The unit of relative distances; a limit at the origin has that of its example.
     scale = torch.maximum(points.flatten(1).norm(dim=1), examples.flatten(1).norm(dim=1)).clamp(min=1e-30)
-    fixed = residual.isfinite() & (residual <= _resolved(points.dtype) * scale)
+    fixed = residual.isfinite() & (residual <= _residual_tolerance(points.dtype) * scale)
     offset = (points.double() - examples.double()).flatten(1).norm(dim=1)
 
-    # slow orbits are still on their way to the limit that their Newton step shows
-    left_over = step.norm(dim=1)
-    heading = points.flatten(1) + torch.where(step.isfinite(), step, 0.0)
-    blur = 1e-6 * scale + (0.1 * left_over).clamp(max=eps)
-    blur[limit.diverged | ~scale.isfinite()] = torch.nan
-    limit_of, distinct = _told_apart(heading, blur, examples)
+    # 4. Tell limits apart. A slow orbit is still on its way to the limit that its Newton step shows.
+    length_left = step_left.norm(dim=1)
+    heading = points.flatten(1) + torch.where(step_left.isfinite(), step_left, 0.0)
+    blur = 1e-6 * scale + (0.1 * length_left).clamp(max=eps)
+    # Comparisons with NaN are false: an orbit that diverged shares its limit with no other.
+    blur[orbit.diverged | ~scale.isfinite()] = torch.nan
+    limit_of, distinct = _tell_limits_apart(heading, blur, examples)
 
-    radius = torch.full_like(offset, torch.nan)
-    error = torch.full_like(offset, torch.nan)
-    same = _pairwise(points.flatten(1)) <= 1e-9 * scale[:, None]
-    first = (same & fixed).int().argmax(1)  # one eigensolve for all examples that ended at one point
-    chosen = first[fixed].unique()
-    if len(chosen):
-        found = compute_spectrum(jacobians, points[chosen], top=1, strict=False)
-        radius[chosen], error[chosen] = found.radius, found.radius_error
-        radius, error = torch.where(fixed, radius[first], torch.nan), torch.where(fixed, error[first], torch.nan)
+    # 5. Spectrum. To first order, the fixed point is |residual| / |1 - radius| away along the leading direction.
+    radius, error = _compute_radii(jacobians, points, fixed, 1e-9 * scale)
     by_radius = torch.where(residual == 0, 0.0, residual.double() / (1 - radius).abs().nan_to_num(1.0))
-    location_error = torch.maximum(left_over.double(), by_radius)
+    location_error = torch.maximum(length_left.double(), by_radius)
+
+    # 6. Verdict. Only what would be an attractor if it passed the test of pushes is pushed.
+    diverged = orbit.diverged.reshape(-1, *[1] * (points.ndim - 1))
     found = Certificates(
-        points=torch.where(_like(limit.diverged, points), limit.points.to(points.dtype), points).to(examples.dtype),
+        points=torch.where(diverged, orbit.points.to(points.dtype), points).to(examples.dtype),
         fixed=fixed,
         offset=offset,
         residual=residual.double(),
@@ -209,50 +233,73 @@ def certify(
         basin_radius=torch.full_like(radius, torch.nan),
         basin_share=torch.nan,
     )
+    # Derivatives leave wrapped tensors in modules that keep a value of their forward.
     restore_plain_attributes(f, examples)
-    found = replace(found, returns=_returns(f, found.points, found.attractor, eps))
+    found = replace(found, returns=_test_pushes(f, found.points, found.attractor, eps))
     rows = found.attractor.nonzero().flatten()
     if not directions or not len(rows):
         return found
-    basins = basin_radius(f, found.points[rows], 0.1 * eps, directions=directions, steps=steps)
+    basins = basin_radius(f, found.points[rows], REACH * eps, directions=directions, steps=steps)
     radii = found.basin_radius.index_put((rows,), basins.radius)
     return replace(found, basin_radius=radii, basin_share=basins.share)
 
 
-def _told_apart(heading: Tensor, blur: Tensor, examples: Tensor) -> tuple[Tensor, Tensor]:
-    """The first example that ends at the same point, and whether no other example does (exact duplicates aside)."""
-    shared = _pairwise(heading) <= blur[:, None] + blur
-    duplicate = _pairwise(examples.flatten(1)) == 0
+def _residual_tolerance(dtype: torch.dtype) -> float:
+    """Return the relative residual below which a point counts as fixed: rounding, with room for a deep network."""
+    return torch.finfo(dtype).eps ** 0.5 * (1e-2 if dtype == torch.float64 else 1e-1)
+
+
+def _tell_limits_apart(heading: Tensor, blur: Tensor, examples: Tensor) -> tuple[Tensor, Tensor]:
+    """Find the first example that ends at the same point as each, and tell which examples share their limit with none.
+
+    Exact duplicates among the examples may share a limit.
+    """
+    # Two balls of radius blur around the places where the orbits are heading for meet.
+    shared = _pairwise_distances(heading) <= blur[:, None] + blur
+    duplicate = _pairwise_distances(examples.flatten(1)) == 0
     own = torch.eye(len(blur), dtype=torch.bool, device=blur.device)
+    # The first largest entry of a row of zeros and ones is its first one.
     return (shared | own).int().argmax(1), ~(shared & ~duplicate).any(1)
 
 
-def _returns(f: Map, points: Tensor, chosen: Bool[Tensor, " n"], eps: float) -> Bool[Tensor, " n"]:
-    """Do pushes in a random direction and its opposite not grow over some steps?"""
-    result, rows = torch.zeros_like(chosen), chosen.nonzero().flatten()
+def _compute_radii(jacobians: Jacobians, points: Tensor, fixed: Tensor, tol: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute the spectral radius and its error bound at the fixed points, NaN elsewhere.
+
+    Points within ``tol`` of each other share one eigensolve.
+    """
+    radius = torch.full_like(fixed, torch.nan, dtype=torch.float64)
+    error = radius.clone()
+    same = _pairwise_distances(points.flatten(1)) <= tol[:, None]
+    # Of all fixed points at the same place the first one stands for the others.
+    first = (same & fixed).int().argmax(1)
+    chosen = first[fixed].unique()
+    if not len(chosen):
+        return radius, error
+    found = compute_spectrum(jacobians, points[chosen], top=1, strict=False)
+    radius[chosen] = found.radius
+    error[chosen] = found.radius_error
+    return torch.where(fixed, radius[first], torch.nan), torch.where(fixed, error[first], torch.nan)
+
+
+def _test_pushes(f: Map, points: Tensor, chosen: Bool[Tensor, " n"], eps: float) -> Bool[Tensor, " n"]:
+    """Tell for which of the ``chosen`` points a push in a random direction and its opposite do not grow."""
+    result = torch.zeros_like(chosen)
+    rows = chosen.nonzero().flatten()
     if not len(rows):
         return result
     centre = points[rows]
     size = centre.flatten(1).norm(dim=1).double()
-    far = (1e-3 * eps + 300 * torch.finfo(points.dtype).eps * size)[:, None]
+    length = (1e-3 * eps + 300 * torch.finfo(points.dtype).eps * size)[:, None]  # small, but above rounding
     u = torch.randn(centre.flatten(1).shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    u = far * (u / u.norm(dim=1, keepdim=True)).to(centre.device)
-    starts = torch.cat([centre + side * u.reshape(centre.shape).to(centre.dtype) for side in (1, -1)])
+    push = length * (u / u.norm(dim=1, keepdim=True)).to(centre.device)
+    starts = torch.cat([centre + side * push.reshape(centre.shape).to(centre.dtype) for side in (1, -1)])
     ends = iterate(f, starts, PUSHED_STEPS, tol=0.0, latent=False)
     gap = (ends.points - torch.cat([centre, centre])).flatten(1).double().norm(dim=1).reshape(2, -1)
-    result[rows] = (gap <= 1.01 * far.T).all(0) & ~ends.diverged.reshape(2, -1).any(0)
+    # One part in a hundred allows for the rounding of the orbit.
+    result[rows] = (gap <= 1.01 * length.T).all(0) & ~ends.diverged.reshape(2, -1).any(0)
     return result
 
 
-def _like(flags: Tensor, points: Tensor) -> Tensor:
-    return flags.reshape(-1, *[1] * (points.ndim - 1))
-
-
-def _resolved(dtype: torch.dtype) -> float:
-    """Relative residual below which a point counts as fixed: rounding, with room for a deep network's own."""
-    return torch.finfo(dtype).eps ** 0.5 * (1e-2 if dtype == torch.float64 else 1e-1)
-
-
-def _pairwise(flat: Tensor) -> Tensor:
-    """Distances between all rows, by subtraction."""
+def _pairwise_distances(flat: Tensor) -> Tensor:
+    """Compute the distances between all rows, by subtraction."""
     return torch.cdist(flat.double(), flat.double(), compute_mode="donot_use_mm_for_euclid_dist")

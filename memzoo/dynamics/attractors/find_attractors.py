@@ -1,7 +1,6 @@
-"""The attractors that many starts end in, each certified, with no example to compare them with."""
+"""Find the attractors that many starts end in, each certified, without examples to compare them with."""
 
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from jaxtyping import Float, Int
@@ -10,12 +9,15 @@ from torch import Tensor
 from memzoo._checks import check_batch, check_eps
 from memzoo._types import Map
 from memzoo.dynamics.attractors.certificate import certify
-from memzoo.dynamics.attractors.limit_sets import LimitSearch, LimitSet
-from memzoo.dynamics.orbits import Orbit, iterate, power
+from memzoo.dynamics.attractors.limit_search import LimitSearch
+from memzoo.dynamics.attractors.limit_sets import LimitSet
+from memzoo.dynamics.orbits import Orbit, compose_with_itself, iterate
 from memzoo.errors import InvalidArgumentError
 
-SCALE = 0.05  # of the median norm of the end points: the default eps
-SHOWN = 12  # attractors in the printed table
+SCALE = 0.05
+"""Share of the median norm of the end points that is the default eps."""
+SHOWN = 12
+"""Attractors in the printed table."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Attractor:
 
     @property
     def period(self) -> int:
-        """1 for a fixed point."""
+        """Return the period, 1 for a fixed point."""
         return len(self.points)
 
 
@@ -42,24 +44,27 @@ class Attractors:
     """What :func:`find_attractors` found; prints as a table."""
 
     found: tuple[Attractor, ...]
-    """Different from each other, the one of most starts first."""
+    """Different from each other, the one that most starts reach first."""
     index: Int[Tensor, " batch"]
-    """Into ``found``: where each start ends, -1 for nowhere of it."""
+    """Index into ``found`` of the attractor where each start ends, -1 if it ends at none of them."""
     resting: int
-    """Starts that end in a limit not certified to attract: a saddle, a continuum such as that of the identity."""
+    """Starts that end in a limit that is not certified to attract: a saddle, or a continuum as of the identity."""
     divergent: int
     """Starts whose orbit leaves the range of the floating-point type."""
     moving: int
     """Starts that have not settled, or whose limit could not be certified."""
     eps: float
-    """The scale of distances, L2: end points within a hundredth of it are taken for one, and then certified."""
+    """The scale of distances, L2: end points within a hundredth of it count as one, which is then certified."""
 
     def __str__(self) -> str:
         rest = f"{self.resting} rest elsewhere, {self.divergent} diverge, {self.moving} still move"
         lines = [f"{len(self.found)} attractors from {len(self.index)} starts ({rest})"]
-        lines += [f"{'starts':>8}{'period':>8}{'radius':>9}"] if self.found else []
+        if self.found:
+            lines.append(f"{'starts':>8}{'period':>8}{'radius':>9}")
         lines += [f"{one.count:>8}{one.period:>8}{one.radius:>9.3f}" for one in self.found[:SHOWN]]
-        return "\n".join(lines + [f"and {len(self.found) - SHOWN} more"] * (len(self.found) > SHOWN))
+        if len(self.found) > SHOWN:
+            lines.append(f"and {len(self.found) - SHOWN} more")
+        return "\n".join(lines)
 
 
 @torch.no_grad()
@@ -72,12 +77,12 @@ def find_attractors(
     max_period: int = 16,
     max_limits: int = 256,
 ) -> Attractors:
-    r"""The attracting fixed points and cycles that the orbits of ``starts`` end in.
+    r"""Find the attracting fixed points and cycles that the orbits of ``starts`` end in.
 
-    End points are grouped as in :func:`memzoo.dynamics.census`, one of each group is polished to the true limit, and
-    what :func:`memzoo.dynamics.certify` does not call an attractor is only counted. No training example is needed: of
-    a network that memorizes, these are its training images and its spurious attractors, and nothing here tells one from
-    the other. What no start reaches is not found.
+    End points are grouped as in :func:`memzoo.dynamics.census`, and one of each group is polished to the true limit.
+    Limits that :func:`memzoo.dynamics.certify` does not call an attractor are only counted. No training example is
+    needed. The attractors of a network that memorizes are its training images and its spurious attractors, and this
+    function cannot tell one from the other. An attractor that no start reaches is not found.
 
     Args:
         f: Self-map; modules in eval mode. Runs in the dtype and on the device of ``starts``.
@@ -102,21 +107,23 @@ def find_attractors(
     """
     check_batch(starts, "starts")
     orbit = iterate(f, starts, steps)
-    eps = _scale(orbit, starts) if eps is None else eps
+    eps = _derive_eps(orbit, starts) if eps is None else eps
     check_eps(eps)
-    search = LimitSearch(f, orbit.points, starts[:1], eps, steps, max_limits)  # a start for want of an example
+    # A start stands in for the examples, which only order the groups and name limits.
+    search = LimitSearch(f, orbit.points, starts[:1], eps, steps, max_limits)
     search.find_fixed_points(orbit)
     search.find_cycles(~(orbit.converged | orbit.diverged), max_period)
 
-    counts = torch.bincount(search.limit[search.limit >= 0], minlength=len(search.found)).tolist()
-    certified = _certified(f, search.found, eps, steps)
-    order = sorted((i for i, yes in enumerate(certified) if yes), key=lambda i: -counts[i])
-    rank = torch.full((len(search.found) + 1,), -1, device=starts.device)  # the last entry is that of no limit, -1
-    rank[order] = torch.arange(len(order), device=starts.device)
     known = search.limit >= 0
+    counts = torch.bincount(search.limit[known], minlength=len(search.found)).tolist()
+    attracting = _certify_limits(f, search.found, eps, steps)
+    order = sorted(attracting, key=lambda i: -counts[i])
+    # The index -1, no limit, reads the last entry.
+    rank = torch.full((len(search.found) + 1,), -1, device=starts.device)
+    rank[order] = torch.arange(len(order), device=starts.device)
     index = torch.where(orbit.diverged, -1, rank[search.limit])
     return Attractors(
-        found=tuple(_attractor(search.found[i], counts[i]) for i in order),
+        found=tuple(_describe(search.found[i], counts[i]) for i in order),
         index=index,
         resting=int((known & (index < 0) & ~orbit.diverged).sum()),
         divergent=int(orbit.diverged.sum()),
@@ -125,8 +132,8 @@ def find_attractors(
     )
 
 
-def _scale(orbit: Orbit, starts: Tensor) -> float:
-    """A length to measure distances with: of the end points, or of the starts where those all vanish."""
+def _derive_eps(orbit: Orbit, starts: Tensor) -> float:
+    """Derive a scale of distances from the end points, or from the starts if the end points all vanish."""
     for points in (orbit.points[~orbit.diverged], starts):
         norms = points.flatten(1).double().norm(dim=1)
         if len(norms) and (median := norms.median().item()) > 0:
@@ -136,17 +143,18 @@ def _scale(orbit: Orbit, starts: Tensor) -> float:
     )
 
 
-def _certified(f: Map, limits: list[LimitSet], eps: float, steps: int) -> list[bool]:
-    """Which limits attract, by the criteria that a training example has to meet, each judged at its own period."""
-    verdict = [False] * len(limits)
+def _certify_limits(f: Map, limits: list[LimitSet], eps: float, steps: int) -> list[int]:
+    """Find the limits that meet the criteria of a stored training example, each at its own period."""
+    attracting: list[int] = []
     for period in {limit.period for limit in limits}:
         rows = [i for i, one in enumerate(limits) if one.period == period and one.attracting and not one.continuum]
         if rows:
-            found = certify(power(f, period), torch.stack([limits[i].points[0] for i in rows]), eps, steps=steps)
-            for i, attractor in zip(rows, cast(list[bool], found.attractor.tolist()), strict=True):
-                verdict[i] = attractor
-    return verdict
+            points = torch.stack([limits[i].points[0] for i in rows])
+            found = certify(compose_with_itself(f, period), points, eps, steps=steps)
+            attracting += [rows[i] for i in found.attractor.nonzero().flatten().tolist()]
+    return sorted(attracting)
 
 
-def _attractor(limit: LimitSet, count: int) -> Attractor:
+def _describe(limit: LimitSet, count: int) -> Attractor:
+    """Describe an attractor by the limit that was certified."""
     return Attractor(limit.points, count, limit.radius, limit.radius_error)

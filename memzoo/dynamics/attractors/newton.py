@@ -1,4 +1,8 @@
-"""Newton's method for fixed points, as a last polish: where it may move far it changes basins."""
+"""Polish fixed points by Newton's method.
+
+Newton's method on f(x) - x converges quadratically near a fixed point, but far from it a step may lead into another
+basin. It is therefore a last polish only, within a small reach of the limit of an orbit.
+"""
 
 import torch
 from torch import Tensor
@@ -7,62 +11,76 @@ from memzoo._types import Map
 from memzoo.dynamics.orbits import SETTLED
 from memzoo.dynamics.spectra import ROWS, Jacobians, solve, solve_shifted
 
-POLISH = 4  # Newton steps; on a piecewise-linear map one lands on the fixed point
+POLISH = 4
+"""Newton steps; on a piecewise-linear map one step lands on the fixed point."""
 
 
-def residual_norm(f: Map, x: Tensor) -> Tensor:
-    """L2 norm of f(x) - x (B,), infinity where it is not finite."""
+def compute_residual_norm(f: Map, x: Tensor) -> Tensor:
+    """Compute the L2 norm of f(x) - x (B,), infinity where it is not finite."""
     residual = torch.cat([(f(rows) - rows).flatten(1).norm(dim=1) for rows in x.split(ROWS)])
     return torch.where(residual.isfinite(), residual, torch.inf)
 
 
-def newton_step(jacobians: Jacobians, x: Tensor) -> Tensor:
-    r"""Step (B, d) of Newton's method on f(x) - x; infinite where I - J is singular or J is not finite.
+def compute_newton_step(jacobians: Jacobians, x: Tensor) -> Tensor:
+    r"""Compute the step (B, d) of Newton's method on f(x) - x; infinite where I - J is singular or J is not finite.
 
-    With J = L R, the step :math:`(I - LR)^{-1} r = r + L (I - RL)^{-1} R r` needs only a k x k system (Woodbury).
+    With :math:`r = f(x) - x` and J = L R, the step :math:`(I - LR)^{-1} r = r + L (I - RL)^{-1} R r` needs only a
+    k x k system (the identity of Woodbury).
     """
-    steps = []
+    steps: list[Tensor] = []
     for rows in jacobians.split_into_blocks(x):
-        gap = (jacobians.wide(x[rows]) - x[rows]).flatten(1)[:, :, None]
+        residual = (jacobians.wide(x[rows]) - x[rows]).flatten(1)
         if jacobians.method == "arnoldi":
-            step = torch.full_like(gap.squeeze(-1), torch.inf)
-            sound = jacobians.find_finite(x[rows])
-            if sound.any():
-                step[sound] = solve_shifted(jacobians.form_products(x[rows][sound])[0], gap[sound].squeeze(-1))
+            step = torch.full_like(residual, torch.inf)
+            finite = jacobians.find_finite(x[rows])
+            if finite.any():
+                products = jacobians.form_products(x[rows][finite])
+                step[finite] = solve_shifted(products[0], residual[finite])
         else:
             factors = jacobians.form_factors(x[rows])
             core = factors.core()
-            identity = torch.eye(core.shape[-1], dtype=gap.dtype, device=gap.device)
-            inner, solved = solve(identity - core, factors.inward(gap))
-            step = (gap + factors.outward(inner)).squeeze(-1)
+            identity = torch.eye(core.shape[-1], dtype=residual.dtype, device=residual.device)
+            residual = residual[:, :, None]
+            inner, solved = solve(identity - core, factors.inward(residual))
+            step = (residual + factors.outward(inner)).squeeze(-1)
             step[~(solved & factors.finite.to(solved.device))] = torch.inf  # an affine map has one Jacobian for all
+        # A step that is partly infinite leads nowhere.
         step[~step.isfinite().all(1)] = torch.inf
         steps.append(step)
     return torch.cat(steps)
 
 
-def polished(jacobians: Jacobians, points: Tensor, reach: float) -> tuple[Tensor, Tensor]:
-    """Newton's method, row by row while it lowers the residual within ``reach``; also the step (B, d) left undone.
+def polish_fixed_point(jacobians: Jacobians, points: Tensor, reach: float) -> tuple[Tensor, Tensor]:
+    """Polish each point by Newton's method, as long as that lowers its residual and stays within ``reach``.
 
-    Newton changes basins where it may move far, so a limit that it would leave is returned as it came.
+    A point that Newton's method would move farther is returned unchanged.
+
+    Returns:
+        The points, and for each the Newton step (B, d) that was not taken.
     """
-    wide, points = jacobians.wide, points.to(jacobians.dtype)
-    origin, best = points, residual_norm(wide, points)
-    undone = torch.zeros_like(points.flatten(1))
+    wide = jacobians.wide
+    points = points.to(jacobians.dtype)
+    origin = points
+    best = compute_residual_norm(wide, points)
+    step_left = torch.zeros_like(points.flatten(1))
     rows = torch.arange(len(points), device=points.device)
     for _ in range(POLISH):
+        # Only rows whose residual exceeds rounding, and which the last step improved, are still worth a Jacobian.
         size = points[rows].flatten(1).norm(dim=1)
-        moving = (best[rows] > 2 * SETTLED * torch.finfo(points.dtype).eps * size) & best[rows].isfinite()
-        undone[rows[~moving]] = 0
-        rows = rows[moving]
+        rounding = 2 * SETTLED * torch.finfo(points.dtype).eps * size
+        improvable = (best[rows] > rounding) & best[rows].isfinite()
+        step_left[rows[~improvable]] = 0
+        rows = rows[improvable]
         if not len(rows):
             break
-        step = newton_step(jacobians, points[rows])
+        step = compute_newton_step(jacobians, points[rows])
         trial = points[rows] + step.nan_to_num(posinf=0.0).reshape(-1, *points.shape[1:])
-        residual = residual_norm(wide, trial)
-        accepted = (residual < best[rows]) & ((trial - origin[rows]).flatten(1).norm(dim=1) < reach)
-        undone[rows[~accepted]] = step[~accepted]
-        rows, trial, residual = rows[accepted], trial[accepted], residual[accepted]
-        points, best = points.index_put((rows,), trial), best.index_put((rows,), residual)
-        undone[rows] = step[accepted]  # until the next step is known
-    return points, undone
+        residual = compute_residual_norm(wide, trial)
+        moved = (trial - origin[rows]).flatten(1).norm(dim=1)
+        accepted = (residual < best[rows]) & (moved < reach)
+        step_left[rows[~accepted]] = step[~accepted]
+        rows = rows[accepted]
+        points = points.index_put((rows,), trial[accepted])
+        best = best.index_put((rows,), residual[accepted])
+        step_left[rows] = step[accepted]  # in place of the next step, until that is known
+    return points, step_left

@@ -1,4 +1,4 @@
-"""Certificates by the quickest way, and in full where that way leaves an example undecided."""
+"""Certify examples by the quickest way, and in full if that way leaves an example undecided."""
 
 from torch import Tensor
 
@@ -8,10 +8,10 @@ from memzoo.dynamics.spectra import choose_quick_method
 
 
 def certify_quickly(f: Map, examples: Tensor, eps: float, *, steps: int = 1000) -> Certificates:
-    """Certify the examples through products with the Jacobian, where the full Jacobian costs more.
+    """Certify the examples through products with the Jacobian, if the full Jacobian costs more.
 
-    The verdicts are those of :func:`memzoo.dynamics.certify`, whose arguments these are; radii agree within their error
-    bounds.
+    The verdicts are those of :func:`memzoo.dynamics.certify`, which has the same arguments. The radii agree within
+    their error bounds.
     """
     method = choose_quick_method(f, examples)
     found = certify(f, examples, eps, steps=steps, method=method)

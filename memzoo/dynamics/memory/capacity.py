@@ -1,4 +1,4 @@
-"""How many examples a way of building maps can store: attractors and recall against the number of examples."""
+"""Measure how many examples a way of building maps can store: attractors and recall against their number."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -35,15 +35,17 @@ class CapacityCurve:
     """Radius in L2, the same for all n."""
 
     def capacity(self, share: float = 0.9, by: Literal["attractors", "recalled"] = "attractors") -> int:
-        """The largest n up to which the share stays at or above ``share``; 0 if it is below at the first.
+        """Return the largest n up to which the share stays at or above ``share``; 0 if it is below at the first n.
 
-        One of ``counts``; the last one if the share never falls below: then the capacity may be larger.
+        The result is one of ``counts``. If it is the last one, the share never falls and the capacity may be larger.
         """
         if not 0 < share <= 1:
             raise InvalidArgumentError(f"share must lie in (0, 1], got {share!r}; 0.9 asks for nine of ten.")
         if by not in ("attractors", "recalled"):
             raise InvalidArgumentError(f"by must be 'attractors' or 'recalled', got {by!r}.")
-        held = int((getattr(self, by) >= share).int().cumprod(0).sum())
+        stored = self.attractors if by == "attractors" else self.recalled
+        # The product of all answers so far stays 1 up to the first fall.
+        held = int((stored >= share).int().cumprod(0).sum())
         return int(self.counts[held - 1]) if held else 0
 
 
@@ -60,9 +62,9 @@ def capacity_curve(
 ) -> CapacityCurve:
     """Build a map on the first n examples, for each n, and measure how many of these it stores and recalls.
 
-    The result belongs to the way of building, training included, as much as to the architecture. ``eps`` is the same
-    for all n, and so is the noise of each example, so that numbers can be compared. One order of the examples is one
-    sample: shuffle and repeat for a mean.
+    The result depends on how the map is built, training included, as much as on the architecture. ``eps`` and the noise
+    of each example are the same for all n, so that numbers can be compared. One order of the examples is one sample:
+    shuffle them and repeat for a mean.
 
     Args:
         build: From examples ``(n, *shape)``, a copy of the first n, to a self-map; modules in eval mode. Seed it where
@@ -96,19 +98,21 @@ def capacity_curve(
     check_levels([level], "level")
     check_draws(draws)
     check_steps(steps)
-    numbers = _counts(counts, len(examples))
+    numbers = _check_counts(counts, len(examples))
     eps = default_eps(examples) if eps is None else eps
     check_eps(eps)
-    attractors, recalled = [], []
+    attractors: list[float] = []
+    recalled: list[float] = []
     for n in numbers:
-        f = build(examples[:n].clone())
+        f = build(examples[:n].clone())  # a copy, because build may change it
         if not callable(f):
             raise InvalidTypeError(
                 f"build must return a map from a batch to a batch, got {type(f).__name__}; return the model."
             )
         recall = recall_against_noise(f, examples[:n], [level], draws=draws, steps=steps, eps=eps, seed=seed)
         recalled.append(recall.rate.item())
-        attractors.append(certify(f, examples[:n], eps, steps=steps).attractor.double().mean().item())
+        certificates = certify(f, examples[:n], eps, steps=steps)
+        attractors.append(certificates.attractor.double().mean().item())
     return CapacityCurve(
         counts=torch.tensor(numbers),
         attractors=torch.tensor(attractors, dtype=torch.float64),
@@ -119,10 +123,13 @@ def capacity_curve(
     )
 
 
-def _counts(counts: Iterable[int], most: int) -> list[int]:
+def _check_counts(counts: Iterable[int], most: int) -> list[int]:
+    """Return the numbers of examples, and raise an error unless they increase from at least 1 to at most ``most``."""
     found = list(counts)
     whole = all(isinstance(n, int) and not isinstance(n, bool) for n in found)
-    if not found or not whole or found[0] < 1 or any(low >= high for low, high in pairwise(found)):
+    # The numbers are compared only if they are whole, because anything else may not be comparable.
+    increasing = whole and all(low < high for low, high in pairwise([0, *found]))
+    if not found or not increasing:
         raise InvalidArgumentError(f"counts must be whole numbers >= 1 in increasing order, got {found}.")
     if found[-1] > most:
         raise InvalidArgumentError(

@@ -1,12 +1,13 @@
-r"""Classical associative memories as maps, to be measured by the same functions as a trained network.
+r"""Build classical associative memories as maps, to be measured by the same functions as a trained network.
 
-Hopfield's network (PNAS 79, 1982) stores binary patterns by Hebb's rule, about 0.138 a unit when they are random (Amit,
-Gutfreund and Sompolinsky, PRL 55, 1985). A steeper energy stores more: a polynomial one of degree n some
-:math:`N^{n-1}` patterns in N units (Krotov and Hopfield, NIPS 2016). The continuous memory with a softmax, whose update
-is that of attention, stores patterns of any values (Ramsauer et al., ICLR 2021).
+Hopfield's network (PNAS 79, 1982) stores binary patterns by Hebb's rule, about 0.138 patterns a unit if they are random
+(Amit, Gutfreund and Sompolinsky, PRL 55, 1985). A steeper energy stores more: a polynomial energy of degree n stores
+about :math:`N^{n-1}` patterns in N units (Krotov and Hopfield, NIPS 2016). The continuous memory with a softmax, whose
+update is that of attention, stores patterns of any values (Ramsauer et al., ICLR 2021).
 
-All update every unit at one time, as a self-map does, so that cycles of two are possible where one unit after the other
-would come to rest. Patterns are kept in float64; a map computes in the type and on the device of its points.
+Each map updates all units at one time, as a self-map does. Cycles of two are therefore possible where updates of one
+unit after the other would come to rest. Patterns are kept in float64; a map computes in the type and on the device of
+its points.
 """
 
 import torch
@@ -19,11 +20,12 @@ from memzoo.errors import InvalidArgumentError
 
 
 def hopfield(patterns: Float[Tensor, "n *shape"], *, gain: float | None = None) -> Map:
-    r"""Hopfield's network with the weights of Hebb's rule, its units updated all at one time.
+    r"""Build Hopfield's network with the weights of Hebb's rule, all of whose units are updated at one time.
 
-    :math:`W = \frac{1}{N} \sum_\mu \xi_\mu \xi_\mu^T` without its diagonal, N the number of units. A unit becomes the
-    sign of its field :math:`(W x)_i` and keeps its value where the field is zero; with a ``gain`` :math:`\beta` it
-    becomes :math:`\tanh(\beta (W x)_i)`, whose fixed points lie inside of the corners :math:`\pm 1`.
+    The weights are :math:`W = \frac{1}{N} \sum_\mu \xi_\mu \xi_\mu^T` without the diagonal, N the number of units
+    (Hopfield, PNAS 79, 1982). A unit becomes the sign of its field :math:`(W x)_i` and keeps its value where the field
+    is zero. With a ``gain`` :math:`\beta` it becomes :math:`\tanh(\beta (W x)_i)`; the fixed points then lie inside
+    the corners :math:`\pm 1` (Hopfield, PNAS 81, 1984).
 
     Args:
         patterns: Values -1 and 1.
@@ -41,26 +43,29 @@ def hopfield(patterns: Float[Tensor, "n *shape"], *, gain: float | None = None) 
         >>> f(torch.tensor([[0.9, 0.4, 0.2, -0.1]]))
         tensor([[ 1.,  1., -1., -1.]])
     """
-    stored = _binary(patterns)
+    stored = _copy_binary(patterns)
     if gain is not None:
         _check_positive(gain, "gain", "leave it out for the sign")
 
     def update(x: Tensor) -> Tensor:
         check_same_shape(x, stored, "points and patterns")
-        state, memory = x.flatten(1), stored.flatten(1).to(x)
-        field = state @ memory.T @ memory - len(memory) * state  # whole numbers at corners: ties are exact
+        state = x.flatten(1)
+        memory = stored.flatten(1).to(x)
+        # The diagonal of Hebb's matrix is the number of patterns. At corners fields are whole numbers: ties are exact.
+        field = state @ memory.T @ memory - len(memory) * state
         if gain is None:
-            return _signs(field, state).reshape(x.shape)
+            return _take_signs(field, state).reshape(x.shape)
         return torch.tanh(gain / memory.shape[1] * field).reshape(x.shape)
 
     return update
 
 
 def polynomial_memory(patterns: Float[Tensor, "n *shape"], degree: int) -> Map:
-    r"""Dense associative memory of binary patterns, with the energy :math:`-\sum_\mu (\xi_\mu^T x)^n`.
+    r"""Build a dense associative memory of binary patterns, with the energy :math:`-\sum_\mu (\xi_\mu^T x)^n`.
 
-    Each unit takes the sign for which the energy is lower, the others as they are; it keeps its value where both are
-    equal. Degree 2 is :func:`hopfield`. An even degree stores each pattern with its negative.
+    Each unit takes the sign for which the energy is lower while the others stay as they are, and keeps its value if
+    both energies are equal (Krotov and Hopfield, NIPS 2016). Degree 2 is :func:`hopfield`. An even degree stores each
+    pattern with its negative.
 
     Args:
         patterns: Values -1 and 1.
@@ -79,32 +84,38 @@ def polynomial_memory(patterns: Float[Tensor, "n *shape"], degree: int) -> Map:
         >>> f(torch.tensor([[1.0, 1, 1, -1]]))
         tensor([[ 1.,  1.,  1., -1.]])
     """
-    stored = _binary(patterns)
+    stored = _copy_binary(patterns)
     if not isinstance(degree, int) or isinstance(degree, bool) or degree < 2:
         raise InvalidArgumentError(f"degree must be a whole number >= 2, got {degree!r}; 2 is Hopfield's network.")
 
     def update(x: Tensor) -> Tensor:
         check_same_shape(x, stored, "points and patterns")
-        state, memory = x.flatten(1), stored.flatten(1).to(x)
+        state = x.flatten(1)
+        memory = stored.flatten(1).to(x)
         own = memory * state[:, None]
         others = (state @ memory.T)[:, :, None] - own
-        raised, lowered = others + memory, others - memory
+        # Products with the patterns if the unit is 1 or -1, for each pattern and unit.
+        raised = others + memory
+        lowered = others - memory
         largest = torch.maximum(raised.abs(), lowered.abs()).amax((1, 2), keepdim=True)
-        _, exponent = torch.frexp(largest)  # a power of two: ties stay exact, and the largest power is within range
+        # A scale that is a power of two keeps ties exact, and the largest n-th power within the number range.
+        exponent = torch.frexp(largest).exponent
         scale = torch.ldexp(torch.ones_like(largest), -exponent)
+        # The sum is proportional to the difference of the energies for -1 and for 1.
         gain = ((scale * raised) ** degree - (scale * lowered) ** degree).sum(1)
-        return _signs(gain, state).reshape(x.shape)
+        return _take_signs(gain, state).reshape(x.shape)
 
     return update
 
 
 def dense_associative_memory(patterns: Float[Tensor, "n *shape"], beta: float) -> Map:
-    r"""The continuous Hopfield memory :math:`f(x) = X^T \mathrm{softmax}(\beta X x)`, the rows of X the patterns.
+    r"""Build the continuous Hopfield memory :math:`f(x) = X^T \mathrm{softmax}(\beta X x)`, the rows of X the patterns.
 
-    A large ``beta`` looks up the pattern of the largest product with x, in one step; a small one has a single fixed
-    point near the mean of the patterns. With :math:`p = \mathrm{softmax}(\beta X x)` the Jacobian is
-    :math:`\beta X^T (\mathrm{diag}(p) - p p^T) X`. A pattern is only found where no other one has a larger product with
-    it: of patterns of very different norms the longest hide the others.
+    A large ``beta`` looks up the pattern of the largest product with x, in one step; a small ``beta`` has a single
+    fixed point near the mean of the patterns (Ramsauer et al., ICLR 2021). With
+    :math:`p = \mathrm{softmax}(\beta X x)` the Jacobian is :math:`\beta X^T (\mathrm{diag}(p) - p p^T) X`. A pattern
+    is found only if no other pattern has a larger product with it: among patterns of very different norms the longest
+    hide the others.
 
     Args:
         patterns: Of any values.
@@ -129,13 +140,15 @@ def dense_associative_memory(patterns: Float[Tensor, "n *shape"], beta: float) -
     def update(x: Tensor) -> Tensor:
         check_same_shape(x, stored, "points and patterns")
         memory = stored.flatten(1).to(x)
+        # Attention with the point as the query, and the patterns as keys and values.
         share = torch.softmax(beta * (x.flatten(1) @ memory.T), dim=1)
         return (share @ memory).reshape(x.shape)
 
     return update
 
 
-def _binary(patterns: Tensor) -> Tensor:
+def _copy_binary(patterns: Tensor) -> Tensor:
+    """Check that the patterns are -1 or 1 everywhere, and copy them in float64."""
     check_batch(patterns, "patterns")
     if not (patterns.abs() == 1).all():
         raise InvalidArgumentError(
@@ -146,9 +159,11 @@ def _binary(patterns: Tensor) -> Tensor:
 
 
 def _check_positive(value: float, name: str, remedy: str) -> None:
+    """Raise an error that ends with ``remedy`` unless ``value`` is a finite positive number."""
     if isinstance(value, bool) or not (isinstance(value, (int, float)) and 0 < value < torch.inf):
         raise InvalidArgumentError(f"{name} must be a finite number > 0, got {value!r}; {remedy}.")
 
 
-def _signs(field: Tensor, state: Tensor) -> Tensor:
+def _take_signs(field: Tensor, state: Tensor) -> Tensor:
+    """Return the sign of the field of each unit, or its state where the field is zero."""
     return torch.where(field == 0, state, field.sign())

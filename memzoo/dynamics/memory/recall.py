@@ -1,4 +1,4 @@
-"""Recall of an associative memory: which corrupted examples iterate back to the example that they came from."""
+"""Measure the recall of an associative memory: which corrupted examples iterate back to their own example."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -13,8 +13,8 @@ from torch import Tensor
 from memzoo._checks import check_batch, check_eps, check_module, check_steps
 from memzoo._types import Map
 from memzoo.dynamics.intervals import wilson
-from memzoo.dynamics.memory.corruption import Masks, gaussian
-from memzoo.dynamics.orbits import close_pairs, default_eps, distinct, group_of_duplicates, iterate, nearest
+from memzoo.dynamics.memory.corruption import Masks, draw_gaussian
+from memzoo.dynamics.orbits import close_pairs, default_eps, group_duplicates, iterate, nearest
 from memzoo.errors import InvalidArgumentError
 
 
@@ -22,44 +22,44 @@ from memzoo.errors import InvalidArgumentError
 class Recall:
     """What :func:`recall_against_noise` and :func:`recall_against_mask` found; prints as a table.
 
-    Shares are of all corrupted examples of a level, ``draws`` of each example. A diverged orbit ends nowhere: it counts
-    in no share of ends.
+    Shares are of all corrupted examples of a level, ``draws`` of each example. A diverged orbit has no end, so it
+    counts in no share of ends.
     """
 
     levels: Float[Tensor, " levels"]
     """Standard deviation of the noise in units of the data, or the share of the area that was really masked."""
     rate: Float[Tensor, " levels"]
-    """Share whose orbit ends within ``eps`` of the very example that was corrupted: the strict recall."""
+    """Share whose orbit ends within ``eps`` of the example that was corrupted: the strict recall."""
     per_example: Float[Tensor, "levels n"]
-    """The same for each example."""
+    """This share for each example."""
     nearest: Float[Tensor, " levels"]
     """Share whose orbit ends nearer to that example than to any other, at whatever distance."""
     confused: Float[Tensor, " levels"]
     """Share whose orbit ends within ``eps`` of another example, and not of its own."""
     input_nearest: Float[Tensor, " levels"]
-    """Share that is nearest to its own example before any iteration: what looking up the nearest example recalls."""
+    """Share that is nearest to its own example before any iteration: the recall of looking up the nearest example."""
     draws: int
     """Corrupted copies of each example a level."""
     steps: int
-    """Iterations after which an orbit is taken to have ended."""
+    """Iterations after which an orbit is assumed to have ended."""
     eps: float
     """Radius in L2, given or derived from the examples."""
 
     def interval(self, confidence: float = 0.95) -> Float[Tensor, "levels 2"]:
-        """Wilson's interval of ``rate`` at each level, over the random corruptions of these examples.
+        """Compute Wilson's interval of ``rate`` at each level, over the random corruptions of these examples.
 
-        Draws are independent within a level and the same from level to level, so that the curve is smooth and its
-        errors go together. Where examples differ in their rate the interval is too wide rather than too narrow. It says
-        nothing about other examples.
+        Draws are independent within a level and the same at all levels, so that the curve is smooth and its errors are
+        correlated. If examples differ in their rate, the interval is too wide rather than too narrow. It says nothing
+        about other examples.
         """
         trials = self.draws * self.per_example.shape[1]
         shares = [wilson(round(rate * trials), trials, confidence) for rate in self.rate.tolist()]
         return torch.tensor([[share.low, share.high] for share in shares], dtype=torch.float64)
 
     def level_at(self, rate: float = 0.5) -> float:
-        """The largest level up to which recall stays at or above ``rate``; NaN if it is below at the first.
+        """Return the largest level up to which recall stays at or above ``rate``; NaN if it is below at the first.
 
-        One of the levels that were measured, not interpolated; the last one if recall never falls below.
+        The result is one of the measured levels, without interpolation; it is the last one if recall never falls below.
         """
         return level_at(self.levels, self.rate, rate)
 
@@ -70,15 +70,15 @@ class Recall:
             f"{'level':>10}{'recall %':>10}  {'95 % interval':<16}{'nearest':>9}{'confused':>10}{'input nearest':>15}",
         ]
         shares = [100 * share for share in (self.rate, self.nearest, self.confused, self.input_nearest)]
-        for level, interval, *row in zip(self.levels.tolist(), 100 * self.interval(), *shares, strict=True):
+        for level, (low, high), *row in zip(self.levels.tolist(), 100 * self.interval(), *shares, strict=True):
             rate, near, confused, looked_up = row
-            between = f"[{interval[0]:.1f}, {interval[1]:.1f}]"
-            lines.append(f"{level:>10.4g}{rate:>10.1f}  {between:<16}{near:>9.1f}{confused:>10.1f}{looked_up:>15.1f}")
+            interval = f"[{low:.1f}, {high:.1f}]"
+            lines.append(f"{level:>10.4g}{rate:>10.1f}  {interval:<16}{near:>9.1f}{confused:>10.1f}{looked_up:>15.1f}")
         return "\n".join(lines)
 
 
 def level_at(levels: Float[Tensor, " levels"], rates: Float[Tensor, " levels"], rate: float = 0.5) -> float:
-    """The largest level up to which ``rates`` stay at or above ``rate``; NaN if they are below at the first.
+    """Return the largest level up to which ``rates`` stay at or above ``rate``; NaN if they are below at the first.
 
     Example:
         >>> level_at(torch.tensor([0.0, 0.5, 1.0, 2.0]), torch.tensor([1.0, 0.9, 0.4, 0.6]))
@@ -86,12 +86,13 @@ def level_at(levels: Float[Tensor, " levels"], rates: Float[Tensor, " levels"], 
     """
     if not 0 < rate <= 1:
         raise InvalidArgumentError(f"rate must lie in (0, 1], got {rate!r}; 0.5 asks where half are still recalled.")
+    # The product of all answers so far stays 1 up to the first fall.
     held = int((rates >= rate).int().cumprod(0).sum())
     return levels[held - 1].item() if held else math.nan
 
 
 def check_levels(levels: Sequence[float] | Tensor, name: str) -> list[float]:
-    """Strengths of a corruption, from weak to strong."""
+    """Return the strengths of a corruption, and raise an error unless they are finite and increase from 0 on."""
     found = torch.as_tensor(levels, dtype=torch.float64).flatten().tolist()
     ordered = all(low < high for low, high in pairwise(found))
     if not found or not all(0 <= value < math.inf for value in found) or not ordered:
@@ -102,7 +103,7 @@ def check_levels(levels: Sequence[float] | Tensor, name: str) -> list[float]:
 
 
 def check_draws(draws: int) -> None:
-    """Copies of each example."""
+    """Raise an error unless ``draws`` is a number of copies of each example."""
     if not isinstance(draws, int) or isinstance(draws, bool) or draws < 1:
         raise InvalidArgumentError(f"draws must be a whole number >= 1, got {draws!r}; 16 is usual.")
 
@@ -119,11 +120,11 @@ def recall_against_noise(
     clip: tuple[float, float] | None = None,
     seed: int = 0,
 ) -> Recall:
-    r"""Recall against additive Gaussian noise: the share of :math:`x_i + \sigma g` that iterate back to :math:`x_i`.
+    r"""Measure recall against additive Gaussian noise: how many :math:`x_i + \sigma g` iterate back to :math:`x_i`.
 
-    Each copy keeps its direction g, standard normal in every coordinate, at all levels :math:`\sigma`: curves are
-    smooth, and differences between levels are not those between draws. Noise of level :math:`\sigma` moves an example
-    by about :math:`\sigma \sqrt d`, d its number of values.
+    Each copy keeps its direction g, standard normal in every coordinate, at all levels :math:`\sigma`. Curves are
+    therefore smooth, and differences between levels do not come from different draws. Noise of level :math:`\sigma`
+    moves an example by about :math:`\sigma \sqrt d`, d its number of values.
 
     Args:
         f: Self-map; modules in eval mode. Runs in the dtype and on the device of ``examples``.
@@ -158,12 +159,12 @@ def recall_against_noise(
             f"clip must be a range (low, high) that holds the examples, got {clip} for values from "
             f"{examples.min().item():.4g} to {examples.max().item():.4g}; leave it out to clip nothing."
         )
-    noise = gaussian(examples, draws, seed)
+    noise = draw_gaussian(examples, draws, seed)
 
-    def corrupted(level: float) -> Tensor:
+    def corrupt(level: float) -> Tensor:
         return (examples[:, None] + level * noise).clamp(low, high)
 
-    return _recall(f, examples, deviations, corrupted, steps, eps)
+    return _measure_recall(f, examples, deviations, corrupt, steps, eps)
 
 
 @torch.no_grad()
@@ -178,11 +179,11 @@ def recall_against_mask(
     eps: float | None = None,
     seed: int = 0,
 ) -> Recall:
-    """Recall against masked area: the share of examples with a part covered that iterate back to the whole.
+    """Measure recall against masked area: the share of partly covered examples that iterate back to the whole.
 
     Images (the last two axes) are covered by one block of their own proportions at a random place, the same in all
-    channels; vectors at coordinates chosen at random. The mask of each copy grows with the area, so that curves are
-    smooth. Sides are rounded to whole pixels; ``levels`` of the result are the shares really covered.
+    channels; vectors are covered at random coordinates. The mask of each copy grows with the area, so that curves are
+    smooth. Sides are rounded to whole pixels; ``levels`` of the result are the shares that are really covered.
 
     Args:
         f: Self-map; modules in eval mode. Runs in the dtype and on the device of ``examples``.
@@ -217,34 +218,36 @@ def recall_against_mask(
     check_draws(draws)
     generator = torch.Generator().manual_seed(seed)
     masks = Masks(examples, draws, generator)
-    cover = _cover(examples, draws, fill, generator)
+    cover = _fill_masks(examples, draws, fill, generator)
 
-    def corrupted(area: float) -> Tensor:
-        return torch.where(masks.at(area), cover, examples[:, None])
+    def corrupt(area: float) -> Tensor:
+        return torch.where(masks.build(area), cover, examples[:, None])
 
-    found = _recall(f, examples, shares, corrupted, steps, eps)
-    return replace(found, levels=found.levels.new_tensor([masks.covered(area) for area in shares]))
+    found = _measure_recall(f, examples, shares, corrupt, steps, eps)
+    return replace(found, levels=found.levels.new_tensor([masks.compute_true_area(area) for area in shares]))
 
 
-def _recall(
+def _measure_recall(
     f: Map,
     examples: Tensor,
     levels: list[float],
-    corrupted: Callable[[float], Float[Tensor, "n draws *shape"]],
+    corrupt: Callable[[float], Float[Tensor, "n draws *shape"]],
     steps: int,
     eps: float | None,
 ) -> Recall:
+    """Follow the corrupted examples of all levels, and count where they end."""
     check_module(f)
     check_steps(steps)
     eps = default_eps(examples) if eps is None else eps
     check_eps(eps)
-    known = distinct(examples)
-    group = group_of_duplicates(examples, known)
-    outcomes = []
+    first, group = group_duplicates(examples)
+    distinct = examples[first]
+    outcomes: list[Tensor] = []
     for level in levels:
-        starts = corrupted(level)
+        starts = corrupt(level)
         own = group.repeat_interleave(starts.shape[1])
-        outcomes.append(_outcome(f, starts.flatten(0, 1), own, known, steps, eps).unflatten(1, starts.shape[:2]))
+        outcome = _judge_ends(f, starts.flatten(0, 1), own, distinct, steps, eps)
+        outcomes.append(outcome.unflatten(1, starts.shape[:2]))
     outcome = torch.stack(outcomes).double()  # levels, kinds, n, draws
     count = outcome.sum((2, 3)) / outcome[0, 0].numel()
     return Recall(
@@ -260,22 +263,29 @@ def _recall(
     )
 
 
-def _outcome(f: Map, starts: Tensor, own: Tensor, known: Tensor, steps: int, eps: float) -> Bool[Tensor, "4 batch"]:
-    """Recalled, nearest, confused, nearest before: of each start, which came from row ``own`` of ``known``."""
+def _judge_ends(
+    f: Map, starts: Tensor, own: Tensor, distinct: Tensor, steps: int, eps: float
+) -> Bool[Tensor, "4 batch"]:
+    """Tell of each start, a corruption of row ``own`` of ``distinct``, whether it meets four conditions.
+
+    They are: recalled, nearest to its own example at the end, confused with another example, nearest at the start.
+    """
     orbit = iterate(f, starts, steps)
+    # A diverged orbit is judged at its start, which is finite, and then counted as if it had ended nowhere.
     ended = ~orbit.diverged
     points = torch.where(ended.reshape(-1, *[1] * (starts.ndim - 1)), orbit.points, starts)
-    row, column = close_pairs(points, known, eps)
-    home, elsewhere = torch.zeros_like(ended), torch.zeros_like(ended)
-    home[row[column == own[row]]] = True
-    elsewhere[row[column != own[row]]] = True
-    near = nearest(points, known).index == own
-    looked_up = nearest(starts, known).index == own
+    start, example = close_pairs(points, distinct, eps)
+    home = torch.zeros_like(ended)
+    home[start[example == own[start]]] = True
+    elsewhere = torch.zeros_like(ended)
+    elsewhere[start[example != own[start]]] = True
+    near = nearest(points, distinct).index == own
+    looked_up = nearest(starts, distinct).index == own
     return torch.stack([home & ended, near & ended, elsewhere & ~home & ended, looked_up])
 
 
-def _cover(examples: Tensor, draws: int, fill: float | str | None, generator: torch.Generator) -> Tensor:
-    """What lies under the masks; broadcasts to ``(n, draws, *shape)``."""
+def _fill_masks(examples: Tensor, draws: int, fill: float | str | None, generator: torch.Generator) -> Tensor:
+    """Return what lies under the masks; it broadcasts to ``(n, draws, *shape)``."""
     if fill == "noise":
         shape = (len(examples), draws, *examples.shape[1:])
         u = torch.rand(shape, generator=generator, dtype=torch.float64).to(examples)

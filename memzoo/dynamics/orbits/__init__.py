@@ -1,8 +1,9 @@
 """Orbits of a map: iteration, distances to the examples with proven bounds, recovery curves, margins."""
 
-from memzoo.dynamics.orbits.distance import Nearest, close_pairs, default_eps, distinct, nearest
-from memzoo.dynamics.orbits.iterated_map import power
-from memzoo.dynamics.orbits.margin import Margin, group_of_duplicates, nearest_margin
+from memzoo.dynamics.orbits.distance import Nearest, close_pairs, default_eps, nearest
+from memzoo.dynamics.orbits.duplicates import group_duplicates, select_distinct
+from memzoo.dynamics.orbits.iterated_map import compose_with_itself
+from memzoo.dynamics.orbits.margin import Margin, nearest_margin
 from memzoo.dynamics.orbits.orbit import SETTLED, Orbit, iterate
 from memzoo.dynamics.orbits.recovery import RecoveryCurve, recovery_curve
 
@@ -13,12 +14,12 @@ __all__ = [
     "Orbit",
     "RecoveryCurve",
     "close_pairs",
+    "compose_with_itself",
     "default_eps",
-    "distinct",
-    "group_of_duplicates",
+    "group_duplicates",
     "iterate",
     "nearest",
     "nearest_margin",
-    "power",
     "recovery_curve",
+    "select_distinct",
 ]

@@ -1,85 +1,159 @@
-"""Squared distances by matrix product, between proven bounds.
+"""Bound squared distances between points and fixed examples by one matrix product.
 
-The usual |a|^2 + |b|^2 - 2ab cancels: at d = 784 in float32 it decides "closer than 1e-3" by chance. With a bound on
-its error it still tells nearly all pairs apart, and the few others are decided by subtracting in float64.
+The expansion |a - b|^2 = |a|^2 + |b|^2 - 2 a.b is fast, because the products are one matrix multiplication, but it
+cancels: at d = 784 in float32 it decides "closer than 1e-3" no better than chance. This module therefore returns lower
+and upper bounds. Almost every pair is decided by a bound; the remaining pairs are subtracted in float64.
+
+The error of a sum of d products is bounded by d * eps * (sum of absolute products), whatever the order of summation
+(Higham, Accuracy and Stability of Numerical Algorithms, section 3.1).
 """
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-BLOCK = 2**22  # numbers in work at one time: entries of the distance matrix, coordinates in float64
+BLOCK_ELEMENTS = 2**22
+"""Elements of a distance matrix or of float64 coordinates that are held at one time."""
 
 
-def blocks(rows: Tensor, width: int) -> tuple[Tensor, ...]:
-    """``rows`` in blocks that make ``BLOCK`` numbers at ``width`` numbers a row."""
-    return rows.split(max(1, BLOCK // width))
+def split_into_blocks(rows: Tensor, elements_per_row: int) -> tuple[Tensor, ...]:
+    """Split ``rows`` so that each block needs at most ``BLOCK_ELEMENTS`` elements."""
+    rows_per_block = max(1, BLOCK_ELEMENTS // elements_per_row)
+    return rows.split(rows_per_block)
 
 
-class Squares:
-    """Squared distances from any points to fixed examples, in units of ``unit`` squared.
+class DistanceBounds:
+    """Bound the squared distances from arbitrary points to fixed examples.
 
-    Memory: one centred copy of the examples, in float32 unless they are float64.
+    All squared distances are in units of ``unit ** 2``, so that neither the distances nor ``scale`` overflow.
 
     Args:
-        examples: One flattened example a row.
-        scale: Distances that matter, so that squares near it leave no number range.
-        offset: Distance of each example from the subspace that the coordinates span: adds to the distance from every
-            point, by Pythagoras. None for zero.
+        examples: Flattened examples, one a row.
+        scale: Largest distance that will be asked for, in the units of the examples.
+        offset: Distance of each example from the subspace in which ``examples`` and points are coordinates. By
+            Pythagoras it adds to every squared distance. ``None`` means zero.
+
+    Memory: one centred copy of the examples, in float32 unless the examples are float64.
     """
 
-    examples: Tensor
-    offset: Tensor | None
-
     def __init__(
-        self, examples: Float[Tensor, "n d"], scale: float = 0.0, *, offset: Float[Tensor, " n"] | None = None
+        self,
+        examples: Float[Tensor, "n d"],
+        scale: float = 0.0,
+        *,
+        offset: Float[Tensor, " n"] | None = None,
     ) -> None:
-        self.examples, self.offset = examples, offset
-        dim = examples.shape[1]
-        self.centre: Tensor = torch.stack([part.double().sum(0) for part in blocks(examples, dim)]).sum(0) / len(
-            examples
-        )
-        radius = max((part.double() - self.centre).norm(dim=1).max().item() for part in blocks(examples, dim))
-        self.unit: float = (radius + scale) or 1.0
-        kind = torch.float32 if examples.dtype != torch.float64 and _full_products() else torch.float64
-        self.centred: Tensor = torch.empty(examples.shape, dtype=kind, device=examples.device)
-        for part, place in zip(blocks(examples, dim), blocks(self.centred, dim), strict=True):
-            place.copy_((part.double() - self.centre) / self.unit)
-        self.norms: Tensor = self.centred.square().sum(1)
+        self.examples: Tensor = examples
+        self.offset: Tensor | None = offset
+        self.centre: Tensor = self._mean()
+        self.unit: float = (self._largest_radius() + scale) or 1.0
+        self.centred: Tensor = self._centre_and_scale()
+        self.squared_norms: Tensor = self.centred.square().sum(1)
         if offset is not None:
-            self.norms += (offset.double() / self.unit).square().to(kind)
-        # Every sum has d terms (any order: d roundings), and centring moved each coordinate by one more.
-        self.relative: float = 4 * (dim + 4) * torch.finfo(kind).eps
-        self.absolute: float = 32 * (dim + 4) * torch.finfo(kind).tiny  # what underflows
-        self.rounding: float = 4 * torch.finfo(kind).eps  # of a threshold, relative
+            self.squared_norms += (offset.double() / self.unit).square().to(self.centred.dtype)
 
-    def lower(self, points: Float[Tensor, "b d"], first: int = 0) -> tuple[Float[Tensor, "b m"], Float[Tensor, " b"]]:
-        """Lower bounds of squares to the examples from the ``first`` on, NaN on overflow; squared norms of points."""
-        near = ((points.double() - self.centre) / self.unit).to(self.centred.dtype)
-        norms, keep = near.square().sum(1), 1 - self.relative
+        limits = torch.finfo(self.centred.dtype)
+        dim = examples.shape[1]
+        # Each sum has d terms and at most d roundings; centring has already moved each coordinate by one rounding.
+        self.relative_error: float = 4 * (dim + 4) * limits.eps
+        # Terms below the smallest normal number are lost whole.
+        self.absolute_error: float = 32 * (dim + 4) * limits.tiny
+        self.threshold_error: float = 4 * limits.eps
+
+    def lower(
+        self, points: Float[Tensor, "b d"], first_example: int = 0
+    ) -> tuple[Float[Tensor, "b m"], Float[Tensor, " b"]]:
+        """Compute lower bounds of the squared distances to the examples from ``first_example`` on.
+
+        Returns:
+            The bounds, NaN where they overflow, and the squared norms of the centred points, which :meth:`upper` needs.
+        """
+        centred_points = ((points.double() - self.centre) / self.unit).to(self.centred.dtype)
+        point_norms = centred_points.square().sum(1)
+        # (1 - error) (|a|^2 + |b|^2) - 2 a.b - error <= |a - b|^2
+        shrink = 1 - self.relative_error
+        examples = self.centred[first_example:]
         with torch.autocast(points.device.type, enabled=False):
-            products = torch.addmm(keep * self.norms[first:], near, self.centred[first:].mT, alpha=-2)
-        return products.add_((keep * norms - self.absolute)[:, None]), norms
+            bounds = torch.addmm(shrink * self.squared_norms[first_example:], centred_points, examples.mT, alpha=-2)
+        bounds += (shrink * point_norms - self.absolute_error)[:, None]
+        return bounds, point_norms
 
-    def upper(self, lower: Tensor, norms: Tensor, column: Int[Tensor, " p"]) -> Tensor:
-        """Upper bounds of the squares of pairs, from their lower bounds and the squared norms of their points."""
-        return lower + 2 * (self.relative * (norms + self.norms[column]) + self.absolute)
+    def upper(
+        self,
+        lower: Float[Tensor, " pairs"],
+        point_norms: Float[Tensor, " pairs"],
+        example: Int[Tensor, " pairs"],
+    ) -> Float[Tensor, " pairs"]:
+        """Compute upper bounds for pairs of a point and an example from the lower bounds of the same pairs."""
+        relative = self.relative_error * (point_norms + self.squared_norms[example])
+        return lower + 2 * (relative + self.absolute_error)
 
-    def exceed(self, lower: Tensor, distance: float | Tensor) -> Tensor:
-        """Pairs that are farther apart than ``distance`` for certain."""
-        limit = (torch.as_tensor(distance, dtype=torch.float64, device=lower.device) / self.unit).square()
-        return lower > (limit * (1 + self.rounding)).to(lower.dtype)
+    def certainly_farther(self, lower: Tensor, distance: float | Tensor) -> Tensor:
+        """Mark the pairs that are farther apart than ``distance``, whatever the rounding."""
+        distance = torch.as_tensor(distance, dtype=torch.float64, device=lower.device)
+        threshold = (distance / self.unit).square() * (1 + self.threshold_error)
+        return lower > threshold.to(lower.dtype)
 
-    def distance(self, points: Tensor, row: Int[Tensor, " p"], column: Int[Tensor, " p"]) -> Float[Tensor, " p"]:
-        """L2 distances of pairs, exact up to rounding in float64."""
-        pairs = zip(blocks(row, points.shape[1]), blocks(column, points.shape[1]), strict=True)
-        gaps = torch.cat([(points[i].double() - self.examples[j].double()).norm(dim=1) for i, j in pairs])
-        return gaps if self.offset is None else torch.hypot(gaps, self.offset[column].double())
+    def exact(
+        self,
+        points: Float[Tensor, "b d"],
+        point: Int[Tensor, " pairs"],
+        example: Int[Tensor, " pairs"],
+    ) -> Float[Tensor, " pairs"]:
+        """Compute L2 distances of pairs by subtraction in float64."""
+        distances: list[Tensor] = []
+        dim = points.shape[1]
+        for i, j in zip(split_into_blocks(point, dim), split_into_blocks(example, dim), strict=True):
+            difference = points[i].double() - self.examples[j].double()
+            distances.append(difference.norm(dim=1))
+        within_subspace = torch.cat(distances)
+        if self.offset is None:
+            return within_subspace
+        return torch.hypot(within_subspace, self.offset[example].double())
+
+    def smallest(self) -> float:
+        """Find the smallest distance between two examples, infinity for a single one; each pair is met once."""
+        examples = self.examples
+        smallest = torch.inf
+        first = 0
+        for block in split_into_blocks(examples, len(examples)):
+            lower, _ = self.lower(block, first)
+            # An example is compared with those after it alone.
+            compared = torch.ones(len(block), len(block), dtype=torch.bool, device=examples.device).tril()
+            lower[:, : len(block)].masked_fill_(compared, torch.inf)
+            guess, nearest = lower.min(1)
+            row = guess.isfinite().nonzero().flatten()  # the very last example has none after it
+            smallest = min([smallest, *self.exact(block, row, nearest[row] + first).tolist()])
+            row, column = (~self.certainly_farther(lower, smallest)).nonzero(as_tuple=True)
+            smallest = min([smallest, *self.exact(block, row, column + first).tolist()])
+            first += len(block)
+        return smallest
+
+    def _mean(self) -> Float[Tensor, " d"]:
+        """Average the examples in float64, block by block."""
+        sums = [block.double().sum(0) for block in split_into_blocks(self.examples, self.examples.shape[1])]
+        return torch.stack(sums).sum(0) / len(self.examples)
+
+    def _largest_radius(self) -> float:
+        """Find the largest distance of an example from the centre."""
+        blocks = split_into_blocks(self.examples, self.examples.shape[1])
+        return max((block.double() - self.centre).norm(dim=1).max().item() for block in blocks)
+
+    def _centre_and_scale(self) -> Float[Tensor, "n d"]:
+        """Copy the examples, centred and in units of ``unit``."""
+        dtype = torch.float64
+        if self.examples.dtype != torch.float64 and _float32_products_are_exact():
+            dtype = torch.float32
+        centred = torch.empty(self.examples.shape, dtype=dtype, device=self.examples.device)
+        dim = self.examples.shape[1]
+        for source, target in zip(split_into_blocks(self.examples, dim), split_into_blocks(centred, dim), strict=True):
+            target.copy_((source.double() - self.centre) / self.unit)
+        return centred
 
 
-def _full_products() -> bool:
-    """Float32 matrix products round their inputs no further, to TF32 or bfloat16."""
+def _float32_products_are_exact() -> bool:
+    """Tell whether torch keeps float32 inputs of matrix products, rather than rounding them to TF32 or bfloat16."""
     try:
         return torch.get_float32_matmul_precision() == "highest"
-    except RuntimeError:  # set through the newer interface, which torch forbids to mix with this one
+    except RuntimeError:  # the precision was set through torch's newer interface, and torch refuses to mix the two
         return False

@@ -1,4 +1,4 @@
-"""How clearly a point belongs to its nearest example: the gap to the second nearest."""
+"""Measure how clearly a point belongs to its nearest example: the gap to the second nearest."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from memzoo._checks import check_batch, check_same_shape
-from memzoo.dynamics.orbits.distance import distinct, nearest
+from memzoo.dynamics.orbits.distance import nearest
+from memzoo.dynamics.orbits.duplicates import group_duplicates
 
 
 @dataclass(frozen=True)
@@ -23,27 +24,27 @@ class Margin:
 
     @property
     def absolute(self) -> Float[Tensor, " batch"]:
-        r"""How much farther the second is, :math:`d_2 - d_1 \ge 0`, in units of the data; infinity if there is none.
+        r"""Return how much farther the second is, :math:`d_2 - d_1 \ge 0`, in units of the data.
 
-        A point that moves by less than half of it keeps its nearest example.
+        A point that moves by less than half of it keeps its nearest example. Infinity if there is no second.
         """
         return self.second - self.distance
 
     @property
     def relative(self) -> Float[Tensor, " batch"]:
-        r""":math:`(d_2 - d_1) / d_2`, in [0, 1]: 0 midway between two examples, 1 on one of them.
+        r"""Return :math:`(d_2 - d_1) / d_2`, in [0, 1]: 0 midway between two examples, 1 on one of them.
 
-        Dimensionless: the same after the data are scaled. 1 also where there is only one example.
+        It is dimensionless: the same after the data are scaled. It is also 1 where there is only one example.
         """
         return 1 - self.distance / self.second
 
 
 @torch.no_grad()
 def nearest_margin(points: Float[Tensor, "batch *shape"], examples: Float[Tensor, "n *shape"]) -> Margin:
-    """Distances of each point to its nearest and second nearest *distinct* example, and the margin between them.
+    """Compute the distances of each point to its nearest and second nearest *distinct* example, and their margin.
 
-    Of the points where orbits end it tells whether the image that comes out is a stored one or a mixture: an orbit
-    that ends midway between two examples has recalled neither. Exact duplicates among the examples count as one.
+    At the points where orbits end the margin tells whether the image that comes out is a stored one or a mixture: an
+    orbit that ends midway between two examples has recalled neither. Exact duplicates among the examples count as one.
     Distances are those of :func:`memzoo.dynamics.nearest`, by subtraction in float64.
 
     Args:
@@ -67,19 +68,6 @@ def nearest_margin(points: Float[Tensor, "batch *shape"], examples: Float[Tensor
     check_batch(points, "points")
     check_batch(examples, "examples")
     check_same_shape(points, examples, "points and examples")
-    known = distinct(examples)
-    found = nearest(points, known)
-    return Margin(_first(group_of_duplicates(examples, known), len(known))[found.index], found.distance, found.second)
-
-
-def group_of_duplicates(examples: Float[Tensor, "n *shape"], known: Float[Tensor, "m *shape"]) -> Int[Tensor, " n"]:
-    """The row of ``known``, the distinct examples, that each example equals."""
-    if len(known) == len(examples):
-        return torch.arange(len(examples), device=examples.device)
-    return nearest(examples, known).index
-
-
-def _first(group: Int[Tensor, " n"], count: int) -> Int[Tensor, " m"]:
-    """The first example of each group of duplicates."""
-    row = torch.arange(len(group), device=group.device)
-    return torch.full((count,), len(group), device=group.device).scatter_reduce(0, group, row, "amin")
+    first = group_duplicates(examples).first
+    found = nearest(points, examples[first])
+    return Margin(first[found.index], found.distance, found.second)

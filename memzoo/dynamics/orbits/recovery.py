@@ -1,4 +1,7 @@
-"""Which examples the orbits of many starts come close to, and when: the recovery probability R_t of the paper."""
+"""Measure which examples the orbits of many starts come close to, and when.
+
+The recovery probability R_t is defined in Section 3 of Radhakrishnan, Yang, Belkin and Uhler (arXiv 1810.10333).
+"""
 
 import math
 import warnings
@@ -10,15 +13,19 @@ from torch import Tensor
 
 from memzoo._checks import check_batch, check_eps, check_module, check_same_shape, check_steps
 from memzoo._types import Map
-from memzoo.dynamics.orbits.distance import default_eps, distinct, nearest
-from memzoo.dynamics.orbits.distance_bounds import blocks
-from memzoo.dynamics.orbits.neighbours import Vicinity
-from memzoo.dynamics.orbits.orbit import March, iterate, worth_it
-from memzoo.dynamics.tracing import accelerate_convolutions, output_range, outputs_agree
+from memzoo.dynamics.orbits.distance import default_eps, nearest
+from memzoo.dynamics.orbits.distance_bounds import split_into_blocks
+from memzoo.dynamics.orbits.duplicates import select_distinct
+from memzoo.dynamics.orbits.neighbours import NeighbourTracker
+from memzoo.dynamics.orbits.orbit import OrbitBatch, choose_latent_map, follow_by_fast_map, iterate
+from memzoo.dynamics.tracing import output_range
 
-OFFSETS = 3  # half of the offsets are larger than their median
-SAMPLE = 256  # examples whose fixed points are looked for
-SLACK = 1e-4  # relative to the examples: orbits in float32 leave the range of the last layer by rounding
+OFFSETS = 3
+"""Smallest sensible eps, in units of the median offset: half of the offsets are larger than their median."""
+SAMPLE = 256
+"""Examples whose fixed points are looked for."""
+SLACK = 1e-4
+"""Relative to the examples: orbits in float32 leave the range of the last layer by rounding."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +33,7 @@ class RecoveryCurve:
     """What :func:`recovery_curve` found; T is the number of steps, n of examples, B of starts."""
 
     rate: Float[Tensor, " time"]
-    """R_t for t = 0..T: share of examples with some start's orbit within ``eps`` of them at time t."""
+    """R_t for t = 0..T: share of examples with the orbit of some start within ``eps`` of them at time t."""
     ever: Float[Tensor, " time"]
     """Share of examples recovered at or before t. R_t itself need not be monotone."""
     arrived: Float[Tensor, " time"]
@@ -34,16 +41,16 @@ class RecoveryCurve:
     recovered_at: Int[Tensor, " n"]
     """First t at which each example is recovered, -1 if never."""
     reached: Bool[Tensor, " n"]
-    """Examples with some start's orbit within ``eps`` of them at time T: R_T is their share."""
+    """Examples with the orbit of some start within ``eps`` of them at time T: R_T is their share."""
     ended_at: Int[Tensor, " batch"]
-    """Example within ``eps`` of each start's last point, -1 if none (any of them, where ``eps`` lets balls overlap)."""
+    """Example within ``eps`` of the last point of each start, -1 if there is none; any of them if balls overlap."""
     unrecoverable: Bool[Tensor, " n"]
     """Proven: no orbit comes within ``eps`` of the example at any t >= 1, from any start."""
     eps: float
     """Radius in L2, given or derived from the examples."""
     offset: float
-    """Median distance of the fixed points from their examples, L2: where the orbits of at most 256 examples end, among
-    those that stay near their own one; NaN if none does."""
+    """Median L2 distance of the fixed points from their examples: of the orbits of at most 256 examples, those that
+    stay near their own example count; NaN if none does."""
     points: Float[Tensor, "batch *shape"]
     """Last point of each orbit."""
 
@@ -61,11 +68,11 @@ def recovery_curve(
     latent: bool | None = None,
     offset: float | None = None,
 ) -> RecoveryCurve:
-    r"""Recovery probability :math:`R_t = P_{x_0}(\min_z \|f^t(z) - x_0\|_2 < \epsilon)` (Section 3 of the paper).
+    r"""Compute the recovery probability :math:`R_t = P_{x_0}(\min_z \|f^t(z) - x_0\|_2 < \epsilon)`.
 
-    The probability is over the examples and the minimum over the starts. Distances are decided in float64 for the
-    points as computed, at every ``eps``, and only for starts that have moved far enough to change one, so that a step
-    costs little more than ``f``.
+    Section 3 of the paper defines it; the probability is over the examples and the minimum over the starts. Distances
+    are decided in float64 for the points as computed, at every ``eps``, and only for starts that have moved far enough
+    to change a decision. A step therefore costs little more than ``f``.
 
     Args:
         f: Self-map; modules in eval mode.
@@ -74,12 +81,12 @@ def recovery_curve(
         steps: T, the number of iterations.
         eps: Radius of recovery; :func:`memzoo.dynamics.default_eps` of the examples when left out.
         tol: Relative step at which an orbit is frozen. 0, the default, freezes only orbits that no longer move at all,
-            which is exact; None takes the resolution of the arithmetic, as :func:`memzoo.dynamics.iterate` does:
-            faster, as settled starts are not evaluated, and blind to a drift of single units in the last place.
+            which is exact. None takes the resolution of the arithmetic, as :func:`memzoo.dynamics.iterate` does: it is
+            faster, because settled starts are not evaluated, but it misses a drift of single units in the last place.
         block: Rows evaluated at one time.
         latent: As in :func:`memzoo.dynamics.iterate`.
-        offset: Median distance of the fixed points from their examples, where it is known already, or NaN where nobody
-            needs it; it takes an orbit from each of up to 256 examples when left out.
+        offset: Median distance of the fixed points from their examples if it is known already, or NaN if nobody needs
+            it. When left out, it is measured, by an orbit from each of up to 256 examples.
 
     Raises:
         NonFiniteError: NaN or infinity in the points or in the parameters of ``f``.
@@ -111,8 +118,10 @@ def recovery_curve(
             stacklevel=2,
         )
 
+    # Points are compared with the examples as the orbits could reach them, in the same type.
     examples = examples.to(starts.dtype)
-    offset = _offset(f, distinct(examples), steps, block) if offset is None else offset
+    if offset is None:
+        offset = _measure_offset(f, select_distinct(examples), steps, block)
     if eps < OFFSETS * offset:
         warnings.warn(
             f"eps = {eps:.2g} is below {OFFSETS} times the distance of the fixed points from their examples (median "
@@ -120,35 +129,37 @@ def recovery_curve(
             stacklevel=2,
         )
 
-    fast = None if latent is False else accelerate_convolutions(f, starts, steps)
-    found = _followed(f if fast is None else fast, f, starts, examples, steps, eps, tol, block, latent)
-    if fast is not None and not outputs_agree(fast, f, found.march.points, block):
-        found = _followed(f, f, starts, examples, steps, eps, tol, block, latent)
+    def follow(step: Map) -> tuple[OrbitBatch, _Record]:
+        return _follow(step, f, starts, examples, steps, eps, tol, block, latent)
+
+    orbits, record = follow_by_fast_map(follow, f, starts, steps, block=block, latent=latent)
     return RecoveryCurve(
-        rate=torch.stack(found.rate),
-        ever=torch.stack(found.ever),
-        arrived=torch.stack(found.arrived),
-        recovered_at=found.recovered_at,
-        reached=found.vicinity.reached,
-        ended_at=found.vicinity.at,
-        unrecoverable=_unrecoverable(f, examples, eps),
+        rate=torch.stack(record.rate),
+        ever=torch.stack(record.ever),
+        arrived=torch.stack(record.arrived),
+        recovered_at=record.recovered_at,
+        reached=record.neighbours.reached,
+        ended_at=record.neighbours.example_near,
+        unrecoverable=_find_unrecoverable(f, examples, eps),
         eps=eps,
         offset=offset,
-        points=found.march.points,
+        points=orbits.points,
     )
 
 
 @dataclass(frozen=True)
-class _Followed:
-    march: March
-    vicinity: Vicinity
+class _Record:
+    """What was observed while the orbits were followed; one entry a time in each list."""
+
+    neighbours: NeighbourTracker
+    """The pairs at the last time."""
     recovered_at: Tensor
     rate: list[Tensor]
     ever: list[Tensor]
     arrived: list[Tensor]
 
 
-def _followed(
+def _follow(
     step: Map,
     f: Map,
     starts: Tensor,
@@ -158,45 +169,51 @@ def _followed(
     tol: float | None,
     block: int,
     latent: bool | None,
-) -> _Followed:
-    """All orbits, by ``step`` or in the latent form of ``f``, and what they come near to."""
-    march = March(step, starts, tol=tol, block=block)
-    vicinity = Vicinity(starts.flatten(1), examples.flatten(1), eps)
+) -> tuple[OrbitBatch, _Record]:
+    """Follow all orbits by ``step``, or in the latent form of ``f``, and record which examples they come near to."""
+    orbits = OrbitBatch(step, starts, tol=tol, block=block)
+    neighbours = NeighbourTracker(starts.flatten(1), examples.flatten(1), eps)
     recovered_at = torch.full((len(examples),), -1, device=starts.device)
-    rate, ever, arrived = [], [], []
+    rate: list[Tensor] = []
+    ever: list[Tensor] = []
+    arrived: list[Tensor] = []
     for t in range(steps + 1):
         if t:
-            length = march.step()
-            vicinity.move(march.rows, march.work.flatten(1), length)
-        if t == 1 and not march.diverged.any() and (form := worth_it(f, starts, steps, latent)) is not None:
-            y, within = form.range.coordinates(march.points).to(starts.dtype), form.range.coordinates(examples)
-            march.enter(form)
-            del vicinity  # it holds a copy of the examples
-            vicinity = Vicinity(y, within, eps, offset=form.range.offset(examples))
-        recovered_at[vicinity.reached & (recovered_at < 0)] = t
-        rate.append(vicinity.reached.float().mean())
+            length = orbits.step()
+            # Rows that have settled do not move, so their pairs stay as they are.
+            neighbours.move(orbits.rows, orbits.current.flatten(1), length)
+        if t == 1 and not orbits.diverged.any() and (form := choose_latent_map(f, starts, steps, latent)) is not None:
+            # From here on all points lie in the range of f, and distances are those of coordinates and offsets.
+            y = form.range.coordinates(orbits.points).to(starts.dtype)
+            within_range = form.range.coordinates(examples)
+            orbits.enter(form)
+            del neighbours  # it holds a copy of the examples
+            neighbours = NeighbourTracker(y, within_range, eps, offset=form.range.offset(examples))
+        recovered_at[neighbours.reached & (recovered_at < 0)] = t
+        rate.append(neighbours.reached.float().mean())
         ever.append((recovered_at >= 0).float().mean())
-        arrived.append((vicinity.at >= 0).float().mean())
-    return _Followed(march, vicinity, recovered_at, rate, ever, arrived)
+        arrived.append((neighbours.example_near >= 0).float().mean())
+    return orbits, _Record(neighbours, recovered_at, rate, ever, arrived)
 
 
-def _unrecoverable(f: Map, examples: Tensor, eps: float) -> Tensor:
-    """Examples farther than eps from all that the affine last layers of f can produce."""
+def _find_unrecoverable(f: Map, examples: Tensor, eps: float) -> Tensor:
+    """Find the examples farther than ``eps`` from everything that the affine last layers of ``f`` can produce."""
     reach = output_range(f, examples)
     if reach is None:
         return torch.zeros(len(examples), dtype=torch.bool, device=examples.device)
-    scale = torch.cat([part.norm(dim=1) for part in blocks(examples.flatten(1), examples[0].numel())]).double()
-    return reach.offset(examples) > eps + SLACK * scale
+    norms = [block.norm(dim=1) for block in split_into_blocks(examples.flatten(1), examples[0].numel())]
+    return reach.offset(examples) > eps + SLACK * torch.cat(norms).double()
 
 
-def _offset(f: Map, examples: Tensor, steps: int, block: int) -> float:
-    """Median distance from an example to the end of its own orbit, among those that end clearly nearest to it."""
-    own = torch.arange(0, len(examples), math.ceil(len(examples) / SAMPLE), device=examples.device)
-    orbit = iterate(f, examples[own], steps, block=block)
-    distance = (orbit.points.double() - examples[own].double()).flatten(1).norm(dim=1)
-    other = nearest(orbit.points, examples).second
-    if len(examples) == 1:
-        other = examples.double().flatten(1).norm(dim=1)
+def _measure_offset(f: Map, examples: Tensor, steps: int, block: int) -> float:
+    """Measure the median distance from an example to the end of its own orbit, of those that end clearly near it."""
+    sample = torch.arange(0, len(examples), math.ceil(len(examples) / SAMPLE), device=examples.device)
+    orbit = iterate(f, examples[sample], steps, block=block)
+    distance = (orbit.points.double() - examples[sample].double()).flatten(1).norm(dim=1)
+    rival = nearest(orbit.points, examples).second
+    if len(examples) == 1:  # there is no other example: the orbit may go as far as the origin
+        rival = examples.double().flatten(1).norm(dim=1)
+    # An orbit that still moves has arrived if its last step is small beside the way that it has gone.
     arrived = orbit.converged | (orbit.residual <= 0.01 * distance)
-    near = distance[arrived & (2 * distance <= other)]
+    near = distance[arrived & (2 * distance <= rival)]
     return near.quantile(0.5).item() if len(near) else math.nan

@@ -2,8 +2,8 @@ r"""Form Jacobians as products of thin factors, at the narrowest place of a map.
 
 Where a map is :math:`f = g \circ h`, the chain rule gives :math:`J_f(x) = J_g(h(x))\,J_h(x)`. With k numbers in h(x)
 the factors are d x k and k x d, and the nonzero eigenvalues of :math:`J_g J_h` are those of the k x k matrix
-:math:`J_h J_g`, with their multiplicities (Horn and Johnson, Matrix Analysis, theorem 1.3.22). The linearisation is
-taken at x and at h(x), so the product is the Jacobian at every point, not only at fixed points.
+:math:`J_h J_g`, with their multiplicities (Horn and Johnson, Matrix Analysis, 2nd edition, Theorem 1.3.22). The
+linearisation is taken at x and at h(x), so the product is the Jacobian at every point, not only at fixed points.
 """
 
 from collections.abc import Sequence

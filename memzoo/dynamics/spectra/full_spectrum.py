@@ -3,7 +3,8 @@ r"""Compute all nonzero eigenvalues of a Jacobian from its factors, with a bound
 The Jacobian is written as :math:`J = Q T` with the orthonormal basis Q of its range, so that its nonzero eigenvalues
 are those of the small core :math:`T Q`. A matrix that is known to within :math:`\delta` has its eigenvalues within
 :math:`\kappa_i \delta` of those computed, to first order, with the condition numbers :math:`\kappa_i` of the
-eigenvalues (Bauer and Fike, Norms and exclusion theorems, 1960; Golub and Van Loan, Matrix Computations, 7.2.2).
+eigenvalues (Bauer and Fike, Norms and exclusion theorems, 1960; Golub and Van Loan, Matrix Computations, 4th edition,
+section 7.2.2).
 """
 
 import math

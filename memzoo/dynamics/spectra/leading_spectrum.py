@@ -1,7 +1,8 @@
 """Compute the leading eigenvalues of Jacobians that are nowhere narrow, from products alone.
 
 The error of an eigenvalue is at most its condition number times its residual, to first order (Saad, Numerical Methods
-for Large Eigenvalue Problems, section 3.3); the condition follows from the eigenvectors of J and of its transpose.
+for Large Eigenvalue Problems, 2nd edition, chapter 3); the condition follows from the eigenvectors of J and of its
+transpose.
 """
 
 import contextlib

@@ -1,8 +1,8 @@
 """Find where a traced map is narrowest: a smallest set of values through which every path passes.
 
 The largest flow from one value to another equals the smallest capacity that severs them (Ford and Fulkerson, Maximal
-flow through a network, 1956). Values are vertices, and Menger's construction turns a cut of vertices into a cut of
-edges: each vertex becomes an edge whose capacity is the number of entries of the value.
+flow through a network, 1956). Values are vertices. A cut of vertices becomes a cut of edges when
+each vertex is split into an edge whose capacity is the number of entries of the value.
 """
 
 import inspect

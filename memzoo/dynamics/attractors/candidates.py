@@ -1,0 +1,94 @@
+"""Certify points where orbits end: is there a limit, and is it isolated or one of a continuum?"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from memzoo._types import Map
+from memzoo.dynamics.attractors.certificate import REACH, certify
+from memzoo.dynamics.spectra import spectrum
+from memzoo.errors import NonFiniteError
+
+ROUNDING = 64
+"""Units in the last place, relative: what the arithmetic of the orbits cannot tell from nothing."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """The certified limit of one end point."""
+
+    point: Float[Tensor, " *shape"]
+    radius: float
+    radius_error: float
+    location_error: float
+    continuum: bool
+
+    @property
+    def unstable(self) -> bool:
+        """Tell whether the radius is above 1 beyond its error bound."""
+        return self.radius - self.radius_error > 1
+
+
+def certify_candidates(
+    f: Map, points: Float[Tensor, "m *shape"], settled: Bool[Tensor, " m"], eps: float, steps: int
+) -> list[Candidate | None]:
+    """Certify the limit of each point under ``f``; None where the orbit is not seen to end in one.
+
+    Args:
+        f: Self-map, for cycles the p-fold composition.
+        points: End points of orbits.
+        settled: Which of these orbits have come to rest.
+        eps: Scale of distances, L2.
+        steps: Most iterations of each point.
+    """
+    try:
+        return _certify_together(f, points, settled, eps, steps)
+    except NonFiniteError:  # a point without a finite Jacobian must not spoil the others
+        if len(points) == 1:
+            return [None]
+        single = zip(points.split(1), settled.split(1), strict=True)
+        return [found for point, rests in single for found in certify_candidates(f, point, rests, eps, steps)]
+
+
+def _certify_together(f: Map, points: Tensor, settled: Tensor, eps: float, steps: int) -> list[Candidate | None]:
+    """Certify all points in one batch.
+
+    If an eigenvalue is 1 up to rounding, the place of the limit depends on the rounding. Then the limit is taken to be
+    where the orbit has settled: the arithmetic of the orbits decides.
+    """
+    found = certify(f, points, eps, steps=steps)
+    limits = found.points
+    radius = found.radius
+    error = found.radius_error.nan_to_num(0.0)
+    unexplained = (settled & ~found.fixed).nonzero().flatten()
+    # An orbit may rest by rounding where f has no fixed point; then the radius at that place says what it is.
+    if len(unexplained):
+        local = spectrum(f, points[unexplained], top=1)
+        limits[unexplained] = points[unexplained]
+        radius[unexplained] = local.radius
+        error[unexplained] = local.radius_error
+    # Around 1 the radius is known only up to the rounding of the orbits.
+    least_error = error.clamp(min=ROUNDING * torch.finfo(points.dtype).eps)
+    neutral = (radius - 1).abs() <= least_error  # False where the radius is unknown, NaN
+    error = torch.where(neutral, least_error, error)
+    continuum = torch.zeros_like(found.fixed)
+    if neutral.any():
+        continuum[neutral] = _lie_in_continua(f, limits[neutral], eps, steps)
+    known = ((found.fixed | neutral) & radius.isfinite()).tolist()
+    location_error = torch.where(found.fixed, found.location_error, 0.0).nan_to_num(0.0, posinf=torch.inf)
+    values = zip(limits, radius.tolist(), error.tolist(), location_error.tolist(), continuum.tolist(), strict=True)
+    return [Candidate(*value) if certified else None for certified, value in zip(known, values, strict=True)]
+
+
+def _lie_in_continua(f: Map, points: Float[Tensor, "m *shape"], eps: float, steps: int) -> Bool[Tensor, " m"]:
+    """Tell whether a push in a random direction comes to rest elsewhere nearby, at a true fixed point."""
+    push = torch.randn(points.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    push = (push.flatten(1) / push.flatten(1).norm(dim=1, keepdim=True)).reshape(push.shape).to(points)
+    found = certify(f, points + REACH * eps * push, eps, steps=steps)
+    moved = (found.points - points).flatten(1).double().norm(dim=1)
+    rounding = ROUNDING * torch.finfo(points.dtype).eps * points.flatten(1).double().norm(dim=1)
+    # A slow orbit on its way back has a larger residual than rounding explains.
+    rests = found.residual <= rounding
+    return rests & (moved > 1e-5 * eps + rounding) & (moved < eps)
