@@ -9,6 +9,14 @@ class InvalidArgumentError(MemzooError, ValueError):
     """An argument has a value that the function cannot work with."""
 
 
+class IndexRangeError(MemzooError, IndexError):
+    """An index lies outside of the rows that there are."""
+
+
+class ValueRangeError(MemzooError, OverflowError):
+    """A number is too large for the type in which it is to be stored."""
+
+
 class InvalidTypeError(MemzooError, TypeError):
     """An argument is of a type that the function cannot work with."""
 
@@ -31,6 +39,10 @@ class UnknownCheckpointError(MemzooError, LookupError):
 
 class CheckpointMissingError(MemzooError, FileNotFoundError):
     """The registry knows the checkpoint, but its files are not on this machine or the Hub lacks them."""
+
+
+class AlreadyExistsError(MemzooError, FileExistsError):
+    """A folder that would be written holds something that must not be replaced."""
 
 
 class CorruptCheckpointError(MemzooError, ValueError):
@@ -71,6 +83,10 @@ class PublishError(MemzooError, RuntimeError):
 
 class AuditInputError(MemzooError, ValueError):
     """An input of an audit is not what the audit needs: module, weights, training images, controls or starts."""
+
+
+class DependencyMissingError(MemzooError, ImportError):
+    """A package that only this function needs is not installed."""
 
 
 class UsageError(MemzooError, ValueError):

@@ -6,6 +6,7 @@ from memzoo.auditing.page import render_page
 from memzoo.auditing.pictures import encode_png
 from memzoo.auditing.record import name_pictures, to_json
 from memzoo.auditing.result import Findings
+from memzoo.errors import AlreadyExistsError
 from memzoo.zoo.registry import write_aside
 
 PAGE = "report.html"
@@ -31,14 +32,14 @@ def save_report(audit: Findings, folder: Path) -> Path:
 
 
 def check_free(folder: Path) -> None:
-    """Raise ``FileExistsError`` if the report would replace something that is no report."""
+    """Raise ``AlreadyExistsError`` if the report would replace something that is no report."""
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise FileExistsError(f"{folder} is a file, and a report is a folder; give another name.")
+        raise AlreadyExistsError(f"{folder} is a file, and a report is a folder; give another name.")
     # An older report has these names and no other; it may be replaced.
     others = sorted({path.name for path in folder.iterdir()} - {PAGE, NUMBERS, PICTURES})
     if others:
-        raise FileExistsError(
+        raise AlreadyExistsError(
             f"{folder} holds {others[0]!r}, which is of no report, and is kept as it is; give another folder."
         )

@@ -33,7 +33,7 @@ class Audit(Findings):
         """Write ``report.html``, ``report.json`` and the attractors as PNG into ``folder``, all of it or nothing.
 
         Raises:
-            FileExistsError: The folder holds something that is no report; an older report is replaced.
+            AlreadyExistsError: The folder holds something that is no report; an older report is replaced.
         """
         return save_report(self, Path(folder))
 

@@ -7,6 +7,7 @@ from typing import Any
 from memzoo.callbacks.quantities import QUANTITIES, QUARTILES, Quantity
 from memzoo.callbacks.reporting import Row
 from memzoo.dynamics import Certificates
+from memzoo.errors import DependencyMissingError
 from memzoo.plotting import draw_history
 
 MOST_LINES = 12
@@ -85,12 +86,12 @@ def to_pandas(history: list[Row]) -> Any:
     """Return a :class:`pandas.DataFrame` with a row for each measurement.
 
     Raises:
-        ImportError: pandas is not installed.
+        DependencyMissingError: pandas is not installed.
     """
     try:
         import pandas as pd
     except ImportError as error:
-        raise ImportError("the history as a data frame needs pandas; pip install pandas.") from error
+        raise DependencyMissingError("the history as a data frame needs pandas; pip install pandas.") from error
     return pd.DataFrame(history)
 
 

@@ -88,7 +88,7 @@ def _compare(arguments: Namespace) -> int:
     return 1 if broken or any(difference.fails for _, difference in found) else 0
 
 
-def _find_differences(names: list[str], *, stop_at_error: bool) -> dict[str, tuple[Difference, ...]]:
+def _find_differences(names: list[str], *, stop_at_error: bool) -> "dict[str, tuple[Difference, ...]]":
     """Compare each checkpoint with the Hub; leave out those whose entry is broken, after saying so."""
     from memzoo.zoo import compare_with_hub  # imports torch
 
@@ -103,7 +103,7 @@ def _find_differences(names: list[str], *, stop_at_error: bool) -> dict[str, tup
     return differences
 
 
-def _find_extra_repositories(names: Iterable[str]) -> list[Difference]:
+def _find_extra_repositories(names: Iterable[str]) -> "list[Difference]":
     """Find the repositories that no entry names, in the spaces where these checkpoints are published."""
     from memzoo.zoo import extra_repositories
 

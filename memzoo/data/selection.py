@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
 
-from memzoo.errors import CorruptCheckpointError, InvalidArgumentError
+from memzoo.errors import CorruptCheckpointError, IndexRangeError, InvalidArgumentError
 
 
 def image_sha256(image: Shaped[Tensor, "*shape"]) -> str:
@@ -70,7 +70,7 @@ def pick_rows(dataset: str, split: str, rows: Shaped[Tensor, "all *shape"], indi
     """Copy the rows of these indices; raise an IndexError where there are none, or beyond the ends."""
     wrong = [i for i in indices if not 0 <= i < len(rows)]
     if wrong or not len(indices):
-        raise IndexError(
+        raise IndexRangeError(
             f"indices into {dataset}/{split} must be a non-empty list within 0..{len(rows) - 1}, "
             f"got {wrong[:5] if wrong else 'none'}."
         )

@@ -12,7 +12,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from safetensors.torch import save_file
 
 from memzoo.data import ImageData
-from memzoo.errors import CheckpointMissingError, MemzooError
+from memzoo.errors import AlreadyExistsError, CheckpointMissingError, MemzooError
 from memzoo.fitting.course import LossCourse
 from memzoo.fitting.setup import FitSetup
 from memzoo.runs import LAST, over
@@ -35,7 +35,7 @@ def fit(setup: FitSetup) -> str:
         The closing table and the files; nothing in the other processes of a distributed run.
 
     Raises:
-        FileExistsError: An earlier run is in the folder.
+        AlreadyExistsError: An earlier run is in the folder.
         MemzooError: The training failed.
     """
     first = getattr(rank_zero_only, "rank", 0) == 0
@@ -73,11 +73,11 @@ def _is_theirs(model: Any, error: BaseException) -> bool:
 
 
 def _make_room(setup: FitSetup) -> None:
-    """Remove the files of an earlier run if the configuration allows it, else raise ``FileExistsError``."""
+    """Remove the files of an earlier run if the configuration allows it, else raise ``AlreadyExistsError``."""
     going_on = setup.config.resume or setup.config.ckpt_path is not None
     if (setup.folder / LAST).exists() and not going_on:
         if not setup.config.overwrite:
-            raise FileExistsError(
+            raise AlreadyExistsError(
                 f"{setup.folder} holds a run; --resume goes on with it, --overwrite replaces it, --out names another."
             )
         for name in (LAST, HISTORY, IMAGES):

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from memzoo._checks import check_batch, check_same_shape
 from memzoo.callbacks import KeepSteps
-from memzoo.errors import InvalidTypeError
+from memzoo.errors import AlreadyExistsError, InvalidTypeError
 from memzoo.models import ARCHITECTURES, Autoencoder
 from memzoo.zoo.cards import make_history
 from memzoo.zoo.entry import WEIGHTS, Fingerprint, Step, step_file
@@ -46,13 +46,13 @@ def save(
         The folder.
 
     Raises:
-        FileExistsError: It is there, and ``overwrite`` is off.
+        AlreadyExistsError: It is there, and ``overwrite`` is off.
         CorruptCheckpointError: Weights that are not finite.
         StorageError: The place cannot be written.
     """
     folder = Path(folder)
     if folder.exists() and not overwrite:
-        raise FileExistsError(f"{folder} exists; give another folder, or overwrite=True to replace it.")
+        raise AlreadyExistsError(f"{folder} exists; give another folder, or overwrite=True to replace it.")
     name = type(model).__name__
     if ARCHITECTURES.get(name) is not type(model):
         raise InvalidTypeError(f"only architectures of memzoo can be rebuilt from a configuration, got a {name}.")

@@ -17,7 +17,7 @@ from lightning.pytorch import Callback
 from torch import Tensor
 
 from memzoo.callbacks import AttractorCallback, KeepSteps
-from memzoo.errors import UsageError
+from memzoo.errors import AlreadyExistsError, UsageError, ValueRangeError
 from memzoo.models import Autoencoder, Ensemble
 from memzoo.zoo.cards import History, make_history
 from memzoo.zoo.entry import Entry, Recipe, Step
@@ -73,8 +73,8 @@ def train(
         processes of a distributed run.
 
     Raises:
-        FileExistsError: The folder is there and ``overwrite`` is off, or the state of an unfinished run is of another
-            recipe, seed, precision or number of processes; nothing was trained.
+        AlreadyExistsError: The folder is there and ``overwrite`` is off, or the state of an unfinished run is of
+            another recipe, seed, precision or number of processes; nothing was trained.
         ValueError: The strategy trains in copies of this process.
     """
     done = train_recipe(name, out, seed=seed, data_root=data_root, overwrite=overwrite, **trainer_options)
@@ -94,7 +94,7 @@ def train_recipe(
     entry = _require_entry_with_seed(name, seed)
     folder = Path(out) / entry.id
     if folder.exists() and not overwrite:
-        raise FileExistsError(f"{folder} exists; give another --out, or --overwrite to replace it.")
+        raise AlreadyExistsError(f"{folder} exists; give another --out, or --overwrite to replace it.")
     job = _prepare(entry, data_root)
     check_writable(folder.parent)
     _refuse_limits(entry.recipe, trainer_options)
@@ -199,13 +199,15 @@ def round_weights(state: dict[str, Tensor], recipe: Recipe) -> dict[str, Tensor]
     """Convert weights to the type in which the recipe stores them.
 
     Raises:
-        OverflowError: They do not fit into it.
+        ValueRangeError: They do not fit into it.
     """
     dtype = {"float32": torch.float32, "float16": torch.float16}[recipe.stored]
     small = {key: value.to(dtype) if value.is_floating_point() else value for key, value in state.items()}
     lost = [key for key, value in state.items() if value.isfinite().all() and not small[key].isfinite().all()]
     if lost:
-        raise OverflowError(f"{', '.join(lost)} hold values beyond those of {recipe.stored}; store them in more bits.")
+        raise ValueRangeError(
+            f"{', '.join(lost)} hold values beyond those of {recipe.stored}; store them in more bits."
+        )
     return small
 
 

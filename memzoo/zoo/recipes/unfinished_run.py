@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities import rank_zero_only
 
 from memzoo.callbacks import KeepGenerators
-from memzoo.errors import UsageError
+from memzoo.errors import AlreadyExistsError, UsageError
 from memzoo.models import Autoencoder
 from memzoo.runs import LAST, KeepLast, over
 from memzoo.zoo.entry import Entry
@@ -84,7 +84,7 @@ class UnfinishedRun:
         """Read what the run began with; None at the beginning.
 
         Raises:
-            FileExistsError: The folder holds the state of another recipe or seed.
+            AlreadyExistsError: The folder holds the state of another recipe or seed.
         """
         if self.state is None:
             return None
@@ -93,14 +93,14 @@ class UnfinishedRun:
         known = start.get("decides", {})
         different = [name for name, value in self.identity.items() if known.get(name) != value]
         if different:
-            raise FileExistsError(OTHER_RUN.format(folder=self.folder, different=", ".join(different)))
+            raise AlreadyExistsError(OTHER_RUN.format(folder=self.folder, different=", ".join(different)))
         return start
 
     def begin_or_resume(self, trainer: Trainer) -> None:
         """Write what the run begins with, or check that it resumes with the same.
 
         Raises:
-            FileExistsError: The folder holds the state of another recipe or seed, or of other Trainer options.
+            AlreadyExistsError: The folder holds the state of another recipe or seed, or of other Trainer options.
             UsageError: A training of several parts in several processes.
         """
         if self.alone and trainer.world_size > 1:
@@ -123,7 +123,7 @@ class UnfinishedRun:
         if changed:
             began = ", ".join(write_condition(name, before.get(name)) for name in changed)
             resumes = ", ".join(write_condition(name, now[name]) for name in changed)
-            raise FileExistsError(
+            raise AlreadyExistsError(
                 f"{self.folder} holds an unfinished run that began with {began} and is to go on with {resumes}; give "
                 "the same Trainer options, or remove it to begin anew."
             )
@@ -183,7 +183,7 @@ def find_runs(entry: Entry, folder: Path, complete: Path) -> list[UnfinishedRun]
     A state that is older than the file ``complete`` of a complete checkpoint is removed: the run that left it is over.
 
     Raises:
-        FileExistsError: There is the state of another recipe or seed.
+        AlreadyExistsError: There is the state of another recipe or seed.
     """
     parts = entry.recipe.parts
     folders = [folder] if len(parts) == 1 else [folder / f"part-{number}" for number in range(1, len(parts) + 1)]
@@ -192,7 +192,7 @@ def find_runs(entry: Entry, folder: Path, complete: Path) -> list[UnfinishedRun]
     if complete.is_file() and getattr(rank_zero_only, "rank", 0) == 0:
         _remove_older_states(states, complete)
     if any(state.is_file() and state.parent not in folders for state in states):
-        raise FileExistsError(OTHER_RUN.format(folder=folder, different="parts"))
+        raise AlreadyExistsError(OTHER_RUN.format(folder=folder, different="parts"))
     runs = [
         UnfinishedRun(place, entry.model_copy(update={"recipe": part}), alone=len(parts) > 1)
         for place, part in zip(folders, parts, strict=True)
