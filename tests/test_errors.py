@@ -10,8 +10,8 @@ import memzoo
 from memzoo import errors
 
 ERRORS = {name for name, kind in vars(errors).items() if inspect.isclass(kind)}
-PROTOCOLS = {"AttributeError", "NotImplementedError"}
-"""Errors that Python itself expects, of a module without an attribute for example."""
+PROTOCOLS = {"AttributeError", "NotImplementedError", "ConstructorError"}
+"""Errors that Python or the YAML reader expects, of a module without an attribute for example."""
 
 
 def list_raised(path):

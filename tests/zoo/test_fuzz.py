@@ -161,44 +161,52 @@ HEADER_VALUES = st.one_of(
 )
 
 
+def change_tensor(data, content):
+    """Change the header of one tensor, of the parsed header of a safetensors file."""
+    tensor = data.draw(st.sampled_from(sorted(content)))
+    match data.draw(st.sampled_from(["field", "drop", "rename", "add", "nest", "metadata"])):
+        case "field" if isinstance(content[tensor], dict):
+            field = data.draw(st.sampled_from(["dtype", "shape", "data_offsets", "x"]))
+            content[tensor][field] = data.draw(HEADER_VALUES)
+        case "drop" if len(content) > 1:
+            del content[tensor]
+        case "rename":
+            content[data.draw(st.text(max_size=6))] = content.pop(tensor)
+        case "add":
+            content[data.draw(st.text(max_size=6))] = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+        case "nest":
+            content[tensor] = data.draw(HEADER_VALUES)
+        case _:
+            content["__metadata__"] = {"a": data.draw(HEADER_VALUES)}
+
+
+def change_file(data, original):
+    """Return the bytes of a safetensors file with a changed tensor, header, length of the header or body."""
+    (size,) = struct.unpack("<Q", original[:8])
+    match data.draw(st.sampled_from(["json", "bytes", "length", "body"])):
+        case "json":
+            content = json.loads(original[8 : 8 + size])
+            for _ in range(data.draw(st.integers(1, 2))):
+                change_tensor(data, content)
+            header = json.dumps(content).encode()
+            return struct.pack("<Q", len(header)) + header + original[8 + size :]
+        case "bytes":
+            at = data.draw(st.integers(0, size - 1))
+            return original[: 8 + at] + data.draw(st.binary(min_size=1, max_size=4)) + original[9 + at :]
+        case "length":
+            length = data.draw(st.one_of(st.integers(0, 2 * size), st.integers(0, 2**64 - 1)))
+            return struct.pack("<Q", length) + original[8:]
+        case _:
+            keep = data.draw(st.integers(0, len(original) - 1))
+            return original[:keep] + data.draw(st.binary(max_size=16))
+
+
 @MANY
 @given(data=st.data())
 def test_a_changed_header_of_safetensors_is_noticed(data, folder, template):
     name = data.draw(st.sampled_from(["model.safetensors", "examples.safetensors"]))
     original = (template.parent / "checkpoints/small-fc" / name).read_bytes()
-    (size,) = struct.unpack("<Q", original[:8])
-    header, body = original[8 : 8 + size], original[8 + size :]
-    kind = data.draw(st.sampled_from(["json", "bytes", "length", "body"]))
-    if kind == "json":
-        content = json.loads(header)
-        for _ in range(data.draw(st.integers(1, 2))):
-            tensor = data.draw(st.sampled_from(sorted(content)))
-            match data.draw(st.sampled_from(["field", "drop", "rename", "add", "nest", "metadata"])):
-                case "field" if isinstance(content[tensor], dict):
-                    content[tensor][data.draw(st.sampled_from(["dtype", "shape", "data_offsets", "x"]))] = data.draw(
-                        HEADER_VALUES
-                    )
-                case "drop" if len(content) > 1:
-                    del content[tensor]
-                case "rename":
-                    content[data.draw(st.text(max_size=6))] = content.pop(tensor)
-                case "add":
-                    content[data.draw(st.text(max_size=6))] = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
-                case "nest":
-                    content[tensor] = data.draw(HEADER_VALUES)
-                case _:
-                    content["__metadata__"] = {"a": data.draw(HEADER_VALUES)}
-        header = json.dumps(content).encode()
-        changed = struct.pack("<Q", len(header)) + header + body
-    elif kind == "bytes":
-        at = data.draw(st.integers(0, size - 1))
-        changed = original[: 8 + at] + data.draw(st.binary(min_size=1, max_size=4)) + original[9 + at :]
-    elif kind == "length":
-        length = data.draw(st.one_of(st.integers(0, 2 * size), st.integers(0, 2**64 - 1)))
-        changed = struct.pack("<Q", length) + original[8:]
-    else:
-        keep = data.draw(st.integers(0, len(original) - 1))
-        changed = original[:keep] + data.draw(st.binary(max_size=16))
+    changed = change_file(data, original)
     path = folder / name
     path.write_bytes(changed)
     try:
