@@ -29,7 +29,7 @@ def example(name):
 
 
 def test_the_demo_runs_in_reduced_form(tmp_path, capsys):
-    last = example("demo").main(steps=1200, out=tmp_path / "demo")
+    last = example("demo").main(steps=500, out=tmp_path / "demo")
     assert last["attractor/fraction"] > 0.5
     assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == ["history.png", "trajectories.png"]
     assert "training images are certified attractors" in capsys.readouterr().out
