@@ -21,7 +21,7 @@ def draw_history(
     quartiles: tuple[Sequence[float], Sequence[float]],
     losses: Sequence[float],
 ) -> Any:
-    """Draw shares, where there are any, spectral radii with their quartiles, and the loss, one panel below another.
+    """Draw shares, if there are any, spectral radii with their quartiles, and the loss, one panel below another.
 
     Args:
         steps: Optimizer steps, one for each measurement.

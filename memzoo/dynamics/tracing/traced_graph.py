@@ -137,7 +137,7 @@ def _find_nodes_between(graph: fx.Graph, source: fx.Node, target: fx.Node) -> li
 
 
 def _find_ancestors(nodes: Sequence[fx.Node], stop: set[fx.Node]) -> set[fx.Node]:
-    """Find ``nodes`` and all that they are computed from, without looking behind those in ``stop``."""
+    """Find ``nodes`` and all nodes that they are computed from; the inputs of a node in ``stop`` are not followed."""
     found: set[fx.Node] = set()
     stack = list(nodes)
     while stack:
@@ -181,8 +181,8 @@ def trace_map(f: Map, row: Tensor, constants: dict[str, Tensor], *, ignore_cache
     r"""Record the operations of ``f`` at one row (1, \*shape); return None if that is not possible.
 
     What the trace takes for granted (the branch taken at an ``if``, tensors that are no parameters) holds at this row.
-    Who uses the graph compares it with ``f`` wherever it is executed. A module is traced once for each shape of input
-    and each set of parameter shapes, unless ``ignore_cache``.
+    Every user of the graph must therefore compare it with ``f`` where it is executed. A module is traced once for each
+    shape of input and each set of parameter shapes, unless ``ignore_cache``.
     """
     key = (row.shape, row.dtype, row.device, tuple((name, value.shape) for name, value in constants.items()))
     if isinstance(f, nn.Module) and not ignore_cache and (known := _TRACES.get(f, {}).get(key)):
