@@ -1,4 +1,4 @@
-"""Audit a network: which training images come out when it is iterated, and would images it never saw come out, too?"""
+"""Audit a network: find the training images that come out when it is iterated, and whether others come out too."""
 
 from collections.abc import Sequence
 
@@ -48,13 +48,13 @@ def audit(
         starts: Points where the orbits begin, drawn without regard to the members: other held-out images, or noise.
             When left out, Gaussian noise with the mean and the variance of the members; without members, noise that is
             uniform in [0, 1]. Starts within ``eps`` of an image at the outset are not used, with a warning.
-        controls: Images of the same kind that were not trained on, best of the same number as the members.
-        self_map: ``self_map(module, x)`` returns the reconstruction, where ``forward`` returns something else.
+        controls: Images of the same kind that were not trained on, preferably as many as there are members.
+        self_map: ``self_map(module, x)`` returns the reconstruction, if ``forward`` does not.
         eps: Radius of recovery, L2. When left out, :func:`memzoo.dynamics.default_eps` of members and controls
             together, so that no point is within ``eps`` of two images; without members as in
             :func:`memzoo.dynamics.find_attractors`.
         steps: Iterations of each start.
-        noise: Number of noise starts, where ``starts`` is left out.
+        noise: Number of noise starts, if ``starts`` is left out.
         shape: Shape of one image, where neither members nor starts tell it.
         seed: Seed of the noise.
 
@@ -81,7 +81,7 @@ def audit(
     starts, starts_from = choose_starts(starts, members, shape=shape, noise=noise, seed=seed)
     if members is not None:
         check_same_shape(starts, members, "starts and members")
-    # None until the attractors are known, where there are no images to derive it from.
+    # None until the attractors are known, if there are no images to derive it from.
     given_eps = eps
     eps = _choose_eps(eps, groups)
     left_out = 0
@@ -115,7 +115,7 @@ def audit(
 
 
 def _check_groups(members: Tensor | None, controls: Tensor | None) -> list[Tensor]:
-    """Return the groups that are there, members first, once they are of one space and have no image in common."""
+    """Return the groups that were given, members first; check that they have one shape and no image in common."""
     if members is None:
         if controls is not None:
             raise AuditInputError("controls stand beside members; pass members= too, or leave both out.")

@@ -35,7 +35,7 @@ class AuditData:
 
 
 def read_data(source: str, count: int = COUNT, starts: int = STARTS) -> AuditData:
-    """Read members, and controls and starts where the source has them.
+    """Read members, and controls and starts if the source has them.
 
     Args:
         source: One of
@@ -230,7 +230,7 @@ def _read_data_module(name: str, count: int, starts: int) -> AuditData:
 
 
 def _read_held_out(module: LightningDataModule, most: int) -> Tensor | None:
-    """Read rows of the validation loader, else of the test loader; return None where there is neither."""
+    """Read rows of the validation loader, else of the test loader; return None if there is neither."""
     for stage, loader in (("fit", "val_dataloader"), ("test", "test_dataloader")):
         if getattr(type(module), loader) is not getattr(LightningDataModule, loader):  # the class defines it
             if stage == "test":

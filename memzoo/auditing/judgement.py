@@ -102,7 +102,7 @@ def _find_arrivals(f: Map, starts: Tensor, images: Tensor, *, eps: float, steps:
     with warnings.catch_warnings():  # the notes say this in the words of an audit
         warnings.filterwarnings("ignore", message="eps = .* the distance of the fixed points", category=UserWarning)
         recovered_at = recovery_curve(f, starts, images, steps, eps=eps).recovered_at
-    # -1 and NaN stay where an image is never recovered.
+    # -1 and NaN stay if an image is never recovered.
     start = torch.full_like(recovered_at, -1)
     reached = torch.full_like(images, torch.nan)
     distance = torch.full((len(images),), torch.nan, dtype=torch.float64, device=images.device)

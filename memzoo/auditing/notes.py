@@ -1,4 +1,4 @@
-"""Say in sentences what weakens the claims of an audit."""
+"""Write sentences about what weakens the claims of an audit."""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,7 @@ NEARER = 0.8
 def list_notes(
     members: Judged | None, controls: Judged | None, starts: Tensor, *, left_out: int, eps: float
 ) -> tuple[str, ...]:
-    """Return the sentences that stand beside the numbers."""
+    """Return the sentences that a report shows beside the numbers."""
     notes = []
     if left_out:
         notes.append(f"{left_out} starts lay within eps of an image before the first step and were left out.")

@@ -107,7 +107,7 @@ def _list_counts(audit: Findings, groups: list[ShownGroup]) -> dict[str, list[st
 
 
 def _draw_curve(audit: Findings, groups: list[ShownGroup]) -> str:
-    """Return the curve of recovery, nothing where no image came out."""
+    """Return the curve of recovery, nothing if no image came out."""
     if not any(group.recovered_indices for group in groups):
         return ""
     return render_recovery({group.plural: group.images.recovered_at for group in groups}, audit.steps)

@@ -65,7 +65,7 @@ class Judged:
 
     @property
     def median_step(self) -> float | None:
-        """Return the median step of recovery among the images that came out; None where none did."""
+        """Return the median step of recovery among the images that came out; None if none did."""
         steps = self.recovered_at[self.recovered].tolist()
         return median(steps) if steps else None
 
@@ -77,7 +77,7 @@ class Findings:
     members: Judged | None
     """The training images; None for an audit without them."""
     controls: Judged | None
-    """Images that were not trained on; None where none were given."""
+    """Images that were not trained on; None if none were given."""
     starts: Float[Tensor, "batch *shape"]
     """Where the orbits began, without those left out."""
     attractors: Attractors

@@ -15,12 +15,12 @@ from memzoo.modules import matching_noise
 def choose_starts(
     starts: Tensor | None, members: Tensor | None, *, shape: Sequence[int] | None, noise: int, seed: int
 ) -> tuple[Tensor, str]:
-    """Return the starts that were given, else noise; and what they are, in words.
+    """Return the starts that were given, else noise, and a description of them in words.
 
     Args:
         starts: The starts that were given.
         members: Training images, whose mean and variance the noise has.
-        shape: Shape of one image, where neither starts nor members tell it.
+        shape: Shape of one image, if neither starts nor members tell it.
         noise: Number of noise starts.
         seed: Seed of the noise.
     """

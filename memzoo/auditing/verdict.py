@@ -56,7 +56,7 @@ def format_share(share: Share, total: int) -> str:
 
 
 def format_step(group: Judged) -> str:
-    """Format the median step of recovery, a dash where no image came out."""
+    """Format the median step of recovery, a dash if no image came out."""
     return "-" if group.median_step is None else f"{group.median_step:g}"
 
 

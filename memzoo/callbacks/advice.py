@@ -1,4 +1,4 @@
-"""Warn where the closing state of a run shows something that its user can change."""
+"""Warn if the last state of a run shows a problem that the user can solve."""
 
 import math
 
@@ -10,11 +10,11 @@ from memzoo.callbacks.reporting import Row
 FALLING = 0.5
 """A loss that falls below this share over the last quarter of the run is still falling."""
 FAR = 0.1
-"""A relative residual above this one: the network does not reproduce its examples."""
+"""A network whose relative residual is above this value does not reproduce its examples."""
 
 
 def give_advice(module: nn.Module, history: list[Row], name: str) -> None:
-    """Warn where the run was stopped too early to say much, or where another map was measured than was trained.
+    """Warn if the run was stopped too early to say much, or if another map was measured than was trained.
 
     Args:
         module: The module, still in the mode in which it was trained.
@@ -52,9 +52,10 @@ def _differs_in_training(part: nn.Module) -> bool:
 
 
 def _find_earlier_loss(history: list[Row]) -> Row | None:
-    """Return the last row before the last quarter of the run, None where its loss has no ratio with the last one.
+    """Return the last row before the last quarter of the run.
 
-    A row of the first quarter is not comparable either.
+    Return None if this row belongs to the first quarter, which is too early for a comparison, or if one of the losses
+    is zero or not finite, so that they have no ratio.
     """
     last = history[-1]
     earlier = [row for row in history if 0 < row["step"] <= 0.75 * last["step"]]

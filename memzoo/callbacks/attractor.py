@@ -45,7 +45,7 @@ class AttractorCallback(StartingCallback):
     ``Trainer(callbacks=[AttractorCallback()])`` works on any LightningModule whose ``forward`` maps a batch to a batch
     of the same shape. Training is left bit-identical: the module is measured in eval mode, with a generator of its own.
 
-    Logged, at the end of an epoch (of its validation, where there is one), so that EarlyStopping and ModelCheckpoint
+    Logged, at the end of an epoch (of its validation, if there is one), so that EarlyStopping and ModelCheckpoint
     can monitor each key in any order of the callbacks:
 
     ``attractor/fraction``
@@ -78,10 +78,10 @@ class AttractorCallback(StartingCallback):
         starts: Starts of the iteration: points (B, \*shape), a function that makes them from the examples,
             ``"validation"`` or ``"noise"``. When left out, up to ``max_starts`` rows of the validation set, else noise
             with the examples' mean and variance. Validation images that are tracked examples themselves are left out.
-        self_map: ``self_map(module, x)`` returns the reconstruction, where ``forward`` returns something else.
+        self_map: ``self_map(module, x)`` returns the reconstruction, if ``forward`` does not.
         eps: Radius of recovery, L2; :func:`memzoo.dynamics.default_eps` of the examples when left out.
         steps: Iterations T.
-        max_examples: Most examples to measure at one time, where they are not given; 32 when left out, 8 for large maps
+        max_examples: Most examples to measure at one time, if they are not given; 32 when left out, 8 for large maps
             that are nowhere narrower than their input, whose leading eigenvalues come from products with the Jacobian.
         rotate: Track this many times as many examples, and measure the subsets in turn; the closing measurement is of
             all of them. A limit shared with an example outside the subset is seen only then.
@@ -89,7 +89,7 @@ class AttractorCallback(StartingCallback):
             take more than 5e11 operations.
         every_n_epochs: Measure at these epochs.
         every_n_steps: Measure at these optimizer steps, also within an epoch.
-        budget: Share of the training time that measuring may take, the closing measurement included, where neither of
+        budget: Share of the training time that measuring may take, the closing measurement included, if neither of
             these two is given; turned into a step after each measurement. The first and the closing measurement are
             made in any case, and one at every epoch when another callback monitors a key: it would take an old value
             for a new one (:class:`memzoo.callbacks.StopWhenMemorized` counts measurements instead).
@@ -99,10 +99,10 @@ class AttractorCallback(StartingCallback):
 
     Raises:
         NotASelfMapError: At the start of training, when the module does not map the examples to their own shape.
-        TypeError: Likewise, when the training data hold no floating-point tensors.
+        TypeError: At the start of training, when the training data hold no floating-point tensors.
 
     Warns:
-        UserWarning: At the end, where the run was stopped while the loss was still falling, or where dropout or batch
+        UserWarning: At the end, if the run was stopped while the loss was still falling, or where dropout or batch
             norm make the measured map another than the one that was trained.
     """
 
@@ -243,7 +243,7 @@ class AttractorCallback(StartingCallback):
         return format_certificates(self.certificates, self._tracked.chosen.tolist())
 
     def advise(self, module: nn.Module) -> None:
-        """Warn where the closing state shows something that the user can change."""
+        """Warn if the closing state shows something that the user can change."""
         give_advice(module, self.history, self.name)
 
 

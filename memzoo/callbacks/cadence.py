@@ -20,7 +20,7 @@ class Cadence:
     Args:
         every_n_epochs: Measure at the end of every n-th epoch.
         every_n_steps: Measure at every n-th optimizer step.
-        budget: Share of the training time, where neither of the two is given.
+        budget: Share of the training time, if neither of the two is given.
     """
 
     every_n_epochs: int | None

@@ -18,8 +18,9 @@ from memzoo.modules import Adapter
 class ContractionCallback(MeasuringCallback):
     r"""Log the spectra of the Jacobian at the training examples, and nothing else, while training.
 
-    Cheaper than :class:`memzoo.callbacks.AttractorCallback`, and says less: a spectral radius below 1 makes an
-    attractor only of a fixed point, and an untrained network has it everywhere. Look at the residual beside it.
+    This callback is cheaper than :class:`memzoo.callbacks.AttractorCallback`, and its values say less: a spectral
+    radius below 1 shows an attractor only at a fixed point, and an untrained network has such a radius everywhere.
+    Compare it with the residual.
 
     ``contraction/contracting``
         Share of tracked examples whose spectral radius is below 1 beyond its error bound.
@@ -33,16 +34,16 @@ class ContractionCallback(MeasuringCallback):
     ``contraction/residual``
         Median relative residual :math:`\|f(x) - x\| / \|x\|` of the tracked examples.
 
-    Everything else is as in :class:`memzoo.callbacks.AttractorCallback`, also the arguments.
+    Everything else, including the arguments, is as in :class:`memzoo.callbacks.AttractorCallback`.
 
     Args:
-        examples: Tracked examples (n, \*shape); else up to ``max_examples`` rows of the training set.
-        self_map: ``self_map(module, x)`` returns the reconstruction, where ``forward`` returns something else.
+        examples: Tracked examples (n, \*shape); when left out, up to ``max_examples`` rows of the training set.
+        self_map: ``self_map(module, x)`` returns the reconstruction, if ``forward`` does not.
         max_examples: Most examples to measure at one time.
-        rotate: Track this many times as many, and measure the subsets in turn.
+        rotate: Number of subsets. So many times ``max_examples`` are tracked, and one subset is measured at a time.
         every_n_epochs: Measure at these epochs.
         every_n_steps: Measure at these optimizer steps.
-        budget: Share of the training time, where neither of these two is given.
+        budget: Share of the training time, if neither of these two is given.
         verbose: Print a table at the end.
         name: First part of the keys.
 

@@ -30,7 +30,7 @@ def format_history(
         history: At least one measurement.
         name: First part of the keys.
         title: First line of the text.
-        quantities: Columns beside step and loss, where the last measurement has them.
+        quantities: Columns beside step and loss, if the last measurement has them.
         most: Largest number of measurements that are shown.
     """
     columns = [("step", "step", "d"), ("loss", "loss", ".1e")]

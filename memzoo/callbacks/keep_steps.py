@@ -6,7 +6,7 @@ from typing import Any, final
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from memzoo.callbacks.weights import delivered_weights, stand_behind_averaging
+from memzoo.callbacks.weights import move_after_averaging, use_delivered_weights
 from memzoo.errors import InvalidArgumentError
 from memzoo.runs import FitCallback
 
@@ -46,17 +46,17 @@ class KeepSteps(FitCallback):
         """Begin without weights."""
         self.kept = {}
         self.epochs = {}
-        stand_behind_averaging(trainer, self)
+        move_after_averaging(trainer, self)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Copy the weights where this step is one to keep."""
+        """Copy the weights if this step is one to keep."""
         if trainer.global_step in self.steps:
             self._keep(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Copy the weights where this epoch is one to keep."""
+        """Copy the weights if this epoch is one to keep."""
         if trainer.current_epoch + 1 in self.after_epochs:
             self._keep(trainer, pl_module)
 
@@ -65,7 +65,7 @@ class KeepSteps(FitCallback):
         step = trainer.global_step
         if step in self.kept:
             return
-        with delivered_weights(trainer, module):
+        with use_delivered_weights(trainer, module):
             self.kept[step] = {name: _copy(value) for name, value in module.state_dict().items()}
         self.epochs[step] = trainer.current_epoch + 1
 

@@ -1,4 +1,4 @@
-"""Hand figures to loggers, to each in the way that it takes them, and write them to folders."""
+"""Send figures to loggers, to each through the methods that it has, and write figures to folders."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure, its tag, and the numbers in it."""
+    """Hold a figure, its tag, and the numbers in it."""
 
     tag: str
     figure: Any
@@ -31,7 +31,7 @@ class Picture:
 
 
 class PictureSender:
-    """Send pictures to all loggers of a Trainer and to a folder; a failure is warned of once and ends nothing.
+    """Send pictures to all loggers of a Trainer and to a folder; a failure causes one warning, and training goes on.
 
     Args:
         name: Name of the callback, for messages.
@@ -46,7 +46,7 @@ class PictureSender:
     def send(self, trainer: Trainer, draw: Callable[[], list[Picture]]) -> None:
         """Draw the pictures of the present step, and send them."""
         step = trainer.global_step
-        # A font that is missing may fail drawing as a logger may fail sending: training does not depend on either.
+        # Drawing may fail because a font is missing, and sending because of a logger. Neither may end the training.
         pictures = self._try("drawing", draw, "the pictures are left out") or []
         for picture in pictures:
             for logger in trainer.loggers:
@@ -56,7 +56,7 @@ class PictureSender:
                 self._try("folder", lambda to=folder, it=picture: write(to, it, step), "nothing is written")
 
     def _hand(self, logger: Any, picture: Picture, step: int) -> None:
-        """Hand a picture to a logger, and say once where it takes none."""
+        """Send a picture to a logger, and print one message if the logger takes no pictures."""
         kind = type(logger).__name__
         if not send(logger, picture, step) and kind not in self._reported:
             self._reported.add(kind)
@@ -66,7 +66,7 @@ class PictureSender:
             )
 
     def _try(self, what: str, work: Callable[[], Result], consequence: str) -> Result | None:
-        """Return the result of ``work``; where it fails, warn the first time and return None."""
+        """Return the result of ``work``; if it fails, return None, and warn the first time."""
         try:
             return work()
         except Exception as error:  # a full disk, a lost connection, or anything else that a logger raises
@@ -79,7 +79,7 @@ class PictureSender:
 
 
 def send(logger: Any, picture: Picture, step: int) -> bool:
-    """Hand a picture of the state after ``step`` optimizer steps to a logger; return False where it takes no figures.
+    """Send a picture of the state after ``step`` optimizer steps to a logger; return False if it takes no figures.
 
     TensorBoard and W&B, and loggers with their methods, put the picture at the step at which Lightning logs the metrics
     of this state: Lightning numbers the first step 0. MLflow and CSV loggers get files named for ``step``.
@@ -106,7 +106,7 @@ def send(logger: Any, picture: Picture, step: int) -> bool:
 
 
 def write(folder: str | Path, picture: Picture, step: int) -> None:
-    """Write ``folder/TAG/step-N.png`` and, where there is a table, ``step-N.csv``.
+    """Write ``folder/TAG/step-N.png`` and, if there is a table, ``step-N.csv``.
 
     The folder may lie on another machine: any address that fsspec understands is taken.
     """

@@ -19,10 +19,10 @@ from memzoo.callbacks.step_loss import StepLoss
 from memzoo.callbacks.tracked_examples import TrackedExamples
 from memzoo.callbacks.weights import (
     MeasuredWeights,
-    common_buffers,
+    move_after_averaging,
     name_weights,
     refuse_sharded,
-    stand_behind_averaging,
+    use_common_buffers,
 )
 from memzoo.errors import NonFiniteError
 from memzoo.modules import Adapter, evaluation_mode, find_self_map, like_parameters
@@ -132,11 +132,11 @@ class MeasuringCallback(FitCallback, ABC):
         names += [name for name in values if name not in names]
         return {f"{self.name}/{name}": float(values[name]) for name in names}
 
-    def _measure_together(self, trainer: Trainer, module: LightningModule, examples: Tensor) -> Row:
+    def _measure_in_all_processes(self, trainer: Trainer, module: LightningModule, examples: Tensor) -> Row:
         """Return the named values, the same in all processes, or NaN where the measurement failed in one of them."""
         part = find_part(trainer)
         try:
-            with common_buffers(trainer, module, part):
+            with use_common_buffers(trainer, module, part):
                 parts = gather_parts(trainer, part, lambda: self._measure_share(module, examples, part))
             return self._name_values(self.combine_parts(parts, examples))
         except NonFiniteError as error:
@@ -154,7 +154,7 @@ class MeasuringCallback(FitCallback, ABC):
     def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a new history with a new fit."""
         self._forget()
-        stand_behind_averaging(trainer, self)
+        move_after_averaging(trainer, self)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Choose the examples, and check that the module maps them to their own shape."""
@@ -181,7 +181,7 @@ class MeasuringCallback(FitCallback, ABC):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Keep the loss without waiting for it, and measure where a measurement is due within an epoch."""
+        """Keep the loss without waiting for it, and measure if a measurement is due within an epoch."""
         self._loss.keep(outputs, trainer, pl_module)
         # With accumulated gradients, several batches end at one step: the first of them measures it.
         step = trainer.global_step
@@ -203,7 +203,7 @@ class MeasuringCallback(FitCallback, ABC):
         return self.cadence.due_after_batch(trainer.global_step, batches)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure here where the run validates, so that monitors of the validation see the value."""
+        """Measure here if the run validates, so that monitors of the validation see the value."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._measure_after_epoch(trainer, pl_module, closing=False)
         elif trainer.state.fn == "validate":
@@ -218,7 +218,7 @@ class MeasuringCallback(FitCallback, ABC):
         self._measure_after_epoch(trainer, pl_module, closing=ends_here(trainer))
 
     def _measure_after_epoch(self, trainer: Trainer, module: LightningModule, *, closing: bool) -> None:
-        """Measure where it is due or the run ends here, and log the last values where these were not logged yet."""
+        """Measure if it is due or the run ends here, and log the last values where these were not logged yet."""
         if self._tracked.stream_ended_early:
             self._choose(trainer, module)
         if self.examples is None:
@@ -260,8 +260,8 @@ class MeasuringCallback(FitCallback, ABC):
         Args:
             trainer: The Trainer of the run.
             module: The module in training.
-            closing: Measure all examples, also where subsets are measured in turn.
-            must: Measure even where this exceeds the budget.
+            closing: Measure all examples, also if subsets are measured in turn.
+            must: Measure even if this exceeds the budget.
 
         Returns:
             Whether a measurement was made.
@@ -271,8 +271,8 @@ class MeasuringCallback(FitCallback, ABC):
             return False
         examples = self._tracked.take_turn(closing=closing)
         # Rules among the listeners keep weights: they see those that were measured.
-        with self._weights.in_place(trainer, module):
-            values = self._measure_together(trainer, module, examples)
+        with self._weights.put_in_place(trainer, module):
+            values = self._measure_in_all_processes(trainer, module, examples)
             self._append(trainer, values, started_s)
             for callback in callbacks_of(trainer):
                 listen = getattr(callback, "on_measurement", None)
@@ -281,7 +281,7 @@ class MeasuringCallback(FitCallback, ABC):
         return True
 
     def _postpone(self, trainer: Trainer) -> bool:
-        """Plan a later measurement where steps were faster than expected and one now would exceed the budget."""
+        """Plan a later measurement if steps were faster than expected and one now would exceed the budget."""
         cost_s = self.history[-1]["seconds"]
         early = self.cadence.early(cost_s)
         later = self.cadence.plan(trainer.global_step, cost_s)
@@ -321,7 +321,7 @@ class MeasuringCallback(FitCallback, ABC):
             return
         examples = self._tracked.take_all()
         self.choose_others(trainer, examples)
-        values = self._measure_together(trainer, module, examples)
+        values = self._measure_in_all_processes(trainer, module, examples)
         self._reporter.log_outside_of_fit(trainer, module, values)
 
     # The end of a run -------------------------------------------------------------------------------------------------
@@ -332,7 +332,7 @@ class MeasuringCallback(FitCallback, ABC):
         self._close(trainer, pl_module, stopping_reason(trainer))
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Measure an interrupted run too, where it has one process; after any other error touch nothing."""
+        """Measure an interrupted run too, if it has one process; after any other error touch nothing."""
         # Processes are interrupted at different moments: one of several would wait for the others forever.
         if isinstance(exception, KeyboardInterrupt) and self._training and trainer.world_size == 1:
             self._close(trainer, pl_module, stopping_reason(trainer, exception))
@@ -352,7 +352,7 @@ class MeasuringCallback(FitCallback, ABC):
             rank_zero_info(self.table())
 
     def advise(self, module: nn.Module) -> None:
-        """Warn where the closing state shows something that the user can change."""
+        """Warn if the closing state shows something that the user can change."""
 
     # What is shown ----------------------------------------------------------------------------------------------------
 

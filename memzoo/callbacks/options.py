@@ -46,7 +46,7 @@ class StartingOptions(MeasuringOptions):
     """Hold the arguments of the callbacks that also iterate from starts.
 
     Raises:
-        ValueError: As :class:`MeasuringOptions`, or ``starts`` is none of its kinds.
+        ValueError: The reasons of :class:`MeasuringOptions`, or ``starts`` has none of the types that it may have.
     """
 
     starts: Starts | None = None

@@ -32,7 +32,7 @@ class Quantity:
     if_not_finite: float = math.nan
     """Value for a network whose parameters or outputs are not finite."""
     panel: Literal["share", "radius"] | None = None
-    """Panel of ``plot()``; None where it is not drawn."""
+    """Panel of ``plot()``; None if it is not drawn."""
     label: str = ""
     """Label of its curve in ``plot()``."""
 

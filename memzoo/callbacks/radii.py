@@ -1,4 +1,4 @@
-"""Residuals and spectral radii at the tracked examples, as the callbacks summarise them."""
+"""Summarise residuals and spectral radii at the tracked examples, as the callbacks log them."""
 
 from torch import Tensor
 
@@ -6,7 +6,7 @@ from memzoo._types import Map
 from memzoo.callbacks.quantities import QUARTILES
 
 SMALLEST_NORM = 1e-12
-"""An image of zeros has a residual too."""
+"""Norms below this count as this, so that an image of zeros has a residual too."""
 
 
 def relative_residual(f: Map, points: Tensor) -> Tensor:
@@ -16,7 +16,7 @@ def relative_residual(f: Map, points: Tensor) -> Tensor:
 
 
 def summarise_radii(radius: Tensor) -> dict[str, float]:
-    """Return median, largest value and quartiles of the spectral radii, one of each example, by their keys."""
+    """Compute median, largest value and quartiles of the spectral radii of all examples, by their keys."""
     levels = radius.new_tensor([0.25, 0.75])
     quartiles: list[float] = radius.quantile(levels).tolist()
     return {

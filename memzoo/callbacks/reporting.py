@@ -15,7 +15,7 @@ class Reporter:
     Args:
         name: First part of the keys.
         kind: Kind of the callback in the table of quantities.
-        quantities: Those that are logged.
+        quantities: Quantities that are logged.
     """
 
     def __init__(self, name: str, kind: str, quantities: tuple[Quantity, ...]) -> None:

@@ -33,7 +33,7 @@ class Part:
 
 
 def find_part(trainer: Trainer) -> Part:
-    """Return the part of this process; where torch.distributed does not connect the processes, rank 0 measures all."""
+    """Return the part of this process; if torch.distributed does not connect the processes, rank 0 measures all."""
     if trainer.world_size > 1 and torch.distributed.is_available() and torch.distributed.is_initialized():
         return Part(trainer.global_rank, trainer.world_size)
     return Part()
@@ -43,8 +43,9 @@ def gather_parts(trainer: Trainer, part: Part, work: Callable[[], Any]) -> list[
     """Return the results of ``work`` in all processes, the same list in each of them.
 
     Raises:
-        NonFiniteError: In every process, where it was raised in any.
-        RuntimeError: In every process, after any other error in one of several, so that no process waits forever.
+        NonFiniteError: One process raised it; it is then raised in every process.
+        RuntimeError: One of several processes raised another error. It is raised in every process, so that no process
+            waits forever.
     """
     # Without torch.distributed rank 0 works alone, and the others wait for its result.
     own: Any = None

@@ -44,12 +44,12 @@ class StartingCallback(MeasuringCallback, ABC):
             self.starts = trainer.strategy.broadcast(self._choose_starts(trainer, examples).detach().cpu())
 
     def most_starts(self, module: nn.Module, examples: Tensor) -> int:
-        """Return how many starts are taken, where they are not given."""
+        """Return how many starts are taken, if they are not given."""
         assert self.max_starts is not None
         return self.max_starts
 
     def _choose_starts(self, trainer: Trainer, examples: Tensor) -> Tensor:
-        """Return the starts that were asked for, else validation images where there are any, else noise."""
+        """Return the starts that were asked for, else validation images if there are any, else noise."""
         given = self.given_starts
         if isinstance(given, Tensor) or callable(given):
             starts = given if isinstance(given, Tensor) else given(examples)
@@ -68,7 +68,7 @@ class StartingCallback(MeasuringCallback, ABC):
         return matching_noise(examples, most, torch.Generator().manual_seed(self.seed))
 
     def _read_validation(self, trainer: Trainer, examples: Tensor) -> Tensor | None:
-        """Return validation images other than the examples, None where there are none."""
+        """Return validation images other than the examples, None if there are none."""
         loaders = _find_evaluation_loaders(trainer)
         if not has_rows(loaders):
             return None
@@ -133,11 +133,11 @@ class StartingCallback(MeasuringCallback, ABC):
 
 
 def _find_evaluation_loaders(trainer: Trainer) -> Any:
-    """Return the loaders of the validation, also where it comes later in the run; of the test in ``Trainer.test``."""
+    """Return the loaders of the validation, also if it comes later in the run; of the test in ``Trainer.test``."""
     if trainer.state.fn == "test":
         return trainer.test_dataloaders
     if trainer.val_dataloaders is None and trainer.state.fn == "fit" and trainer.enable_validation:
-        trainer.validating = True  # as Lightning does it where the first epoch is validated
+        trainer.validating = True  # as Lightning does it if the first epoch is validated
         trainer.fit_loop.epoch_loop.val_loop.setup_data()
         trainer.training = True
     return trainer.val_dataloaders

@@ -13,7 +13,7 @@ class StepLoss:
         self._loss: Tensor | None = None
 
     def keep(self, outputs: Any, trainer: Trainer, module: LightningModule) -> None:
-        """Keep the loss among the outputs of a training step; where there is none, forget the last one."""
+        """Keep the loss among the outputs of a training step; if there is none, forget the last one."""
         loss: Any = outputs.get("loss") if isinstance(outputs, dict) else outputs
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             self._loss = None
@@ -24,7 +24,7 @@ class StepLoss:
             self._loss = self._loss * trainer.accumulate_grad_batches
 
     def average(self, trainer: Trainer) -> float | None:
-        """Return the mean over all processes, None where the last step had no loss."""
+        """Return the mean over all processes, None if the last step had no loss."""
         if self._loss is None:
             return None
         # The strategy reduces in place, and the tensor may be one that the module still uses.

@@ -8,7 +8,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from memzoo.callbacks.attractor import AttractorCallback
-from memzoo.callbacks.weights import stand_behind_averaging
+from memzoo.callbacks.weights import move_after_averaging
 from memzoo.errors import InvalidArgumentError
 from memzoo.runs import FitCallback, callbacks_of
 
@@ -96,7 +96,7 @@ class StopWhenMemorized(_Rule):
         self.in_a_row = 0
 
     def on_measurement(self, trainer: Trainer, pl_module: LightningModule, source: Any) -> None:
-        """Count this measurement, and stop where there were enough."""
+        """Count this measurement, and stop if there were enough."""
         if not self._follows(source):
             return
         value = source.history[-1][f"{self.name}/{self.measure}"]
@@ -156,7 +156,7 @@ class StopBeforeMemorized(_Rule):
         super().begin(trainer, pl_module)
         self.clean = None
         self.clean_step = -1
-        stand_behind_averaging(trainer, self)
+        move_after_averaging(trainer, self)
 
     def on_measurement(self, trainer: Trainer, pl_module: LightningModule, source: Any) -> None:
         """Keep the present weights as clean ones, or stop."""
@@ -178,7 +178,7 @@ class StopBeforeMemorized(_Rule):
         )
 
     def _keep_clean(self, trainer: Trainer, module: LightningModule) -> None:
-        """Remember the present step, and its weights where they may be put back."""
+        """Remember the present step, and its weights if they may be put back."""
         self.clean_step = trainer.global_step
         if self.restore:
             self.clean = {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}

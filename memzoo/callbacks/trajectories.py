@@ -67,22 +67,22 @@ class TrajectoryLogger(StartingCallback):
         examples: Tracked examples (n, \*shape); else up to ``max_examples`` rows spread over the training set.
         starts: Points (B, \*shape), a function that makes them from the examples, ``"validation"`` or ``"noise"``; when
             left out, up to ``max_starts`` rows of the validation set, else noise.
-        self_map: ``self_map(module, x)`` returns the reconstruction, where ``forward`` returns something else.
+        self_map: ``self_map(module, x)`` returns the reconstruction, if ``forward`` does not.
         times: Iterations after which the iterates are shown.
         max_examples: Most examples to track; 32 when left out, 8 for large maps nowhere narrower than their input.
-        max_starts: Most starts, where they are not given.
+        max_starts: Most starts, if they are not given.
         top: Eigenvalues kept an example. When left out all that can differ from zero; the leading 8 for large maps
             nowhere narrower than their input.
         folder: Also write the files of a CSV logger here; not in ``fast_dev_run``.
         every_n_epochs: Draw at these epochs.
         every_n_steps: Draw at these optimizer steps.
-        budget: Share of the training time that measuring, drawing and sending may take, where neither is given.
+        budget: Share of the training time that measuring, drawing and sending may take, if neither is given.
         seed: Seed of the noise starts.
         name: First part of the tags; two of these in one Trainer need two names.
 
     Raises:
         NotASelfMapError: At the start of training, when the module does not map the examples to their own shape.
-        TypeError: Likewise, when the training data hold no floating-point tensors.
+        TypeError: At the start of training, when the training data hold no floating-point tensors.
 
     Warns:
         UserWarning: There is neither a logger nor a folder; a logger failed.
@@ -183,9 +183,9 @@ class TrajectoryLogger(StartingCallback):
         )
         return {}
 
-    def _measure_together(self, trainer: Trainer, module: LightningModule, examples: Tensor) -> Row:
+    def _measure_in_all_processes(self, trainer: Trainer, module: LightningModule, examples: Tensor) -> Row:
         self.trajectories = None
-        values = super()._measure_together(trainer, module, examples)
+        values = super()._measure_in_all_processes(trainer, module, examples)
         if self.trajectories is not None and trainer.is_global_zero:
             with isolate_rng():  # loggers may draw names at random
                 self._sender.send(trainer, lambda: self._draw(f"step {trainer.global_step}"))
@@ -194,7 +194,7 @@ class TrajectoryLogger(StartingCallback):
     # What is drawn ----------------------------------------------------------------------------------------------------
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Choose the examples, and warn where neither a logger nor a folder takes the pictures."""
+        """Choose the examples, and warn if neither a logger nor a folder takes the pictures."""
         if not trainer.loggers and self.folder is None:
             rank_zero_warn(
                 f"{type(self).__name__} has no logger to send pictures to: give the Trainer one, for example "

@@ -1,4 +1,4 @@
-"""Put the weights in place that are measured: averaged ones where a callback averages, the same in all processes."""
+"""Give the module the weights that are to be measured: averaged ones if a callback averages, equal in all processes."""
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -16,37 +16,37 @@ from memzoo.runs import callbacks_of
 
 
 class MeasuredWeights:
-    """Put the weights of a run in place that it delivers, and notice when they have changed since a measurement."""
+    """Give the module the weights that the run delivers, and tell whether they have changed since a measurement."""
 
     def __init__(self) -> None:
         self.run_has_ended: bool = False
-        """Whether what is in place is what the run ends with."""
+        """Whether the module already has the weights that the run ends with."""
         self._measured_fingerprint: Tensor | None = None
 
     @contextmanager
-    def in_place(self, trainer: Trainer, module: LightningModule) -> Generator[None, None, None]:
-        """Put the weights in place that are measured now, and remember them."""
-        with delivered_weights(trainer, module, ended=self.run_has_ended):
+    def put_in_place(self, trainer: Trainer, module: LightningModule) -> Generator[None, None, None]:
+        """Give the module the weights that are to be measured now, and remember their fingerprint."""
+        with use_delivered_weights(trainer, module, ended=self.run_has_ended):
             self._measured_fingerprint = compute_fingerprint(module)
             yield
 
     def are_unchanged(self, trainer: Trainer, module: LightningModule) -> bool:
         """Tell whether the weights are those of the last measurement; rank 0 decides."""
         # A resumed run has no fingerprint yet: its last measurement was of the weights that it resumed with.
-        with delivered_weights(trainer, module, ended=self.run_has_ended):
+        with use_delivered_weights(trainer, module, ended=self.run_has_ended):
             measured = self._measured_fingerprint
             same = measured is None or torch.equal(measured, compute_fingerprint(module))
         return trainer.strategy.broadcast(same)
 
 
 def refuse_sharded(trainer: Trainer, observer: Callback) -> None:
-    """Refuse strategies that spread parameters over processes: none of these could evaluate the map by itself.
+    """Refuse strategies that divide parameters among processes, because no process could evaluate the map alone.
 
     Raises:
         ValueError: The strategy shards parameters.
     """
     strategy = trainer.strategy
-    # DeepSpeed shards parameters in its stage 3 alone; below, gradients and the state of the optimizer.
+    # DeepSpeed shards parameters only in its stage 3; stages 1 and 2 shard gradients and the state of the optimizer.
     sharded = isinstance(strategy, (FSDPStrategy, ModelParallelStrategy))
     if sharded or (isinstance(strategy, DeepSpeedStrategy) and strategy.zero_stage_3):
         raise InvalidArgumentError(
@@ -66,10 +66,10 @@ def name_weights(trainer: Trainer) -> str:
     return "current" if averaging is None else f"averaged ({type(averaging).__name__})"
 
 
-def stand_behind_averaging(trainer: Trainer, observer: Callback) -> None:
-    """Move a callback behind those that put other weights in place, so that these act first at each moment.
+def move_after_averaging(trainer: Trainer, observer: Callback) -> None:
+    """Move a callback after those that change the weights, so that they act first at each moment.
 
-    An average then holds the step that is measured; weights that a rule puts back at the end are those that are
+    An average then includes the step that is measured. If a rule restores earlier weights at the end, these weights are
     measured and saved.
     """
     callbacks = callbacks_of(trainer)
@@ -88,13 +88,15 @@ def _goes_before(callback: Callback, observer: Callback) -> bool:
 
 
 @contextmanager
-def delivered_weights(trainer: Trainer, module: LightningModule, *, ended: bool = False) -> Generator[None, None, None]:
-    """Put the averaged weights in place, those that the run validates and ends with, and restore the others afterwards.
+def use_delivered_weights(
+    trainer: Trainer, module: LightningModule, *, ended: bool = False
+) -> Generator[None, None, None]:
+    """Give the module the averaged weights, with which the run validates and ends, and restore the others afterwards.
 
     Args:
-        trainer: Its callbacks are searched for a ``WeightAveraging``; without one nothing is done.
+        trainer: Trainer; if none of its callbacks is a ``WeightAveraging``, nothing is done.
         module: The module in training.
-        ended: The weights in place are those that the run ends with; nothing is done.
+        ended: The module already has the weights that the run ends with; nothing is done.
     """
     averaging = find_averaging(trainer)
     if averaging is None or ended:
@@ -103,28 +105,28 @@ def delivered_weights(trainer: Trainer, module: LightningModule, *, ended: bool 
     own = module.state_dict()
     checkpoint: dict[str, Any] = {"state_dict": own}
     averaging.on_save_checkpoint(trainer, module, checkpoint)  # this replaces the entry by the average
-    with _copied_in_place(checkpoint["state_dict"], own):
+    with _replace_temporarily(checkpoint["state_dict"], own):
         yield
 
 
 @contextmanager
-def common_buffers(trainer: Trainer, module: nn.Module, part: Part) -> Generator[None, None, None]:
-    """Put the buffers of rank 0, which the run saves, in place in all processes, and restore the others afterwards.
+def use_common_buffers(trainer: Trainer, module: nn.Module, part: Part) -> Generator[None, None, None]:
+    """Give the buffers of rank 0, which the run saves, to all processes, and restore the others afterwards.
 
-    Each process has running statistics of its own batches.
+    Without this, each process has running statistics of its own batches.
     """
     own = dict(module.named_buffers())
     if part.of == 1 or not own:
         yield
         return
     of_rank_0: dict[str, Tensor] = trainer.strategy.broadcast({name: buffer.cpu() for name, buffer in own.items()})
-    with _copied_in_place(of_rank_0, own):
+    with _replace_temporarily(of_rank_0, own):
         yield
 
 
 def compute_fingerprint(module: nn.Module) -> Tensor:
-    """Return the sum and the norm of each parameter and buffer, by which a change of weights is noticed."""
-    # Two sums tell apart what training makes of weights, and cost no copy of these.
+    """Compute the sum and the norm of each parameter and buffer, which show whether weights have changed."""
+    # The two sums change whenever training changes the weights, and need no copy of the weights.
     sums: list[Tensor] = []
     for tensor in (*module.parameters(), *module.buffers()):
         if tensor.is_floating_point() and tensor.numel():
@@ -136,7 +138,7 @@ def compute_fingerprint(module: nn.Module) -> Tensor:
 
 
 @contextmanager
-def _copied_in_place(source: Mapping[str, Any], target: Mapping[str, Any]) -> Generator[None, None, None]:
+def _replace_temporarily(source: Mapping[str, Any], target: Mapping[str, Any]) -> Generator[None, None, None]:
     """Copy values into the tensors of ``target``, and copy their own values back afterwards."""
     kept = {name: value.clone() for name, value in target.items() if isinstance(value, Tensor)}
     _copy(source, target)

@@ -31,16 +31,16 @@ def audit_command() -> Command:
     parser.add_argument("--count", type=int, default=100, help="most members, most controls")
     parser.add_argument("--starts", type=int, default=200, help="most starts")
     parser.add_argument("--shape", type=str, help="shape of one image, e.g. 1,28,28, without --data")
-    parser.add_argument("--seed", type=int, default=0, help="of the noise")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the noise")
     parser.add_argument("--out", type=Path, default=Path("audit"), help="folder of the report")
     return Command("audit", text, parser, _audit)
 
 
 def parse_shape(text: str) -> tuple[int, ...]:
-    """Return ``1,28,28`` as numbers.
+    """Parse a shape such as ``1,28,28``.
 
     Raises:
-        UsageError: It is no shape.
+        UsageError: The text is not a shape.
     """
     parts = text.replace("x", ",").split(",")
     if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
@@ -86,4 +86,4 @@ def _audit(arguments: Namespace) -> int:
         raise AuditInputError(str(error)) from error
     found.save(arguments.out)
     print(f"{found}\n  -> {arguments.out / 'report.html'}, {arguments.out / 'report.json'}")
-    return 0  # a leak is an answer, in the report
+    return 0  # also if the network leaks: the report says so, and the command itself did not fail

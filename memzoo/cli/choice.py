@@ -27,9 +27,9 @@ def choose(one: str | None, everything: bool, names: list[str]) -> list[str]:
 
 
 def choose_available(one: str | None, everything: bool) -> list[str]:
-    """Return the names to work on; of all, those whose files are in this installation or on the Hub.
+    """Return the names to work on: one name, or all whose files are in this installation or on the Hub.
 
-    An entry of which this cannot be told, since it does not follow the schema, is among them: its turn says why.
+    An entry that does not follow the schema is among them, so that its error is reported when its turn comes.
 
     Raises:
         UsageError: One and all were asked for, or neither.
@@ -54,7 +54,7 @@ def choose_available(one: str | None, everything: bool) -> list[str]:
 
 
 def _is_absent(name: str) -> bool:
-    """Return whether a checkpoint is nowhere; of a broken entry nobody knows."""
+    """Tell whether the files of a checkpoint are nowhere; False if its entry is broken, which is reported later."""
     from memzoo.zoo import is_available  # imports torch
 
     try:

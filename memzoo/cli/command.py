@@ -9,11 +9,11 @@ from jsonargparse import ArgumentParser, Namespace
 
 
 class CommandParser:
-    """The parser of one command, and the names of its options.
+    """Parse the words of one command, and hold the names of its options.
 
     Args:
-        parser: Where another module has built it; else a new one.
-        keywords: Of the new one.
+        parser: A parser that another module has built; a new one when left out.
+        keywords: Arguments of the new parser.
     """
 
     def __init__(self, parser: ArgumentParser | None = None, **keywords: Any) -> None:
@@ -26,7 +26,7 @@ class CommandParser:
         """Arguments without a name that must be given."""
 
     def add_argument(self, *names: str, **keywords: Any) -> None:
-        """Add an argument, and note its name where it is an option."""
+        """Add an argument, and note its name if it is an option."""
         options = [name for name in names if name.startswith("--")]
         self.options += options
         self.required += options if keywords.get("required") else []
@@ -36,13 +36,13 @@ class CommandParser:
 
 @dataclass(frozen=True)
 class Command:
-    """What stands behind a word such as ``list``."""
+    """Describe the command for a word such as ``list``."""
 
     name: str
     text: str
-    """What it does, for the help."""
+    """What the command does, for the help."""
     parser: CommandParser
     run: Callable[[Namespace], int]
-    """What does it: from the parsed arguments to the exit status."""
+    """Run the command with the parsed arguments, and return the exit status."""
     explain: Callable[[list[str], Exception], str] | None = None
-    """Why the parser refused the words behind the command, where its options alone do not tell."""
+    """Say why the parser refused the words after the command, if the names of its options do not explain it."""

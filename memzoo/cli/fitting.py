@@ -11,7 +11,8 @@ def fit_command(words: list[str] | None) -> Command:
     """Describe ``memzoo fit``.
 
     Args:
-        words: Those behind the command; None where another is asked for: its parser, which imports torch, is not built.
+        words: The words after ``fit``. None if another command is asked for: then the parser of ``fit``, which imports
+            torch, is not built.
 
     Raises:
         UsageError: A configuration file cannot be read.
@@ -22,7 +23,7 @@ def fit_command(words: list[str] | None) -> Command:
     from memzoo.fitting import FitSetup, explain, fit, fit_parser, read_given
 
     if not {"-h", "--help"} & {*words}:
-        read_given(words)  # the parser does not end with every file
+        read_given(words)  # raises for a file with which the parser would never end
     parser = fit_parser()
 
     def run(arguments: Namespace) -> int:

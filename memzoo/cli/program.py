@@ -1,4 +1,4 @@
-"""The program: find the command, parse what stands behind it, run it, turn errors into an exit status."""
+"""Run the program: find the command, parse the words after it, run it, and turn errors into an exit status."""
 
 import sys
 
@@ -24,14 +24,14 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        argv: The words behind ``memzoo``; those of the process when left out.
+        argv: The words after ``memzoo``; those of the process when left out.
 
     Returns:
-        The exit status: 0 when it did what was asked, 1 when a check failed or something was missing, 2 for wrong
+        The exit status: 0 if the command did what was asked, 1 if a check failed or something was missing, 2 for wrong
         usage.
 
     Raises:
-        SystemExit: The help, the version or a configuration was asked for, and is printed.
+        SystemExit: The words asked for the help, the version or a configuration, which is printed.
     """
     argv = sys.argv[1:] if argv is None else argv
     before, name, words = _split(argv)
@@ -54,18 +54,18 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _split(argv: list[str]) -> tuple[list[str], str | None, list[str]]:
-    """Return the words before the command, the command, and the words behind it."""
+    """Return the words before the command, the command, and the words after it."""
     words = enumerate(argv)
     for place, word in words:
         if word == REGISTRY:
-            next(words, None)  # its value
+            next(words, None)  # the value of this option
         elif not word.startswith("-"):
             return argv[:place], word, argv[place + 1 :]
     return argv, None, []
 
 
 def _commands(name: str | None, words: list[str]) -> list[Command]:
-    """Describe all commands; what imports torch is built for the one that is asked for alone."""
+    """Describe all commands; parsers that import torch are only built for the command that is asked for."""
     return [
         list_command(),
         info_command(),
@@ -102,8 +102,8 @@ def _explain(
     words: list[str],
     error: Exception,
 ) -> str:
-    """Return why the words were refused: what is wrong in them where that is found, else what the parser said."""
-    # The causes in the order of the words: before the command, the command itself, behind it.
+    """Return why the words were refused: the mistake in them if it is found, else the message of the parser."""
+    # The checks follow the order of the words: before the command, the command itself, after the command.
     if (wrong := _find_unknown(before, parser)) is not None:
         return f"{wrong} See memzoo --help."
     if before[-1:] == [REGISTRY]:
@@ -121,8 +121,8 @@ def _explain(
 
 
 def _explain_options(parser: CommandParser, words: list[str], error: Exception) -> str:
-    """Return what is wrong in the words behind a command, else what the parser said."""
-    # An unknown word is said first: it is often the misspelt name of an option that is missing.
+    """Return the mistake in the words after a command, else the message of the parser."""
+    # An unknown word is reported first: it is often the misspelt name of an option that is missing.
     if (wrong := _find_unknown(words, parser)) is not None:
         return wrong
     missing = [option for option in parser.required if not any(word.startswith(option) for word in words)]
@@ -134,12 +134,12 @@ def _explain_options(parser: CommandParser, words: list[str], error: Exception) 
 
 
 def _find_unknown(words: list[str], parser: CommandParser) -> str | None:
-    """Return what to say of the first option that the parser does not have, None where it has all of them."""
+    """Return a message about the first option that the parser does not have; None if it has all options."""
     for place, word in enumerate(words):
         option = word.partition("=")[0]
         if option.startswith("--") and option != "--" and option not in parser.options:
-            # The word behind it is most likely its value.
+            # The next word is most likely the value of this option.
             value = [following for following in words[place + 1 : place + 2] if not following.startswith("-")]
-            said = " ".join([word, *([] if "=" in word else value)])
-            return f"unrecognized arguments: {said}. {did_you_mean(option, parser.options)}"
+            unknown = " ".join([word, *([] if "=" in word else value)])
+            return f"unrecognized arguments: {unknown}. {did_you_mean(option, parser.options)}"
     return None

@@ -20,7 +20,8 @@ def train_command(words: list[str]) -> Command:
     """Describe ``memzoo train``.
 
     Args:
-        words: Those behind the command: the Trainer's options are built, which imports torch, where they name one.
+        words: The words after ``train``. If one of them is an option of the Trainer, the Trainer's options are added to
+            the parser, which imports torch.
     """
     text = "Train a checkpoint, or all of a figure, from the recipe."
     also = "--trainer.NAME VALUE is an option of Lightning's Trainer, e.g. --trainer.devices 2."
@@ -47,7 +48,7 @@ def _add_trainer(parser: CommandParser, given: list[str]) -> None:
     """Add the arguments of Lightning's Trainer.
 
     Raises:
-        UsageError: One of those that were given is none.
+        UsageError: A given option is not an argument of the Trainer.
     """
     from lightning.pytorch import Trainer
 
@@ -64,7 +65,7 @@ def _add_trainer(parser: CommandParser, given: list[str]) -> None:
 
 
 def trainer_options(parser: ArgumentParser, words: list[str]) -> dict[str, Any]:
-    """Return what the words give to the Trainer, and no default; loggers and callbacks are made anew.
+    """Return the arguments of the Trainer that the words give, without defaults; loggers and callbacks are new objects.
 
     Raises:
         UsageError: A value that the Trainer, or the class of a logger or callback, does not take.

@@ -1,4 +1,4 @@
-"""``memzoo verify``: every fact recomputed; registry and Hub compared."""
+"""``memzoo verify``: recompute every fact of a checkpoint, or compare the registry with the Hub."""
 
 import json
 import sys
@@ -89,7 +89,7 @@ def _compare(arguments: Namespace) -> int:
 
 
 def _find_differences(names: list[str], *, stop_at_error: bool) -> "dict[str, tuple[Difference, ...]]":
-    """Compare each checkpoint with the Hub; leave out those whose entry is broken, after saying so."""
+    """Compare each checkpoint with the Hub; report those whose entry is broken, and leave them out."""
     from memzoo.zoo import compare_with_hub  # imports torch
 
     differences: dict[str, tuple[Difference, ...]] = {}
@@ -104,7 +104,7 @@ def _find_differences(names: list[str], *, stop_at_error: bool) -> "dict[str, tu
 
 
 def _find_extra_repositories(names: Iterable[str]) -> "list[Difference]":
-    """Find the repositories that no entry names, in the spaces where these checkpoints are published."""
+    """Find the repositories that no entry names, of the users and organisations that publish these checkpoints."""
     from memzoo.zoo import extra_repositories
 
     hubs = [entry.hub for entry in map(memzoo.info, names) if entry.hub is not None]

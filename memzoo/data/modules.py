@@ -59,7 +59,7 @@ class ImageData(LightningDataModule, ABC):
 
     @abstractmethod
     def read(self) -> tuple[Tensor, Tensor | None]:
-        """Read training images and held-out images, floating point; None where there are no held-out images."""
+        """Read training images and held-out images, floating point; None if there are no held-out images."""
 
     def setup(self, stage: str | None = None) -> None:
         """Read the images, once."""
@@ -76,7 +76,7 @@ class ImageData(LightningDataModule, ABC):
         return mini_batches(self.examples, self.batch_size, seed=self.seed)
 
     def val_dataloader(self) -> DataLoader[Any] | list[DataLoader[Any]]:
-        """Return a loader of the held-out images, or no loader where there are none."""
+        """Return a loader of the held-out images, or no loader if there are none."""
         self.setup()
         if self.probes is None:
             return []
@@ -106,7 +106,7 @@ class Indexed(ImageData):
         indices: ``"0:100"``, ``"0:100:10"``, ``"3,7,12"`` or a list.
         held_out: Indices in the test split, in the same form.
         root: Folder of the dataset.
-        download: Whether to download the dataset where it is missing.
+        download: Whether to download the dataset if it is missing.
         batch_size: Images in a batch, shuffled; when left out, all images in order.
         steps_per_epoch: Steps in an epoch, when all images are one batch.
         seed: Seed of the order of the batches.
@@ -157,7 +157,7 @@ class MNIST(Indexed):
         indices: ``"0:100"``, ``"0:100:10"``, ``"3,7,12"`` or a list.
         held_out: Indices in the test split, in the same form.
         root: Folder of the dataset.
-        download: Whether to download the dataset where it is missing.
+        download: Whether to download the dataset if it is missing.
         batch_size: Images in a batch, shuffled; when left out, all images in order.
         steps_per_epoch: Steps in an epoch, when all images are one batch.
         seed: Seed of the order of the batches.
@@ -174,7 +174,7 @@ class CIFAR10(Indexed):
         indices: ``"0:100"``, ``"0:100:10"``, ``"3,7,12"`` or a list.
         held_out: Indices in the test split, in the same form.
         root: Folder of the dataset.
-        download: Whether to download the dataset where it is missing.
+        download: Whether to download the dataset if it is missing.
         batch_size: Images in a batch, shuffled; when left out, all images in order.
         steps_per_epoch: Steps in an epoch, when all images are one batch.
         seed: Seed of the order of the batches.
@@ -280,7 +280,7 @@ class Images(ImageData):
         return examples, None
 
     def _convert_images(self, name: str, array: Tensor) -> Tensor:
-        """Convert an array to float32 images; raise an error where it holds none."""
+        """Convert an array to float32 images; raise an error if it holds none."""
         if array.dtype != torch.uint8 and not array.is_floating_point():
             raise CorruptCheckpointError(f"{name} of {self.path} is {array.dtype}; store 8 bits, 0 to 255, or floats.")
         if array.ndim < 2 or not len(array):
@@ -316,7 +316,7 @@ def parse_indices(text: str | list[int]) -> list[int]:
 
 
 def _load_arrays(path: Path) -> dict[str, Tensor]:
-    """Load all arrays of a file; raise an error where it cannot be read, or would run code."""
+    """Load all arrays of a file; raise an error if it cannot be read, or would run code."""
     import numpy as np
     from safetensors import SafetensorError
     from safetensors.torch import load_file

@@ -67,7 +67,7 @@ def select(dataset: str, split: str, images: UInt8[Tensor, "all *shape"], indice
 
 
 def pick_rows(dataset: str, split: str, rows: Shaped[Tensor, "all *shape"], indices: Sequence[int]) -> Tensor:
-    """Copy the rows of these indices; raise an IndexError where there are none, or beyond the ends."""
+    """Copy the rows of these indices; raise an IndexError if there are none, or beyond the ends."""
     wrong = [i for i in indices if not 0 <= i < len(rows)]
     if wrong or not len(indices):
         raise IndexRangeError(

@@ -37,11 +37,11 @@ VERDICT: dict[bool | None, str] = {True: "holds", False: "falls short", None: "r
 
 
 def write_report(results: Sequence[Reproduction], folder: str | Path) -> Path:
-    """Write the page beside the pictures of the figures, which it takes in.
+    """Write the page into the folder of the pictures; the page contains the pictures.
 
     Args:
-        results: As :func:`memzoo.figures.reproduce_all` yields them, their pictures saved in ``folder``.
-        folder: Where they lie.
+        results: Results of :func:`memzoo.figures.reproduce_all`, whose pictures are saved in ``folder``.
+        folder: Folder of the pictures.
 
     Returns:
         ``folder/index.html``, replaced in one step.
@@ -50,24 +50,28 @@ def write_report(results: Sequence[Reproduction], folder: str | Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / PAGE
     aside = path.with_suffix(".part")
-    aside.write_text(page(results, folder), encoding="utf-8")
+    aside.write_text(render_page(results, folder), encoding="utf-8")
     return aside.replace(path)
 
 
-def page(results: Sequence[Reproduction], folder: Path) -> str:
-    """HTML: counts, the table of all figures, every figure with its rows, every checkpoint with its recipe."""
+def render_page(results: Sequence[Reproduction], folder: Path) -> str:
+    """Render the page: counts, the table of all figures, each figure with its rows, each checkpoint with its recipe."""
     title = "Memorization in overparameterized autoencoders, reproduced"
     beyond = [one for one in results if _is_beyond(one)]
     paper = [one for one in results if one not in beyond]
     ids = list(dict.fromkeys(name for one in results for name in one.checkpoints))
     body = [
         f"<h1>{title}</h1>",
-        _summary(results),
-        _overview(results),
-        *(["<h2>Figures and tables of the paper</h2>", *(_section(one, folder) for one in paper)] if paper else []),
-        *(["<h2>Beyond the paper</h2>", *(_section(one, folder) for one in beyond)] if beyond else []),
+        _render_summary(results),
+        _render_overview(results),
+        *(
+            ["<h2>Figures and tables of the paper</h2>", *(_render_section(one, folder) for one in paper)]
+            if paper
+            else []
+        ),
+        *(["<h2>Beyond the paper</h2>", *(_render_section(one, folder) for one in beyond)] if beyond else []),
         "<h2>Checkpoints</h2>",
-        f"<dl>{''.join(map(_checkpoint, ids))}</dl>",
+        f"<dl>{''.join(map(_render_checkpoint, ids))}</dl>",
     ]
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
@@ -80,7 +84,7 @@ def _is_beyond(result: Reproduction) -> bool:
     return result.figure in FIGURES and FIGURES[result.figure].beyond
 
 
-def _summary(results: Sequence[Reproduction]) -> str:
+def _render_summary(results: Sequence[Reproduction]) -> str:
     count = Counter(row.holds for one in results for row in one.rows)
     failed = [one.figure for one in results if one.failed]
     made = f" {len(failed)} could not be made: {', '.join(failed)}." if failed else ""
@@ -95,7 +99,7 @@ def _summary(results: Sequence[Reproduction]) -> str:
     )
 
 
-def _overview(results: Sequence[Reproduction]) -> str:
+def _render_overview(results: Sequence[Reproduction]) -> str:
     rows = []
     for one in results:
         count = Counter(row.holds for row in one.rows)
@@ -116,7 +120,7 @@ def _overview(results: Sequence[Reproduction]) -> str:
     return f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
 
 
-def _section(one: Reproduction, folder: Path) -> str:
+def _render_section(one: Reproduction, folder: Path) -> str:
     parts = [f'<h3 id="{one.figure}">{escape(one.title)}</h3>']
     if one.failed:
         parts.append(f'<p class="failed"><strong>Not made.</strong> {escape(one.failed)}</p>')
@@ -129,7 +133,7 @@ def _section(one: Reproduction, folder: Path) -> str:
         )
     if one.rows:
         head = "<tr><th>quantity</th><th>paper</th><th>ours</th><th>needed</th><th>holds</th><th>checkpoint</th></tr>"
-        rows = "".join(map(_row, one.rows))
+        rows = "".join(map(_render_row, one.rows))
         parts.append(f'<div class="wide"><table><thead>{head}</thead><tbody>{rows}</tbody></table></div>')
     parts += [f'<p class="note">{escape(note)}</p>' for note in one.notes]
     made = "" if one.failed else f"; made in {one.seconds:.0f} s"
@@ -137,36 +141,37 @@ def _section(one: Reproduction, folder: Path) -> str:
     return "\n".join(parts)
 
 
-def _row(row: Row) -> str:
-    link = f'<a href="#{_anchor(row.checkpoint)}">{escape(row.checkpoint)}</a>' if row.checkpoint else ""
+def _render_row(row: Row) -> str:
+    link = f'<a href="#{_name_anchor(row.checkpoint)}">{escape(row.checkpoint)}</a>' if row.checkpoint else ""
     return (
         f'<tr><td>{escape(row.quantity)}</td><td>{escape(row.paper)}</td><td class="number">{escape(row.value)}</td>'
         f'<td>{escape(row.needed)}</td><td class="{CLASS[row.holds]}">{VERDICT[row.holds]}</td><td>{link}</td></tr>'
     )
 
 
-def _anchor(name: str) -> str:
+def _name_anchor(name: str) -> str:
     return f"checkpoint-{escape(name, quote=True)}"
 
 
-def _checkpoint(name: str) -> str:
-    """Recipe and commands, and where the Hub has it."""
+def _render_checkpoint(name: str) -> str:
+    """Render the recipe of a checkpoint, the commands for it, and its address on the Hub."""
     try:
         entry = info(name)
     except MemzooError:  # one of the user's own
-        return f'<dt id="{_anchor(name)}">{escape(name)}</dt><dd>Not a checkpoint of the registry.</dd>'
+        return f'<dt id="{_name_anchor(name)}">{escape(name)}</dt><dd>Not a checkpoint of the registry.</dd>'
     where = ""
     if entry.hub is not None:
         address = f"https://huggingface.co/{entry.hub.repository}/tree/{entry.hub.commit}"
         where = f'<br>On the Hub: <a href="{escape(address)}">{escape(entry.hub.repository)}</a>'
     commands = "\n".join(f"memzoo {command} {entry.id}" for command in ("info", "verify", "train"))
     return (
-        f'<dt id="{_anchor(name)}">{escape(entry.id)}</dt><dd>{escape(entry.title)}.<br>{escape(_recipe(entry))}{where}'
+        f'<dt id="{_name_anchor(name)}">{escape(entry.id)}</dt>'
+        f"<dd>{escape(entry.title)}.<br>{escape(_describe_recipe(entry))}{where}"
         f"<pre><code>{escape(commands)}</code></pre></dd>"
     )
 
 
-def _recipe(entry: Entry) -> str:
+def _describe_recipe(entry: Entry) -> str:
     recipe = entry.recipe
     took = "" if recipe.wall_time_s is None else f", {recipe.wall_time_s:g} s"
     how = " ".join(describe_training(entry).split())

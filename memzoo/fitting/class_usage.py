@@ -48,7 +48,7 @@ def check_class(setting: str, key: str, about: Any) -> None:
     Args:
         setting: The setting that holds the class: ``model``, ``data`` or ``callbacks``.
         key: Place of the class in the configuration.
-        about: What stands there.
+        about: Content of the configuration at this place.
     """
     if not isinstance(about, dict) or not isinstance(about.get("class_path"), str):
         raise UsageError(f"{key} needs a class_path, one of {', '.join(OWN[setting])}, and its fields under init_args.")

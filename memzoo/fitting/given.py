@@ -1,4 +1,4 @@
-"""Read what a command line and its configuration files ask for, without the parser that refused it."""
+"""Read the settings of a command line and its configuration files again, after the parser has refused them."""
 
 import json
 import re
@@ -15,7 +15,7 @@ SINGLE = ("model", "data")
 CALLBACKS = "callbacks"
 """The argument of the Trainer that holds several classes."""
 ARGUMENTS = ("init_args", "dict_kwargs")
-"""Keys under which the arguments of a class stand."""
+"""Keys that hold the arguments of a class."""
 CONFIG = ("--config", "-c")
 ALONE = ("--resume", "--overwrite", "--print_config", "--help", "-h")
 """Options that have no value."""
@@ -24,29 +24,29 @@ NEGATIVE = r"-(\d+|\d*\.\d+)"
 
 
 def read_given(words: list[str]) -> dict[str, Any]:
-    """Return all settings as one mapping, those that come later over those before them.
+    """Return all settings as one mapping, in which later settings replace earlier ones.
 
-    A class is a mapping with ``class_path`` and ``init_args``, however it was given.
+    A class becomes a mapping with ``class_path`` and ``init_args``, in whatever form it was given.
 
     Args:
-        words: The words on the command line behind ``memzoo fit``.
+        words: The words on the command line after ``memzoo fit``.
 
     Raises:
-        UsageError: A configuration file is missing, no YAML, or no mapping, or the Trainer is no mapping.
+        UsageError: A configuration file is missing, is not YAML or not a mapping, or the Trainer is not a mapping.
     """
     given: dict[str, Any] = {}
     for name, value in split_options(words):
         if name in CONFIG:
-            _merge(given, _read_whole(name, value))
+            _merge(given, _read_configuration(name, value))
         elif name.startswith("--"):
-            _set(given, name[2:], value)
+            _set_option(given, name[2:], value)
     return given
 
 
 def split_options(words: list[str]) -> Iterator[tuple[str, str | None]]:
-    """Yield each option with its value, None where it has none; a word that belongs to no option has the name ``""``.
+    """Yield each option with its value, None if it has none; a word that belongs to no option has the name ``""``.
 
-    As for the parser, a negative number and a word with a space in it are values.
+    A negative number and a word with a space in it are values, as in the parser.
     """
     place = 0
     while place < len(words):
@@ -65,7 +65,7 @@ def split_options(words: list[str]) -> Iterator[tuple[str, str | None]]:
 
 
 def takes_no_value(option: str) -> bool:
-    """Tell whether an option stands alone."""
+    """Tell whether an option has no value."""
     return option in ALONE or option.endswith(".help")
 
 
@@ -74,24 +74,24 @@ def _is_option(word: str) -> bool:
     return word.startswith("-") and word != "-" and " " not in word and not re.fullmatch(NEGATIVE, word)
 
 
-def _read_whole(option: str, value: str | None) -> dict[str, Any]:
-    """Return a whole configuration: of a file, or written out on the command line."""
+def _read_configuration(option: str, value: str | None) -> dict[str, Any]:
+    """Return a whole configuration, which is either a file or written on the command line."""
     if not value:
         raise UsageError(f"{option} needs a value: a configuration file.")
-    written = None if Path(value).exists() else _value_of(value)
+    written = None if Path(value).exists() else _parse_value(value)
     if isinstance(written, dict):
-        return _standard(written, Path())
-    return _standard(_read_config(Path(value)), Path(value).parent)
+        return _standardise(written, Path())
+    return _standardise(_read_config_file(Path(value)), Path(value).parent)
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def _read_config_file(path: Path) -> dict[str, Any]:
     """Read a configuration file."""
     if path.is_dir():
         raise UsageError(f"{path} is a folder; give the configuration file in it.")
     if not path.is_file():
         raise UsageError(f"no configuration file at {path}.")
     try:
-        content = _load(path.read_text(encoding="utf-8"))
+        content = _parse_yaml(path.read_text(encoding="utf-8"))
     except RecursionError as error:
         raise UsageError(f"the configuration {path} is nested too deeply.") from error
     except (yaml.YAMLError, ValueError) as error:
@@ -103,130 +103,133 @@ def _read_config(path: Path) -> dict[str, Any]:
     return content
 
 
-def _standard(content: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _standardise(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Return a configuration in which every class is a mapping with ``class_path``."""
     content = {str(name): value for name, value in content.items()}
     for name in SINGLE:
         if name in content:
-            content[name] = _as_class(content[name], folder)
+            content[name] = _read_class(content[name], folder)
     if "trainer" in content:
-        content["trainer"] = _as_trainer(content["trainer"], folder)
+        content["trainer"] = _read_trainer(content["trainer"], folder)
     return content
 
 
-def _as_trainer(about: Any, folder: Path) -> dict[str, Any]:
-    """Return the arguments of the Trainer, which may stand in a file of their own."""
+def _read_trainer(about: Any, folder: Path) -> dict[str, Any]:
+    """Return the arguments of the Trainer, which may be in a separate file."""
     if isinstance(about, str) and (folder / about).is_file():
         folder = (folder / about).parent
-        about = _read_config(folder / Path(about).name)
+        about = _read_config_file(folder / Path(about).name)
     if not isinstance(about, dict):
         raise UsageError(f"trainer must map arguments to values, got {about!r}.")
     if about.get(CALLBACKS) is None:
         return about
-    return {**about, CALLBACKS: _as_classes(about[CALLBACKS], folder)}
+    return {**about, CALLBACKS: _read_classes(about[CALLBACKS], folder)}
 
 
-def _as_classes(about: Any, folder: Path) -> list[Any]:
-    """Return several classes, or one, or none, as a list."""
+def _read_classes(about: Any, folder: Path) -> list[Any]:
+    """Return the given classes, of which there may be several, one or none, as a list."""
     several = about if isinstance(about, list) else [] if about is None else [about]
-    return [_as_class(kind, folder) for kind in several]
+    return [_read_class(kind, folder) for kind in several]
 
 
-def _as_class(about: Any, folder: Path) -> Any:
-    """Return a class that is given by its name, or by a file of its own, as a mapping."""
+def _read_class(about: Any, folder: Path) -> Any:
+    """Return a class as a mapping, if it is given by its name or by a file."""
     if not isinstance(about, str):
         return about
-    return _read_config(folder / about) if (folder / about).is_file() else {"class_path": about}
+    return _read_config_file(folder / about) if (folder / about).is_file() else {"class_path": about}
 
 
 def _merge(given: dict[str, Any], more: dict[str, Any]) -> None:
-    """Put ``more`` over ``given``; the arguments of another class replace those of the first."""
+    """Add the settings ``more`` to ``given``, and replace those that are there.
+
+    If ``more`` names another class, its arguments replace all arguments of the class before.
+    """
     for name, value in more.items():
         before = given.get(name)
-        if isinstance(before, dict) and isinstance(value, dict) and _same_class(before, value):
+        if isinstance(before, dict) and isinstance(value, dict) and _is_same_class(before, value):
             _merge(before, value)
         else:
             given[name] = value
 
 
-def _same_class(before: dict[str, Any], after: dict[str, Any]) -> bool:
-    """Tell whether ``after`` names no other class."""
+def _is_same_class(before: dict[str, Any], after: dict[str, Any]) -> bool:
+    """Tell whether ``after`` names the same class as ``before``, or no class."""
     return after.get("class_path", before.get("class_path")) == before.get("class_path")
 
 
-def _set(given: dict[str, Any], key: str, value: str | None) -> None:
+def _set_option(given: dict[str, Any], key: str, value: str | None) -> None:
     """Put the value of one option into its place."""
     head, _, rest = key.partition(".")
     if head in SINGLE:
         given[head] = _set_in_class(given.get(head), rest, value)
         return
     if head != "trainer":
-        given[head.removesuffix("+")] = _value_of(value)
+        given[head.removesuffix("+")] = _parse_value(value)
         return
     if not rest:
-        _merge(given, {"trainer": _as_trainer(_value_of(value), Path())})
+        _merge(given, {"trainer": _read_trainer(_parse_value(value), Path())})
         return
-    trainer = _inner(given, "trainer")
+    trainer = _require_mapping(given, "trainer")
     name, _, rest = rest.partition(".")
     if name.removesuffix("+") == CALLBACKS:
         trainer[CALLBACKS] = _set_in_several(trainer.get(CALLBACKS) or [], name, rest, value)
     elif not rest:
-        trainer[name] = _value_of(value)
+        trainer[name] = _parse_value(value)
     else:
-        trainer.setdefault(name, None)  # an argument of a class that the Trainer is given, such as a logger
+        trainer.setdefault(name, None)  # an argument of a class that is an argument of the Trainer, such as a logger
 
 
 def _set_in_several(classes: list[Any], name: str, key: str, value: str | None) -> list[Any]:
-    """Return the classes with one more (``name`` ends with +), with an argument of the last one set, or replaced."""
+    """Set an argument of the last class, append a class (if ``name`` ends with +), or replace all classes."""
     if key and classes:
         return [*classes[:-1], _set_in_class(classes[-1], key, value)]
-    new = _as_classes(_value_of(value), Path())
+    new = _read_classes(_parse_value(value), Path())
     return [*classes, *new] if name.endswith("+") else new
 
 
 def _set_in_class(about: Any, key: str, value: str | None) -> Any:
-    """Return a class with one argument set, or, without a key, the class that ``value`` names."""
+    """Return a class with one argument set; without a key, return the class that ``value`` names."""
     if not key or key == "class_path":
-        return _as_class(_value_of(value), Path())
+        return _read_class(_parse_value(value), Path())
     about = about if isinstance(about, dict) else {}
     *groups, name = key.removesuffix("+").split(".")
-    content = _value_of(value)
+    content = _parse_value(value)
     if not groups and name in ARGUMENTS:  # all of them at once
         if isinstance(content, dict):
-            _inner(about, name).update(content)
+            _require_mapping(about, name).update(content)
         else:
             about[name] = content
         return about
-    place = about if groups and groups[0] in ARGUMENTS else _inner(about, ARGUMENTS[0])
+    place = about if groups and groups[0] in ARGUMENTS else _require_mapping(about, ARGUMENTS[0])
     for group in groups:
-        place = _inner(place, group)
+        place = _require_mapping(place, group)
     place[name] = content
     return about
 
 
-def _inner(place: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return the mapping of this name, an empty one where there is none."""
+def _require_mapping(place: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return the mapping of this name; add an empty one if there is none."""
     if not isinstance(place.get(name), dict):
         place[name] = {}
     return place[name]
 
 
-def _value_of(text: str | None) -> Any:
+def _parse_value(text: str | None) -> Any:
     """Return the value that a word stands for, read as YAML."""
     if text is None:
         return True
     try:
-        return _load(text)
+        return _parse_yaml(text)
     except (yaml.YAMLError, ValueError, RecursionError):
         return text
 
 
-def _load(text: str) -> Any:
-    """Return what YAML holds.
+def _parse_yaml(text: str) -> Any:
+    """Return the content of a text in YAML.
 
     Raises:
-        ValueError: A value is within itself, by an alias: no parser comes to an end with it.
+        ValueError: A value contains itself, by an alias; a parser would never end with it.
     """
     content = yaml.safe_load(text)
-    json.dumps(content, default=str, skipkeys=True)  # finds a circle
+    json.dumps(content, default=str, skipkeys=True)  # raises if a value contains itself
     return content

@@ -15,7 +15,7 @@ from memzoo.data import ImageData
 from memzoo.errors import AlreadyExistsError, CheckpointMissingError, MemzooError
 from memzoo.fitting.course import LossCourse
 from memzoo.fitting.setup import FitSetup
-from memzoo.runs import LAST, over
+from memzoo.runs import LAST, read_stopping_reason
 from memzoo.zoo.cards import make_history, write_history
 
 HISTORY = "history.json"
@@ -43,7 +43,7 @@ def fit(setup: FitSetup) -> str:
         raise CheckpointMissingError(f"no checkpoint at {setup.config.ckpt_path}; give a .ckpt file to go on from.")
     # Who names a checkpoint wants to go on from it, even if its run is over.
     resumed = setup.checkpoint if setup.config.ckpt_path is None else None
-    if resumed is not None and (stopped := over(resumed)) is not None:
+    if resumed is not None and (stopped := read_stopping_reason(resumed)) is not None:
         return (
             f"the run in {setup.folder} is over, and nothing was trained: {stopped}\n"
             f"--ckpt_path {resumed} goes on from it all the same."

@@ -37,9 +37,9 @@ class FitSetup:
             if config[name] is not None and config[name] < 1:
                 raise UsageError(f"{name} must be at least 1, got {config[name]}.")
         if config.out is None:
-            config.out = str(Path("runs") / _name_of(config))
+            config.out = str(Path("runs") / _name_run(config))
         self.folder: Path = Path(config.out)
-        _seed(config)
+        _seed_generators(config)
         try:
             made = parser.instantiate(config)
             self.model: Any = made.model
@@ -89,7 +89,7 @@ class FitSetup:
 
     @property
     def watch(self) -> AttractorCallback | None:
-        """Return the callback that measures, None where there is none."""
+        """Return the callback that measures, None if there is none."""
         callbacks: list[Any] = self.trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
         return next((callback for callback in callbacks if isinstance(callback, AttractorCallback)), None)
 
@@ -106,13 +106,13 @@ class FitSetup:
         (self.folder / "config.yaml").write_text(text, encoding="utf-8")
 
 
-def _name_of(config: Namespace) -> str:
+def _name_run(config: Namespace) -> str:
     """Return the name of the last configuration file, else that of the model's class."""
     files = config.config or []
     return Path(str(files[-1])).stem if files else config.model["class_path"].rpartition(".")[2].lower()
 
 
-def _seed(config: Namespace) -> None:
+def _seed_generators(config: Namespace) -> None:
     """Seed all generators, and those of the data loaders' processes; note the seed that was drawn."""
     if config.seed_everything is not False:
         given = None if config.seed_everything is True else config.seed_everything

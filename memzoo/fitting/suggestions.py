@@ -9,7 +9,7 @@ MANY = 16
 
 
 def find_near(wrong: Any, names: Sequence[str]) -> str:
-    """Return a question for the name nearest to ``wrong``, with a space before it; nothing where none is near."""
+    """Return a question for the name nearest to ``wrong``, with a space before it; nothing if none is near."""
     near = difflib.get_close_matches(str(wrong), names, 1)
     return f" Did you mean {near[0]}?" if near else ""
 

@@ -23,9 +23,9 @@ def explain(words: list[str], parser: ArgumentParser, error: Exception) -> str:
     """Return why a configuration was refused, as one line that names what could have been meant.
 
     Args:
-        words: The words on the command line behind ``memzoo fit``.
+        words: The words on the command line after ``memzoo fit``.
         parser: The parser that refused them.
-        error: The error that it raised; its message is the answer where no cause is found.
+        error: The error that it raised; its message is the answer if no cause is found.
     """
     try:
         _check_words(words)
@@ -63,7 +63,7 @@ def _check_settings(given: Mapping[str, Any], known: Iterable[str]) -> None:
         if name not in settings and not name.startswith("print_config"):
             raise UsageError(describe_unknown("the configuration", name, settings))
     arguments = list_arguments(inspect.signature(Trainer).parameters)
-    for name in _trainer_of(given):
+    for name in _get_trainer(given):
         if name not in arguments:
             raise UsageError(describe_unknown("trainer", name, arguments))
 
@@ -73,7 +73,7 @@ def _check_classes(given: Mapping[str, Any]) -> None:
     for setting in SINGLE:
         if setting in given:
             check_class(setting, setting, given[setting])
-    for place, about in enumerate(_trainer_of(given).get(CALLBACKS) or ()):
+    for place, about in enumerate(_get_trainer(given).get(CALLBACKS) or ()):
         check_class(CALLBACKS, f"trainer.{CALLBACKS}[{place}]", about)
 
 
@@ -84,13 +84,13 @@ def _check_types(given: Mapping[str, Any], words: list[str]) -> None:
             check_value(name, kind, given[name])
     # Options such as --trainer.logger.name belong to a class, whose arguments only the parser knows.
     of_classes = {name.split(".")[1] for name, _ in split_options(words) if name.count(".") > 1}
-    # The message of the parser is clear where there is one type. The callbacks are checked one by one.
+    # The message of the parser is clear if there is one type. The callbacks are checked one by one.
     several = {
         name: parameter
         for name, parameter in inspect.signature(Trainer).parameters.items()
         if is_union(parameter.annotation) and name not in {CALLBACKS, *of_classes}
     }
-    check_values("trainer.", several, _trainer_of(given))
+    check_values("trainer.", several, _get_trainer(given))
 
 
 def _check_complete(given: Mapping[str, Any]) -> None:
@@ -103,7 +103,7 @@ def _check_complete(given: Mapping[str, Any]) -> None:
         )
 
 
-def _trainer_of(given: Mapping[str, Any]) -> dict[str, Any]:
+def _get_trainer(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of the Trainer, without the + of an option that adds to a list."""
     trainer = given.get("trainer")
     if not isinstance(trainer, dict):

@@ -14,9 +14,9 @@ class ZooImages(ImageData):
     """Hold the training images of a checkpoint and its held-out starts; they come with memzoo.
 
     Args:
-        id: As :func:`memzoo.load` takes it.
+        id: Name of the checkpoint, in one of the forms that :func:`memzoo.load` takes.
         batch_size: Images in a batch, shuffled; all of them, in order, when left out.
-        steps_per_epoch: Steps in an epoch, where all images are one batch.
+        steps_per_epoch: Steps in an epoch, if all images are one batch.
         seed: Seed of the order of the batches.
 
     Raises:

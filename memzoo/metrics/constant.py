@@ -56,7 +56,7 @@ class ConstantDistance(ExactMetric):
 
     Args:
         shape: Shape of one input, for the means of all inputs and outputs: ``x.shape[1:]``.
-        kwargs: Of :class:`torchmetrics.Metric`.
+        kwargs: Arguments of :class:`torchmetrics.Metric`.
 
     Example:
         >>> import torch

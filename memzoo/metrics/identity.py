@@ -60,7 +60,7 @@ class IdentityDistance(ExactMetric):
 
     Args:
         shape: Shape of one input, for the mean of all: ``x.shape[1:]``.
-        kwargs: Of :class:`torchmetrics.Metric`.
+        kwargs: Arguments of :class:`torchmetrics.Metric`.
 
     Example:
         >>> metric = IdentityDistance(shape=(1,))

@@ -54,7 +54,7 @@ class PhiEigenResidual(RowMean):
 
     Args:
         eigenvalue: The phi-eigenvalue; None takes the best of each row.
-        kwargs: Of :class:`torchmetrics.Metric`.
+        kwargs: Arguments of :class:`torchmetrics.Metric`.
 
     Example:
         >>> import torch

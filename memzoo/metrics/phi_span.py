@@ -89,7 +89,7 @@ class PhiSpanResidual(RowMean):
     Args:
         examples: Training examples, inside the open range of phi; their span is computed once.
         inverse: Inverse of the activation, elementwise. A function with a name can be pickled, a lambda cannot.
-        kwargs: Of :class:`torchmetrics.Metric`.
+        kwargs: Arguments of :class:`torchmetrics.Metric`.
 
     Example:
         >>> metric = PhiSpanResidual(torch.tensor([[1.0, 0.0]]).sigmoid(), torch.logit)

@@ -54,13 +54,13 @@ class SpectralRadius(ExactMetric):
 
     ``"max"`` is the largest radius and ``"mean"`` the mean; a NaN among the radii makes both NaN. ``"contracting"`` is
     the share of radii that are below 1 by more than their error bound, in [0, 1]. NaN counts as not contracting, so the
-    radii of :func:`memzoo.dynamics.certify`, which are NaN where there is no fixed point, can be given directly. It is
+    radii of :func:`memzoo.dynamics.certify`, which are NaN if there is no fixed point, can be given directly. It is
     not the share of attractors, which must also be fixed points at their examples. There is no median, since it cannot
     be merged from parts; take it of the radii themselves.
 
     Args:
         reduce: One of the three.
-        kwargs: Of :class:`torchmetrics.Metric`.
+        kwargs: Arguments of :class:`torchmetrics.Metric`.
 
     Example:
         >>> from memzoo.dynamics import spectrum

@@ -67,7 +67,7 @@ class ReconstructionError(RowMean):
 
     Args:
         kind: ``"relative"`` or ``"mse"``.
-        kwargs: Of :class:`torchmetrics.Metric`.
+        kwargs: Arguments of :class:`torchmetrics.Metric`.
 
     Example:
         >>> metric = ReconstructionError()

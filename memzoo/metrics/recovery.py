@@ -69,7 +69,7 @@ class RecoveryProbability(ExactMetric):
     Args:
         examples: Training examples.
         eps: Radius, L2, in units of the data.
-        kwargs: Of :class:`torchmetrics.Metric`.
+        kwargs: Arguments of :class:`torchmetrics.Metric`.
 
     Example:
         >>> metric = RecoveryProbability(torch.tensor([[1.0], [-1.0]]), eps=0.2)

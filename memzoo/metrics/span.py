@@ -67,7 +67,7 @@ class SpanResidual(RowMean):
 
     Args:
         examples: Training examples; their span is computed once, in O(n d min(n, d)).
-        kwargs: Of :class:`torchmetrics.Metric`.
+        kwargs: Arguments of :class:`torchmetrics.Metric`.
 
     Example:
         >>> metric = SpanResidual(torch.tensor([[1.0, 0.0]]))

@@ -61,7 +61,7 @@ def read_rows(loaders: Any, most: int, *, batches: float = math.inf) -> Tensor:
 
 
 def _stack_inputs(samples: list[Any], collate: Any) -> Tensor:
-    """Stack the inputs of samples, by the loader's ``collate_fn`` where they are no tensors or differ in shape."""
+    """Stack the inputs of samples, by the loader's ``collate_fn`` if they are no tensors or differ in shape."""
     try:
         return torch.stack([input_of(sample).detach().clone() for sample in samples])
     except (TypeError, RuntimeError) as error:
@@ -91,7 +91,7 @@ def _list_visited_indices(loader: Any, count: int, batches: float) -> Sequence[i
 
 
 def _count_processes_in_order(sampler: Any) -> int | None:
-    """Return how many processes share the dataset in its own order, None where the order is another one."""
+    """Return how many processes share the dataset in its own order, None if the order is another one."""
     if isinstance(sampler, SequentialSampler):
         return 1
     if isinstance(sampler, DistributedSampler) and not sampler.shuffle:  # the processes take turns

@@ -99,6 +99,6 @@ def check_repeats(f: Map, points: Tensor) -> None:
 
 
 def like_parameters(points: Tensor, module: nn.Module) -> Tensor:
-    """Return the points on the device of the module's parameters, in float64 where these are, else in float32."""
+    """Return the points on the device of the module's parameters, in float64 if these are, else in float32."""
     parameter = next(module.parameters(), points)
     return points.to(parameter.device, torch.float64 if parameter.dtype == torch.float64 else torch.float32)

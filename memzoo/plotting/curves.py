@@ -21,7 +21,7 @@ def draw_history(
     quartiles: tuple[Sequence[float], Sequence[float]],
     losses: Sequence[float],
 ) -> Any:
-    """Draw shares, where there are any, spectral radii with their quartiles, and the loss, one panel below another.
+    """Draw shares, if there are any, spectral radii with their quartiles, and the loss, one panel below another.
 
     Args:
         steps: Optimizer steps, one for each measurement.
@@ -32,9 +32,9 @@ def draw_history(
     """
     import matplotlib.pyplot as plt
 
+    # A history of spectra alone has no shares, and the first panel is left out.
     count, height = (3, 7) if shares else (2, 5)
     figure, panels = plt.subplots(count, 1, sharex=True, figsize=(6, height), layout="constrained")
-    # The spectra alone have no shares: the panel would be empty.
     if shares:
         _draw_shares(panels[0], steps, shares)
     _draw_radii(panels[-2], steps, radii, quartiles)
@@ -67,5 +67,6 @@ def _draw_radii(
 def _draw_loss(axes: Any, steps: Sequence[float], losses: Sequence[float]) -> None:
     positive = [(step, loss) for step, loss in zip(steps, losses, strict=True) if loss > 0]
     if positive:
-        axes.semilogy(*zip(*positive, strict=True), color=BLACK, marker="o", ms=4)
+        places, values = zip(*positive, strict=True)
+        axes.semilogy(places, values, color=BLACK, marker="o", ms=4)
     axes.set(xlabel="optimizer steps", ylabel="loss")

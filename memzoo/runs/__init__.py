@@ -1,7 +1,7 @@
 """What every run of Lightning needs: a state that belongs to one fit, its last state on disk, and why the run ended."""
 
 from memzoo.runs.fit_callback import FitCallback, callbacks_of
-from memzoo.runs.keep_last import LAST, KeepLast, over
+from memzoo.runs.keep_last import LAST, KeepLast, read_stopping_reason
 from memzoo.runs.reason import ends_here, stopping_reason
 
-__all__ = ["LAST", "FitCallback", "KeepLast", "callbacks_of", "ends_here", "over", "stopping_reason"]
+__all__ = ["LAST", "FitCallback", "KeepLast", "callbacks_of", "ends_here", "read_stopping_reason", "stopping_reason"]

@@ -42,7 +42,7 @@ class KeepLast(Checkpoint):
         self._saved_at = time.monotonic()
         self._saved_step = -1
         self.stopped: str | None = None
-        """Why a callback ended the run; None where the run only went as far as it was asked to go."""
+        """Why a callback ended the run; None if the run only went as far as it was asked to go."""
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -54,7 +54,7 @@ class KeepLast(Checkpoint):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write at the end of an epoch, where one is due."""
+        """Write at the end of an epoch, if one is due."""
         if (trainer.current_epoch + 1) % self.every_n_epochs:
             return
         # The clocks of the processes differ, and all of them must take part in saving: rank 0 decides.
@@ -88,7 +88,7 @@ class KeepLast(Checkpoint):
         self._saved_step = state_dict["saved"]
 
 
-def over(path: Path) -> str | None:
-    """Return why the run that wrote this checkpoint is over, None where the run can be resumed."""
+def read_stopping_reason(path: Path) -> str | None:
+    """Return why the run that wrote this checkpoint is over, None if the run can be resumed."""
     state = torch.load(path, map_location="cpu", weights_only=True)["callbacks"].get(KeepLast.__name__, {})
     return state.get("stopped")

@@ -29,7 +29,7 @@ def stopping_reason(trainer: Trainer, exception: BaseException | None = None) ->
 
 
 def _reason_of_callback(callback: Callback) -> str | None:
-    """Say why this callback ended the run, None where it did not."""
+    """Say why this callback ended the run, None if it did not."""
     reason = getattr(callback, "stopped_because", None)  # set by the rules of memzoo.callbacks
     if isinstance(reason, str):
         return reason

@@ -233,7 +233,7 @@ def spectral_radii(matrices: Float[Tensor, "m n n"]) -> Float[Tensor, " m"]:
 
 
 def _inverse_features(examples: Tensor, first: FirstLayer) -> Float[Tensor, "n k"]:
-    r"""Compute :math:`\Phi^+` in float64; raise an error where the features are linearly dependent."""
+    r"""Compute :math:`\Phi^+` in float64; raise an error if the features are linearly dependent."""
     check_examples(examples)
     if first.weight.shape[1] != examples.shape[1]:
         raise InvalidArgumentError(

@@ -313,7 +313,7 @@ class Entry(Config):
     examples: Images
     """Training images."""
     training_set: Images | None = None
-    """All training images, where only some of them travel with the checkpoint: those near which iteration ends."""
+    """All training images, if only some of them travel with the checkpoint: those near which iteration ends."""
     probes: Images
     """Images that were held out of training; orbits start at them."""
     recipe: Recipe
@@ -395,10 +395,10 @@ class Entry(Config):
 
 def describe_problems(error: ValidationError, *within: str) -> str:
     """Return every problem of a validation as ``field: message``, where the checked value lies ``within`` fields."""
-    return "; ".join(f"{_place((*within, *problem['loc']))}: {problem['msg']}" for problem in error.errors())
+    return "; ".join(f"{_join_field_names((*within, *problem['loc']))}: {problem['msg']}" for problem in error.errors())
 
 
-def _place(fields: tuple[int | str, ...]) -> str:
+def _join_field_names(fields: tuple[int | str, ...]) -> str:
     """Join the names of fields from the outer to the inner one; of very many only the first are named."""
     names = [str(field) for field in fields[:MOST_FIELDS]]
     if len(fields) > MOST_FIELDS:

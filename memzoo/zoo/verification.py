@@ -26,13 +26,13 @@ class Row:
 
     fact: Fact
     measured: float
-    """NaN where it was not recomputed."""
+    """NaN if it was not recomputed."""
     recomputed: bool = True
-    """False where that needs the whole training set, and there is none: then the recorded value stands."""
+    """False if that needs the whole training set, and there is none: then the recorded value stands."""
 
     @property
     def value(self) -> float:
-        """Return the measured value, or the recorded one where it was not recomputed."""
+        """Return the measured value, or the recorded one if it was not recomputed."""
         if self.recomputed:
             return self.measured
         return math.nan if self.fact.ours is None else self.fact.ours
@@ -44,7 +44,7 @@ class Row:
 
     @property
     def agrees(self) -> bool:
-        """Tell whether the value is within the tolerance of the recorded one, where one is recorded."""
+        """Tell whether the value is within the tolerance of the recorded one, if one is recorded."""
         fact = self.fact
         return fact.ours is None or abs(self.value - fact.ours) <= fact.tolerance
 
@@ -130,8 +130,8 @@ def verify(name: str, *, data_root: str | Path | None = None) -> Verification:
     """Load a checkpoint by any of its names and recompute every fact in its entry; its files are hashed anew.
 
     Args:
-        name: As :func:`memzoo.load` takes it.
-        data_root: Where the datasets lie: some facts need a training set of which only a part travels.
+        name: Name of the checkpoint, in one of the forms that :func:`memzoo.load` takes.
+        data_root: Folder of the datasets. Some facts need the whole training set, of which the checkpoint has a part.
 
     Cost: seconds for a checkpoint, minutes for all.
 
@@ -158,7 +158,7 @@ def verify(name: str, *, data_root: str | Path | None = None) -> Verification:
 
 
 def _find_training_inputs(entry: Entry, data_root: str | Path | None) -> Tensor | None:
-    """Find all training images where only a part of them travels, and where nothing has to be downloaded."""
+    """Find all training images, if the checkpoint has only a part of them and they need not be downloaded."""
     about = entry.training_set
     if about is None or (data_root is None and about.dataset not in (*FORMULAS, *DISTRIBUTIONS)):
         return None
@@ -176,10 +176,11 @@ def measure_facts(
     """Measure each fact on the network after its step, ``network_after(step)``.
 
     Args:
-        network_after: Gives the network after a step, None for the last.
-        facts: What to measure.
-        whole: All training images, where only a part of them travels.
-        partial: Only a part travels: without ``whole``, what is said of all of them cannot be recomputed.
+        network_after: Function that returns the network after a step, None for the last.
+        facts: Facts to measure.
+        whole: All training images, if the checkpoint has only a part of them.
+        partial: Whether the checkpoint has only a part of the training images. Without ``whole``, the facts about all
+            training images cannot be recomputed then.
     """
     measurements: dict[int | None, Measurements] = {}  # what facts of one network share is computed once
     rows = []

@@ -10,7 +10,12 @@ from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveragi
 from torch import nn
 
 from memzoo.callbacks.shards import Part
-from memzoo.callbacks.weights import common_buffers, compute_fingerprint, delivered_weights, stand_behind_averaging
+from memzoo.callbacks.weights import (
+    compute_fingerprint,
+    move_after_averaging,
+    use_common_buffers,
+    use_delivered_weights,
+)
 
 
 def test_the_fingerprint_of_weights_sees_every_change():
@@ -36,14 +41,14 @@ def test_buffers_of_the_first_process_are_lent_to_the_others():
     own = module.running_mean.clone()
     sent = {"running_mean": own + 3, "running_var": module.running_var * 2, "num_batches_tracked": torch.tensor(9)}
     told = SimpleNamespace(strategy=SimpleNamespace(broadcast=lambda value: sent))
-    with contextlib.suppress(KeyError), common_buffers(told, module, Part(1, 2)):
+    with contextlib.suppress(KeyError), use_common_buffers(told, module, Part(1, 2)):
         assert torch.equal(module.running_mean, own + 3)
         assert module.num_batches_tracked == 9
         raise KeyError("within")
     assert torch.equal(module.running_mean, own)
     assert module.num_batches_tracked == 0
     told.strategy.broadcast = lambda value: pytest.fail("nobody to ask")
-    with common_buffers(told, module, Part()), common_buffers(told, nn.Linear(1, 1), Part(0, 2)):
+    with use_common_buffers(told, module, Part()), use_common_buffers(told, nn.Linear(1, 1), Part(0, 2)):
         assert torch.equal(module.running_mean, own)
 
 
@@ -60,13 +65,13 @@ def test_averaged_weights_are_put_in_place_and_taken_back():
     averaging = Average()
     before = module.weight.detach().clone()
     run = SimpleNamespace(callbacks=[averaging])
-    with contextlib.suppress(KeyError), delivered_weights(run, module):
+    with contextlib.suppress(KeyError), use_delivered_weights(run, module):
         torch.testing.assert_close(module.weight.detach(), before + 1)
         raise KeyError("within")
     assert torch.equal(module.weight, before)
-    with delivered_weights(run, module, ended=True):
+    with use_delivered_weights(run, module, ended=True):
         assert torch.equal(module.weight, before)
-    with delivered_weights(SimpleNamespace(callbacks=[]), module):
+    with use_delivered_weights(SimpleNamespace(callbacks=[]), module):
         assert torch.equal(module.weight, before)
 
 
@@ -82,7 +87,7 @@ def test_callbacks_that_change_weights_act_before_those_that_measure_them():
 
     def order(who, *callbacks):
         run = SimpleNamespace(callbacks=list(callbacks))
-        stand_behind_averaging(run, who)
+        move_after_averaging(run, who)
         return run.callbacks
 
     assert order(observer, observer, other, averaging) == [other, averaging, observer]

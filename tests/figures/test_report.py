@@ -5,7 +5,7 @@ import torch
 
 import memzoo
 from memzoo.figures import Reproduction, Row, write_report
-from memzoo.figures.report import page
+from memzoo.figures.report import render_page
 from memzoo.zoo.entry import Published
 
 
@@ -84,7 +84,7 @@ def test_the_page_shows_every_row_and_picture_and_needs_nothing_else(results):
 
 
 def test_a_figure_of_which_nothing_is_asked_is_reported(tmp_path):
-    text = page([Reproduction("fig7", "Figure 7: a title", (), (Row("third", "", 0.001, None),))], tmp_path)
+    text = render_page([Reproduction("fig7", "Figure 7: a title", (), (Row("third", "", 0.001, None),))], tmp_path)
     shown = Page(text)
     assert '<span class="reported">reported</span>' in text
     assert "holds (" not in " ".join(shown.words)
@@ -95,14 +95,14 @@ def test_a_checkpoint_on_the_hub_has_a_link_to_its_commit(monkeypatch, tmp_path)
     commit = "0123456789abcdef0123456789abcdef01234567"
     entry = memzoo.info("cifar10-d1").model_copy(update={"hub": Published(repository="owner/name", commit=commit)})
     monkeypatch.setattr("memzoo.figures.report.info", lambda name: entry)
-    shown = Page(page([Reproduction("fig7", "Figure 7: a title", ("cifar10-d1",))], tmp_path))
+    shown = Page(render_page([Reproduction("fig7", "Figure 7: a title", ("cifar10-d1",))], tmp_path))
     assert f"https://huggingface.co/owner/name/tree/{commit}" in shown.links
     assert "owner/name" in shown.words
 
 
 def test_every_row_leads_to_its_checkpoint_recipe_and_command(results):
     found, folder = results
-    shown = Page(page(found, folder))
+    shown = Page(render_page(found, folder))
     inside = {link.removeprefix("#") for link in shown.links if link.startswith("#")}
     assert inside <= shown.ids
     assert "checkpoint-cifar10-d1" in inside

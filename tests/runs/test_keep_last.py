@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import torch
 
-from memzoo.runs.keep_last import LAST, KeepLast, over
+from memzoo.runs.keep_last import LAST, KeepLast, read_stopping_reason
 
 
 def trainer(**known):
@@ -45,16 +45,16 @@ def test_the_last_state_is_written_at_the_moments_that_were_asked_for(tmp_path):
     run.max_epochs = 1
     run.should_stop = False
     keeper.on_train_end(run, None)
-    assert over(tmp_path / LAST) is None  # went as far as it was to go
+    assert read_stopping_reason(tmp_path / LAST) is None  # went as far as it was to go
     run.max_epochs = 9
     run.should_stop = True
     run.callbacks = [SimpleNamespace(stopped_because="a rule")]
     keeper.on_train_end(run, None)
-    assert over(tmp_path / LAST) == "a rule"
+    assert read_stopping_reason(tmp_path / LAST) == "a rule"
     run.callbacks = []
     run.max_steps = 6
     keeper.on_train_end(run, None)
-    assert over(tmp_path / LAST) is None
+    assert read_stopping_reason(tmp_path / LAST) is None
     run.fast_dev_run = True
     count = len(saved)
     keeper.on_train_end(run, None)

@@ -51,10 +51,10 @@ def basin_radius(
         f: Self-map; modules in eval mode.
         attractors: Attracting fixed points.
         tol: L2 distance from the attractor within which an orbit has to end.
-        directions: Points a test.
-        confidence: For each attractor on its own.
+        directions: Random points in each ball that is tested.
+        confidence: Confidence of the statement about each single attractor.
         steps: Most iterations of each point.
-        seed: Of the private generator.
+        seed: Seed of the points, which have a generator of their own.
 
     Returns:
         Cost: at most 29 times ``n * directions`` orbits; settled ones stop early.

@@ -34,7 +34,7 @@ class Candidate:
 def certify_candidates(
     f: Map, points: Float[Tensor, "m *shape"], settled: Bool[Tensor, " m"], eps: float, steps: int
 ) -> list[Candidate | None]:
-    """Certify the limit of each point under ``f``; None where the orbit is not seen to end in one.
+    """Certify the limit of each point under ``f``; None if the orbit is not seen to end in one.
 
     Args:
         f: Self-map, for cycles the p-fold composition.
@@ -44,7 +44,7 @@ def certify_candidates(
         steps: Most iterations of each point.
     """
     try:
-        return _certify_together(f, points, settled, eps, steps)
+        return _certify_batch(f, points, settled, eps, steps)
     except NonFiniteError:  # a point without a finite Jacobian must not spoil the others
         if len(points) == 1:
             return [None]
@@ -52,7 +52,7 @@ def certify_candidates(
         return [found for point, rests in single for found in certify_candidates(f, point, rests, eps, steps)]
 
 
-def _certify_together(f: Map, points: Tensor, settled: Tensor, eps: float, steps: int) -> list[Candidate | None]:
+def _certify_batch(f: Map, points: Tensor, settled: Tensor, eps: float, steps: int) -> list[Candidate | None]:
     """Certify all points in one batch.
 
     If an eigenvalue is 1 up to rounding, the place of the limit depends on the rounding. Then the limit is taken to be
@@ -71,7 +71,7 @@ def _certify_together(f: Map, points: Tensor, settled: Tensor, eps: float, steps
         error[unexplained] = local.radius_error
     # Around 1 the radius is known only up to the rounding of the orbits.
     least_error = error.clamp(min=ROUNDING * torch.finfo(points.dtype).eps)
-    neutral = (radius - 1).abs() <= least_error  # False where the radius is unknown, NaN
+    neutral = (radius - 1).abs() <= least_error  # False if the radius is unknown, NaN
     error = torch.where(neutral, least_error, error)
     continuum = torch.zeros_like(found.fixed)
     if neutral.any():

@@ -123,7 +123,7 @@ def census(
 
     Args:
         f: Self-map; modules in eval mode. Runs in the dtype and on the device of ``starts``.
-        starts: Starts, drawn independently where the intervals are to mean something.
+        starts: Starts, drawn independently if the intervals are to mean something.
         examples: Training examples.
         steps: Most iterations of each start.
         eps: Radius; :func:`memzoo.dynamics.default_eps` of the examples when left out.

@@ -59,7 +59,7 @@ class Certificates:
     """Error bound of ``radius``, including its change over the location error; NaN where ``radius`` is NaN."""
     returns: Bool[Tensor, " n"]
     """Small pushes to two opposite sides do not grow. At a kink or a jump the Jacobian is that of one side and cannot
-    tell. False where nothing was tried."""
+    tell. False if nothing was tried."""
     distinct: Bool[Tensor, " n"]
     """No other example (exact duplicates aside) ends at the same point, whether near to the example or far from it: a
     map that sends two examples to one of them has not stored two, and a constant map has stored none."""

@@ -86,14 +86,14 @@ def find_attractors(
 
     Args:
         f: Self-map; modules in eval mode. Runs in the dtype and on the device of ``starts``.
-        starts: Where the orbits begin, noise for instance.
+        starts: Points where the orbits begin, for instance noise.
         eps: Scale of distances, L2; 5 % of the median norm of the end points when left out.
         steps: Most iterations of each start.
         max_period: Longest cycle looked for.
         max_limits: Most groups that are certified for one period; starts beyond them count as moving.
 
     Returns:
-        Cost: that of a census, and one certificate more an attractor.
+        Cost: that of a census, and one more certificate for each attractor.
 
     Raises:
         NonFiniteError: NaN or infinity in the starts or in the parameters of ``f``.

@@ -53,7 +53,7 @@ class LimitSearch:
         """Find the limits of period 1, for the orbits that rest or nearly rest."""
         resting = orbit.converged | (orbit.residual <= STILL * self._eps)
         rows = resting.nonzero().flatten()
-        self._visit(1, rows, orbit.converged[rows])
+        self._decide_limits(1, rows, orbit.converged[rows])
 
     def find_cycles(self, moving: Bool[Tensor, " batch"], longest: int) -> None:
         """Find the limits of periods 2, 3, ... for the orbits that return clearly closer than after any shorter time.
@@ -75,7 +75,7 @@ class LimitSearch:
             approaching = (gap <= STILL * self._eps) & (next_gaps[:, period - 1] < gap)
             clearly_closer = gap < 0.5 * gaps[:, : period - 1].amin(1)
             chosen = (settled | approaching) & clearly_closer
-            self._visit(period, rows[chosen], settled[chosen])
+            self._decide_limits(period, rows[chosen], settled[chosen])
 
     def _measure_returns(self, x: Tensor, longest: int) -> tuple[Float[Tensor, "m longest"], Tensor]:
         """Measure how far 1, 2, ... steps carry each point from where it is; also return the last point."""
@@ -86,7 +86,7 @@ class LimitSearch:
             gaps.append((y - x).flatten(1).norm(dim=1))
         return torch.stack(gaps, 1), y
 
-    def _visit(self, period: int, rows: Int[Tensor, " m"], settled: Bool[Tensor, " m"]) -> None:
+    def _decide_limits(self, period: int, rows: Int[Tensor, " m"], settled: Bool[Tensor, " m"]) -> None:
         """Decide whether ``rows`` end in limits of this period.
 
         Groups near an example come first, then the largest ones. Points near an attractor that is found on the way need
@@ -134,12 +134,12 @@ class LimitSearch:
         distance = (self.points[rows] - candidate.point).flatten(1).norm(dim=1)
         near = distance <= REACH * self._eps
         near[0] = True  # the first row was certified itself
-        self._visit_singly(period, rows[~(settled | near)][: self._max_limits])
+        self._decide_one_by_one(period, rows[~(settled | near)][: self._max_limits])
         members = rows[settled | (near & (not candidate.unstable))]
         if len(members):
             self._assign(members, period, candidate)
 
-    def _visit_singly(self, period: int, rows: Int[Tensor, " m"]) -> None:
+    def _decide_one_by_one(self, period: int, rows: Int[Tensor, " m"]) -> None:
         """Certify each of the rows: they are close together, but a repeller may separate them."""
         if not len(rows):
             return

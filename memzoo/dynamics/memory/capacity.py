@@ -67,15 +67,15 @@ def capacity_curve(
     shuffle them and repeat for a mean.
 
     Args:
-        build: From examples ``(n, *shape)``, a copy of the first n, to a self-map; modules in eval mode. Seed it where
-            it is random.
+        build: Function that builds a self-map from a copy of the first n examples ``(n, *shape)``; a module must be in
+            eval mode. If the function is random, it must seed itself.
         examples: Training examples, as many as the largest n or more.
         counts: Numbers of examples n, increasing.
         level: Standard deviation of the noise at which recall is measured, in units of the data.
         draws: Noisy copies of each example.
         steps: Most iterations of each orbit.
         eps: Radius; :func:`memzoo.dynamics.default_eps` of all ``examples`` when left out.
-        seed: Of the private generator of the noise.
+        seed: Seed of the noise, which has a generator of its own.
 
     Returns:
         Cost: for each n one ``build``, one ``certify`` and ``n * draws`` orbits.

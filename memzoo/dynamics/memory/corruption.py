@@ -1,4 +1,7 @@
-"""Corrupt examples at random, more and more in the same way: noise of one direction, a mask that grows."""
+"""Corrupt examples at random, so that a stronger corruption extends a weaker one.
+
+Noise keeps its direction at all levels, and a larger mask contains a smaller one.
+"""
 
 import math
 
@@ -14,18 +17,20 @@ def draw_gaussian(examples: Float[Tensor, "n *shape"], draws: int, seed: int) ->
     are the same in all dtypes up to rounding.
     """
     generator = torch.Generator().manual_seed(seed)
-    # Example by example, so that those behind an example do not change its numbers.
-    shape = (draws, *examples.shape[1:])
-    drawn = [torch.randn(shape, generator=generator, dtype=torch.float64).to(examples) for _ in range(len(examples))]
+    drawn = []
+    # One example at a time, so that later examples do not change the numbers of earlier ones.
+    for example in examples:
+        directions = torch.randn((draws, *example.shape), generator=generator, dtype=torch.float64)
+        drawn.append(directions.to(examples))
     return torch.stack(drawn)
 
 
 class Masks:
-    """Draw a mask for each copy of each example that grows with the area: a smaller mask lies inside a larger one.
+    """Draw a mask for each copy of each example; the mask for a small area lies inside the mask for a larger one.
 
-    Images, the last two axes of an example, are masked by a block of their own proportions. Its place is uniform among
-    all places where it fits, and the same in all channels. Vectors are masked at random coordinates, because the order
-    of their coordinates may mean nothing.
+    Images, the last two axes of an example, are masked by a block with the proportions of the image. The place of the
+    block is uniform among all places where it fits, and the same in all channels. Vectors are masked at random
+    coordinates, because the order of their coordinates may mean nothing.
     """
 
     def __init__(self, examples: Float[Tensor, "n *shape"], draws: int, generator: torch.Generator) -> None:
@@ -38,7 +43,7 @@ class Masks:
 
     def compute_sides(self, area: float) -> list[int]:
         """Compute the sides of the block in whole pixels, or the number of coordinates."""
-        # A block of the proportions of the image has the root of the area as its share of each side.
+        # The share of each side is the root of the share of the area, because the block has the image's proportions.
         share = area ** (1 / len(self.plane))
         return [round(share * side) for side in self.plane]
 
@@ -52,8 +57,9 @@ class Masks:
         if len(sides) == 1:
             permutation = self.place.argsort(-1)  # a random one
             return permutation < sides[0]
-        row, column = (self._build_run(axis, length) for axis, length in enumerate(sides))
-        mask = row[..., :, None] & column[..., None, :]
+        rows = self._build_run(0, sides[0]).unsqueeze(-1)
+        columns = self._build_run(1, sides[1]).unsqueeze(-2)
+        mask = rows & columns
         return mask.reshape(*mask.shape[:2], *self.channels, *self.plane)
 
     def _build_run(self, axis: int, length: int) -> Bool[Tensor, "n draws side"]:
@@ -62,6 +68,8 @@ class Masks:
         If the length l grows by one, the start moves back by one pixel or not at all. Runs are therefore nested, and
         each is uniform over its places.
         """
-        pixel = torch.arange(self.plane[axis], device=self.place.device)
-        start = (self.place[..., axis, None] * (len(pixel) - length + 1)).floor()
+        side = self.plane[axis]
+        pixel = torch.arange(side, device=self.place.device)
+        number = self.place[..., axis, None]
+        start = (number * (side - length + 1)).floor()
         return (pixel >= start) & (pixel < start + length)

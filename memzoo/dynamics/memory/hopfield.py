@@ -118,7 +118,7 @@ def dense_associative_memory(patterns: Float[Tensor, "n *shape"], beta: float) -
     hide the others.
 
     Args:
-        patterns: Of any values.
+        patterns: Patterns to store, of any finite values.
         beta: Inverse temperature.
 
     Returns:

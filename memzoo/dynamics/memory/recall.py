@@ -134,8 +134,8 @@ def recall_against_noise(
         steps: Most iterations of each.
         eps: Radius of recall; :func:`memzoo.dynamics.default_eps` of the examples when left out.
         clip: Range that the noisy points are clipped to, such as (0, 1) for images; nothing is clipped when left out.
-        seed: Of the private generator. The same seed gives the same directions, for an example also when others are
-            added behind it.
+        seed: Seed of the directions, which have a generator of their own. The same seed gives the same directions. The
+            directions of an example do not change when others are added after it.
 
     Returns:
         Cost: ``len(levels) * n * draws`` orbits; settled ones stop early.
@@ -194,7 +194,7 @@ def recall_against_mask(
         draws: Corrupted copies of each example.
         steps: Most iterations of each.
         eps: Radius of recall; :func:`memzoo.dynamics.default_eps` of the examples when left out.
-        seed: Of the private generator; the same seed gives the same masks.
+        seed: Seed of the masks, which have a generator of their own; the same seed gives the same masks.
 
     Returns:
         Cost: ``len(areas) * n * draws`` orbits; settled ones stop early.

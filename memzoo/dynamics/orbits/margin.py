@@ -34,7 +34,7 @@ class Margin:
     def relative(self) -> Float[Tensor, " batch"]:
         r"""Return :math:`(d_2 - d_1) / d_2`, in [0, 1]: 0 midway between two examples, 1 on one of them.
 
-        It is dimensionless: the same after the data are scaled. It is also 1 where there is only one example.
+        It is dimensionless: the same after the data are scaled. It is also 1 if there is only one example.
         """
         return 1 - self.distance / self.second
 

@@ -67,7 +67,7 @@ def iterate(
         block: Rows evaluated at one time.
         latent: Where the first and last layers are affine and narrow inside, iterate in the coordinates of the last
             layer's range (:func:`memzoo.dynamics.latent_map`): the same map, with fewer operations and other rounding.
-            None does so where it saves time, False never does.
+            None does so if it saves time, False never does.
 
     Raises:
         NonFiniteError: NaN or infinity in ``x0`` or in the parameters of ``f``.
@@ -226,7 +226,7 @@ def follow_by_fast_map(
     """Follow orbits by an accelerated form of ``f``, if there is one and it agrees with ``f`` where the orbits end.
 
     Args:
-        follow: From the map that is iterated to the orbits, and what was observed on their way.
+        follow: Function that follows all orbits of a map, and returns them with what was observed.
         f: Self-map.
         x0: Starts.
         steps: Most applications of ``f``.
@@ -242,7 +242,7 @@ def follow_by_fast_map(
 
 
 def choose_latent_map(f: Map, x0: Tensor, steps: int, latent: bool | None) -> LatentMap | None:
-    """Return the form of ``f`` in latent coordinates where it is asked for, or where it saves time; else None."""
+    """Return the form of ``f`` in latent coordinates if it is asked for, or where it saves time; else None."""
     if latent is False or (latent is None and x0.numel() * steps < LONG):
         return None
     return latent_map(f, x0)

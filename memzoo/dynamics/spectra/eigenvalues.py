@@ -42,7 +42,7 @@ def spectrum(
 
     Args:
         f: Self-map; modules must be in eval mode. A module is read in float64 without being changed; another callable
-            is asked for float64 and, where it cannot, measured in its own precision with the wider bound.
+            is asked for float64 and, if it cannot, measured in its own precision with the wider bound.
         x: Points, scaled as the model was trained.
         method: ``"cut"``, ``"arnoldi"`` or ``"dense"``. When left out: through a cut of at most 1024 values where there
             is one; else dense up to 256 dimensions and Arnoldi above.
@@ -86,7 +86,7 @@ def compute_spectrum(
     transient: bool = False,
     strict: bool = True,
 ) -> Spectrum:
-    """Compute :func:`spectrum` from given Jacobians; unless ``strict``, it is NaN where one is not finite."""
+    """Compute :func:`spectrum` from given Jacobians; unless ``strict``, it is NaN if one is not finite."""
     parts: list[Spectrum] = []
     for rows in jacobians.split_into_blocks(x):
         if jacobians.method == "arnoldi":

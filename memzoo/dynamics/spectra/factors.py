@@ -30,7 +30,7 @@ class Factors:
     outer_right: Float[Tensor, "p dim"] | None
     """Orthonormal rows, the same at every point."""
     finite: Bool[Tensor, " batch"]
-    """False where the Jacobian holds NaN or infinity; its factors are zero there."""
+    """False if the Jacobian holds NaN or infinity; its factors are zero there."""
     eps: float
     """Rounding unit of the arithmetic in which the factors were computed."""
 

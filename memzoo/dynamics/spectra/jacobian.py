@@ -1,7 +1,7 @@
 """The Jacobians of a self-map, as thin factors, in full or as products alone, checked against the map itself.
 
 The way leads through the files of this folder and of ``tracing``: trace the map, cut it where it is narrowest, form the
-factors there, check them by a product of the map itself, and fall back to another way where they fail.
+factors there, check them by a product of the map itself, and fall back to another way if they fail.
 """
 
 from collections.abc import Callable, Iterator
@@ -112,7 +112,7 @@ class Jacobians:
         x = x.to(self.dtype)
         f = flatten_map(self.wide, self.shape)
         if self.method == "cut":
-            for form in self._ways_through_a_cut(x):
+            for form in self._list_ways_through_a_cut(x):
                 with suppress(RuntimeError):  # a trace of one row may fail for many
                     factors = form()
                     if draw_witness(f, x.flatten(1)).confirms_factors(factors, self.eps):
@@ -177,7 +177,7 @@ class Jacobians:
             return "cut"
         return "dense" if self.dim <= TINY else "arnoldi"
 
-    def _ways_through_a_cut(self, x: Tensor) -> Iterator[Callable[[], Factors]]:
+    def _list_ways_through_a_cut(self, x: Tensor) -> Iterator[Callable[[], Factors]]:
         """Offer the narrowest cut first; trace once more if a trace fails, because the module may have changed."""
         if self.graph is not None and self.graph.cut.size == self.width:
             yield partial(self._factor_at_traced_cut, self.graph, x)

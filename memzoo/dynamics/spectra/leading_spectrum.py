@@ -88,10 +88,10 @@ class _EigenvalueSolver:
     fine: Products
     coarse: Products
     dtype: torch.dtype
-    """Type of the coarse products; that of the Jacobians where there are no cheaper ones."""
+    """Type of the coarse products; that of the Jacobians if there are no cheaper ones."""
 
     def solve(self, start: Tensor, top: int, *, transposed: bool, near: Tensor | None = None) -> RitzPairs:
-        """Compute Ritz pairs in single precision and refine them in double; again in double where they do not hold.
+        """Compute Ritz pairs in single precision and refine them in double; again in double if they do not hold.
 
         A pre-activation near a kink may fall on the other side of it in single precision, where the Jacobian differs.
         """

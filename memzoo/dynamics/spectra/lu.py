@@ -16,7 +16,7 @@ def solve(matrices: Tensor, right_sides: Tensor) -> tuple[Tensor, Tensor]:
         right_sides: (B, k, m).
 
     Returns:
-        Solutions (B, k, m), and where there is one (B,).
+        Solutions (B, k, m), and whether there is one (B,).
     """
     batch, k, m = right_sides.shape
     if len(matrices) == 1:

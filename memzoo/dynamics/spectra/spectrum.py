@@ -85,7 +85,7 @@ def fill_with_nan(part: Spectrum | None, known: Tensor, dim: int) -> Spectrum:
 
 
 def join_spectra(parts: Sequence[Spectrum]) -> Spectrum:
-    """Join blocks of points; where the blocks differ in rank, the missing eigenvalues and vectors are zero."""
+    """Join blocks of points; if the blocks differ in rank, the missing eigenvalues and vectors are zero."""
     width = max(part.eigenvalues.shape[1] for part in parts)
 
     def pad_columns(value: Tensor) -> Tensor:

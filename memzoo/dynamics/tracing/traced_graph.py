@@ -17,21 +17,25 @@ from memzoo._types import Map
 from memzoo.dynamics.tracing.convolution import aten, convolve_upsampled, move_channels_last, replace_convolutions
 from memzoo.dynamics.tracing.minimum_cut import MinimumCut, find_minimum_cut
 
+
+def _find_operations(names: str) -> set[Any]:
+    """Find operations of torch by their names."""
+    return {getattr(aten, name) for name in names.split()}
+
+
 # Linear in all their tensor arguments together.
-REARRANGEMENTS: set[Any] = {
-    *(aten.view, aten._unsafe_view, aten.reshape, aten.permute, aten.transpose, aten.t, aten.expand, aten.clone),
-    *(aten.squeeze, aten.unsqueeze, aten.slice, aten.select, aten.split, aten.split_with_sizes, aten.unbind),
-    *(aten.cat, aten.stack, aten.flip, aten.roll, aten.alias, aten.detach, aten.lift_fresh_copy, aten.unfold),
-    *(aten.index_select, aten.pixel_shuffle, aten.pixel_unshuffle, aten.im2col, aten._to_copy),
-    *(operator.getitem, move_channels_last),
-}
-SUMS: set[Any] = {aten.add, aten.sub, aten.rsub, aten.neg, aten.sum, aten.mean}
-PADDINGS: set[Any] = {aten.constant_pad_nd, aten.reflection_pad1d, aten.reflection_pad2d, aten.replication_pad2d}
-RESAMPLINGS: set[Any] = {
-    *(aten.avg_pool1d, aten.avg_pool2d, aten.avg_pool3d, aten._adaptive_avg_pool2d),
-    *(aten.upsample_nearest1d, aten.upsample_nearest2d, aten.upsample_nearest3d, aten.upsample_bilinear2d),
-    *(aten.upsample_bicubic2d, aten.upsample_linear1d),
-}
+REARRANGEMENTS: set[Any] = _find_operations(
+    "view _unsafe_view reshape permute transpose t expand clone squeeze unsqueeze slice select split split_with_sizes "
+    "unbind cat stack flip roll alias detach lift_fresh_copy unfold index_select pixel_shuffle pixel_unshuffle im2col "
+    "_to_copy"
+)
+REARRANGEMENTS |= {operator.getitem, move_channels_last}
+SUMS = _find_operations("add sub rsub neg sum mean")
+PADDINGS = _find_operations("constant_pad_nd reflection_pad1d reflection_pad2d replication_pad2d")
+RESAMPLINGS = _find_operations(
+    "avg_pool1d avg_pool2d avg_pool3d _adaptive_avg_pool2d upsample_nearest1d upsample_nearest2d upsample_nearest3d "
+    "upsample_bilinear2d upsample_bicubic2d upsample_linear1d"
+)
 LINEAR = REARRANGEMENTS | SUMS | PADDINGS | RESAMPLINGS
 # Linear in the argument at one of these places, if all other arguments are constants.
 LINEAR_IN: dict[Any, tuple[int, ...]] = {
@@ -137,7 +141,7 @@ def _find_nodes_between(graph: fx.Graph, source: fx.Node, target: fx.Node) -> li
 
 
 def _find_ancestors(nodes: Sequence[fx.Node], stop: set[fx.Node]) -> set[fx.Node]:
-    """Find ``nodes`` and all that they are computed from, without looking behind those in ``stop``."""
+    """Find ``nodes`` and all nodes that they are computed from; the inputs of a node in ``stop`` are not followed."""
     found: set[fx.Node] = set()
     stack = list(nodes)
     while stack:
@@ -181,8 +185,8 @@ def trace_map(f: Map, row: Tensor, constants: dict[str, Tensor], *, ignore_cache
     r"""Record the operations of ``f`` at one row (1, \*shape); return None if that is not possible.
 
     What the trace takes for granted (the branch taken at an ``if``, tensors that are no parameters) holds at this row.
-    Who uses the graph compares it with ``f`` wherever it is executed. A module is traced once for each shape of input
-    and each set of parameter shapes, unless ``ignore_cache``.
+    Every user of the graph must therefore compare it with ``f`` where it is executed. A module is traced once for each
+    shape of input and each set of parameter shapes, unless ``ignore_cache``.
     """
     key = (row.shape, row.dtype, row.device, tuple((name, value.shape) for name, value in constants.items()))
     if isinstance(f, nn.Module) and not ignore_cache and (known := _TRACES.get(f, {}).get(key)):

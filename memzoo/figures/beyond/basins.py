@@ -31,7 +31,7 @@ COLOURS = (ORANGE, BLUE, GREEN)
 LETTERS = ("A", "B", "C")
 ANOTHER = 3  # kind of a point that ends at another training image; 0, 1 and 2 stand for A, B and C
 NOWHERE = 4  # kind of a point that ends elsewhere or is undecided
-FITS = 5  # cells from the middle of a region to its edge, where there is room for a small image
+FITS = 5  # cells from the middle of a region to its edge, if there is room for a small image
 
 
 def measure(material: Material) -> Arrays:
@@ -219,7 +219,7 @@ def _place_three(axes: Any, arrays: Arrays) -> None:
 
 
 def _place_others(axes: Any, arrays: Arrays, others: list[int]) -> None:
-    """Place the other training images in the middle of the regions that end at them, where there is room."""
+    """Place the other training images in the middle of the regions that end at them, if there is room."""
     for index, image in zip(others, as_images(arrays["others"]), strict=True):
         row, column, depth = find_deepest(arrays["ends"] == index)
         if depth >= FITS:
@@ -228,7 +228,7 @@ def _place_others(axes: Any, arrays: Arrays, others: list[int]) -> None:
 
 
 def _make_handles(another: bool, nowhere: bool) -> list[Any]:
-    """Make the patches of the legend; those for other images and for no image are left out where there is none."""
+    """Make the patches of the legend; those for other images and for no image are left out if there is none."""
     from matplotlib.patches import Patch
 
     handles = [Patch(color=colour, label=f"ends at {letter}") for colour, letter in zip(COLOURS, LETTERS, strict=True)]
@@ -273,7 +273,7 @@ FIGURE = Figure(
     lambda: ["mnist20-fc14x128"],
     make_rows,
     caption="Every point of the plane through the training images A, B and C is a start. Colour: the image that its "
-    "orbit ends at; grey tones, with their images where there is room: "
+    "orbit ends at; grey tones, with their images if there is room: "
     "other training images; hatched: none. Lines: borders between the starts that are "
     "nearest to one training image and to another.",
     notes=(

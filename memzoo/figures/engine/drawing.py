@@ -1,6 +1,6 @@
 """Draw what several figures have in common: axes, legends, bands around curves, and small images inside a plot.
 
-Functions take axes and figures of matplotlib, which is imported only where a picture is drawn.
+Functions take axes and figures of matplotlib, which is imported only if a picture is drawn.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ def add_legend(target: Any, source: Any = None, **options: Any) -> None:
     Args:
         target: The axes, figure or subfigure that receives the legend.
         source: The axes whose labels are shown. Left out, they are those of ``target``.
-        options: What else ``matplotlib.axes.Axes.legend`` takes.
+        options: Further arguments of ``matplotlib.axes.Axes.legend``.
     """
     if source is not None:
         options["handles"], options["labels"] = source.get_legend_handles_labels()
@@ -54,7 +54,7 @@ def draw_median(axes: Any, x: Any, values: Tensor, **style: Any) -> None:
     """Draw the median of each row of ``values`` against ``x``, and the middle 80 % of the row as a band.
 
     Args:
-        axes: Where to draw.
+        axes: Axes to draw into.
         x: Position of each row.
         values: Float64, a row for each position.
         style: Options of the curve; ``color`` is also that of the band.
@@ -71,13 +71,13 @@ def place_image(axes: Any, image: Tensor, place: tuple[float, float], side: floa
     Args:
         axes: The axes of the plot.
         image: Pixels, clipped to [0, 1].
-        place: Where its middle stands, in the coordinates of the axes.
+        place: Place of the middle of the image, in the coordinates of the axes.
         side: Its longer side in points.
-        box: What else ``matplotlib.offsetbox.AnnotationBbox`` takes.
+        box: Further arguments of ``matplotlib.offsetbox.AnnotationBbox``.
     """
     from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
-    # matplotlib takes (H, W, C), and (H, W) where there is one channel
+    # matplotlib takes (H, W, C), and (H, W) if there is one channel
     pixels = image.clamp(0, 1).permute(1, 2, 0).squeeze(-1).numpy(force=True)
     shown = OffsetImage(pixels, zoom=side / max(image.shape[1:]), cmap="gray", interpolation="nearest")
     axes.add_artist(AnnotationBbox(shown, place, **box))

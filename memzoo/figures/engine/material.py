@@ -21,7 +21,7 @@ class Claim:
     """The claim in the words of the paper. Left out, it is what the fact records of the paper."""
 
     def __call__(self, value: float) -> bool | None:
-        """Tell whether the claim holds; None where nothing is claimed."""
+        """Tell whether the claim holds; None if nothing is claimed."""
         if self.least is None and self.most is None:
             return None
         low = -math.inf if self.least is None else self.least
@@ -37,9 +37,9 @@ class Material:
     """Hold loaded models and measurements, which the rows and the picture of a figure share.
 
     Args:
-        standard: Ids of the zoo, whose facts are measured.
-        names: What is loaded for each id, where it is not the checkpoint of the zoo itself.
-        claims: What the paper says of facts, by their names.
+        standard: Ids of the checkpoints of the zoo whose facts are measured.
+        names: Names of the checkpoints that are loaded in place of these, if there are any.
+        claims: Claims of the paper about facts, by the names of the facts.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Material:
         return [self.measured(index) for index in range(len(self))]
 
     def entry(self, index: int = 0) -> Entry:
-        """Return the entry of the zoo's checkpoint, also where another checkpoint takes its place."""
+        """Return the entry of the zoo's checkpoint, also if another checkpoint takes its place."""
         return info(self.standard[index])
 
     def rows(
@@ -99,7 +99,7 @@ class Material:
         return [row for index, name in enumerate(names) for row in self.rows(index, prefix=f"{name}: ")]
 
     def value(self, index: int, fact: Fact) -> float:
-        """Measure a fact of a checkpoint; where it needs the whole training set, return the recorded value."""
+        """Measure a fact of a checkpoint; if it needs the whole training set, return the recorded value."""
         if self._is_recorded(index, fact):
             return math.nan if fact.ours is None else fact.ours
         return MEASURES[fact.measure](self.measured(index, fact.step), **fact.args)

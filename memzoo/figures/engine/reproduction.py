@@ -27,7 +27,7 @@ class Row:
     paper: str
     ours: float | str
     holds: bool | None
-    """None where nothing is claimed: the number is reported."""
+    """None if nothing is claimed: the number is reported."""
     checkpoint: str = ""
     """Name of the checkpoint on which it was measured."""
     needed: str = ""
@@ -63,7 +63,7 @@ class Reproduction:
     arrays: dict[str, Tensor] = field(default_factory=dict)
     """Everything in the picture."""
     draw: Callable[[], Any] | None = None
-    """Returns the matplotlib figure; None where there is no picture."""
+    """Returns the matplotlib figure; None if there is no picture."""
     notes: tuple[str, ...] = ()
     caption: str = ""
     failed: str = ""
@@ -87,7 +87,7 @@ class Reproduction:
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        # the picture comes first: where it cannot be drawn, no numbers of this run are left beside an older picture
+        # the picture comes first: if it cannot be drawn, no numbers of this run are left beside an older picture
         if self.draw is None:
             self._remove_pictures(folder)
             pictures = []

@@ -28,7 +28,7 @@ from memzoo.theory import loss_floor
 from memzoo.zoo import Entry, info, list_models
 
 STEPS = 200  # iterations of the curves
-EPS = 0.5  # where the facts of an entry name no other
+EPS = 0.5  # if the facts of an entry name no other
 TICKS = (0, 1, 2, 5, 10, 20, 50, 100, 200)  # of the axis, and times that are marked on the curves
 OTHER = {"width": "depth", "depth": "width"}
 """The size of a network beside the one that a figure varies."""
@@ -46,7 +46,7 @@ def list_checkpoints(figure: str, varied: str) -> list[str]:
 
 
 def find_eps(entry: Entry) -> float:
-    """Find the eps at which the facts of an entry count recovered images; 0.5 where it has no such fact."""
+    """Find the eps at which the facts of an entry count recovered images; 0.5 if it has no such fact."""
     return float(next((fact.args["eps"] for fact in entry.facts if fact.name == f"R_{STEPS}"), EPS))
 
 
@@ -88,7 +88,7 @@ def group_networks(arrays: Arrays) -> list[list[int]]:
 
 
 def label_networks(arrays: Arrays, group: list[int], varied: str) -> list[str]:
-    """Label each network of a group by what tells it apart: the size that is varied, or both where both differ."""
+    """Label each network of a group by what tells it apart: the size that is varied, or both if both differ."""
     other = OTHER[varied]
     labels = [f"{varied} {size}" for size in arrays[varied][group].tolist()]
     others = arrays[other][group]

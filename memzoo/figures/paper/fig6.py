@@ -77,7 +77,7 @@ def draw(arrays: Arrays) -> Any:
 
 
 def _describe_limits(arrays: Arrays, index: int) -> list[str]:
-    """Describe each limit: its letter (with a star where it attracts), distance from the image, and spectral radius."""
+    """Describe each limit: its letter (with a star if it attracts), distance from the image, and spectral radius."""
     limits = arrays["limit_of"][index].tolist()
     letters = dict(zip(dict.fromkeys(limits), LETTERS, strict=False))
     texts = []

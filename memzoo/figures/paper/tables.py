@@ -112,8 +112,8 @@ def _draw_moduli(axes: Any, y: int, moduli: Tensor, colour: str, label: str) -> 
 def make_rows(table: str, material: Material, arrays: Arrays) -> list[Row]:
     """Compare the medians over the draws, and their range, with each row of the paper.
 
-    A row of Table 1 holds where the medians of the first three eigenvalues are within .1 of the paper's; a row of
-    Table 2 holds where the spectra of four draws in five are within the bracket of the paper.
+    A row of Table 1 holds if the medians of the first three eigenvalues are within .1 of the paper's; a row of
+    Table 2 holds if the spectra of four draws in five are within the bracket of the paper.
     """
     found = []
     for index, (network, moduli) in enumerate(_list_networks(arrays)):

@@ -34,7 +34,7 @@ class Autoencoder(LightningModule, ABC, Generic[C]):
     """Map images to images, trained to reproduce them.
 
     This class owns the training: squared error, optimizer and schedule from the :class:`Training` configuration, many
-    optimizer steps in one ``training_step`` where the configuration says so, a stop at a given loss, and a clear error
+    optimizer steps in one ``training_step`` if the configuration says so, a stop at a given loss, and a clear error
     when the loss is no longer finite. A subclass says only which configuration it has and how its layers are built.
 
     Args:
@@ -166,7 +166,7 @@ class Autoencoder(LightningModule, ABC, Generic[C]):
         return followed + (loss - followed).detach()
 
     def _check_loss(self, loss: Tensor) -> bool:
-        """Check the loss before a step; return True, and stop the run, where the loss is small enough."""
+        """Check the loss before a step; return True, and stop the run, if the loss is small enough."""
         value = loss.item()
         threshold = self.training_config.stop_loss
         if self._watch is not None:

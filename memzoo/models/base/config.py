@@ -41,7 +41,7 @@ class Training(Config):
     """Optimizer steps that one ``training_step`` runs on its batch. With the whole training set as the batch, 100 steps
     cost no more of the framework's time than one. ``trainer.global_step`` counts optimizer steps in any case."""
     stop_loss: Annotated[float, Field(gt=0)] | None = None
-    """Stop when the loss of a batch is below this: before the next step where a batch has several steps, else after
+    """Stop when the loss of a batch is below this: before the next step if a batch has several steps, else after
     it."""
     stop_recovered: Annotated[float, Field(gt=0, le=1)] | None = None
     """Stop when this share of the tracked examples is recovered by iteration; needs an ``AttractorCallback``."""

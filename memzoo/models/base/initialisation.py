@@ -75,7 +75,7 @@ def initialise(module: nn.Module, init: Initialisation) -> None:
 
 
 def _choose_bias(init: Initialisation) -> float | None:
-    """Return the value at which every bias starts, or None where biases keep PyTorch's own values."""
+    """Return the value at which every bias starts, or None if biases keep PyTorch's own values."""
     kind = init.bias or init.scheme
     if kind == "default":
         return None

@@ -79,7 +79,7 @@ class Watch:
         self._warn_about_zeros(largest)
 
     def _warn_about_zeros(self, largest: dict[str, float]) -> None:
-        """Warn once where the gradient of every weight is exactly zero although the loss is not."""
+        """Warn once if the gradient of every weight is exactly zero although the loss is not."""
         # Biases may still learn where no weight does. A zero gradient of one layer alone is normal: a residual
         # block may be off.
         of_weights = [

@@ -20,7 +20,7 @@ class History(Config):
     measured: list[dict[str, float | None]] = []
     """What the callback measured during the training, one dict a measurement; null where a value was not finite."""
     same_run: bool = True
-    """False where the weights come from an earlier run of the same recipe and seed on another machine."""
+    """False if the weights come from an earlier run of the same recipe and seed on another machine."""
 
 
 def make_history(course: list[tuple[int, float]], measured: list[dict[str, float]]) -> History:

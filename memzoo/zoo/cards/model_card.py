@@ -34,9 +34,10 @@ def render_card(entry: Entry, folder: Path | None = None, *, repository: str | N
     """Render README.md in the Hub's form: metadata, warning, how to load, pictures, facts, recipe, rights.
 
     Args:
-        entry: What the card is about.
-        folder: Where the files of the checkpoint lie: pictures that are there are shown.
-        repository: Where it is published; without, the card speaks of the installed checkpoint alone.
+        entry: Entry of the checkpoint.
+        folder: Folder of the checkpoint; the card shows the pictures that it holds.
+        repository: Repository where the checkpoint is published. Without it, the card only describes the installed
+            checkpoint.
     """
     count = len(entry.examples.positions()) * entry.examples.count
     files = [] if folder is None else [name for name in (TRAJECTORIES, CURVE, HISTORY) if (folder / name).is_file()]

@@ -52,7 +52,7 @@ def draw_training(history: History, *, several: bool) -> Any:
     """Draw the loss against optimizer steps, and below it the shares of attractors and of recovered images.
 
     Args:
-        history: Of the training; the shares are drawn where they were measured.
+        history: History of the training; the shares are drawn if they were measured.
         several: Whether the loss is that of the members of an ensemble.
     """
     import matplotlib.pyplot as plt
@@ -90,7 +90,7 @@ def _draw_shares(axes: Any, rows: list[dict[str, float | None]]) -> None:
 
 
 def draw_orbits(model: Autoencoder, times: tuple[int, ...] = TIMES) -> Any:
-    """Draw the orbits of the starts: as images where the network maps images, else as points."""
+    """Draw the orbits of the starts: as images if the network maps images, else as points."""
     if len(model.shape) > 1:
         return draw_trajectories(model, times)
     return draw_line(model) if model.shape == (1,) else draw_plane(model)

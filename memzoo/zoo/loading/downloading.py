@@ -75,7 +75,7 @@ def _copy_files(found: LocatedCheckpoint, entry: Entry, folder: Path) -> None:
 
 
 def _check_name(entry: Entry, folder: Path) -> None:
-    """Raise where a stranger's checkpoint would take the place of another of its name."""
+    """Raise if a stranger's checkpoint would take the place of another of its name."""
     ours = registry().get(entry.id)
     if ours == entry:
         return

@@ -37,7 +37,7 @@ class EntryImages:
 def find_images(entry: Entry, data_root: str | Path | None) -> EntryImages:
     """Find the images of an entry, checked by hash.
 
-    They come from the dataset where ``data_root`` is given, else from the files of the checkpoint where these are here.
+    They come from the dataset if ``data_root`` is given, else from the files of the checkpoint where these are here.
     A whole training set of which only a part travels comes from the dataset in any case.
 
     Raises:
@@ -56,7 +56,7 @@ def find_images(entry: Entry, data_root: str | Path | None) -> EntryImages:
 
 
 def _read_stored_images(entry: Entry) -> dict[str, Tensor] | None:
-    """Read the images that travel with the checkpoint, where its files are here."""
+    """Read the images that travel with the checkpoint, if its files are here."""
     for source in list_sources(entry):
         path = source.get(EXAMPLES) if isinstance(source, Folder) else None
         if path is not None:
@@ -65,7 +65,7 @@ def _read_stored_images(entry: Entry) -> dict[str, Tensor] | None:
 
 
 def fetch_training_set(entry: Entry, data_root: str | Path | None) -> Selection | None:
-    """Fetch all training images of an entry that carries only some of them; None where it carries all."""
+    """Fetch all training images of an entry that carries only some of them; None if it carries all."""
     if entry.training_set is None:
         return None
     return fetch_images(entry.training_set, entry.architecture_config().shape, data_root)

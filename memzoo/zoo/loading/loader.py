@@ -56,7 +56,7 @@ def load(name: str, *, step: int | None = None) -> Autoencoder:
             - ``"id@revision"``: the same checkpoint at another commit, tag or branch of its repository;
             - ``"hf-hub:org/repository"`` or ``"hf-hub:org/repository@revision"``: anyone's;
             - ``"local-dir:PATH"``: a folder as ``memzoo train`` and ``memzoo download`` write it.
-        step: Weights after this optimizer step of the training, where they were kept.
+        step: Weights after this optimizer step of the training, if they were kept.
 
     Returns:
         The model, with ``examples`` (training images) and ``probes`` (held-out starts), float32 in [0, 1], and
@@ -117,7 +117,7 @@ def locate(name: str) -> LocatedCheckpoint:
 
 
 def _check_folder(folder: Path) -> None:
-    """Raise where there is no such folder."""
+    """Raise if there is no such folder."""
     if not folder.is_dir():
         raise CheckpointMissingError(f"no such folder (looked in {folder}); give the folder that holds {CONFIG}.")
 
@@ -274,7 +274,7 @@ def _build_network(saved: SavedConfig, config: Path, weights: Path, *, registere
 
 
 def _check_depth(saved: SavedConfig, tensors: dict[str, Tensor], config: Path, weights: Path) -> None:
-    """Raise where a configuration describes more layers than any network with these weights can have.
+    """Raise if a configuration describes more layers than any network with these weights can have.
 
     Even on the meta device, ten million layers would take all memory.
     """
@@ -346,7 +346,7 @@ def create(name: str, *, seed: int = 0) -> Autoencoder:
 
     Args:
         name: Id or alias in the registry.
-        seed: Of the initial values; the global generator is left as it was.
+        seed: Seed of the initial values; the global generator keeps its state.
 
     Raises:
         UnknownCheckpointError: No such id; the message names the nearest.

@@ -62,7 +62,7 @@ class Measurements:
 
     Args:
         model: A loaded checkpoint, with its training images and held-out starts.
-        whole: All training images, where only some of them travel with the checkpoint.
+        whole: All training images, if only some of them travel with the checkpoint.
     """
 
     examples: Tensor

@@ -61,7 +61,7 @@ class Publication:
     """The card's lines that change, as ``diff -u`` prints them."""
     dry_run: bool
     committed: bool
-    """False where nothing had changed, and after a dry run."""
+    """False if nothing had changed, and after a dry run."""
     verification: Verification | None = field(repr=False, default=None)
 
     @property
@@ -95,7 +95,7 @@ def publish(
     """Publish a checkpoint to a repository of the Hub, in one commit.
 
     Every fact is recomputed first. The card is written from the entry; one that somebody edited on the Hub is kept. The
-    commit gets the next free tag ``v1``, ``v2``, ...; where nothing changed there is no new commit. Whenever the upload
+    commit gets the next free tag ``v1``, ``v2``, ...; if nothing changed there is no new commit. Whenever the upload
     is interrupted, the repository is what it was before.
 
     Args:
@@ -150,7 +150,7 @@ class Remote(NamedTuple):
 
     repository: str
     head: str | None
-    """Commit of the main branch; None where there is no such repository."""
+    """Commit of the main branch; None if there is no such repository."""
     files: dict[str, client.RemoteFile]
 
 
@@ -185,7 +185,7 @@ def _require_publishable(found: LocatedCheckpoint, name: str) -> Entry:
 
 
 def _check_owner(entry: Entry, remote: Remote) -> None:
-    """Raise where the repository holds a model that is not this checkpoint."""
+    """Raise if the repository holds a model that is not this checkpoint."""
     if remote.head is None or not {WEIGHTS, CONFIG} & remote.files.keys():
         return
     owner = read_entry(client.fetch(remote.repository, remote.head, ENTRY)).id if ENTRY in remote.files else None
@@ -218,14 +218,14 @@ def _collect_files(found: LocatedCheckpoint, entry: Entry, repository: str) -> d
 
 
 def _fetch_card(remote: Remote) -> str:
-    """Fetch the card that is on the Hub; an empty text where there is none."""
+    """Fetch the card that is on the Hub; an empty text if there is none."""
     if remote.head is None or CARD not in remote.files:
         return ""
     return client.fetch(remote.repository, remote.head, CARD).read_text(encoding="utf-8", errors="replace")
 
 
 def _compare_cards(old: str, new: str) -> str:
-    """List the lines of the card that change, as ``diff -u`` does; none where there was no card."""
+    """List the lines of the card that change, as ``diff -u`` does; none if there was no card."""
     if not old:
         return ""
     lines = difflib.unified_diff(old.splitlines(), new.splitlines(), "on the Hub", "from the entry", n=1, lineterm="")
@@ -252,7 +252,7 @@ def _list_changes(
 
 
 def has_content(file: client.RemoteFile, content: bytes) -> bool:
-    """Tell whether the Hub's file has this content: by SHA-256 where it is large, else by git's own hash."""
+    """Tell whether the Hub's file has this content: by SHA-256 if it is large, else by git's own hash."""
     if file.sha256 is not None:
         return file.sha256 == hashlib.sha256(content).hexdigest()
     git_object = b"blob %d\0" % len(content) + content
@@ -298,7 +298,7 @@ def _commit(entry: Entry, remote: Remote, files: dict[str, bytes], *, private: b
 
 
 def _tag(repository: str, commit: str) -> str:
-    """Return the version tag of a commit; make the next free one where it has none."""
+    """Return the version tag of a commit; make the next free one if it has none."""
     tag, free = _find_version_tags(repository, commit)
     if tag is not None:
         return tag

@@ -1,4 +1,4 @@
-"""Training a checkpoint from its recipe, and what such a run leaves behind."""
+"""Train a checkpoint from its recipe, and write its folder."""
 
 from lazy_loader import attach_stub
 

@@ -38,13 +38,13 @@ def write_folder(
     """Write all files of a checkpoint at once, or none.
 
     Args:
-        folder: Where.
-        entry: Of the checkpoint; it is written with the hashes of the files.
+        folder: Folder to write.
+        entry: Entry of the checkpoint; the hashes of the files are added to it.
         model: Network with the final weights, its examples and its starts, of which the pictures are drawn.
         examples: Training images, as they are stored.
-        probes: Held-out starts, likewise.
-        history: Of the training.
-        weights: By optimizer step, None for the final ones, in the type in which they are stored.
+        probes: Held-out starts, in the same form.
+        history: History of the training.
+        weights: Weights by optimizer step, None for the final ones, in the type in which they are stored.
     """
     assert entry.fingerprint is not None
     states = {WEIGHTS if step is None else step_file(step): state for step, state in weights.items()}
@@ -79,11 +79,11 @@ def write_contents(
     """Write weights, images, configuration and history of a checkpoint into a folder that is there.
 
     Args:
-        folder: Where.
-        saved: What rebuilds the network.
+        folder: Folder to write into.
+        saved: Configuration from which the network is built again.
         weights: Weights by the name of their file.
         images: Training images and starts, as they are stored.
-        history: Of the training.
+        history: History of the training.
     """
     for name, tensors in {**weights, EXAMPLES: images}.items():
         save_file({key: value.contiguous() for key, value in tensors.items()}, folder / name)
@@ -93,10 +93,10 @@ def write_contents(
 
 
 def record(folder: Path, root: Path) -> None:
-    """Put a trained folder into a source tree, or beside a registry file of one's own.
+    """Put a trained folder into a source tree, or beside another registry file.
 
     Args:
-        folder: As :func:`train` writes it.
+        folder: Folder that :func:`train` wrote.
         root: A registry file, or the folder that holds ``checkpoints.yaml``: the entry is written over the one of the
             same id, the files go to ``checkpoints/ID/`` beside it.
     """

@@ -1,4 +1,4 @@
-"""Train the parts of a recipe one after the other, or compute the weights where the theory gives them."""
+"""Train the parts of a recipe one after the other, or compute the weights if the theory gives them."""
 
 import time
 import warnings
@@ -96,7 +96,7 @@ def _train_part(
 
 
 def make_batches(recipe: Recipe, images: Tensor) -> ResumableLoader:
-    """Make the batches of a recipe, each image with the next one as its target where the recipe says so."""
+    """Make the batches of a recipe, each image with the next one as its target if the recipe says so."""
     targets = images.roll(-1, 0) if recipe.targets == "next" else None
     if recipe.batch_size is None:
         return full_batches(images, steps_per_epoch=recipe.steps_per_epoch, targets=targets)

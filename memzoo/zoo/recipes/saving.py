@@ -1,4 +1,4 @@
-"""Store a network that was trained by anyone's Trainer as a checkpoint folder that ``load`` and ``audit`` read."""
+"""Store a network that a user has trained as a checkpoint folder, which ``load`` and ``audit`` read."""
 
 from pathlib import Path
 from typing import Any
@@ -27,28 +27,29 @@ def save(
     history: list[dict[str, Any]] | None = None,
     overwrite: bool = False,
 ) -> Path:
-    r"""Write a trained network of memzoo as a folder: weights, those kept on the way, configuration, images, history.
+    r"""Write a trained network of memzoo as a folder: weights (also of earlier steps), configuration, images, history.
 
-    ``memzoo.load("local-dir:FOLDER")`` loads it, ``memzoo.load("local-dir:FOLDER", step=100)`` the weights after step
-    100. All files are written aside first, so there is never half a folder. For a zoo that others can retrain, write a
-    registry entry with a recipe instead, and use ``memzoo train``.
+    ``memzoo.load("local-dir:FOLDER")`` loads the network; ``memzoo.load("local-dir:FOLDER", step=100)`` loads it with
+    the weights after step 100. All files are written to another folder first, which then gets the right name, so the
+    folder is never half-written. For a zoo that others can retrain, write a registry entry with a recipe instead, and
+    use ``memzoo train``.
 
     Args:
-        model: Of an architecture of memzoo; its weights are stored in float32.
-        folder: Where; it takes the name of the folder as its id.
-        examples: Training images (n, \*shape), as the network was given them.
-        probes: Held-out starts (B, \*shape), likewise.
-        keeper: Callback of the run that kept weights.
-        history: Of an ``AttractorCallback`` in the run.
+        model: Network of an architecture of memzoo; its weights are stored in float32.
+        folder: Folder to write; its name becomes the id of the checkpoint.
+        examples: Training images (n, \*shape), as the network received them.
+        probes: Held-out starts (B, \*shape), in the same form.
+        keeper: Callback of the run that kept weights of earlier steps.
+        history: History of an ``AttractorCallback`` in the run.
         overwrite: Replace an existing folder.
 
     Returns:
         The folder.
 
     Raises:
-        AlreadyExistsError: It is there, and ``overwrite`` is off.
-        CorruptCheckpointError: Weights that are not finite.
-        StorageError: The place cannot be written.
+        AlreadyExistsError: The folder exists, and ``overwrite`` is False.
+        CorruptCheckpointError: Some weights are not finite.
+        StorageError: The folder cannot be written.
     """
     folder = Path(folder)
     if folder.exists() and not overwrite:
@@ -87,7 +88,7 @@ def save(
 
 
 def _check_images(model: Autoencoder, examples: Tensor, probes: Tensor) -> None:
-    """Raise where the images are not such as the network maps."""
+    """Raise if the network does not map images of this shape, or the images are not finite."""
     check_batch(examples, "examples")
     check_batch(probes, "probes")
     check_same_shape(examples, probes, "examples and probes")
@@ -95,7 +96,7 @@ def _check_images(model: Autoencoder, examples: Tensor, probes: Tensor) -> None:
 
 
 def _convert_to_float32(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Copy tensors to the CPU, those of real numbers as float32."""
+    """Copy tensors to the CPU, and convert those of floating-point numbers to float32."""
     return {
         name: (value.float() if value.is_floating_point() else value).detach().cpu().contiguous().clone()
         for name, value in state.items()
@@ -103,12 +104,12 @@ def _convert_to_float32(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _rebuild(model: Autoencoder) -> Autoencoder:
-    """Build the same network again, with other weights; the global generator is left as it was."""
+    """Build the same network again, with new initial weights; the global generator keeps its state."""
     with torch.random.fork_rng(devices=[]):
         return type(model)(model.config, training=model.training_config)
 
 
 def _take_fingerprint(rebuilt: Autoencoder, weights: dict[str, Tensor]) -> Fingerprint:
-    """Take the fingerprint of the network with these weights, as it will load."""
+    """Take the fingerprint of the network as it will be after loading these weights."""
     rebuilt.load_state_dict(weights)
     return take_fingerprint(rebuilt.eval(), rebuilt.config.shape)

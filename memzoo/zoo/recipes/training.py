@@ -60,9 +60,9 @@ def train(
     Args:
         name: Id or alias in the registry.
         out: Folder that receives a folder named after the id: weights, configuration, images, card, ``entry.yaml``.
-        seed: Of the initial values; the recipe's when left out.
-        data_root: Where the dataset lies. When left out, the images that travel with the installed checkpoint are used,
-            else the dataset is downloaded to ``data``. Their hashes are checked in any case.
+        seed: Seed of the initial values; the recipe's when left out.
+        data_root: Folder of the dataset. When left out, the images of the installed checkpoint are used; if there are
+            none, the dataset is downloaded to ``data``. The hashes of the images are always checked.
         overwrite: Replace an existing folder.
         trainer_options: Passed on to :class:`lightning.pytorch.Trainer`: devices, strategy, precision, loggers. Where
             they make another run than that of the recipe, ``recipe.hardware`` of the new entry says so. Callbacks and
@@ -115,7 +115,7 @@ def train_recipe(
     done = _complete_entry(job, outcome, runs, rows, networks)
     history = _collect_history(job, outcome)
     write_folder(folder, done, job.model, job.images.examples, job.images.probes, history, weights)
-    read_entry(folder / ENTRY)  # raises where it cannot be read; then the state is kept
+    read_entry(folder / ENTRY)  # raises if it cannot be read; then the state is kept
     remove_states(states)
     return Trained(folder, rows, tuple(outcome.deviations))
 
@@ -138,7 +138,7 @@ class Job:
 
     @property
     def callbacks(self) -> Sequence[Callback]:
-        """Return the callbacks of the run; attractors are measured where examples are to be fixed points."""
+        """Return the callbacks of the run; attractors are measured if examples are to be fixed points."""
         if self.entry.recipe.targets == "same" and not isinstance(self.model, Ensemble):
             return [self.keeper, self.watch]
         return [self.keeper]
@@ -168,7 +168,7 @@ def _prepare(entry: Entry, data_root: str | Path | None) -> Job:
 
 
 def _refuse_limits(recipe: Recipe, trainer_options: dict[str, Any]) -> None:
-    """Raise where a limit of the Trainer would hold for each part of a training of several."""
+    """Raise if a limit of the Trainer would hold for each part of a training of several."""
     limits = sorted({"max_epochs", "max_steps", "max_time"} & trainer_options.keys())
     if recipe.before and limits:
         raise UsageError(

@@ -1,7 +1,7 @@
-"""Keep the state of a training run in a folder, until the checkpoint is complete, so that it can be interrupted.
+"""Keep the state of a training run in a folder until the checkpoint is complete, so that the run can be interrupted.
 
-The folder holds the last state that Lightning saved, and ``recipe.json``: what the run began with. A run that is
-started again resumes only where architecture, images, recipe and the options of the Trainer are still the same.
+The folder holds the last state that Lightning saved, and ``recipe.json``, which describes how the run began. A run that
+is started again resumes only if architecture, images, recipe and the options of the Trainer are still the same.
 """
 
 import json
@@ -20,7 +20,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from memzoo.callbacks import KeepGenerators
 from memzoo.errors import AlreadyExistsError, UsageError
 from memzoo.models import Autoencoder
-from memzoo.runs import LAST, KeepLast, over
+from memzoo.runs import LAST, KeepLast, read_stopping_reason
 from memzoo.zoo.entry import Entry
 from memzoo.zoo.recipes.deviations import read_conditions, write_condition
 from memzoo.zoo.verification import find_versions
@@ -38,9 +38,9 @@ class UnfinishedRun:
     """Begin or resume the run of one part of a recipe.
 
     Args:
-        folder: That holds its state.
-        entry: That it follows, with the seed in use.
-        alone: Whether it must run in one process, as each part of a training of several does.
+        folder: Folder that holds the state of the run.
+        entry: Entry whose recipe the run follows, with the seed in use.
+        alone: Whether the run must have one process, as in a training of several parts.
     """
 
     def __init__(self, folder: Path, entry: Entry, *, alone: bool = False) -> None:
@@ -59,16 +59,16 @@ class UnfinishedRun:
 
     @property
     def is_over(self) -> bool:
-        """Tell whether a stopping rule has ended the run, so that nothing is left but to write the result."""
-        return self.state is not None and over(self.state) is not None
+        """Tell whether a stopping rule has ended the run, so that only its result must be written."""
+        return self.state is not None and read_stopping_reason(self.state) is not None
 
     def make_trainer(self, callbacks: Sequence[Callback], options: dict[str, Any]) -> Trainer:
-        """Make a Trainer with the options of the recipe, which the caller's own ones replace."""
+        """Make a Trainer with the options of the recipe; ``options`` of the caller replace them."""
         options = dict(options)
         own_callbacks = options.pop("callbacks", None) or []
         if isinstance(own_callbacks, Callback):
             own_callbacks = [own_callbacks]
-        self.timer = Timer(options.pop("max_time", None))  # Lightning adds none where there is one
+        self.timer = Timer(options.pop("max_time", None))  # Lightning adds none if there is one
         added: list[Callback] = [KeepGenerators(), self.timer, *own_callbacks]
         if options.get("enable_checkpointing") is not False:
             added.append(KeepLast(self.folder, every_s=SAVE_INTERVAL.total_seconds()))
@@ -81,7 +81,7 @@ class UnfinishedRun:
         return Trainer(**{**of_the_recipe, **options, "callbacks": [*callbacks, *added]})
 
     def read_start(self) -> dict[str, Any] | None:
-        """Read what the run began with; None at the beginning.
+        """Read the description of how the run began; None at the beginning.
 
         Raises:
             AlreadyExistsError: The folder holds the state of another recipe or seed.
@@ -97,7 +97,7 @@ class UnfinishedRun:
         return start
 
     def begin_or_resume(self, trainer: Trainer) -> None:
-        """Write what the run begins with, or check that it resumes with the same.
+        """Write how the run begins, or check that it resumes in the same way.
 
         Raises:
             AlreadyExistsError: The folder holds the state of another recipe or seed, or of other Trainer options.
@@ -118,7 +118,7 @@ class UnfinishedRun:
             (self.folder / START).write_text(json.dumps(content) + "\n", encoding="utf-8")
 
     def _check_conditions(self, before: dict[str, Any], now: dict[str, Any]) -> None:
-        """Raise where the Trainer's options are others than those with which the run began."""
+        """Raise if the Trainer's options differ from those with which the run began."""
         changed = [name for name, value in now.items() if before.get(name) != value]
         if changed:
             began = ", ".join(write_condition(name, before.get(name)) for name in changed)
@@ -129,7 +129,7 @@ class UnfinishedRun:
             )
 
     def restore_end(self, model: Autoencoder, callbacks: Sequence[Callback]) -> int:
-        """Restore the network and its callbacks as a run that is over left them; return its optimizer steps."""
+        """Restore network and callbacks from the last state of a run that is over; return its optimizer steps."""
         assert self.state is not None
         state = torch.load(self.state, map_location="cpu", weights_only=True)
         model.load_state_dict(state["state_dict"])
@@ -140,12 +140,12 @@ class UnfinishedRun:
 
     @property
     def seconds(self) -> float:
-        """Return the training time, that before interruptions included."""
+        """Return the training time, including the time before interruptions."""
         return round(self.timer.time_elapsed("train"), 1)
 
     @property
     def hardware(self) -> str:
-        """Return what the run was computed on, and what it began on where that was another machine or version."""
+        """Name the machine that computed the run, and the one on which it began if machine or versions differ."""
         here = _describe_installation()
         if self.start == here:
             return here["hardware"]
@@ -154,9 +154,9 @@ class UnfinishedRun:
 
 
 def _identify(entry: Entry) -> dict[str, Any]:
-    """Identify a run: a state is resumed only where all of this is the same.
+    """Return what identifies a run: a state is resumed only if all of these values are the same.
 
-    Fields with their default value are left out where earlier versions did not write them, so that the states of these
+    Fields with their default value are left out if earlier versions did not write them, so that the states of these
     versions can be resumed.
     """
     recipe = entry.recipe.model_dump(mode="json", include=IDENTIFYING)
@@ -178,7 +178,7 @@ def _describe_installation() -> dict[str, Any]:
 
 
 def find_runs(entry: Entry, folder: Path, complete: Path) -> list[UnfinishedRun]:
-    """Find the run of each part of a recipe, with its state in ``folder``; of several parts, in a folder each there.
+    """Find the run of each part of a recipe; its state is in ``folder``, or in a subfolder if there are several parts.
 
     A state that is older than the file ``complete`` of a complete checkpoint is removed: the run that left it is over.
 

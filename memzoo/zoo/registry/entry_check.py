@@ -1,4 +1,4 @@
-"""Check of an entry what needs the architectures and the measures, and so imports torch."""
+"""Check the parts of an entry that need the architectures and the measures; this check imports torch."""
 
 import inspect
 from collections.abc import Iterator
@@ -9,20 +9,21 @@ from memzoo.zoo.entry import Entry, Fact
 
 
 def check_entry(entry: Entry, path: Path) -> Entry:
-    """Check what the schema alone cannot: whether the network can be built, and whether the facts can be measured.
+    """Check that the network of an entry can be built, and that its facts can be measured.
 
-    Listing entries needs no torch; everything else that is done with an entry begins here.
+    The schema alone cannot check this. Entries can be listed without torch; for everything else they are checked here
+    first.
 
     Args:
-        entry: As its file was read.
-        path: That file, for the message.
+        entry: Entry that follows the schema.
+        path: File of the entry, for the message.
 
     Returns:
         The entry.
 
     Raises:
-        RegistryError: No such architecture or measure, or a configuration or arguments that do not fit it; the message
-            names file, entry and field.
+        RegistryError: There is no such architecture or measure, or its configuration or arguments are wrong; the
+            message names file, entry and field.
     """
     try:
         entry.architecture_config()
@@ -37,7 +38,7 @@ def check_entry(entry: Entry, path: Path) -> Entry:
 
 
 def _find_wrong_facts(entry: Entry) -> Iterator[str]:
-    """Yield what is wrong with the facts, each with its place in the entry."""
+    """Yield a message for each wrong fact, with the place of the fact in the entry."""
     from memzoo.zoo.measures import OF_A_PART
 
     for place, fact in enumerate(entry.facts):

@@ -43,7 +43,7 @@ Reference = ById | OnHub | InFolder
 
 
 def parse_reference(name: str) -> Reference:
-    """Return what ``name`` stands for.
+    """Parse the name of a checkpoint.
 
     Raises:
         UnknownCheckpointError: The name has none of the forms.

@@ -40,7 +40,7 @@ def register(path: str | Path) -> list[str]:
 
     Args:
         path: A file that follows the schema of ``checkpoints.yaml``. The files of a checkpoint lie beside it, in
-            ``checkpoints/ID/``, or on the Hub, where its entry says so.
+            ``checkpoints/ID/``, or on the Hub, if its entry says so.
 
     Returns:
         Its ids.
@@ -64,7 +64,7 @@ def add_registry(path: str | Path) -> list[str]:
     entries = read_registry(path)
     known = list_registry_files()
     if path not in known:
-        _merge_registries([*known, path])  # raises where two registries have the same name
+        _merge_registries([*known, path])  # raises if two registries have the same name
         _registered.append(path)
     return list(entries)
 
@@ -145,9 +145,9 @@ def list_models(
     """List the ids of the checkpoints that match, in natural order, without network.
 
     Args:
-        pattern: As in a shell: ``"cifar10-*"``.
+        pattern: Pattern of ids, as in a shell: ``"cifar10-*"``.
         architecture: Name of the class, e.g. ``"D1"``.
-        dataset: Of the training images, e.g. ``"mnist"``.
+        dataset: Dataset of the training images, e.g. ``"mnist"``.
         figure: A figure or table that shows the checkpoint, e.g. ``"fig7"``.
 
     Example:
@@ -195,7 +195,7 @@ def require_entry(id: str) -> Entry:
 
 
 def checkpoints_of(name: str) -> list[str]:
-    """List the ids behind a name: the checkpoint of that name, else all that a figure or table of that name shows.
+    """List the ids that a name stands for: the checkpoint of that name, else all that a figure or table shows.
 
     Raises:
         UnknownCheckpointError: Neither a checkpoint nor a figure has this name; the message names the nearest.
@@ -213,7 +213,7 @@ def checkpoints_of(name: str) -> list[str]:
 
 
 def did_you_mean(name: str, names: Iterable[str], *, listed_by: str = "") -> str:
-    """Suggest the nearest valid names; where none is near, all of them, or the first and the command that lists all."""
+    """Suggest the nearest valid names; if none is near, all of them, or the first and the command that lists all."""
     names = list(names)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
     if near:

@@ -21,8 +21,8 @@ SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C 
 class _StrictLoader(SafeLoader):
     """Load plain YAML without Python objects, and refuse what the loader of the library accepts silently.
 
-    A key that stands twice is an error; the library would keep the last value. An integer of more digits than Python
-    writes is an error as well, also one in hexadecimal, which Python reads.
+    A key that occurs twice is an error; the library would keep the last value. An integer with more digits than Python
+    can write is an error too, even in hexadecimal notation, which Python can read.
     """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
@@ -156,17 +156,17 @@ def entry_yaml(entry: Entry) -> str:
 
 
 def replace_entry(entry: Entry, path: Path) -> None:
-    """Write ``entry`` over its block in the registry file ``path``; everything else stays, comments included.
+    """Replace the block of ``entry`` in the registry file ``path``; everything else stays, comments included.
 
     Raises:
-        CheckpointMissingError: No such file.
-        RegistryError: Not exactly one block of this id, or the result would not be a registry.
+        CheckpointMissingError: There is no such file.
+        RegistryError: The file has no block of this id or several, or the result would not be a registry.
     """
     write_text(insert_entry(entry, path), path)
 
 
 def insert_entry(entry: Entry, path: Path) -> str:
-    """Return the text that :func:`replace_entry` writes, checked."""
+    """Return the text that :func:`replace_entry` writes, after checking that it is a registry."""
     lines, head = check_replaceable(entry.id, path)
     end = _find_end(lines, head)
     block = entry_yaml(entry).rstrip("\n")
@@ -174,7 +174,7 @@ def insert_entry(entry: Entry, path: Path) -> str:
     entries = parse_registry(text, path)
     for other in entries.values():
         check_entry(other, path)
-    # YAML can be written in many ways; the lines of the block are only trusted if the result reads back as the entry.
+    # YAML can be written in many ways, so the new text is read again and compared with the entry.
     if entries.get(entry.id) != entry:
         raise RegistryError(
             f"the block of {entry.id!r} in {path} could not be replaced; put it into plain order first."
@@ -183,7 +183,7 @@ def insert_entry(entry: Entry, path: Path) -> str:
 
 
 def _find_end(lines: list[str], head: int) -> int:
-    """Find the line behind the block that begins at ``head``; empty lines behind the block are not part of it."""
+    """Find the line after the block that begins at ``head``; empty lines after the block are not part of it."""
     end = head + 1
     for number, line in enumerate(lines[end:], end + 1):
         if not line.strip():
@@ -259,5 +259,5 @@ def _adapt_to_files(entry: dict[str, Any], configs: dict[str, type]) -> None:
 
 
 def json_schema_text() -> str:
-    """Write :func:`json_schema` as it is stored."""
+    """Return the text of :func:`json_schema` as it is stored in the documentation."""
     return json.dumps(json_schema(), indent=1, sort_keys=True) + "\n"

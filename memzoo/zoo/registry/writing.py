@@ -1,4 +1,4 @@
-"""Write files and folders aside and rename them: a reader meets the old content or the new one, never half of it.
+"""Write files and folders under another name and rename them: a reader gets the old content or the new one.
 
 Renaming a file within one folder is atomic in POSIX.
 """
@@ -15,9 +15,9 @@ from memzoo.errors import StorageError
 
 @contextmanager
 def write_aside(folder: Path) -> Iterator[Path]:
-    """Make a fresh folder to write into, and put it in the place of ``folder`` when the block ends well.
+    """Make a new folder to write into, and rename it to ``folder`` if the block ends without an error.
 
-    When the block raises, the fresh folder is removed, and ``folder`` stays as it was.
+    If the block raises, the new folder is removed, and ``folder`` is not changed.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -33,7 +33,7 @@ def write_aside(folder: Path) -> Iterator[Path]:
 
 
 def _exchange(folder: Path, aside: Path) -> None:
-    """Put ``aside`` in the place of ``folder``; a folder that is not empty cannot be replaced by one rename."""
+    """Replace ``folder`` by ``aside``, by two renames: one rename cannot replace a folder that is not empty."""
     attic = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
     folder.rename(attic / folder.name)
     try:
@@ -46,7 +46,7 @@ def _exchange(folder: Path, aside: Path) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Make ``folder``, and raise if nothing can be written into it: before an hour of work, not after."""
+    """Make ``folder``, and raise if nothing can be written into it, so that no work is lost later."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -56,7 +56,7 @@ def check_writable(folder: Path) -> None:
 
 
 def write_text(text: str, path: Path) -> None:
-    """Write a text file aside and rename it; a file that is there keeps its permissions."""
+    """Write a text file under another name and rename it; an existing file keeps its permissions."""
     aside = ""
     try:
         handle, aside = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
