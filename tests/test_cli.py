@@ -64,12 +64,12 @@ def test_verify_fails_with_status_1_when_a_fact_does_not_hold(capsys, monkeypatc
 def test_verify_all_goes_on_after_a_damaged_checkpoint(capsys, monkeypatch):
     verify = memzoo.verify
 
-    def damaged(name, **options):
+    def verify_all_but_one(name, **options):
         if name == "cifar10-d1":
             raise CorruptCheckpointError("cut short")
         return verify(name, **options)
 
-    monkeypatch.setattr("memzoo.zoo.verify", damaged)
+    monkeypatch.setattr("memzoo.zoo.verify", verify_all_but_one)
     monkeypatch.setattr("memzoo.zoo.list_models", lambda: ["cifar10-d1", "mnist20-fc14x128"])
     assert main(["verify", "--all"]) == 1
     captured = capsys.readouterr()
@@ -131,7 +131,7 @@ OURS = ("seed", "data_root", "overwrite")
 
 
 def short(**options):
-    """A trainer that makes two steps of any recipe."""
+    """Limit the training of any recipe to two steps."""
     return Trainer(**{**options, "enable_progress_bar": False, "enable_model_summary": False, "max_steps": 2})
 
 

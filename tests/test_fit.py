@@ -36,7 +36,7 @@ pytestmark = [
 
 @pytest.fixture(autouse=True)
 def away(tmp_path, monkeypatch):
-    """Runs go to a folder of their own, and the seed of one test is not that of the next."""
+    """Send runs to a folder of their own, and keep the seed of one test from the next."""
     monkeypatch.chdir(tmp_path)
     for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
         monkeypatch.setenv(name, "0")
@@ -47,7 +47,7 @@ def fit(*arguments):
 
 
 def prepare(*arguments):
-    """The model, data and Trainer of a command line."""
+    """Return the model, data and Trainer of a command line."""
     parser = fit_parser()
     return FitSetup(parser, parser.parse_args([*arguments, *QUIET]))
 
@@ -88,7 +88,8 @@ def test_a_killed_and_resumed_run_ends_as_the_unbroken_one(net, length, saving, 
     torch.rand(7)  # another process, other states
 
     assert fit(*run, *saving, "--out", "broken", "--resume") == 0
-    unbroken, resumed = result("unbroken"), result("broken")
+    unbroken = result("unbroken")
+    resumed = result("broken")
     assert all(torch.equal(value, resumed[0][name]) for name, value in unbroken[0].items())
     assert unbroken[1:] == resumed[1:]
     assert len(resumed[2]["measured"]) >= 5
@@ -347,7 +348,8 @@ def test_a_run_that_a_callback_has_ended_is_over(capsys):
     run = [*PLANE, "--trainer.callbacks+=AttractorCallback", "--trainer.callbacks.every_n_epochs=2", *stop]
     run += ["--trainer.max_epochs", "200", "--data.steps_per_epoch", "4"]
     assert fit(*run) == 0
-    before, history = Path("run/last.ckpt").read_bytes(), Path("run/history.json").read_text()
+    before = Path("run/last.ckpt").read_bytes()
+    history = Path("run/history.json").read_text()
     capsys.readouterr()
     assert fit(*run, "--resume") == 0
     said = capsys.readouterr().out
@@ -361,7 +363,8 @@ def test_a_run_goes_on_to_a_later_end(capsys):
     assert fit(*SMALL, *watched, "--trainer.max_epochs", "2", "--out", "a") == 0
     assert fit(*SMALL, *watched, "--trainer.max_epochs", "4", "--out", "a", "--resume") == 0
     assert fit(*SMALL, *watched, "--trainer.max_epochs", "4", "--out", "b") == 0
-    longer, unbroken = result("a"), result("b")
+    longer = result("a")
+    unbroken = result("b")
     assert all(torch.equal(value, longer[0][name]) for name, value in unbroken[0].items())
     assert longer[1:] == unbroken[1:]
 

@@ -79,7 +79,8 @@ def floor(parts: list[str]) -> int:
 
 def fork(source: str, target: str) -> tuple[list[str], list[str]] | None:
     """Return the two siblings above ``source`` and ``target`` in the tree; None where one lies in the other."""
-    a, b = source.split("."), target.split(".")
+    a = source.split(".")
+    b = target.split(".")
     for depth, (one, other) in enumerate(zip(a, b, strict=False)):
         if one != other:
             return a[: depth + 1], b[: depth + 1]

@@ -27,7 +27,7 @@ PIP = "-m pip install -q"
 
 
 def write_other_python(path, version):
-    """A Python that says that it is of this version."""
+    """Write a program that runs Python and reports this version."""
     path.write_text(OTHER.format(python=sys.executable, version=version))
     path.chmod(0o755)
     return path
@@ -35,11 +35,13 @@ def write_other_python(path, version):
 
 @pytest.fixture
 def project(tmp_path):
-    """What the rules need of the project, in a folder with a blank in its path, and a way to run make there."""
+    """Copy what the rules need into a folder with a blank in its path; return a function that runs make there."""
     root = home()
     if not (root / "Makefile").is_file():
         pytest.skip("needs the source tree")
-    folder, fake, calls = tmp_path / "with blank" / "memzoo", tmp_path / "fake-python", tmp_path / "calls"
+    folder = tmp_path / "with blank" / "memzoo"
+    fake = tmp_path / "fake-python"
+    calls = tmp_path / "calls"
     folder.mkdir(parents=True)
     for name in ("Makefile", "pyproject.toml"):
         shutil.copy(root / name, folder)
@@ -62,7 +64,8 @@ def project(tmp_path):
         said = calls.read_text().splitlines() if calls.exists() else []
         return result, [call for call in said if call.startswith((VENV, PIP))]
 
-    make.folder, make.environment = folder, folder / ".venv"
+    make.folder = folder
+    make.environment = folder / ".venv"
     return make
 
 

@@ -227,11 +227,11 @@ def test_the_budget_sets_the_cadence(monkeypatch):
 
     callback = AttractorCallback(budget=0.1, verbose=False)
 
-    def measured(*_):  # a measurement takes 2 s: this one, those before and a closing one are at most a tenth of all
+    def measure(*_):  # a measurement takes 2 s: this one, those before and a closing one are at most a tenth of all
         clock.now += 2.0
         return values
 
-    monkeypatch.setattr(callback, "_measure_together", measured)
+    monkeypatch.setattr(callback, "_measure_together", measure)
     fit(TheirAutoencoder(), callback, Timed(), max_epochs=50)
     assert [row["step"] for row in callback.history] == [2, 60, 80, 100]
     assert sum(row["seconds"] for row in callback.history) <= 0.1 * 100
@@ -247,11 +247,11 @@ def test_steps_that_turn_out_faster_do_not_break_the_budget(monkeypatch):
 
     callback = AttractorCallback(budget=0.1, verbose=False)
 
-    def measured(*_):
+    def measure(*_):
         clock.now += 1.0
         return dict.fromkeys(KEYS, 0.0)
 
-    monkeypatch.setattr(callback, "_measure_together", measured)
+    monkeypatch.setattr(callback, "_measure_together", measure)
     fit(TheirAutoencoder(), callback, Timed(), max_epochs=50)
     assert clock.now == 20.0 + 98 * 0.5 + len(callback.history)
     assert [row["step"] for row in callback.history] == [2, 22, 42, 62, 82, 100]  # 30, 40, ... s of training

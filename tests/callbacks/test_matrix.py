@@ -40,7 +40,7 @@ from their_runs import (
     Stream,
     Theirs,
     TwoOptimizers,
-    augmented,
+    augment,
     in_single_process,
     loader,
     same,
@@ -76,11 +76,11 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def training():
+def train_only():
     return {"train_dataloaders": loader()}
 
 
-def validated():
+def train_and_validate():
     return {"train_dataloaders": loader(), "val_dataloaders": loader(HELD_OUT, shuffle=False)}
 
 
@@ -95,7 +95,7 @@ class Row:
     steps: list[int]
     options: dict = field(default_factory=dict)
     module: type = Theirs
-    data: Callable = training
+    data: Callable = train_only
     others: Callable = list
     settings: dict = field(default_factory=lambda: {"every_n_epochs": 1})
     wrap: Callable = lambda module: module
@@ -105,36 +105,36 @@ class Row:
 MANY = {"every_n_epochs": 100}
 ROWS = {
     "plain": Row([3, 6]),
-    "sanity check": Row([3, 6], {"num_sanity_val_steps": 2}, data=validated),
-    "fast_dev_run": Row([1], {"fast_dev_run": True}, data=validated),
-    "limited batches": Row([2, 4], {"limit_train_batches": 2, "limit_val_batches": 1}, data=validated),
+    "sanity check": Row([3, 6], {"num_sanity_val_steps": 2}, data=train_and_validate),
+    "fast_dev_run": Row([1], {"fast_dev_run": True}, data=train_and_validate),
+    "limited batches": Row([2, 4], {"limit_train_batches": 2, "limit_val_batches": 1}, data=train_and_validate),
     "accumulation": Row([2, 4], {"accumulate_grad_batches": 2}),
     "accumulation by steps": Row([1, 2, 3, 4], {"accumulate_grad_batches": 2}, settings={"every_n_steps": 1}),
     "manual": Row([3, 6], module=Manual),
     "two optimizers": Row([6, 12], module=TwoOptimizers),
     "two optimizers by steps": Row([4, 8, 12], module=TwoOptimizers, settings={"every_n_steps": 4}),
-    "validation in the epoch": Row([1, 3, 6], {"val_check_interval": 1}, data=validated),
-    "late validation": Row([3, 6, 9], {"check_val_every_n_epoch": 2, "max_epochs": 3}, data=validated),
-    "only first and last": Row([3, 9], {"max_epochs": 3}, data=validated, settings=MANY),
+    "validation in the epoch": Row([1, 3, 6], {"val_check_interval": 1}, data=train_and_validate),
+    "late validation": Row([3, 6, 9], {"check_val_every_n_epoch": 2, "max_epochs": 3}, data=train_and_validate),
+    "only first and last": Row([3, 9], {"max_epochs": 3}, data=train_and_validate, settings=MANY),
     "by steps": Row([2, 4, 6], settings={"every_n_steps": 2}),
     "max_steps": Row([3, 5], {"max_steps": 5, "max_epochs": -1}, settings=MANY),
     "interrupted": Row([3, 5], module=Interrupted, settings=MANY),
     "rotating": Row([3, 6, 9, 12], {"max_epochs": 4}, settings={"every_n_epochs": 1, "rotate": 3, "max_examples": 2}),
     "rotating, validated": Row(
-        [3, 6, 6], data=validated, settings={"every_n_epochs": 1, "rotate": 3, "max_examples": 2}
+        [3, 6, 6], data=train_and_validate, settings={"every_n_epochs": 1, "rotate": 3, "max_examples": 2}
     ),
-    "bf16-mixed": Row([3, 6], {"precision": "bf16-mixed"}, data=validated),
-    "16-mixed": Row([3, 6], {"precision": "16-mixed"}, data=validated),
-    "bf16-true": Row([3, 6], {"precision": "bf16-true"}, data=validated),
+    "bf16-mixed": Row([3, 6], {"precision": "bf16-mixed"}, data=train_and_validate),
+    "16-mixed": Row([3, 6], {"precision": "16-mixed"}, data=train_and_validate),
+    "bf16-true": Row([3, 6], {"precision": "bf16-true"}, data=train_and_validate),
     "64-true": Row([3, 6], {"precision": "64-true"}, dtype=torch.float64),
-    "compiled module": Row([3, 6], wrap=lambda module: torch.compile(module, backend="eager"), data=validated),
+    "compiled module": Row([3, 6], wrap=lambda module: torch.compile(module, backend="eager"), data=train_and_validate),
     "compiled part": Row([3, 6], module=CompiledPart),
     "dict of loaders": Row([4, 8], data=lambda: {"train_dataloaders": {"a": loader(), "b": loader(HELD_OUT)}}),
     "combined loader": Row(
         [4, 8], data=lambda: {"train_dataloaders": CombinedLoader([loader(), loader(HELD_OUT)], "max_size_cycle")}
     ),
     "data module": Row([3, 6], data=lambda: {"datamodule": Module()}),
-    "samples: tensors that augment": Row([3, 6], data=samples(augmented)),
+    "samples: tensors that augment": Row([3, 6], data=samples(augment)),
     "samples: tuples": Row([3, 6], data=samples(lambda i: (IMAGES[i], i))),
     "samples: dicts": Row([3, 6], data=samples(lambda i: {"label": i, "image": IMAGES[i]})),
     "samples: sequences": Row([3, 6], module=Sequences, data=samples(lambda i: IMAGES[i].reshape(4, 4)[:3])),
@@ -212,7 +212,7 @@ def by_hand(kind, states, first, last):
 @pytest.mark.parametrize("kind", AVERAGING)
 def test_averaged_weights_are_measured_every_time(kind, first, validation):
     settings = {"every_n_epochs": 1} if "epochs" in kind else {"every_n_steps": 2}
-    data = validated if validation else training
+    data = train_and_validate if validation else train_only
     callbacks = both({}, **settings)
     *_, plain, generators = train(Remembering, lambda: [AVERAGING[kind]()], data)
     trainer, module, watched, generators_watched = train(
@@ -244,7 +244,7 @@ def test_averaged_weights_are_measured_every_time(kind, first, validation):
 @pytest.mark.parametrize("how", ["validate", "test"])
 def test_validate_and_test(how, capsys, caplog):
     callbacks = both({})
-    trainer, module, weights, _ = train(Theirs, lambda: list(callbacks), validated)
+    trainer, module, weights, _ = train(Theirs, lambda: list(callbacks), train_and_validate)
     histories = [copy.deepcopy(callback.history) for callback in callbacks]
     getattr(trainer, how)(module, loader(HELD_OUT, shuffle=False), verbose=False)
     assert [callback.history for callback in callbacks] == histories
@@ -298,7 +298,7 @@ def test_what_is_tracked_of_random_augmentation_survives_a_resume(tmp_path):
         train(
             Theirs,
             lambda: [*callbacks, saver],
-            samples(lambda i: augmented(i) + epochs),  # another draw would be seen
+            samples(lambda i: augment(i) + epochs),  # another draw would be seen
             resume=resume,
             max_epochs=epochs,
             enable_checkpointing=True,
@@ -354,7 +354,7 @@ def test_a_run_that_was_killed_goes_on_in_another_process(tmp_path):
 def test_the_time_trained_since_the_last_measurement_is_in_the_checkpoint(tmp_path):
     callback = AttractorCallback(budget=1e-6, steps=2, verbose=False)
     saver = ModelCheckpoint(tmp_path, save_last=True, every_n_train_steps=5)
-    train(Theirs, lambda: [callback, saver], training, max_epochs=2, enable_checkpointing=True)
+    train(Theirs, lambda: [callback, saver], train_only, max_epochs=2, enable_checkpointing=True)
     state = torch.load(tmp_path / "last.ckpt", weights_only=True)["callbacks"][callback.state_key]
     assert [line["step"] for line in state["history"]] == [3]
     assert state["cadence"]["steps"] == 5
@@ -362,7 +362,7 @@ def test_the_time_trained_since_the_last_measurement_is_in_the_checkpoint(tmp_pa
 
 def test_loggers_hear_every_measurement(tmp_path):
     callbacks = both({}, every_n_epochs=1)
-    train(Theirs, lambda: list(callbacks), validated, logger=CSVLogger(tmp_path), log_every_n_steps=50)
+    train(Theirs, lambda: list(callbacks), train_and_validate, logger=CSVLogger(tmp_path), log_every_n_steps=50)
     lines = [line.split(",") for line in next(tmp_path.rglob("metrics.csv")).read_text().splitlines()]
     for key in (*callbacks[0].keys, *callbacks[1].keys):
         column = [float(line[lines[0].index(key)]) for line in lines[1:] if line[lines[0].index(key)]]
@@ -373,10 +373,10 @@ def test_loggers_hear_every_measurement(tmp_path):
 def test_callbacks_can_be_sent_to_other_processes():
     fresh = both({}, every_n_epochs=1)[0]
     used = both({}, every_n_epochs=1)[0]
-    train(Theirs, lambda: [used], training)
-    *_, weights, _ = train(Theirs, lambda: [pickle.loads(pickle.dumps(fresh))], training)
+    train(Theirs, lambda: [used], train_only)
+    *_, weights, _ = train(Theirs, lambda: [pickle.loads(pickle.dumps(fresh))], train_only)
     assert pickle.loads(pickle.dumps(used)).history == used.history
-    assert same(weights, train(Theirs, list, training)[2])
+    assert same(weights, train(Theirs, list, train_only)[2])
 
 
 # Several processes ----------------------------------------------------------------------------------------------------
@@ -389,7 +389,7 @@ def free_port():
 
 
 @pytest.fixture(scope="module")
-def distributed(tmp_path_factory):
+def two_processes(tmp_path_factory):
     """Return what each of two processes found in each run, by name and rank."""
     folder = tmp_path_factory.mktemp("distributed")
     where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": "2", "NODE_RANK": "0"}
@@ -417,8 +417,8 @@ def distributed(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["uneven", "one", "subset", "limited", "averaged", "first", "last"])
-def test_processes_together_measure_what_one_would(distributed, name):
-    zero, one = distributed.runs[name]
+def test_processes_together_measure_what_one_would(two_processes, name):
+    zero, one = two_processes.runs[name]
     for callback in ("attractor", "contraction"):
         assert zero["history"][callback] == one["history"][callback]
     examples, starts, eps, steps = zero["tracked"]
@@ -434,41 +434,41 @@ def test_processes_together_measure_what_one_would(distributed, name):
         assert zero["metrics"][key] == one["metrics"][key] == pytest.approx(value, rel=1e-6)
 
 
-def test_processes_together_train_as_without(distributed):
+def test_processes_together_train_as_without(two_processes):
     for rank in range(2):
         for watched, plain in (("uneven", "plain"), ("one", "plain"), ("manual watched", "manual")):
-            watched = distributed.runs[watched][rank]
-            plain = distributed.runs[plain][rank]
+            watched = two_processes.runs[watched][rank]
+            plain = two_processes.runs[plain][rank]
             assert same(watched["weights"], plain["weights"])
             assert same(watched["generators"], plain["generators"])
             assert watched["losses"] == plain["losses"]
 
 
-def test_processes_together_track_what_they_train_on(distributed):
-    tracked = {name: runs[0]["tracked"] for name, runs in distributed.runs.items()}
+def test_processes_together_track_what_they_train_on(two_processes):
+    tracked = {name: runs[0]["tracked"] for name, runs in two_processes.runs.items()}
     assert torch.equal(tracked["uneven"][0], IMAGES[:5])
     assert torch.equal(tracked["uneven"][1], HELD_OUT)
     assert torch.equal(tracked["subset"][0], IMAGES[[0, 1, 4, 5]])
     assert torch.equal(tracked["limited"][0], IMAGES[:4])
 
 
-def test_processes_together_keep_the_examples_in_their_order(distributed):
-    run = distributed.runs["uneven"][1]
+def test_processes_together_keep_the_examples_in_their_order(two_processes):
+    run = two_processes.runs["uneven"][1]
     module = Theirs().eval()
-    module.load_state_dict(distributed.runs["uneven"][0]["weights"])
+    module.load_state_dict(two_processes.runs["uneven"][0]["weights"])
     expected = certify(module, IMAGES[:5], eps=1.2).offset
     torch.testing.assert_close(run["offsets"], expected, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("name", ["first", "last"])
-def test_processes_together_stop_and_save_by_what_is_measured(distributed, name):
-    zero, one = distributed.runs[name]
+def test_processes_together_stop_and_save_by_what_is_measured(two_processes, name):
+    zero, one = two_processes.runs[name]
     assert zero["epochs"] == one["epochs"] == 2  # nothing is memorized so fast: one epoch, and a patience of one
-    assert (distributed.folder / name / "best.ckpt").is_file()
+    assert (two_processes.folder / name / "best.ckpt").is_file()
 
 
-def test_a_failure_in_one_process_is_one_of_all(distributed):
-    for run in distributed.runs["failing"]:
+def test_a_failure_in_one_process_is_one_of_all(two_processes):
+    for run in two_processes.runs["failing"]:
         fractions = [line["attractor/fraction"] for line in run["history"]["attractor"]]
         residuals = [line["attractor/residual"] for line in run["history"]["attractor"]]
         assert run["epochs"] == 4
@@ -476,13 +476,13 @@ def test_a_failure_in_one_process_is_one_of_all(distributed):
         assert [math.isnan(value) for value in residuals] == [False, True, True, False]
 
 
-def sharded():
+def make_sharding_strategies():
     deep = object.__new__(DeepSpeedStrategy)
     deep.config = {"zero_optimization": {"stage": 3}}
     return [object.__new__(FSDPStrategy), object.__new__(ModelParallelStrategy), deep]
 
 
-@pytest.mark.parametrize("strategy", sharded(), ids=lambda strategy: type(strategy).__name__)
+@pytest.mark.parametrize("strategy", make_sharding_strategies(), ids=lambda strategy: type(strategy).__name__)
 @pytest.mark.parametrize("callback", both({}), ids=lambda callback: callback.name)
 def test_sharded_parameters_are_refused(strategy, callback):
     trainer = SimpleNamespace(strategy=strategy, callbacks=[callback])

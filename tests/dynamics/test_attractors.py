@@ -6,7 +6,7 @@ from memzoo.errors import NotASelfMapError
 
 
 def two_wells(x):
-    """Attract to +1 and to -1 in each coordinate, halving the distance; 0 is a repeller."""
+    """Move toward +1 and -1 in each coordinate, halving the distance; 0 is a repeller."""
     return (x + x.sign()) / 2
 
 

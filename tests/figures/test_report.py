@@ -14,7 +14,11 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.ids, self.links, self.pictures, self.words, self.open = set(), [], [], [], []
+        self.ids = set()
+        self.links = []
+        self.pictures = []
+        self.words = []
+        self.open = []
         self.feed(text)
         assert not self.open
 

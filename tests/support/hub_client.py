@@ -72,11 +72,11 @@ class Client:
 
     @property
     def cache(self) -> Path:
-        """Where its downloads go."""
+        """Return the folder of its downloads."""
         return Path(self.variables["HF_HOME"]) / "hub"
 
     def empty(self) -> None:
-        """A machine that has never fetched anything."""
+        """Remove all that this machine has fetched."""
         for name in ("HF_HOME", "MEMZOO_DIR"):
             shutil.rmtree(self.variables[name], ignore_errors=True)
 
@@ -96,7 +96,7 @@ class Running:
         return printed
 
     def kill(self) -> None:
-        """kill -9."""
+        """Kill it by SIGKILL, which it cannot catch."""
         self.process.kill()
         self.process.join()
 
@@ -117,11 +117,11 @@ def publish(hub: Hub, client: Client, registry: Path) -> OnHub:
         hub.delete("zoo/small-fc")
     client.run(f"memzoo.publish('small-fc', 'zoo/small-fc', record={str(registry)!r})", MEMZOO_REGISTRIES=str(registry))
     client.empty()
-    return pinned(hub, client, registry)
+    return pin_checkpoint(hub, client, registry)
 
 
-def pinned(hub: Hub, client: Client, registry: Path) -> OnHub:
-    """A machine that has the registry file, and nothing else."""
+def pin_checkpoint(hub: Hub, client: Client, registry: Path) -> OnHub:
+    """Leave the machine the registry file that pins the checkpoint, and nothing else."""
     alone = registry.parent / "alone" / "registry.yaml"
     alone.parent.mkdir(exist_ok=True)
     shutil.copy(registry, alone)
@@ -132,7 +132,7 @@ def pinned(hub: Hub, client: Client, registry: Path) -> OnHub:
 
 
 def installation(folder: Path, *, files: bool) -> Path:
-    """A copy of the registry, with or without the files of the checkpoints; returns the registry file."""
+    """Copy the registry, with or without the files of the checkpoints, and return the registry file."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(home() / "checkpoints.yaml", folder)
     if files:

@@ -146,7 +146,7 @@ def _line(data, text):
 
 @pytest.fixture(scope="module")
 def folder(template, tmp_path_factory):
-    """A checkpoint whose files may be damaged; no hashes guard it."""
+    """Write a checkpoint whose files may be damaged; no hashes guard it."""
     return shutil.copytree(template.parent / "checkpoints/small-fc", tmp_path_factory.mktemp("fuzz") / "small-fc")
 
 

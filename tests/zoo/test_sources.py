@@ -20,7 +20,7 @@ NAME = "config.json"
 
 
 @pytest.fixture
-def published(tmp_path):
+def description(tmp_path):
     """Return what the registry says of a file."""
     path = tmp_path / "published" / NAME
     path.parent.mkdir()
@@ -38,22 +38,22 @@ def make_folder(path, content=None):
 # Folders --------------------------------------------------------------------------------------------------------------
 
 
-def test_the_first_place_that_has_a_file_gives_it(tmp_path, published):
+def test_the_first_place_that_has_a_file_gives_it(tmp_path, description):
     without = make_folder(tmp_path / "a")
     one = make_folder(tmp_path / "b", "right")
     other = make_folder(tmp_path / "c", "right")
     assert without.get(NAME) is None
-    assert find_file([without, one, other], NAME, published) == tmp_path / "b" / NAME
+    assert find_file([without, one, other], NAME, description) == tmp_path / "b" / NAME
     assert find_file([without, other, one], NAME, None) == tmp_path / "c" / NAME
     with pytest.raises(CheckpointMissingError, match=rf"{NAME} is missing; looked in {tmp_path}/a, {tmp_path}/a\."):
-        find_file([without, without], NAME, published)
+        find_file([without, without], NAME, description)
 
 
-def test_a_damaged_file_of_a_folder_is_refused_although_another_place_has_it(tmp_path, published):
+def test_a_damaged_file_of_a_folder_is_refused_although_another_place_has_it(tmp_path, description):
     wrong = make_folder(tmp_path / "a", "wrong")
     right = make_folder(tmp_path / "b", "right")
     with pytest.raises(CorruptCheckpointError, match=r"SHA-256 .* changed or damaged"):
-        find_file([wrong, right], NAME, published)
+        find_file([wrong, right], NAME, description)
     nothing_known = None
     assert find_file([wrong, right], NAME, nothing_known).read_text() == "wrong"
     assert wrong.renew(NAME) is None
@@ -66,14 +66,14 @@ def test_a_pickle_in_the_place_of_the_weights_is_named(tmp_path):
         find_file([folder], "model.safetensors", None)
 
 
-def test_a_file_that_was_right_before_is_read_again(tmp_path, published):
+def test_a_file_that_was_right_before_is_read_again(tmp_path, description):
     folder = make_folder(tmp_path / "a", "right")
-    path = find_file([folder], NAME, published)
+    path = find_file([folder], NAME, description)
     about = path.stat()
     path.write_text("wrong")
     os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
     with pytest.raises(CorruptCheckpointError, match="changed or damaged"):
-        find_file([folder], NAME, published)
+        find_file([folder], NAME, description)
 
 
 # Caches ---------------------------------------------------------------------------------------------------------------
@@ -103,12 +103,12 @@ class Cache:
         return "the cache"
 
 
-def test_a_damaged_file_of_a_cache_is_fetched_again_once(tmp_path, published):
+def test_a_damaged_file_of_a_cache_is_fetched_again_once(tmp_path, description):
     make_folder(tmp_path / "a", "wrong")
     cache = Cache(tmp_path / "a", "right")
     with pytest.warns(UserWarning, match="changed or damaged.* It is fetched again from the cache"):
-        assert find_file([cache], NAME, published).read_text() == "right"
-    assert find_file([cache], NAME, published).read_text() == "right"
+        assert find_file([cache], NAME, description).read_text() == "right"
+    assert find_file([cache], NAME, description).read_text() == "right"
     assert cache.renewals == 1
 
 
@@ -121,11 +121,11 @@ def test_a_damaged_file_of_a_cache_is_fetched_again_once(tmp_path, published):
         (HubAccessError("no network"), "Fetching it again failed: no network"),
     ],
 )
-def test_a_file_that_stays_damaged_is_an_error(tmp_path, published, renewed, message):
+def test_a_file_that_stays_damaged_is_an_error(tmp_path, description, renewed, message):
     make_folder(tmp_path / "a", "wrong")
     cache = Cache(tmp_path / "a", renewed)
     with pytest.raises(CorruptCheckpointError, match=message):
-        find_file([cache], NAME, published)
+        find_file([cache], NAME, description)
     assert cache.renewals == 1
 
 
@@ -146,12 +146,12 @@ class VanishingCache(Cache):
         return path
 
 
-def test_a_file_that_another_process_fetches_again_is_waited_for(tmp_path, published, monkeypatch):
+def test_a_file_that_another_process_fetches_again_is_waited_for(tmp_path, description, monkeypatch):
     monkeypatch.setattr("memzoo.zoo.hub.sources.time.sleep", lambda seconds: None)
     path = make_folder(tmp_path / "a", "right").path
-    assert find_file([VanishingCache(path, 3)], NAME, published).read_text() == "right"
+    assert find_file([VanishingCache(path, 3)], NAME, description).read_text() == "right"
     with pytest.raises(CheckpointMissingError, match=rf"{NAME} is missing"):
-        find_file([VanishingCache(path, 9)], NAME, published)
+        find_file([VanishingCache(path, 9)], NAME, description)
 
 
 def test_a_repository_fetches_its_files_and_renews_them_unless_the_cache_is_read_only(tmp_path, monkeypatch):
