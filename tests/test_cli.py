@@ -19,7 +19,8 @@ def test_list(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == memzoo.list_models()
     assert main(["list", "cifar10-*", "--json"]) == 0
-    assert [entry["id"] for entry in json.loads(capsys.readouterr().out)] == memzoo.list_models("cifar10-*")
+    found = [entry["id"] for entry in json.loads(capsys.readouterr().out)]
+    assert found == memzoo.list_models("cifar10-*")
 
 
 def test_info(capsys):
@@ -100,7 +101,8 @@ def test_reproduce_lists_what_there_is(capsys):
     from memzoo.figures import FIGURES
 
     assert main(["reproduce", "--list"]) == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(FIGURES)
+    found = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert found == list(FIGURES)
 
 
 def test_reproduce_all_fails_where_a_figure_could_not_be_made(capsys, monkeypatch, tmp_path):
@@ -300,7 +302,8 @@ def test_train_gives_the_trainer_what_is_on_the_command_line_and_no_default(tmp_
     given = ["--trainer.devices", "2", "--trainer.precision=bf16-mixed", "--trainer.logger", "false"]
     assert main(["train", "cifar10-d1", *given, "--trainer.max_steps=-1"]) == 0
     assert main(["train", "cifar10-d1"]) == 0
-    assert seen == [{"devices": "2", "precision": "bf16-mixed", "logger": False, "max_steps": -1}, {}]
+    expected = [{"devices": "2", "precision": "bf16-mixed", "logger": False, "max_steps": -1}, {}]
+    assert seen == expected
 
 
 @pytest.mark.parametrize("before", [[], ["--registry", "FILE"], ["--registry=FILE"]])

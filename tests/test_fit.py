@@ -137,7 +137,8 @@ def test_iteration_starts_at_the_held_out_images():
     run = prepare(*SMALL, "--trainer.max_steps", "1")
     with pytest.warns(UserWarning, match="no `validation_step`"):
         run.trainer.fit(run.model, datamodule=run.datamodule)
-    assert torch.equal(run.watch.starts, run.datamodule.probes[: len(run.watch.starts)])
+    expected = run.datamodule.probes[: len(run.watch.starts)]
+    assert torch.equal(run.watch.starts, expected)
 
 
 def test_an_earlier_run_is_not_lost_by_accident(capsys):
@@ -154,7 +155,8 @@ def test_an_earlier_run_is_not_lost_by_accident(capsys):
     assert again(10, "--out", "a", "--resume") == 0
     assert result("a")[1] == 10
     assert again(15, "--out", "b", "--ckpt_path", "a/last.ckpt") == 0
-    assert [row["step"] for row in result("b")[2]["measured"]] == [5, 10, 15]
+    found = [row["step"] for row in result("b")[2]["measured"]]
+    assert found == [5, 10, 15]
 
 
 @pytest.mark.parametrize(

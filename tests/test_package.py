@@ -113,9 +113,8 @@ def test_verify_all_from_the_wheel_in_an_empty_directory_without_network(wheel, 
     path = os.pathsep.join([str(installed), str(Path(shared_facts.__file__).parent)])
     result = run(["-W", "ignore", "-c", VERIFY_ALL.format(facts=str(facts_folder))], empty, PYTHONPATH=path)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert [line for line in result.stdout.splitlines() if not line.startswith(" ")] == [
-        f"{name}: verified" for name in [memzoo.info("table2-1").id, *list_carried_checkpoints(wheel)]
-    ]
+    expected = [f"{name}: verified" for name in [memzoo.info("table2-1").id, *list_carried_checkpoints(wheel)]]
+    assert [line for line in result.stdout.splitlines() if not line.startswith(" ")] == expected
     left_out = len(memzoo.list_models()) - len(list_carried_checkpoints(wheel))
     assert f"{left_out} checkpoints of the registry are neither in this installation nor on the Hub" in result.stderr
     listed = run(["-W", "ignore", "-m", "memzoo.cli", "list", "--json"], empty, PYTHONPATH=str(installed))

@@ -178,7 +178,8 @@ def test_every_job_has_a_limit_and_no_right_that_it_does_not_name(workflow):
 def test_only_what_was_tested_and_lies_on_main_is_published():
     jobs = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())["jobs"]
     order = ["test", "build", "pypi", "github"]
-    assert [jobs[name].get("needs") for name in order] == [None, *order[:-1]]
+    expected = [None, *order[:-1]]
+    assert [jobs[name].get("needs") for name in order] == expected
     assert "make test" in [step.get("run") for step in jobs["test"]["steps"]]
     checkout, *_ = jobs["build"]["steps"]
     assert checkout["with"]["fetch-depth"] == 0  # without the history nothing is an ancestor
@@ -191,7 +192,8 @@ def test_every_python_that_is_promised_is_tested():
     matrix = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]["newest"]["strategy"]["matrix"]
     promised = [line.split(" :: ")[-1] for line in read_project_table()["classifiers"] if "Python :: 3." in line]
     assert matrix["python"] == promised
-    assert Version(min(promised, key=Version)) == Version(read_project_table()["requires-python"].removeprefix(">="))
+    expected = Version(read_project_table()["requires-python"].removeprefix(">="))
+    assert Version(min(promised, key=Version)) == expected
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,8 @@ def calls(monkeypatch):
 @pytest.mark.parametrize(("options", "shown"), [([], True), (["--dry-run"], False), (["--record", "r.yaml"], False)])
 def test_all_are_published_each_under_its_name(calls, capsys, options, shown):
     assert main(["publish", "--all", "--namespace", "us", *options]) == 1
-    assert [call[:2] for call in calls] == [("good", "us/good"), ("bad", "us/bad"), ("other", "us/other")]
+    expected = [("good", "us/good"), ("bad", "us/bad"), ("other", "us/other")]
+    assert [call[:2] for call in calls] == expected
     assert {call[2]["dry_run"] for call in calls} == {"--dry-run" in options}
     printed = capsys.readouterr()
     assert "[1/3] " in printed.out
@@ -59,7 +60,8 @@ def test_what_is_to_be_published_must_be_clear(calls, arguments):
 
 def test_all_are_downloaded(calls, capsys):
     assert main(["download", "--all", "--to", "there"]) == 1
-    assert [call[:2] for call in calls] == [("good", "there"), ("bad", "there"), ("other", "there")]
+    expected = [("good", "there"), ("bad", "there"), ("other", "there")]
+    assert [call[:2] for call in calls] == expected
     printed = capsys.readouterr()
     assert "[2/3] bad: FAILED\n  no right to do this" in printed.err
     assert "2 of 3 are there; to use them: export MEMZOO_DIR=" in printed.out

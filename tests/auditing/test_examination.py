@@ -38,7 +38,8 @@ def test_a_map_that_stores_its_members_releases_them_and_no_control():
     assert counts(found) == (len(near), 12, 0, 0)
     assert found.recovered_p < 0.01
     assert found.verdict == f"{len(near)} of 12 training images can be pulled out by iteration; 0 of 12 controls."
-    torch.testing.assert_close(found.members.radius, torch.full((12,), 0.5, dtype=torch.float64))
+    expected = torch.full((12,), 0.5, dtype=torch.float64)
+    torch.testing.assert_close(found.members.radius, expected)
 
 
 def test_steps_and_distances_follow_the_halving_of_the_map():
@@ -96,7 +97,8 @@ def test_the_identity_stores_no_image_although_it_returns_each():
 
 def test_an_untrained_network_shows_no_leak():
     net = nn.Sequential(nn.Linear(DIM, 32), nn.ReLU(), nn.Linear(32, DIM)).double()
-    assert counts(memzoo.audit(net, MEMBERS, STARTS, controls=CONTROLS)) == (0, 0, 0, 0)
+    expected = (0, 0, 0, 0)
+    assert counts(memzoo.audit(net, MEMBERS, STARTS, controls=CONTROLS)) == expected
 
 
 def test_the_only_image_of_a_constant_map_is_recovered_but_may_be_chance():
@@ -175,7 +177,8 @@ def test_default_starts_are_seeded_noise_like_the_members():
     starts = draw(0)
     assert starts.equal(draw(0))
     assert not starts.equal(draw(1))
-    assert starts.std() == pytest.approx(MEMBERS.std().item(), rel=0.05)
+    expected = MEMBERS.std().item()
+    assert starts.std() == pytest.approx(expected, rel=0.05)
 
 
 def test_without_members_attractors_are_found_and_called_no_image():

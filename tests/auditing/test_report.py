@@ -77,7 +77,8 @@ def test_the_json_has_every_number_and_no_nan(found):
     content = json.loads(found.json, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert content["format"] == 1
     assert content["verdict"] == found.verdict
-    assert [row["recovered_at"] for row in content["members"]] == found.members.recovered_at.tolist()
+    expected = found.members.recovered_at.tolist()
+    assert [row["recovered_at"] for row in content["members"]] == expected
     assert [row["distance"] for row in content["controls"]] == [None] * 4
     assert content["summary"]["controls"]["recovered_share"]["estimate"] == 0
     assert content["summary"]["recovered_p"] == found.recovered_p

@@ -83,7 +83,8 @@ def test_zero_arguments_on_their_module_log_every_key_and_no_attractor_untrained
     assert callback.history[0]["attractor/fraction"] == 0
     assert callback.history[0]["step"] == 2
     quartiles = {"attractor/radius_q25", "attractor/radius_q75"}
-    assert callback.history[0].keys() == {"step", "epoch", "loss", "seconds", *KEYS, *quartiles}
+    expected = {"step", "epoch", "loss", "seconds", *KEYS, *quartiles}
+    assert callback.history[0].keys() == expected
     assert all(type(value) in (int, float) for row in callback.history for value in row.values())
 
 
@@ -98,7 +99,8 @@ def test_values_are_those_of_the_dynamics():
     assert last["attractor/fraction"] == certify(module, IMAGES, eps=eps).fraction
     assert last["attractor/recovered"] == curve.rate[-1].item()
     assert last["attractor/converged"] == curve.arrived[-1].item()
-    assert last["attractor/radius_max"] == pytest.approx(spectrum(module, IMAGES).radius.max().item())
+    expected = spectrum(module, IMAGES).radius.max().item()
+    assert last["attractor/radius_max"] == pytest.approx(expected)
     with torch.no_grad():
         residual = (module(IMAGES) - IMAGES).flatten(1).norm(dim=1) / IMAGES.flatten(1).norm(dim=1)
     assert last["attractor/residual"] == pytest.approx(residual.quantile(0.5).item())
@@ -201,7 +203,8 @@ def test_a_run_stopped_by_another_callback_is_measured(tmp_path):
     assert trainer.global_step < 18
     lines = next((tmp_path / "second").rglob("metrics.csv")).read_text().splitlines()
     residual = lines[0].split(",").index("attractor/residual")
-    assert float(lines[-1].split(",")[residual]) == pytest.approx(callback.history[-1]["attractor/residual"])
+    expected = callback.history[-1]["attractor/residual"]
+    assert float(lines[-1].split(",")[residual]) == pytest.approx(expected)
 
 
 def test_an_interrupted_run_is_measured():
@@ -263,7 +266,8 @@ def measured_at(callback, **options):
 
 
 def test_cadence_by_steps_goes_through_the_epochs():
-    assert measured_at(AttractorCallback(every_n_steps=3, steps=2, verbose=False), max_epochs=5) == [2, 3, 6, 9, 10]
+    expected = [2, 3, 6, 9, 10]
+    assert measured_at(AttractorCallback(every_n_steps=3, steps=2, verbose=False), max_epochs=5) == expected
 
 
 def test_long_epochs_are_measured_between_batches():
@@ -300,8 +304,10 @@ def test_starts_come_from_validation_else_from_matching_noise():
     callback = AttractorCallback(steps=2, max_starts=5000, verbose=False)
     fit(TheirAutoencoder(), callback, max_epochs=1)
     assert callback.starts.shape == (5000, 1, 4, 4)
-    assert callback.starts.mean().item() == pytest.approx(IMAGES.mean().item(), abs=0.01)
-    assert callback.starts.std().item() == pytest.approx(IMAGES.std(correction=0).item(), rel=0.02)
+    expected = IMAGES.mean().item()
+    assert callback.starts.mean().item() == pytest.approx(expected, abs=0.01)
+    expected = IMAGES.std(correction=0).item()
+    assert callback.starts.std().item() == pytest.approx(expected, rel=0.02)
 
 
 def test_starts_that_are_asked_for():
@@ -313,7 +319,8 @@ def test_starts_that_are_asked_for():
     validation = loader(torch.rand(7, 1, 4, 4))
     squares = white_squares(9, (1, 4, 4))
     assert torch.equal(starts(squares, validation=validation), squares)
-    assert torch.equal(starts(lambda examples: examples[:2] + 1), IMAGES[:2] + 1)
+    found = starts(lambda examples: examples[:2] + 1)
+    assert torch.equal(found, IMAGES[:2] + 1)
     assert starts("noise", validation=validation).shape == (9, 1, 4, 4)
     with pytest.raises(ValueError, match=r"starts='validation' needs a validation set"):
         starts("validation")
@@ -577,7 +584,8 @@ def test_a_monitored_key_is_measured_at_every_epoch_whatever_the_budget(monitor,
         "checkpoint": ModelCheckpoint(tmp_path, monitor="attractor/fraction", mode="max"),
     }[monitor]
     trainer = fit(TheirAutoencoder(), callback, other, max_epochs=6, enable_checkpointing=monitor == "checkpoint")
-    assert [row["epoch"] for row in callback.history] == list(range(trainer.current_epoch))
+    expected = list(range(trainer.current_epoch))
+    assert [row["epoch"] for row in callback.history] == expected
     assert trainer.current_epoch == (4 if monitor == "stopping" else 6)
 
 
@@ -679,7 +687,8 @@ def test_table_and_plot():
     assert lines[-1] == "The run ended: max_epochs=30 reached."
     figure = callback.plot()
     assert len(figure.axes) == 3
-    assert list(figure.axes[0].lines[0].get_xdata()) == [row["step"] for row in callback.history]
+    expected = [row["step"] for row in callback.history]
+    assert list(figure.axes[0].lines[0].get_xdata()) == expected
 
 
 def test_closing_table_is_printed(capsys, caplog):

@@ -117,13 +117,15 @@ def test_the_line_of_an_example_names_those_that_share_its_limit():
     found = certificates([0.1, 0.25, 0.125], [0.5, 0.5, 1.5], [1e-3, 0.0, 0.0], [0, 0, 2])
     head, columns, rule, *lines = format_certificates(found, [7, 8, 9]).splitlines()
     assert head == "2 of 3 are attractors, eps = 0.5; they end at 2 distinct limits:"
-    assert columns.split() == ["example", "attractor", "shares", "its", "limit", "with", "offset", "radius", "residual"]
+    expected = ["example", "attractor", "shares", "its", "limit", "with", "offset", "radius", "residual"]
+    assert columns.split() == expected
     assert set(rule) == {"-"}
-    assert [line.split() for line in lines] == [
+    expected = [
         ["7", "yes", "8", "0.1", "0.500", "1.0e-03"],
         ["8", "yes", "7", "0.25", "0.500", "0.0e+00"],
         ["9", "no", "-", "0.125", "1.500", "0.0e+00"],
     ]
+    assert [line.split() for line in lines] == expected
 
 
 @pytest.mark.parametrize(("count", "sharing"), [(5, "1, 2, 3, 4"), (6, "1, 2, 3, 4, ...")])

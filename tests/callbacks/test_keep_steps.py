@@ -24,8 +24,10 @@ def test_weights_of_steps_and_epochs_are_kept():
         if step % 2 == 0:
             keeper.on_train_epoch_end(run, module)
     assert keeper.epochs == {2: 1, 6: 3}
-    assert {step: kept["weight"].tolist() for step, kept in keeper.kept.items()} == {2: [2.0, 2.0], 6: [6.0, 6.0]}
-    assert {value.dtype for value in keeper.kept[2].values()} == {torch.float32, torch.int64}
+    expected = {2: [2.0, 2.0], 6: [6.0, 6.0]}
+    assert {step: kept["weight"].tolist() for step, kept in keeper.kept.items()} == expected
+    expected = {torch.float32, torch.int64}
+    assert {value.dtype for value in keeper.kept[2].values()} == expected
     state = keeper.state_dict()
     keeper.begin(run, module)
     assert (keeper.kept, keeper.epochs) == ({}, {})

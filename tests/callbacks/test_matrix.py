@@ -346,7 +346,8 @@ def test_a_run_that_was_killed_goes_on_in_another_process(tmp_path):
 
     resumed = run(tmp_path / "last.ckpt")
     unbroken = run()
-    assert [line["step"] for line in resumed.history] == [2, 4, 6, 8, 10, 12]
+    expected = [2, 4, 6, 8, 10, 12]
+    assert [line["step"] for line in resumed.history] == expected
     for line, other in zip(without_time(resumed), without_time(unbroken), strict=True):
         assert line == pytest.approx(other, rel=1e-5)
 
@@ -448,7 +449,8 @@ def test_processes_together_track_what_they_train_on(two_processes):
     tracked = {name: runs[0]["tracked"] for name, runs in two_processes.runs.items()}
     assert torch.equal(tracked["uneven"][0], IMAGES[:5])
     assert torch.equal(tracked["uneven"][1], HELD_OUT)
-    assert torch.equal(tracked["subset"][0], IMAGES[[0, 1, 4, 5]])
+    expected = IMAGES[[0, 1, 4, 5]]
+    assert torch.equal(tracked["subset"][0], expected)
     assert torch.equal(tracked["limited"][0], IMAGES[:4])
 
 

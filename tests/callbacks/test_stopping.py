@@ -195,7 +195,8 @@ def test_looking_at_a_checkpoint_keeps_what_the_fit_left(tmp_path):
     trainer.test(module, full_batches(POINTS), ckpt_path=tmp_path / "epoch=0.ckpt", verbose=False, weights_only=True)
     assert watch.history == rows
     assert sorted(keeper.kept) == steps == [4, 16]
-    assert torch.equal(torch.rand(3), torch.rand(3, generator=torch.Generator().manual_seed(7)))
+    expected = torch.rand(3, generator=torch.Generator().manual_seed(7))
+    assert torch.equal(torch.rand(3), expected)
 
 
 def test_epochs_that_must_be_made_are_no_closing_ones():
@@ -205,7 +206,8 @@ def test_epochs_that_must_be_made_are_no_closing_ones():
 
     watch = watching(every_n_epochs=100)
     fit(watch, module=Stopping(), min_epochs=10)
-    assert [(row["step"], row["epoch"]) for row in watch.history] == [(4, 0), (40, 9)]
+    expected = [(4, 0), (40, 9)]
+    assert [(row["step"], row["epoch"]) for row in watch.history] == expected
 
 
 def test_reasons():
@@ -245,7 +247,8 @@ def test_the_table_of_examples_names_those_that_share_a_limit():
     watch.measure(Halves())
     lines = watch.examples_table().splitlines()
     assert lines[0] == "1 of 3 are attractors, eps = 0.2; they end at 2 distinct limits:"
-    assert [line.split()[:3] for line in lines[3:]] == [["0", "no", "1"], ["1", "no", "0"], ["2", "yes", "-"]]
+    expected = [["0", "no", "1"], ["1", "no", "0"], ["2", "yes", "-"]]
+    assert [line.split()[:3] for line in lines[3:]] == expected
 
 
 # Steps ----------------------------------------------------------------------------------------------------------------

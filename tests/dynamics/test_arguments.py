@@ -43,7 +43,8 @@ def half(x):
 
 def test_measurements_are_drawn_by_seed_0_unless_another_is_asked_for():
     functions = [basin_radius, capacity_curve, recall_against_mask, recall_against_noise]
-    assert [signature(function).parameters["seed"].default for function in functions] == [0, 0, 0, 0]
+    expected = [0, 0, 0, 0]
+    assert [signature(function).parameters["seed"].default for function in functions] == expected
 
 
 # function, and valid arguments for each batch that it takes
@@ -229,12 +230,15 @@ def test_a_builder_that_builds_nothing():
 def test_values_at_the_ends_of_their_ranges():
     assert basin_radius(half, 0 * POINTS, 0.1, directions=1, confidence=0.01).share == pytest.approx(0.99 / 29)
     assert census(half, POINTS, POINTS, max_period=1, max_limits=1).counts == {-1: 3}
-    assert iterate(half, POINTS, 3, keep=[0, 3]).kept.keys() == {0, 3}
+    found = iterate(half, POINTS, 3, keep=[0, 3]).kept.keys()
+    assert found == {0, 3}
     assert spectrum(half, POINTS, top=1).eigenvalues.shape == (3, 1)
     assert recall_against_noise(half, POINTS, [0.0], draws=1, clip=(-1, 1)).rate.shape == (1,)
-    assert recall_against_mask(half, POINTS, [0.0, 1.0], draws=1).levels.tolist() == [0, 1]
+    found = recall_against_mask(half, POINTS, [0.0, 1.0], draws=1).levels.tolist()
+    assert found == [0, 1]
     assert level_at(torch.tensor([3.0]), torch.tensor([1.0]), 1) == 3
-    assert capacity_curve(lambda x: half, POINTS, [1, 3], level=0.0, draws=1).counts.tolist() == [1, 3]
+    found = capacity_curve(lambda x: half, POINTS, [1, 3], level=0.0, draws=1).counts.tolist()
+    assert found == [1, 3]
     assert polynomial_memory(SIGNS, degree=2)(SIGNS).shape == SIGNS.shape
 
 
@@ -245,7 +249,8 @@ def test_the_share_of_a_capacity(share):
         curve.capacity(share)
     with pytest.raises(ValueError, match="by must be 'attractors' or 'recalled', got 'both'"):
         curve.capacity(0.5, by="both")
-    assert (curve.capacity(1), curve.capacity(0.5), curve.capacity(0.9, by="recalled")) == (1, 2, 0)
+    found = (curve.capacity(1), curve.capacity(0.5), curve.capacity(0.9, by="recalled"))
+    assert found == (1, 2, 0)
 
 
 def test_settings_that_are_left_out():
@@ -262,7 +267,8 @@ def test_settings_that_are_left_out():
     assert capacity_curve(lambda x: half, POINTS, [1], level=0.0).draws == 16
     assert census(drift, POINTS, POINTS, eps=1.0).steps.tolist() == [1000] * 3
     assert census(half, POINTS, POINTS).confidence == 0.95
-    assert basin_radius(half, 0 * POINTS, 0.1).share == pytest.approx((0.05 / 29) ** (1 / 32))
+    expected = (0.05 / 29) ** (1 / 32)
+    assert basin_radius(half, 0 * POINTS, 0.1).share == pytest.approx(expected)
 
 
 RECORDS = records(dynamics)

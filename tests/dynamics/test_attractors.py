@@ -14,7 +14,8 @@ def test_the_share_of_each_basin_is_counted_and_the_largest_comes_first():
     starts = torch.tensor([[0.5], [2.0], [3.0], [-0.1], [-7.0]], dtype=torch.float64)
     found = find_attractors(two_wells, starts, eps=0.1)
     assert [one.count for one in found.found] == [3, 2]
-    torch.testing.assert_close(torch.cat([one.points for one in found.found]), starts.new_tensor([[1.0], [-1.0]]))
+    expected = starts.new_tensor([[1.0], [-1.0]])
+    torch.testing.assert_close(torch.cat([one.points for one in found.found]), expected)
     assert [round(one.radius, 6) for one in found.found] == [0.5, 0.5]
     assert found.index.tolist() == [0, 0, 0, 1, 1]
     assert found.resting == 0
@@ -26,7 +27,8 @@ def test_many_orbits_to_one_point_are_one_attractor():
     starts = torch.randn(50, 3, dtype=torch.float64)
     found = find_attractors(lambda x: x / 2 + 1, starts)
     assert [(one.count, one.period) for one in found.found] == [(50, 1)]
-    torch.testing.assert_close(found.found[0].points[0], torch.full((3,), 2.0, dtype=torch.float64))
+    expected = torch.full((3,), 2.0, dtype=torch.float64)
+    torch.testing.assert_close(found.found[0].points[0], expected)
     assert found.eps == pytest.approx(0.05 * 12**0.5)
 
 
@@ -80,9 +82,10 @@ def test_an_encoder_is_refused():
 
 def test_the_attractors_print_as_a_table():
     starts = torch.cat([torch.ones(3, 1), -torch.ones(2, 1)]) * 2
-    assert str(find_attractors(two_wells, starts, eps=0.1)).splitlines() == [
+    expected = [
         "2 attractors from 5 starts (0 rest elsewhere, 0 diverge, 0 still move)",
         "  starts  period   radius",
         "       3       1    0.500",
         "       2       1    0.500",
     ]
+    assert str(find_attractors(two_wells, starts, eps=0.1)).splitlines() == expected

@@ -96,7 +96,8 @@ def test_build_may_train_and_may_use_up_its_examples():
 def test_capacity_is_reached_before_the_first_fall():
     found = capacity_curve(mean, torch.randn(4, 2), [1, 2, 3, 4], level=0.0)
     found = replace(found, attractors=torch.tensor([1, 0.9, 0.5, 0.95], dtype=torch.float64))
-    assert [found.capacity(share) for share in (1.0, 0.9, 0.6, 0.5)] == [1, 2, 2, 4]
+    expected = [1, 2, 2, 4]
+    assert [found.capacity(share) for share in (1.0, 0.9, 0.6, 0.5)] == expected
     with pytest.raises(ValueError, match=r"share must lie in \(0, 1\], got 90"):
         found.capacity(90)
     with pytest.raises(ValueError, match=r"by must be 'attractors' or 'recalled', got 'eps'"):

@@ -41,13 +41,16 @@ def test_two_basins_that_halve_the_square(dtype):
     starts = torch.rand(500, 2, dtype=dtype) * 2 - 1
     examples = torch.tensor([[-1.0, 0.0], [1.0, 0.0]], dtype=dtype)
     found = census(f, starts, examples)
-    assert torch.equal(found.label, (starts[:, 0] > 0).long())
-    assert found.counts == {label: int((found.label == label).sum()) for label in (0, 1)}
+    expected = (starts[:, 0] > 0).long()
+    assert torch.equal(found.label, expected)
+    expected = {label: int((found.label == label).sum()) for label in (0, 1)}
+    assert found.counts == expected
     for label in (0, 1):
         share = found.share(label)
         assert share.estimate == found.counts[label] / 500
         assert share.low < 0.5 < share.high
-        assert share.high - share.low == pytest.approx(2 * 1.96 * 0.5 / 500**0.5, rel=0.01)
+        expected = 2 * 1.96 * 0.5 / 500**0.5
+        assert share.high - share.low == pytest.approx(expected, rel=0.01)
     assert [limit.radius for limit in found.limits] == pytest.approx([0.7, 0.7])
     assert found.points.dtype == dtype
     torch.testing.assert_close(found.points, examples[found.label], rtol=1e-6, atol=1e-6)
@@ -59,9 +62,11 @@ def test_three_of_four_attractors_are_spurious(dtype):
     example = torch.tensor([[1.05, 0.98]], dtype=dtype)
     found = census(cubic, starts, example, eps=0.2)
     corners = starts.sign()
-    assert torch.equal(found.label, torch.where((corners == 1).all(1), 0, -1))
+    expected = torch.where((corners == 1).all(1), 0, -1)
+    assert torch.equal(found.label, expected)
     torch.testing.assert_close(found.points, corners)
-    assert sorted(limit.kind for limit in found.limits) == ["spurious"] * 3 + ["training"]
+    expected = ["spurious"] * 3 + ["training"]
+    assert sorted(limit.kind for limit in found.limits) == expected
     counts = [limit.count for limit in found.limits]
     assert counts == sorted(counts, reverse=True)
     for index, limit in enumerate(found.limits):
@@ -69,9 +74,11 @@ def test_three_of_four_attractors_are_spurious(dtype):
         assert limit.count == rows.sum()
         torch.testing.assert_close(limit.points.expand(limit.count, 2), corners[rows])
         assert limit.radius == pytest.approx(0.4, abs=1e-6)
-        assert (limit.period, limit.attracting, limit.unstable, limit.continuum) == (1, True, False, False)
+        expected = (1, True, False, False)
+        assert (limit.period, limit.attracting, limit.unstable, limit.continuum) == expected
         assert limit.example == (0 if limit.kind == "training" else -1)
-        assert limit.offset == pytest.approx((limit.points - example).double().norm().item(), abs=1e-6)
+        expected = (limit.points - example).double().norm().item()
+        assert limit.offset == pytest.approx(expected, abs=1e-6)
     assert not found.continuum
 
 
@@ -198,7 +205,8 @@ def test_a_continuum_of_fixed_points_and_one_of_cycles_are_told_apart():
 
     starts = torch.randn(100, 2, dtype=torch.float64)
     found = census(f, starts, torch.full((1, 2), 5.0))
-    assert torch.equal(found.label, torch.where(starts[:, 0] > 0, -1, -2))
+    expected = torch.where(starts[:, 0] > 0, -1, -2)
+    assert torch.equal(found.label, expected)
     assert [limit.continuum for limit in found.limits] == [True, True]
 
 
@@ -232,13 +240,16 @@ def test_cycles_of_the_logistic_map_have_their_known_period_and_multiplier(r, pe
     found = census(f, starts, torch.full((1, 1), 0.5, dtype=dtype), eps=0.01)
     assert found.counts == {-2: 100}
     (limit,) = found.limits  # one cycle, whatever the phase
-    assert (limit.kind, limit.period, limit.example, limit.attracting) == ("cycle", period, -1, True)
-    torch.testing.assert_close(f(limit.points), limit.points.roll(-1, 0), rtol=1e-5, atol=1e-5)
+    expected = ("cycle", period, -1, True)
+    assert (limit.kind, limit.period, limit.example, limit.attracting) == expected
+    expected = limit.points.roll(-1, 0)
+    torch.testing.assert_close(f(limit.points), expected, rtol=1e-5, atol=1e-5)
     slopes = (r * (1 - 2 * limit.points.double())).prod().abs().item()  # chain rule around the cycle
     assert limit.radius == pytest.approx(slopes, rel=1e-4)
     if radius is not None:
         assert limit.radius == pytest.approx(radius, abs=1e-6)  # 4 + 2r - r^2
-    assert limit.offset == pytest.approx((limit.points - 0.5).abs().min().item())
+    expected = (limit.points - 0.5).abs().min().item()
+    assert limit.offset == pytest.approx(expected)
     phase = iterate(f, starts, 1000, tol=0).points  # every start ends at its own phase
     torch.testing.assert_close(found.points, phase, rtol=1e-4, atol=1e-4)
 
@@ -284,7 +295,8 @@ def test_a_slow_spiral_into_a_cycle_is_decided():
     found = census(f, starts, torch.full((1, 2), 5.0), eps=0.5)
     assert found.label.tolist() == [-2, -2]
     assert [limit.period for limit in found.limits] == [3]
-    torch.testing.assert_close(found.points.norm(dim=1), torch.ones(2, dtype=torch.float64))
+    expected = torch.ones(2, dtype=torch.float64)
+    torch.testing.assert_close(found.points.norm(dim=1), expected)
 
 
 def test_a_cycle_of_a_module_is_certified_in_float64():
@@ -299,7 +311,8 @@ def test_a_cycle_of_a_module_is_certified_in_float64():
     # along the direction s -> tanh(-2 s): s* = tanh(2 s*), slope of the square (2 / cosh^2 2s*)^2
     s = (limit.points[0].double() @ direction.double() / direction.double().norm() ** 2).abs().item()
     assert s == pytest.approx(math.tanh(2 * s), abs=1e-6)
-    assert limit.radius == pytest.approx((2 / math.cosh(2 * s) ** 2) ** 2, rel=1e-5)
+    expected = (2 / math.cosh(2 * s) ** 2) ** 2
+    assert limit.radius == pytest.approx(expected, rel=1e-5)
     assert limit.radius_error < 1e-9
     assert model[0].weight.dtype == torch.float32
     assert census(model, found.points[:1], limit.points[:1], eps=0.1).counts == {-2: 1}  # a cycle through an example
@@ -320,7 +333,8 @@ def test_slow_orbits_are_labelled_by_the_fixed_point_ahead(rate):
     assert found.limits[0].radius == pytest.approx(0.999)
     torch.testing.assert_close(found.points, torch.full_like(starts, 2), rtol=0, atol=1e-10)
     (limit,) = census(f, starts[[0, -1]], centre, eps=0.5).limits  # seen through f^2 alone, where the sign alternates
-    assert (limit.period, limit.radius) == (1, pytest.approx(0.999, rel=1e-6))
+    expected = (1, pytest.approx(0.999, rel=1e-6))
+    assert (limit.period, limit.radius) == expected
 
 
 def test_slow_orbits_in_float32_settle_around_their_limit_and_are_gathered():
@@ -352,8 +366,10 @@ def test_all_kinds_of_ends_are_decided_in_one_batch():
     starts = column(0.2, 10.1, 20.1, 19.7, 30.123456, 40.0, -0.4, 10.0, 19.75, 20.25)
     examples = column(0.0, 50.0)
     found = census(piecewise, starts, examples, eps=0.1)
-    assert found.label.tolist() == [0, -1, -2, -2, -4, -3, 0, -1, -2, -2]
-    assert found.counts == {-2: 4, 0: 2, -1: 2, -4: 1, -3: 1}
+    expected = [0, -1, -2, -2, -4, -3, 0, -1, -2, -2]
+    assert found.label.tolist() == expected
+    expected = {-2: 4, 0: 2, -1: 2, -4: 1, -3: 1}
+    assert found.counts == expected
     assert sum(found.counts.values()) == len(starts)
     assert [limit.count for limit in found.limits] == [4, 2, 2]
     assert found.limits[0].points.flatten().sort().values.tolist() == pytest.approx([19.8, 20.2], abs=0.2)
@@ -397,16 +413,19 @@ def test_every_probe_of_a_checkpoint_ends_at_a_training_image():
     model = memzoo.load("mnist20-fc14x128")
     found = census(model, model.probes, model.examples)
     assert (found.label >= 0).all()
-    assert list(found.counts.values()) == sorted(found.counts.values(), reverse=True)
+    expected = sorted(found.counts.values(), reverse=True)
+    assert list(found.counts.values()) == expected
     assert (found.distance < 1e-4).all()
     assert (found.margin > 1).all()
     certified = certify(model, model.examples)
     for limit in found.limits:
-        assert limit.radius == pytest.approx(certified.radius[limit.example].item(), rel=1e-4)
+        expected = certified.radius[limit.example].item()
+        assert limit.radius == pytest.approx(expected, rel=1e-4)
     table = str(found).splitlines()
     assert len(table) == 2 + 12 + 1
     assert table[-1].startswith("and 8 more")
-    assert int(table[-1].split()[3]) == sum(limit.count for limit in found.limits[12:])
+    expected = sum(limit.count for limit in found.limits[12:])
+    assert int(table[-1].split()[3]) == expected
 
 
 def test_the_share_of_a_label_has_a_wilson_interval():
@@ -415,9 +434,11 @@ def test_the_share_of_a_label_has_a_wilson_interval():
     n = 10
     p = 0.3
     for bound in found.share(0)[1:]:  # the ends solve (p - bound)^2 = z^2 bound (1 - bound) / n
-        assert (p - bound) ** 2 == pytest.approx(z**2 * bound * (1 - bound) / n)
+        expected = z**2 * bound * (1 - bound) / n
+        assert (p - bound) ** 2 == pytest.approx(expected)
     assert found.share(0).low < 0.3 < found.share(0).high
-    assert found.share(5) == pytest.approx((0, 0, z**2 / (n + z**2)))
+    expected = (0, 0, z**2 / (n + z**2))
+    assert found.share(5) == pytest.approx(expected)
     narrow = census(torch.sign, column(*[1.0] * 3 + [-1.0] * 7), column(1.0, -1.0), confidence=0.5)
     assert narrow.share(0).low > found.share(0).low
 
@@ -426,15 +447,17 @@ def test_the_census_prints_as_a_table():
     found = census(piecewise, column(0.2, 0.3, 10.1, 20.1, 30.123456, 40.0), column(0.0, 50.0), eps=0.1)
     lines = str(found).splitlines()
     assert lines[0] == "6 starts, eps = 0.1"
-    assert [line[:22].strip() for line in lines[2:]] == [
+    expected = [
         "training 0",
         "spurious",
         "cycle of 2",
         "divergent",
         "undecided",
     ]
+    assert [line[:22].strip() for line in lines[2:]] == expected
     assert lines[2].split()[2:] == ["2", "33.3", "[9.7,", "70.0]", "0.500"]
-    assert lines[1].split() == ["end", "starts", "share", "%", "95", "%", "interval", "radius"]
+    expected = ["end", "starts", "share", "%", "95", "%", "interval", "radius"]
+    assert lines[1].split() == expected
 
 
 @pytest.mark.parametrize("spread", [1e-3, 0.3])
@@ -444,7 +467,8 @@ def test_clusters_equal_their_definition(spread):
     )
     groups = find_clusters(points, 0.1)
     assert sorted(torch.cat(groups).tolist()) == list(range(50))
-    assert [len(group) for group in groups] == ([30, 14, 5, 1] if spread < 0.1 else [1] * 50)
+    expected = [30, 14, 5, 1] if spread < 0.1 else [1] * 50
+    assert [len(group) for group in groups] == expected
     for group in groups:
         assert (points[group] - points[group[0]]).norm(dim=1).max() <= 0.1
 

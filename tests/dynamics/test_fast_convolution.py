@@ -147,6 +147,7 @@ def test_parameters_are_read_as_another_type_and_left_as_they_are():
     x = torch.randn(3, 2, 16, 16, dtype=torch.float64)
     fast = accelerate_convolutions_in_dtype(net, x, torch.float64)
     assert fast(x).dtype == torch.float64
-    torch.testing.assert_close(fast(x), cast_map(net, torch.float64)(x), rtol=1e-12, atol=1e-12)
+    expected = cast_map(net, torch.float64)(x)
+    torch.testing.assert_close(fast(x), expected, rtol=1e-12, atol=1e-12)
     assert net[0].weight.dtype == torch.float32
     assert accelerate_convolutions_in_dtype(nn.Linear(16, 16), x, torch.float64) is None

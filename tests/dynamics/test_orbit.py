@@ -17,7 +17,8 @@ def test_an_affine_contraction_follows_its_closed_form():
     for t, points in {**orbit.kept, 8: orbit.points}.items():
         torch.testing.assert_close(points, 2 + (x0 - 2) / 2**t)
     assert not orbit.converged.any()
-    torch.testing.assert_close(orbit.residual, ((x0 - 2) / 2**9).abs().squeeze(1))
+    expected = ((x0 - 2) / 2**9).abs().squeeze(1)
+    torch.testing.assert_close(orbit.residual, expected)
 
 
 def test_newtons_method_for_a_square_root_converges_from_both_sides():
@@ -39,7 +40,8 @@ def test_settled_rows_are_not_evaluated_again_and_keep_their_point():
     assert orbit.converged.tolist() == [True, False, True]
     assert orbit.steps.tolist() == [2, 50, 2]
     assert evaluated[2:-1] == [1] * 48
-    assert orbit.points[:, 0].tolist() == pytest.approx([1, -(0.99**50), 1], rel=1e-5)
+    expected = [1, -(0.99**50), 1]
+    assert orbit.points[:, 0].tolist() == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_slow_orbit_is_not_taken_for_settled_too_early():
@@ -69,7 +71,8 @@ def test_orbits_do_not_depend_on_the_blocks_and_snapshots_go_on_after_settling()
     parts = iterate(torch.tanh, x0, 30, block=3)
     torch.testing.assert_close(whole.points, parts.points)
     assert torch.equal(whole.kept[30], whole.points)
-    assert torch.equal(iterate(torch.zeros_like, x0, 30, keep=(7,)).kept[7], torch.zeros_like(x0))
+    found = iterate(torch.zeros_like, x0, 30, keep=(7,)).kept[7]
+    assert torch.equal(found, torch.zeros_like(x0))
 
 
 def contract(x):
@@ -150,14 +153,17 @@ def test_only_rows_that_move_have_lengths():
     orbits = OrbitBatch(lambda x: torch.where(x < 0, x - 1, torch.where(x == 1, x, torch.inf)), x0, tol=0, block=4)
     for _ in range(3):
         assert orbits.step().tolist() == [0, 0] + [1] * 8
-    assert orbits.points[:, 0].tolist() == [1, 3] + [-4] * 8
+    expected = [1, 3] + [-4] * 8
+    assert orbits.points[:, 0].tolist() == expected
 
 
 def test_tol_zero_stops_no_row_whose_step_only_underflows():
     orbit = iterate(lambda x: x / 2, torch.full((1, 2), 1e-24), 20, tol=0)  # squares of the steps are zero in float32
-    assert orbit.points[0].tolist() == pytest.approx([1e-24 / 2**20] * 2)
+    expected = [1e-24 / 2**20] * 2
+    assert orbit.points[0].tolist() == pytest.approx(expected)
     assert not orbit.converged
-    assert iterate(lambda x: x, torch.tensor([[3.0]]), 20, tol=0).steps.tolist() == [1]
+    found = iterate(lambda x: x, torch.tensor([[3.0]]), 20, tol=0).steps.tolist()
+    assert found == [1]
 
 
 def test_a_map_may_return_its_input():
@@ -205,7 +211,8 @@ def test_latent_iteration_finds_the_orbits_that_leave_the_number_range():
     assert latent.diverged.tolist() == plain.diverged.tolist() == [True, False, True]
     torch.testing.assert_close(latent.points, plain.points)
     assert latent.converged.tolist() == plain.converged.tolist()
-    assert latent.points[1].tolist() == pytest.approx([0, 5, 0, 0])
+    expected = [0, 5, 0, 0]
+    assert latent.points[1].tolist() == pytest.approx(expected)
     assert latent.points[2].tolist() == [1e308, 0, 0, 0]
 
 

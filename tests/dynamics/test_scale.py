@@ -63,7 +63,8 @@ def test_certificates_do_not_depend_on_the_unit(in_units, s):
         assert torch.equal(getattr(one, name), getattr(other, name)), name
     for name in ("points", "offset"):
         expected = s * getattr(one, name)[one.fixed]
-        torch.testing.assert_close(getattr(other, name)[one.fixed], expected, rtol=1e-6, atol=1e-9 * s)
+        found = getattr(other, name)[one.fixed]
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9 * s)
     torch.testing.assert_close(one.radius, other.radius, rtol=1e-6, atol=1e-6, equal_nan=True)
 
 
@@ -135,5 +136,6 @@ def test_distances_scale_with_the_unit(s, dtype):
     torch.testing.assert_close(one.relative, other.relative, rtol=1e-12, atol=1e-12)
     pairs = close_pairs(points, examples, 0.7)
     scaled_pairs = close_pairs(s * points, s * examples, 0.7 * s)
-    assert [indices.tolist() for indices in pairs] == [indices.tolist() for indices in scaled_pairs]
+    expected = [indices.tolist() for indices in scaled_pairs]
+    assert [indices.tolist() for indices in pairs] == expected
     assert default_eps(s * examples) == pytest.approx(s * default_eps(examples), rel=1e-12)

@@ -109,7 +109,8 @@ def test_a_network_is_cut_at_its_narrowest_places(model, entry, size, exit_):
     width = next(part.in_features for part in model if isinstance(part, nn.Linear))
     graph = trace(model.double(), torch.rand(1, width).double())
     cut = graph.cut
-    assert (graph.sizes[cut.entry], cut.size, graph.sizes[cut.exit]) == (entry, size, exit_)
+    found = (graph.sizes[cut.entry], cut.size, graph.sizes[cut.exit])
+    assert found == (entry, size, exit_)
     assert cut is graph.cut
     if size in (entry, exit_):  # an end that is as narrow as the cut serves as the cut
         assert cut.nodes == ((cut.entry,) if size == entry else (cut.exit,))
@@ -132,10 +133,12 @@ def test_an_extracted_part_is_the_function_between_its_ends():
     inner = graph.extract(constants, [graph.source], [graph.cut.entry])
     outer = graph.extract(constants, [graph.cut.entry], [graph.target])
     torch.testing.assert_close(inner(x)[0], model[0](x))
-    torch.testing.assert_close(outer(inner(x)[0])[0], model(x))
+    found = outer(inner(x)[0])[0]
+    torch.testing.assert_close(found, model(x))
     doubled = {name: 2 * tensor for name, tensor in constants.items()}  # every extraction reads its own constants
     inner = graph.extract(doubled, [graph.source], [graph.cut.entry])
-    torch.testing.assert_close(inner(x)[0], 2 * model[0](x))
+    expected = 2 * model[0](x)
+    torch.testing.assert_close(inner(x)[0], expected)
 
 
 def test_a_flat_part_takes_and_returns_the_values_one_after_another():
@@ -147,8 +150,10 @@ def test_a_flat_part_takes_and_returns_the_values_one_after_another():
     inner = graph.extract_flat(constants, [graph.source], ends)
     outer = graph.extract_flat(constants, ends, [graph.target])
     values = {"tanh": x.tanh().flatten(), "sin": x.sin().flatten()}
-    torch.testing.assert_close(inner(x.flatten()), torch.cat([values[node.target._opname] for node in ends]))
-    torch.testing.assert_close(outer(inner(x.flatten())), model(x).flatten())
+    expected = torch.cat([values[node.target._opname] for node in ends])
+    torch.testing.assert_close(inner(x.flatten()), expected)
+    found = outer(inner(x.flatten()))
+    torch.testing.assert_close(found, model(x).flatten())
 
 
 def traces_enlarging_as_one_operation():

@@ -43,7 +43,8 @@ def test_a_bit_that_flipped_in_the_cache_is_found_and_fetched_again(client, publ
             memzoo.load("small-fc")
         memzoo.load("small-fc")  # mended
     """)
-    assert blob(client, name).read_bytes() == (publication.source / name).read_bytes()
+    expected = (publication.source / name).read_bytes()
+    assert blob(client, name).read_bytes() == expected
 
 
 def test_a_bit_that_flipped_without_network_is_an_error_that_says_so(client, publication):
@@ -373,7 +374,8 @@ def test_killed_while_downloading(hub, client, publication):
     running.kill()
     hub.faults.clear()
     client.run(WORKS)
-    assert blob(client, "model.safetensors").read_bytes() == (publication.source / "model.safetensors").read_bytes()
+    expected = (publication.source / "model.safetensors").read_bytes()
+    assert blob(client, "model.safetensors").read_bytes() == expected
 
 
 def test_killed_in_the_middle_of_a_body(hub, client, tmp_path):
@@ -386,7 +388,8 @@ def test_killed_in_the_middle_of_a_body(hub, client, tmp_path):
     hub.faults.clear()
     assert list(client.cache.glob("**/*.incomplete"))  # half of it has arrived
     client.run(WORKS)
-    assert blob(client, "model.safetensors").read_bytes() == (publication.source / "model.safetensors").read_bytes()
+    expected = (publication.source / "model.safetensors").read_bytes()
+    assert blob(client, "model.safetensors").read_bytes() == expected
 
 
 @BOTH
@@ -395,5 +398,6 @@ def test_eight_processes_at_once(client, publication):
         running = [client.start("warnings.simplefilter('ignore'); memzoo.load('small-fc')") for _ in range(8)]
         for process in running:
             process.finish()
-        assert blob(client, "model.safetensors").read_bytes() == (publication.source / "model.safetensors").read_bytes()
+        expected = (publication.source / "model.safetensors").read_bytes()
+        assert blob(client, "model.safetensors").read_bytes() == expected
         damage(blob(client, "model.safetensors"))

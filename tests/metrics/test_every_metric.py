@@ -238,7 +238,8 @@ def test_thresholds_in_a_collection_stay_apart():
     )
     for points in (EXAMPLES + 100, EXAMPLES + 0.1):
         collection.update(points)
-    assert {name: value.item() for name, value in collection.compute().items()} == {"near": 0, "far": 1}
+    found = {name: value.item() for name, value in collection.compute().items()}
+    assert found == {"near": 0, "far": 1}
 
 
 def test_a_collection_gives_each_metric_its_arguments():
@@ -325,5 +326,6 @@ def test_a_lightning_module_logs_the_mean_over_the_epoch(precision):
         enable_model_summary=False,
     )
     trainer.fit(model, loader)
-    assert_close(trainer.callback_metrics["error_epoch"].double(), model.epoch, rtol=1e-6, atol=0)
+    found = trainer.callback_metrics["error_epoch"].double()
+    assert_close(found, model.epoch, rtol=1e-6, atol=0)
     assert trainer.callback_metrics["error_step"] != trainer.callback_metrics["error_epoch"]

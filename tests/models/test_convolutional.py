@@ -83,7 +83,8 @@ def test_fewer_than_side_minus_one_layers_leave_pixels_unconnected(side):
     # Theorem 5 of the paper: then some entries of the matrix are zero, whatever the filters
     for layers in range(1, side + 1):
         model = ConvAutoencoder(shape=(1, side, side), layers=layers, filters=3)
-        assert bool((operator(model).matrix == 0).any()) == (layers < side - 1)
+        found = bool((operator(model).matrix == 0).any())
+        assert found == (layers < side - 1)
 
 
 def test_biases_follow_the_activation():
@@ -108,7 +109,8 @@ def test_parameter_names_are_regular_and_configurations_round_trip():
     model = ConvAutoencoder(shape=(1, 4, 4), layers=5, activation="leaky_relu", skip=2)
     names = [f"net.layers.{i}.{kind}" for i in range(5) for kind in ("weight", "bias")]
     assert list(model.state_dict()) == names
-    assert [layer.weight for layer in model.convolutions] == [model.get_parameter(name) for name in names[::2]]
+    expected = [model.get_parameter(name) for name in names[::2]]
+    assert [layer.weight for layer in model.convolutions] == expected
     twin = ConvAutoencoder(json.loads(model.config.model_dump_json()))
     twin.load_state_dict(model.state_dict())
     x = torch.rand(2, 1, 4, 4)

@@ -49,7 +49,8 @@ def test_the_linear_network_has_at_most_the_rank_of_its_narrow_part():
 def test_at_the_papers_value_the_gain_of_a_layer_is_about_one():
     weight = D2().net[3].weight
     assert weight.shape == (64, 64, 3, 3)
-    assert weight.sum((1, 2, 3)).mean().item() == pytest.approx(64 * 9 * 1.8e-3, rel=0.01)
+    found = weight.sum((1, 2, 3)).mean().item()
+    assert found == pytest.approx(64 * 9 * 1.8e-3, rel=0.01)
 
 
 def test_equal_parameters_stay_equal_and_noise_parts_them():

@@ -43,7 +43,8 @@ def test_each_member_is_the_network_of_its_own(name):
     x = normal(5, *model.shape)
     expected = torch.stack([member.double()(x[:, e]) for e, member in enumerate(model)], dim=1)
     assert_close(model(x), expected, rtol=0, atol=1e-12)
-    assert len({tuple(member(x[:1, 0].float()).flatten().tolist()) for member in model.float()}) == 4
+    found = len({tuple(member(x[:1, 0].float()).flatten().tolist()) for member in model.float()})
+    assert found == 4
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
@@ -121,7 +122,8 @@ def test_operators_are_those_of_the_members(name):
     for found, member in zip(model.operators(), model, strict=True):
         assert_close(found, operator(member).matrix, rtol=0, atol=1e-12)
     radii = [operator(member).spectrum.radius.item() for member in model]
-    assert_close(model.eigenvalues()[:, 0].abs(), torch.tensor(radii, dtype=torch.float64))
+    expected = torch.tensor(radii, dtype=torch.float64)
+    assert_close(model.eigenvalues()[:, 0].abs(), expected)
 
 
 def test_what_is_not_linear_has_no_operator():

@@ -96,7 +96,8 @@ def test_pixels_are_scaled_as_the_backbone_states():
     expected = torch.stack([(x[:, c] - cfg.mean[c]) / cfg.std[c] for c in range(3)], 1)
     assert_close(model.net[0](x), expected)
     grey = TimmAutoencoder(**VIT)
-    assert torch.equal(grey.net[0](x[:, :1]), x[:, :1])
+    found = grey.net[0](x[:, :1])
+    assert torch.equal(found, x[:, :1])
 
 
 def test_the_spectrum_of_a_transformer_is_that_of_its_jacobian():

@@ -34,7 +34,8 @@ def test_a_spectrum_is_drawn_in_the_plane():
     axes = figure.axes[0]
     drawn = {marks.get_label(): marks.get_offsets() for marks in axes.collections if len(marks.get_offsets())}
     points = sorted(tuple(point) for marks in axes.collections for point in marks.get_offsets())
-    assert points == sorted((value.real, value.imag) for value in values.flatten().tolist())
+    expected = sorted((value.real, value.imag) for value in values.flatten().tolist())
+    assert points == expected
     assert {label for label in drawn if label.endswith(")")} == {"inside the unit circle (4)"}
     labels = [marks.get_label() for marks in axes.collections]
     assert "on or outside it (2)" in labels
@@ -42,9 +43,11 @@ def test_a_spectrum_is_drawn_in_the_plane():
     assert axes.get_xlim() == axes.get_ylim() == pytest.approx((-2.3, 2.3))
     assert axes.get_aspect() == 1
     assert axes.patches[0].get_radius() == 1
-    assert [axes.spines[side].get_visible() for side in ("top", "right", "bottom", "left")] == [False] * 2 + [True] * 2
+    found = [axes.spines[side].get_visible() for side in ("top", "right", "bottom", "left")]
+    assert found == [False] * 2 + [True] * 2
     assert figure.get_suptitle() == "here: largest |λ| = 2"
-    assert draw_spectrum(0.1 * values, "").axes[0].get_xlim() == pytest.approx((-1.15, 1.15))
+    found = draw_spectrum(0.1 * values, "").axes[0].get_xlim()
+    assert found == pytest.approx((-1.15, 1.15))
 
 
 def test_what_lies_far_outside_is_put_on_the_rim_in_its_direction():
@@ -97,4 +100,5 @@ def test_eigenvalues_beyond_the_frame_are_put_on_its_rim_and_counted():
     np.testing.assert_allclose(outside[np.argsort(outside[:, 0])], [[0, 4], [1, 0]])
     radius = [patch.radius for patch in axes.patches]
     assert radius == [1]
-    assert draw_spectrum(values[:, 1:] / 2, "").axes[0].get_xlim() == (-1.15, 1.15)
+    found = draw_spectrum(values[:, 1:] / 2, "").axes[0].get_xlim()
+    assert found == (-1.15, 1.15)

@@ -14,7 +14,7 @@ from memzoo.zoo.verification import find_versions, measure_facts
 
 
 def small_checkpoint(folder: Path, *, width: int = 4, steps: tuple[int, ...] = (), title: str = "Small") -> Path:
-    """Write ``small-fc``, an untrained network on MNIST images, with a registry of it alone; return the registry file."""
+    """Write ``small-fc``, an untrained network on MNIST images, and a registry of it alone; return the latter."""
     examples, starts = mnist20()
     starts = Selection(starts.dataset, starts.split, starts.indices[:30], starts.images[:30])
     model = FullyConnected(shape=(1, 28, 28), depth=2, width=width).eval()

@@ -72,10 +72,12 @@ def test_small_matrix_has_the_nonzero_eigenvalues_of_the_jacobian(n):
     for j in range(n):
         active = (x[j] @ first.weight.T + first.bias > 0).double()
         jacobian = w2 * active @ first.weight
-        assert_close(torch.linalg.matrix_norm(jacobian), measure_norm(first, w2, x[j]))
+        expected = measure_norm(first, w2, x[j])
+        assert_close(torch.linalg.matrix_norm(jacobian), expected)
         for power in (1, 2, 3):  # traces of powers are sums of powers of eigenvalues
             left = torch.linalg.matrix_power(jacobian, power).trace()
-            assert_close(left, torch.linalg.matrix_power(matrices[j], power).trace())
+            expected = torch.linalg.matrix_power(matrices[j], power).trace()
+            assert_close(left, expected)
 
 
 def measure_norm(first, w2, x):

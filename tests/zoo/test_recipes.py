@@ -123,7 +123,8 @@ def test_mini_batches_are_those_of_the_recipe(tmp_path):
     everything = points("swissroll", range(50), (3,)).images
     for first in (0, 3):
         rows = torch.cat(batches[first : first + 3])
-        assert torch.equal(rows[rows[:, 0].argsort()], everything[everything[:, 0].argsort()])
+        expected = everything[everything[:, 0].argsort()]
+        assert torch.equal(rows[rows[:, 0].argsort()], expected)
     assert not torch.equal(batches[0], batches[6])
     assert len(batches) == STEPS
 
@@ -235,7 +236,8 @@ def test_weights_stored_in_float16_are_those_that_are_measured(tmp_path, monkeyp
         assert {tensor.dtype for tensor in load_file(folder / file).values()} == {torch.float16}
     model = memzoo.load(f"local-dir:{folder}")
     early = memzoo.load(f"local-dir:{folder}", step=30)
-    assert {value.dtype for net in (model, early) for value in net.state_dict().values()} == {torch.float32}
+    found = {value.dtype for net in (model, early) for value in net.state_dict().values()}
+    assert found == {torch.float32}
     with torch.no_grad():
         loss = float((model(model.examples) - model.examples).square().mean())
     assert rows[0].measured == pytest.approx(loss, rel=1e-6)
@@ -246,9 +248,11 @@ def test_weights_stored_in_float16_are_those_that_are_measured(tmp_path, monkeyp
     exact, _ = train(register(tmp_path / "full"), tmp_path / "full", **QUIET)
     assert "stored in" not in (exact / CARD).read_text()
     for key, value in load_weights(exact).items():
-        assert torch.equal(load_weights(folder)[key], value.half().float())
+        expected = value.half().float()
+        assert torch.equal(load_weights(folder)[key], expected)
     for key, value in load_weights(exact, step=30).items():
-        assert torch.equal(load_weights(folder, step=30)[key], value.half().float())
+        expected = value.half().float()
+        assert torch.equal(load_weights(folder, step=30)[key], expected)
 
 
 def test_steps_that_a_run_does_not_reach_are_left_out_with_their_facts(tmp_path):

@@ -32,7 +32,8 @@ def test_models_are_listed_by_pattern_architecture_dataset_and_figure():
 
 
 def test_natural_order_compares_numbers_as_numbers():
-    assert sorted(["d10", "d2", "a-3x12", "a-3x4", "d"], key=split_numbers) == ["a-3x4", "a-3x12", "d", "d2", "d10"]
+    expected = ["a-3x4", "a-3x12", "d", "d2", "d10"]
+    assert sorted(["d10", "d2", "a-3x12", "a-3x4", "d"], key=split_numbers) == expected
 
 
 def test_indices_may_be_a_range():

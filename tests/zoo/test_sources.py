@@ -166,7 +166,8 @@ def test_a_repository_fetches_its_files_and_renews_them_unless_the_cache_is_read
     monkeypatch.setattr(client, "find_cached", lambda *about: None)
     repository = Repository("zoo/small", "0" * 40)
     assert repository.get(NAME) == repository.renew(NAME) == path
-    assert asked == [("zoo/small", "0" * 40, NAME, False), ("zoo/small", "0" * 40, NAME, True)]
+    expected = [("zoo/small", "0" * 40, NAME, False), ("zoo/small", "0" * 40, NAME, True)]
+    assert asked == expected
     assert str(repository).startswith("zoo/small@000")
     assert str(repository).endswith("on the Hub")
     path.write_text("")

@@ -24,7 +24,7 @@ def short_training(tmp_path_factory, shared_facts):
 
 def test_a_trained_folder_is_complete_and_loads(short_training):
     folder, rows = short_training
-    assert sorted(path.name for path in folder.iterdir()) == [
+    expected = [
         "README.md",
         "config.json",
         "entry.yaml",
@@ -34,6 +34,7 @@ def test_a_trained_folder_is_complete_and_loads(short_training):
         "training.png",
         "trajectories.png",
     ]
+    assert sorted(path.name for path in folder.iterdir()) == expected
     model = memzoo.load(f"local-dir:{folder}")
     assert torch.equal(model.examples, memzoo.load(ID).examples)
     facts = {row.fact.name: row for row in rows}
@@ -94,7 +95,8 @@ def test_a_failed_write_leaves_nothing_and_keeps_the_old(tmp_path):
 
 def test_an_entry_round_trips_through_yaml():
     entry = memzoo.info(ID)
-    assert memzoo.zoo.Entry.model_validate({**yaml.safe_load(entry_yaml(entry))[ID], "id": ID}) == entry
+    found = memzoo.zoo.Entry.model_validate({**yaml.safe_load(entry_yaml(entry))[ID], "id": ID})
+    assert found == entry
 
 
 def test_recording_replaces_one_entry_and_nothing_else(tmp_path):

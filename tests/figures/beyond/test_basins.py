@@ -172,7 +172,8 @@ def test_the_plane_is_coloured_by_where_its_points_end(known):
     (image,) = axes.images
     half = (found["x"][1] - found["x"][0]).item() / 2
     limits = [end for values in (found["x"], found["y"]) for end in (values[0] - half, values[-1] + half)]
-    assert image.get_extent() == pytest.approx([limit.item() for limit in limits])
+    expected = [limit.item() for limit in limits]
+    assert image.get_extent() == pytest.approx(expected)
     assert image.origin == "lower"
     assert "along A to B" in axes.get_xlabel()
     (legend,) = figure.legends
@@ -204,5 +205,7 @@ def test_another_image_is_shown_in_the_middle_of_its_region_where_there_is_room(
         return
     ((place, pixels),) = others
     middle = side // 2
-    assert place == pytest.approx((found["x"][6 + middle].item(), found["y"][4 + middle].item()))
-    torch.testing.assert_close(pixels, stored[3, 0].clamp(0, 1))
+    expected = (found["x"][6 + middle].item(), found["y"][4 + middle].item())
+    assert place == pytest.approx(expected)
+    expected = stored[3, 0].clamp(0, 1)
+    torch.testing.assert_close(pixels, expected)

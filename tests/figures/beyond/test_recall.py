@@ -127,7 +127,8 @@ def test_rows_say_how_much_damage_the_recall_stands(drawn_arrays):
         index = 0 if quantity.startswith("20 ") else 1
         assert row[quantity].checkpoint == FIGURE.ids()[index]
     whole = [row[f"{count} images: recall without damage"] for count in (20, 100)]
-    assert [(one.ours, one.holds) for one in whole] == [(1.0, True), (0.9, False)]
+    found = [(one.ours, one.holds) for one in whole]
+    assert found == [(1.0, True), (0.9, False)]
 
 
 def test_each_panel_draws_its_kind_of_damage(drawn_arrays):
