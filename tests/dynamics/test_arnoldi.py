@@ -4,15 +4,12 @@ import math
 
 import pytest
 import torch
+from plane_maps import affine
 from torch import nn
 
 from memzoo.dynamics import certify, spectrum
 from memzoo.dynamics.spectra.arnoldi import compute_largest_singular_value, compute_ritz_pairs, solve_shifted
 from memzoo.errors import NonFiniteError
-
-
-def affine(matrix):
-    return lambda x: x @ matrix.T + 1.0
 
 
 def build_matrix(values, dim):

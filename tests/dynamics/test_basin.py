@@ -1,13 +1,9 @@
 import pytest
 import torch
+from plane_maps import halves
 
 from memzoo.dynamics import certify
 from memzoo.dynamics.attractors.basin import basin_radius
-
-
-def halves(x):
-    """Attract to -1 and 1 on the first axis; each half of the plane is a basin."""
-    return torch.stack([torch.tanh(4 * x[:, 0]) / 0.99932930, 0.7 * x[:, 1]], 1)
 
 
 def measure_share(attractor, radius, count=20000):

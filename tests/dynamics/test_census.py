@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from plane_maps import cubic, halves, rotation
 from torch import nn
 
 import memzoo
@@ -17,30 +18,19 @@ def column(*values, dtype=torch.float64):
     return torch.tensor(values, dtype=dtype)[:, None]
 
 
-def cubic(x):
-    """Attract each coordinate to -1 and 1 (slope 1 - 2a); 0 is a repeller (slope 1 + a), a = .3."""
-    return x + 0.3 * (x - x**3)
-
-
 def logistic(r):
     return lambda x: r * x * (1 - x)
 
 
-def rotation(degrees, scale=1.0):
-    c = math.cos(math.radians(degrees))
-    s = math.sin(math.radians(degrees))
-    matrix = scale * torch.tensor([[c, -s], [s, c]], dtype=torch.float64)
-    return lambda x: x @ matrix.T
+def rotate(degrees, scale=1.0):
+    return lambda x: x @ rotation(degrees, scale).T
 
 
 @DTYPES
 def test_two_basins_that_halve_the_square(dtype):
-    def f(x):
-        return torch.stack([torch.tanh(4 * x[:, 0]) / 0.99932930, 0.7 * x[:, 1]], 1)
-
     starts = torch.rand(500, 2, dtype=dtype) * 2 - 1
     examples = torch.tensor([[-1.0, 0.0], [1.0, 0.0]], dtype=dtype)
-    found = census(f, starts, examples)
+    found = census(halves, starts, examples)
     expected = (starts[:, 0] > 0).long()
     assert torch.equal(found.label, expected)
     expected = {label: int((found.label == label).sum()) for label in (0, 1)}
@@ -178,7 +168,7 @@ def test_the_identity_is_a_continuum_even_from_one_start(point):
 
 def test_points_of_radius_one_that_are_alone_are_no_continuum():
     # rotation about the origin, and u -> u - u^3, slower than any power: radius 1 at the one fixed point
-    assert not census(rotation(222.5), torch.zeros(1, 2, dtype=torch.float64), torch.ones(1, 2)).continuum
+    assert not census(rotate(222.5), torch.zeros(1, 2, dtype=torch.float64), torch.ones(1, 2)).continuum
     calls = []
 
     def f(x):
@@ -268,28 +258,26 @@ def test_chaos_and_quasiperiodic_motion_stay_undecided():
     assert (found.limit == -1).all()
     assert found.limits == ()
     golden = 180 * (5**0.5 - 1)
-    assert census(rotation(golden), torch.randn(50, 2).double(), torch.ones(1, 2)).counts == {-4: 50}
+    assert census(rotate(golden), torch.randn(50, 2).double(), torch.ones(1, 2)).counts == {-4: 50}
 
 
 @pytest.mark.parametrize(("degrees", "period"), [(180, 2), (90, 4), (72, 5)])
 def test_rotations_are_neutral_cycles(degrees, period):
-    found = census(rotation(degrees), torch.randn(100, 2, dtype=torch.float64), torch.ones(1, 2))
+    found = census(rotate(degrees), torch.randn(100, 2, dtype=torch.float64), torch.ones(1, 2))
     assert found.counts == {-2: 100}
     (limit,) = found.limits
     assert limit.period == period
     assert limit.radius == pytest.approx(1)
     assert not limit.attracting
     assert limit.continuum
-    assert census(rotation(degrees), torch.ones(1, 2).double(), torch.ones(1, 2), max_period=period - 1).counts == {
-        -4: 1
-    }
+    assert census(rotate(degrees), torch.ones(1, 2).double(), torch.ones(1, 2), max_period=period - 1).counts == {-4: 1}
 
 
 def test_a_slow_spiral_into_a_cycle_is_decided():
     # period 3 around the origin at radius 1, reached at a rate of .998 a step
     def f(x):
         size = x.norm(dim=1, keepdim=True)
-        return rotation(120)(x / size * (1 + 0.998 * (size - 1)))
+        return rotate(120)(x / size * (1 + 0.998 * (size - 1)))
 
     starts = torch.tensor([[1.1, 0.0], [0.0, -0.9]], dtype=torch.float64)
     found = census(f, starts, torch.full((1, 2), 5.0), eps=0.5)

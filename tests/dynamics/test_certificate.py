@@ -1,15 +1,11 @@
 import pytest
 import torch
+from plane_maps import cubic
 from torch import nn
 
 from memzoo.dynamics import certify, spectrum
 from memzoo.errors import NonFiniteError
 from memzoo.models import FullyConnected
-
-
-def cubic(x):
-    """Attract each coordinate to -1 and 1 (slope 1 - 2a); 0 is a repeller (slope 1 + a), a = .3."""
-    return x + 0.3 * (x - x**3)
 
 
 def test_the_known_fixed_points_of_a_nonlinear_map_are_certified():

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from plane_maps import affine, rotation
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -16,16 +17,6 @@ from memzoo.errors import NonFiniteError, NotASelfMapError
 from memzoo.models import D1, FullyConnected
 
 PLAIN = {"vectors": False, "transient": False}
-
-
-def affine(matrix):
-    return lambda x: x @ matrix.T + 1.0
-
-
-def rotation(degrees, scale=1.0):
-    c = math.cos(math.radians(degrees))
-    s = math.sin(math.radians(degrees))
-    return scale * torch.tensor([[c, -s], [s, c]], dtype=torch.float64)
 
 
 def draw_points(matrix, count=3):

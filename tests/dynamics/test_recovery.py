@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from plane_maps import halves
 
 from memzoo.dynamics import recovery_curve
 from memzoo.dynamics.orbits import distance_bounds
@@ -24,13 +25,10 @@ def follow_definition(f, starts, examples, steps, eps):
 @pytest.mark.parametrize("eps", [1e-3, 0.05, 0.4])
 def test_curve_equals_the_definition_on_a_map_with_known_basins(eps):
     # two attractors at -1 and 1 on the first axis, the second axis shrinks: half of the square goes to each
-    def f(x):
-        return torch.stack([torch.tanh(4 * x[:, 0]) / 0.99932930, 0.7 * x[:, 1]], 1)
-
     starts = torch.rand(300, 2, dtype=torch.float64) * 2 - 1
     examples = torch.tensor([[-1.0, 0], [1, 0], [0, 0.5]], dtype=torch.float64)
-    curve = recovery_curve(f, starts, examples, 40, eps=eps)
-    rate, arrived = follow_definition(f, starts, examples, 40, eps)
+    curve = recovery_curve(halves, starts, examples, 40, eps=eps)
+    rate, arrived = follow_definition(halves, starts, examples, 40, eps)
     assert curve.rate.tolist() == pytest.approx(rate)
     assert curve.arrived.tolist() == pytest.approx(arrived)
     assert curve.rate[-1] == pytest.approx(2 / 3)

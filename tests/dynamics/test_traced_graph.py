@@ -31,19 +31,24 @@ def trace(model, x):
     return trace_map(model, x[:1], collect_constants(model))
 
 
+def in_every_place(name, function):
+    """Return the function of the weight and a point with its arguments in both orders, and with the point twice."""
+    return {
+        f"{name} left": lambda w, x: function(x, w),
+        f"{name} right": lambda w, x: function(w, x),
+        f"{name} both": lambda w, x: function(x, x),
+    }
+
+
+def repeat(value):
+    return value.expand(1, 3, 3)
+
+
 MAPS = {  # the weight is (1, 3, 3), a point (1, 3, 3): every place that an argument can have
-    "mm left": lambda w, x: (x[0] @ w[0])[None],
-    "mm right": lambda w, x: (w[0] @ x[0])[None],
-    "mm both": lambda w, x: (x[0] @ x[0])[None],
-    "bmm left": torch.bmm,
-    "bmm right": lambda w, x: torch.bmm(x, w),
-    "bmm both": lambda w, x: torch.bmm(x, x),
-    "mv left": lambda w, x: torch.mv(x[0], w[0, 0])[None, None].expand(1, 3, 3),
-    "mv right": lambda w, x: torch.mv(w[0], x[0, 0])[None, None].expand(1, 3, 3),
-    "mv both": lambda w, x: torch.mv(x[0], x[0, 0])[None, None].expand(1, 3, 3),
-    "dot left": lambda w, x: torch.dot(x[0, 0], w[0, 0]).expand(1, 3, 3),
-    "dot right": lambda w, x: torch.dot(w[0, 0], x[0, 1]).expand(1, 3, 3),
-    "dot both": lambda w, x: torch.dot(x[0, 0], x[0, 1]).expand(1, 3, 3),
+    **in_every_place("mm", lambda a, b: (a[0] @ b[0])[None]),
+    **in_every_place("bmm", torch.bmm),
+    **in_every_place("mv", lambda a, b: repeat(torch.mv(a[0], b[0, 0]))),
+    **in_every_place("dot", lambda a, b: repeat(torch.dot(a[0, 0], b[0, 1]))),
     "addmm sum": lambda w, x: torch.addmm(x[0], w[0], w[0])[None],
     "addmm left": lambda w, x: torch.addmm(w[0], x[0], w[0])[None],
     "addmm right": lambda w, x: torch.addmm(w[0], w[0], x[0])[None],
@@ -53,17 +58,14 @@ MAPS = {  # the weight is (1, 3, 3), a point (1, 3, 3): every place that an argu
     "baddbmm left": lambda w, x: torch.baddbmm(w, x, w),
     "baddbmm right": lambda w, x: torch.baddbmm(w, w, x),
     "baddbmm both": lambda w, x: torch.baddbmm(w, x, x),
-    "product": lambda w, x: w * x,
-    "product turned": lambda w, x: x * w,
-    "square": lambda w, x: x * x,
-    "quotient": lambda w, x: x / w,
-    "reciprocal": lambda w, x: w / x,
+    **in_every_place("product", torch.mul),
+    **in_every_place("quotient", lambda a, b: a / (b + 1)),
     "ratio": lambda w, x: x / (x + w),
     "floor": lambda w, x: torch.div(x, 0.3, rounding_mode="floor") + 0 * w,
     "convolution": lambda w, x: functional.conv1d(x, w[0, :, :, None]),
     "sum": lambda w, x: x + 2 * w + 1,
     "rsub": lambda w, x: 1 - x + w,
-    "mean": lambda w, x: x.mean(1, keepdim=True).expand(1, 3, 3) + w,
+    "mean": lambda w, x: repeat(x.mean(1, keepdim=True)) + w,
     "cat": lambda w, x: torch.cat([x[:, :1], x.flip(1)[:, :1], w[:, :1]], 1),
     "pool": lambda w, x: functional.avg_pool1d(x, 3, 1, 1) + w,
     "max": lambda w, x: functional.max_pool1d(x, 3, 1, 1) + w,

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from draws import normal, uniform
+from plane_maps import halves
 
 from memzoo.dynamics import recovery_curve
 from memzoo.errors import NonFiniteError
@@ -17,12 +18,9 @@ def test_it_equals_the_definition(eps):
 
 
 def test_it_ends_the_curve_of_recovery():
-    def f(x):
-        return torch.stack([torch.tanh(4 * x[:, 0]) / 0.99932930, 0.7 * x[:, 1]], 1)
-
     starts = uniform(100, 2) * 2 - 1
     examples = torch.tensor([[-1.0, 0], [1, 0], [0, 0.5]], dtype=torch.float64)
-    curve = recovery_curve(f, starts, examples, 30, eps=0.05)
+    curve = recovery_curve(halves, starts, examples, 30, eps=0.05)
     value = recovery_probability(curve.points, examples, 0.05).item()
     assert value == pytest.approx(curve.rate[-1].item()) == pytest.approx(2 / 3)
 

@@ -4,12 +4,9 @@ The Hub is not asked here; tests/hub does that.
 """
 
 import os
-from dataclasses import FrozenInstanceError, fields
 
 import pytest
-from records import records
 
-from memzoo import zoo
 from memzoo.errors import CheckpointMissingError, CorruptCheckpointError, HubAccessError
 from memzoo.zoo.hub import client
 from memzoo.zoo.hub.sources import Folder, Repository, find_file, list_sources, own_folder
@@ -206,14 +203,3 @@ def test_the_own_folder_may_begin_at_home(monkeypatch, tmp_path):
     monkeypatch.setenv("MEMZOO_DIR", "")
     monkeypatch.setenv("XDG_CACHE_HOME", "~/cache")
     assert own_folder() == tmp_path / "cache/memzoo"
-
-
-RECORDS = {name: kind for name, kind in records(zoo).items() if ".loading." in name or ".sources." in name}
-
-
-@pytest.mark.parametrize("name", RECORDS)
-def test_records_cannot_be_changed(name):
-    kind = RECORDS[name]
-    record = object.__new__(kind)
-    with pytest.raises(FrozenInstanceError):
-        setattr(record, fields(kind)[0].name, None)
