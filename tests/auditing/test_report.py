@@ -82,6 +82,10 @@ def test_the_json_has_every_number_and_no_nan(found):
     assert [row["distance"] for row in content["controls"]] == [None] * 4
     assert content["summary"]["controls"]["recovered_share"]["estimate"] == 0
     assert content["summary"]["recovered_p"] == found.recovered_p
+
+
+def test_the_json_has_the_settings_and_the_attractors(found):
+    content = json.loads(found.json)
     assert {"eps", "steps", "seed", "starts", "shape"} <= content["settings"].keys()
     assert content["settings"]["shape"] == [1, 4, 5]
     assert content["versions"].keys() == {"memzoo", "torch"}

@@ -1,14 +1,17 @@
 import random
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
+import their_runs
 import torch
 from fake_runs import Corners, Net, begin_run
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from their_runs import IMAGES
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset
 
 from memzoo.callbacks import AttractorCallback, ContractionCallback, TrajectoryLogger
 from memzoo.callbacks.shards import Part
@@ -22,7 +25,6 @@ pytestmark = [
 ]
 
 KEYS = AttractorCallback().keys
-IMAGES = torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(5))
 
 
 class TheirAutoencoder(LightningModule):
@@ -59,8 +61,7 @@ class Augmented(Dataset):
         return IMAGES[index] + 0.01 * torch.randn(1, 4, 4) + 0.001 * random.random()
 
 
-def loader(images=IMAGES, **options):
-    return DataLoader(TensorDataset(images), batch_size=3, **options)
+loader = partial(their_runs.loader, batch_size=3, shuffle=False)
 
 
 def fit(module, *callbacks, data=None, validation=None, logger=False, **options):

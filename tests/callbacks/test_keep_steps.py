@@ -1,21 +1,16 @@
 """Weights of some steps and epochs."""
 
-from types import SimpleNamespace
-
 import torch
+from fake_runs import bare_trainer
 from torch import nn
 
 from memzoo.callbacks import KeepSteps
 
 
-def trainer(**known):
-    return SimpleNamespace(**{"should_stop": False, "global_step": 7, **known})
-
-
 def test_weights_of_steps_and_epochs_are_kept():
     keeper = KeepSteps([2], epochs=[3])
     module = nn.BatchNorm1d(2).double()
-    run = trainer(callbacks=[keeper], current_epoch=0)
+    run = bare_trainer(callbacks=[keeper], current_epoch=0)
     for step in range(1, 7):
         run.global_step = step
         run.current_epoch = (step - 1) // 2

@@ -41,6 +41,7 @@ from their_runs import (
     Theirs,
     TwoOptimizers,
     augment,
+    in_order,
     in_single_process,
     loader,
     same,
@@ -269,10 +270,6 @@ def test_validate_and_test(how, capsys, caplog):
 
 def without_time(callback):
     return [{key: value for key, value in line.items() if key != "seconds"} for line in callback.history]
-
-
-def in_order():
-    return {"train_dataloaders": loader(shuffle=False), "val_dataloaders": loader(HELD_OUT, shuffle=False)}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from their_runs import HELD_OUT, IMAGES, Plain, loader, train
+from their_runs import HELD_OUT, IMAGES, Plain, in_order, train
 
 from memzoo.callbacks import (
     AttractorCallback,
@@ -133,31 +133,29 @@ def test_every_state_has_its_key_and_is_written_as_it_was_read(tmp_path):
         assert are_same(written, earlier[key]), key
 
 
-def test_a_checkpoint_of_an_earlier_version_is_resumed(tmp_path):
-    def data():
-        return {
-            "train_dataloaders": loader(shuffle=False),
-            "val_dataloaders": loader(HELD_OUT, shuffle=False),
-        }
+def check_measured_on(callback, row):
+    """Check that the history goes on behind ``row``, with the same keys and the same examples."""
+    assert callback.history[0] == row
+    assert [line["step"] for line in callback.history] == [2, 8, 9]
+    assert list(callback.history[-1]) == list(row)
+    assert torch.equal(callback.examples, EXAMPLES)
+    assert callback.cadence.steps == 9
 
+
+def test_a_checkpoint_of_an_earlier_version_is_resumed(tmp_path):
     saver = ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1, save_on_train_epoch_end=False)
-    train(Plain, lambda: [saver], data, enable_checkpointing=True)
+    train(Plain, lambda: [saver], in_order, enable_checkpointing=True)
     checkpoint = torch.load(tmp_path / "epoch=1.ckpt", weights_only=True)
     checkpoint["callbacks"] = states()
     torch.save(checkpoint, tmp_path / "earlier.ckpt")
 
     own = callbacks(tmp_path)
-    trainer, *_ = train(
-        Plain, lambda: own, data, resume=tmp_path / "earlier.ckpt", max_epochs=3, enable_checkpointing=True
-    )
+    options = {"max_epochs": 3, "enable_checkpointing": True}
+    trainer, *_ = train(Plain, lambda: own, in_order, resume=tmp_path / "earlier.ckpt", **options)
     attractor, contraction, trajectories, when, before, keeper, _, _, course = own
     assert trainer.global_step == 9
-    for callback, row in ((attractor, ATTRACTOR_ROW), (contraction, CONTRACTION_ROW)):
-        assert callback.history[0] == row
-        assert [line["step"] for line in callback.history] == [2, 8, 9]
-        assert list(callback.history[-1]) == list(row)
-        assert torch.equal(callback.examples, EXAMPLES)
-        assert callback.cadence.steps == 9
+    check_measured_on(attractor, ATTRACTOR_ROW)
+    check_measured_on(contraction, CONTRACTION_ROW)
     assert torch.equal(attractor.starts, STARTS)
     assert torch.equal(trajectories.starts, STARTS)
     # the checkpoint was written in the validation that ends an epoch: the resumed run ends this epoch first

@@ -199,11 +199,12 @@ def test_looking_at_a_checkpoint_keeps_what_the_fit_left(tmp_path):
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_epochs_that_must_be_made_are_no_closing_ones():
-    class Stopping(Plane):
-        def on_train_epoch_end(self):
-            self.trainer.should_stop = True
+class Stopping(Plane):
+    def on_train_epoch_end(self):
+        self.trainer.should_stop = True
 
+
+def test_epochs_that_must_be_made_are_no_closing_ones():
     watch = watching(every_n_epochs=100)
     fit(watch, module=Stopping(), min_epochs=10)
     expected = [(4, 0), (40, 9)]
@@ -228,10 +229,6 @@ def test_reasons():
     fit(watch, EarlyStopping("loss", min_delta=1e9, patience=2), module=Logging())
     assert watch.stopping_reason.startswith("EarlyStopping: Monitored metric loss did not improve")
     assert watch.history[-1]["step"] == 12
-
-    class Stopping(Plane):
-        def on_train_epoch_end(self):
-            self.trainer.should_stop = True
 
     fit(watch, module=Stopping())
     assert watch.stopping_reason == "trainer.should_stop was set"

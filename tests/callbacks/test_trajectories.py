@@ -1,17 +1,19 @@
 import inspect
 import random
+from functools import partial
 
 import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
+import their_runs
 import torch
 from lightning.pytorch import LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.loggers.logger import Logger
+from their_runs import IMAGES
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
 
 from memzoo.callbacks import AttractorCallback, TrajectoryLogger
 from memzoo.callbacks.shards import Part
@@ -23,7 +25,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:the loss was still falling when the run ended"),
 ]
 
-IMAGES = torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(5))
 TAGS = ("trajectories/iterates", "trajectories/spectrum")
 
 
@@ -46,8 +47,7 @@ class Theirs(LightningModule):
         return torch.optim.Adam(self.parameters(), lr=1e-3)
 
 
-def loader(images=IMAGES, **options):
-    return DataLoader(TensorDataset(images), batch_size=3, **options)
+loader = partial(their_runs.loader, batch_size=3, shuffle=False)
 
 
 def fit(module, *callbacks, logger=False, data=None, validation=None, **options):

@@ -408,18 +408,22 @@ def test_batch_statistics_without_running_ones_are_refused():
         spectrum(model, torch.rand(2, 3))
 
 
-def test_a_cut_that_is_a_little_wrong_is_refused():
-    class Shifted(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.encode = nn.Linear(4, 2)
-            self.decode = nn.Linear(2, 4)
+class StatedCut(nn.Module):
+    """A network of two layers that states its cut."""
 
+    def __init__(self):
+        super().__init__()
+        self.encode = nn.Linear(4, 2)
+        self.decode = nn.Linear(2, 4)
+
+    def cut(self):
+        return self.encode, self.decode
+
+
+def test_a_cut_that_is_a_little_wrong_is_refused():
+    class Shifted(StatedCut):
         def forward(self, x):
             return self.decode(self.encode(x)) + 1e-6 * x
-
-        def cut(self):
-            return self.encode, self.decode
 
     message = r"cut\(\) of Shifted is wrong: g\(h\(x\)\) differs from f\(x\) by up to \d\.?\d*e-06"
     with pytest.raises(ValueError, match=message):
@@ -427,17 +431,9 @@ def test_a_cut_that_is_a_little_wrong_is_refused():
 
 
 def test_a_wrong_cut_is_refused():
-    class Lying(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.encode = nn.Linear(4, 2)
-            self.decode = nn.Linear(2, 4)
-
+    class Lying(StatedCut):
         def forward(self, x):
             return x + self.decode(self.encode(x))  # the skip connection is not severed
-
-        def cut(self):
-            return self.encode, self.decode
 
     with pytest.raises(ValueError, match=r"cut\(\) of Lying is wrong.*skip connections"):
         spectrum(Lying(), torch.randn(2, 4))

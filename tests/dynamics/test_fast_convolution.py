@@ -27,6 +27,12 @@ def build_network():
     return net.eval()
 
 
+class Wrapped(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = build_network()
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("rows", [1, 7])
 def test_the_fast_map_is_the_map_up_to_rounding(dtype, rows):
@@ -37,11 +43,7 @@ def test_the_fast_map_is_the_map_up_to_rounding(dtype, rows):
 
 
 def test_a_network_that_reshapes_its_batch_is_accelerated():
-    class Reshaping(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.net = build_network()
-
+    class Reshaping(Wrapped):
         def forward(self, x):
             return self.net(x.reshape(-1, 2, 16, 16)).flatten(1).reshape(len(x), 2, 16, 16)
 
@@ -72,11 +74,7 @@ def test_a_fast_map_that_is_wrong_where_the_orbit_ends_is_not_used(monkeypatch):
 
 
 def test_orbits_that_all_diverge_are_compared_too():
-    class Exploding(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.net = build_network()
-
+    class Exploding(Wrapped):
         def forward(self, x):
             y = self.net(x)
             return y + 100 * x.view(x.size(0), -1).reshape(y.shape)  # refuses an empty batch
@@ -111,11 +109,7 @@ def test_certificates_do_not_depend_on_the_fast_convolutions(monkeypatch):
 
 
 def test_a_trace_that_holds_the_shape_of_one_row_is_executed_row_by_row():
-    class OneByOne(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.net = build_network()
-
+    class OneByOne(Wrapped):
         def forward(self, x):
             return self.net(x).reshape(x.shape[0], 2, 256).reshape(x.shape)
 

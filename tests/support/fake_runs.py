@@ -86,6 +86,11 @@ def trainer(**known):
     return SimpleNamespace(**{**defaults, **known})
 
 
+def bare_trainer(**known):
+    """Make a Trainer that knows a step, and what it is told."""
+    return SimpleNamespace(**{"should_stop": False, "global_step": 7, **known})
+
+
 def begin_run(callback, run=None, module=None):
     """Return a callback in a run that has just started, with its run and its module."""
     run = run or trainer()

@@ -165,6 +165,11 @@ def loader(images=IMAGES, *, shuffle=True, batch_size=2, **options):
     return DataLoader(data, batch_size=batch_size, shuffle=shuffle, **options)
 
 
+def in_order():
+    """Return loaders of the training and the validation images that do not shuffle."""
+    return {"train_dataloaders": loader(shuffle=False), "val_dataloaders": loader(HELD_OUT, shuffle=False)}
+
+
 def train(module, callbacks, data, *, wrap=lambda module: module, resume=None, **options):
     """Train from one fixed seed; return the trainer, the module, its weights and the states of all generators."""
     settings = {
