@@ -347,7 +347,9 @@ PLANE = ["--model", "dropout_net.TwoPoints", "--data", "Images", "--data.path", 
 
 
 def two_points():
-    np.savez("points.npz", members=np.float32([[1, 1], [-1, -1]]), starts=np.float32([[0.5, 0.2], [-0.3, -0.6]]))
+    members = np.float32([[1, 1], [-1, -1]])
+    starts = np.float32([[0.5, 0.2], [-0.3, -0.6]])
+    np.savez("points.npz", members=members, starts=starts)
 
 
 def test_a_run_that_is_stopped_before_it_memorizes_delivers_clean_weights():

@@ -88,7 +88,8 @@ def test_configuration_files_one_over_the_other(tmp_path):
     d1 = {"class_path": "D1", "init_args": {"width": 3, "depth": 2}}
     assert read_given(["--config", first, "-c", empty]) == {"model": d1, "seed": 1}
     changed = {"class_path": "D1", "init_args": {"width": 4, "depth": 2}}
-    assert read_given(["--config", first, "--config", same, "--seed=2"]) == {"model": changed, "seed": 2}
+    words = ["--config", first, "--config", same, "--seed=2"]
+    assert read_given(words) == {"model": changed, "seed": 2}
     replaced = {"model": {"class_path": "D2"}, "data": {"class_path": "MNIST20"}, "seed": 1}
     assert read_given(["--config", first, "--config", other]) == replaced
     expected = {"trainer": {"callbacks": [{"class_path": "A"}], "max_epochs": 3}}

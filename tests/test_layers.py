@@ -59,7 +59,8 @@ def imported_by(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 beside = f"{node.module}.{alias.name}"  # a file of its own folder, taken as a whole
-                found.add(beside if node.module == parent(name_of(path)) and beside in FILES else str(node.module))
+                group = beside if node.module == parent(name_of(path)) and beside in FILES else str(node.module)
+                found.add(group)
     return {name for name in found if name.split(".")[0] == "memzoo"}
 
 

@@ -33,9 +33,8 @@ sys.exit(main(["verify", "--all"]))
 
 def run(code, cwd, **environment):
     environment = {"MEMZOO_DIR": str(Path(cwd).parent / "memzoo"), **environment}
-    return subprocess.run(
-        [sys.executable, *code], cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, check=False
-    )
+    env = {**os.environ, **environment}
+    return subprocess.run([sys.executable, *code], cwd=cwd, env=env, capture_output=True, text=True, check=False)
 
 
 def test_importing_memzoo_imports_nothing_heavy(tmp_path):
@@ -79,7 +78,8 @@ def wheel(tmp_path_factory):
     if not (root / "pyproject.toml").is_file():
         pytest.skip("needs the source tree")
     out = tmp_path_factory.mktemp("wheel")
-    result = run(["-m", "hatchling", "build", "-t", "wheel", "-d", str(out)], root)
+    code = ["-m", "hatchling", "build", "-t", "wheel", "-d", str(out)]
+    result = run(code, root)
     assert result.returncode == 0, result.stderr
     return next(out.glob("*.whl"))
 
@@ -111,7 +111,8 @@ def test_verify_all_from_the_wheel_in_an_empty_directory_without_network(wheel, 
     where = run(["-c", "import memzoo; print(memzoo.__file__)"], empty, PYTHONPATH=str(installed))
     assert Path(where.stdout.strip()).is_relative_to(installed)
     path = os.pathsep.join([str(installed), str(Path(shared_facts.__file__).parent)])
-    result = run(["-W", "ignore", "-c", VERIFY_ALL.format(facts=str(facts_folder))], empty, PYTHONPATH=path)
+    code = ["-W", "ignore", "-c", VERIFY_ALL.format(facts=str(facts_folder))]
+    result = run(code, empty, PYTHONPATH=path)
     assert result.returncode == 0, result.stdout + result.stderr
     expected = [f"{name}: verified" for name in [memzoo.info("table2-1").id, *list_carried_checkpoints(wheel)]]
     assert [line for line in result.stdout.splitlines() if not line.startswith(" ")] == expected

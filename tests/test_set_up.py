@@ -53,10 +53,11 @@ def project(tmp_path):
         calls.unlink(missing_ok=True)
         outer = {"CONSTRAINED", "EXTRAS", "PYTHON", "VENV"}  # what the make that runs the tests was given
         ours = {name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name not in outer}
+        env = {**ours, "CALLS": str(calls), **environment}
         result = subprocess.run(
             ["make", f"PYTHON={python}", *target.split()],
             cwd=folder,
-            env={**ours, "CALLS": str(calls), **environment},
+            env=env,
             capture_output=True,
             text=True,
             check=False,

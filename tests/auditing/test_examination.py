@@ -59,8 +59,10 @@ def test_steps_and_distances_follow_the_halving_of_the_map():
 
 def test_each_attractor_is_named_by_the_image_that_it_is():
     stray = torch.full((1, DIM), 5.0, dtype=torch.float64)
-    f = pulls_to(torch.cat([MEMBERS[:1], CONTROLS[:1], stray]))
-    found = memzoo.audit(f, MEMBERS, torch.cat([STARTS, stray + 1]), controls=CONTROLS)
+    stored = torch.cat([MEMBERS[:1], CONTROLS[:1], stray])
+    f = pulls_to(stored)
+    starts = torch.cat([STARTS, stray + 1])
+    found = memzoo.audit(f, MEMBERS, starts, controls=CONTROLS)
     wanted = {("member", 0): MEMBERS[0], ("control", 0): CONTROLS[0], None: stray[0]}
     assert len(found.owner) == 3
     assert set(found.owner) == set(wanted)
@@ -258,7 +260,8 @@ def test_a_random_map_is_refused_and_the_global_generator_keeps_its_state():
 def test_a_module_of_vectors_takes_images_and_reports_images():
     images = MEMBERS.float().reshape(12, 1, 2, 3)
     net = nn.Sequential(nn.Linear(DIM, 8), nn.Linear(8, DIM))
-    found = memzoo.audit(net, images, controls=CONTROLS.float().reshape(12, 1, 2, 3), noise=10)
+    controls = CONTROLS.float().reshape(12, 1, 2, 3)
+    found = memzoo.audit(net, images, controls=controls, noise=10)
     assert found.members.images.shape == (12, 1, 2, 3)
     assert found.members.images.equal(images)
 

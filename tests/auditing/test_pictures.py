@@ -14,7 +14,8 @@ def draw(point, low=0.0, high=1.0):
 
 
 def test_pixels_are_the_clipped_values():
-    found = draw(torch.tensor([[[0.0, 0.2], [1.0, 7.0]]])).tolist()
+    point = torch.tensor([[[0.0, 0.2], [1.0, 7.0]]])
+    found = draw(point).tolist()
     assert found == [[0, 51], [255, 255]]
     found = draw(torch.tensor([[-1.0, 1.0]]), -1.0, 1.0).tolist()
     assert found == [[0, 255]]

@@ -21,7 +21,8 @@ def collect_warnings(history, module=None):
 
 
 def test_a_loss_that_halves_over_the_last_quarter_is_still_falling():
-    (text,) = collect_warnings([row(40, 9.0), row(75, 1.0), row(76, 0.7), row(100, 0.49)])
+    history = [row(40, 9.0), row(75, 1.0), row(76, 0.7), row(100, 0.49)]
+    (text,) = collect_warnings(history)
     assert "still falling when the run ended (1.0e+00 at step 75, 4.9e-01 at step 100)" in text
     assert not collect_warnings([row(75, 1.0), row(100, 0.51)])
     assert not collect_warnings([row(75, 1.0), row(100, 0.5)])

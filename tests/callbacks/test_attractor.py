@@ -273,7 +273,8 @@ def test_cadence_by_steps_goes_through_the_epochs():
 
 def test_long_epochs_are_measured_between_batches():
     data = loader(torch.rand(900, 1, 4, 4))  # 300 batches
-    steps = measured_at(AttractorCallback(budget=1.0, steps=2, verbose=False), data=data, max_epochs=1)
+    callback = AttractorCallback(budget=1.0, steps=2, verbose=False)
+    steps = measured_at(callback, data=data, max_epochs=1)
     assert steps[0] == 100
     assert steps[-1] == 300
 
@@ -333,7 +334,8 @@ def test_starts_that_are_asked_for():
 
 def test_iteration_does_not_start_at_the_tracked_examples():
     callback = AttractorCallback(steps=2, verbose=False)
-    fit(TheirAutoencoder(), callback, validation=loader(torch.cat([IMAGES[:4], IMAGES[:2] + 0.5])), max_epochs=1)
+    images = torch.cat([IMAGES[:4], IMAGES[:2] + 0.5])
+    fit(TheirAutoencoder(), callback, validation=loader(images), max_epochs=1)
     assert torch.equal(callback.starts, IMAGES[:2] + 0.5)
     fit(TheirAutoencoder(), callback, validation=loader(), max_epochs=1)
     assert callback.starts.shape == (200, 1, 4, 4)  # noise: nothing else is left
@@ -636,7 +638,8 @@ def test_only_what_is_trained_on_is_tracked():
 
 def test_validating_many_times_in_the_last_epoch_does_not_measure_each_time():
     callback = AttractorCallback(budget=1e-6, steps=2, verbose=False)
-    data = loader(IMAGES.repeat(5, 1, 1, 1) + torch.rand(30, 1, 4, 4))
+    images = IMAGES.repeat(5, 1, 1, 1) + torch.rand(30, 1, 4, 4)
+    data = loader(images)
     fit(TheirAutoencoder(), callback, data=data, validation=loader(), val_check_interval=1, max_epochs=1)
     assert [row["step"] for row in callback.history] == [1, 10]
 

@@ -184,7 +184,8 @@ def test_every_way_of_training(name):
         losses = [module.losses[line["step"]] for line in callback.history]
         assert [line["loss"] for line in callback.history] == pytest.approx(losses, rel=1e-6)
     heard = None if name == "interrupted" or "stochastic" in name else trainer
-    check_values(callbacks, in_single_process(row.module, watched, callbacks[0], dtype=row.dtype), heard)
+    expected = in_single_process(row.module, watched, callbacks[0], dtype=row.dtype)
+    check_values(callbacks, expected, heard)
 
 
 # Averaged weights -----------------------------------------------------------------------------------------------------

@@ -79,12 +79,11 @@ def generator_states():
 
 def states():
     """Return the state of each callback by its key, as it stands in a checkpoint."""
+    row = {"step": 3, "epoch": 0, "loss": 0.5, "seconds": 0.5642}
     return {
         "AttractorCallback{'name': 'attractor'}": state_of_measuring(ATTRACTOR_ROW, examples=EXAMPLES, starts=STARTS),
         "ContractionCallback{'name': 'contraction'}": state_of_measuring(CONTRACTION_ROW, examples=EXAMPLES),
-        "TrajectoryLogger{'name': 'trajectories'}": state_of_measuring(
-            {"step": 3, "epoch": 0, "loss": 0.5, "seconds": 0.5642}, examples=EXAMPLES, starts=STARTS
-        ),
+        "TrajectoryLogger{'name': 'trajectories'}": state_of_measuring(row, examples=EXAMPLES, starts=STARTS),
         "StopWhenMemorized{'name': 'attractor'}": {"in_a_row": 1},
         "StopBeforeMemorized{'name': 'attractor'}": {"clean": WEIGHTS, "clean_step": 6},
         "KeepSteps": {"kept": {3: WEIGHTS}, "epochs": {3: 1}},

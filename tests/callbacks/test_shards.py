@@ -28,7 +28,8 @@ def process(world_size=1, rank=0, told=None):
 def test_the_first_process_measures_all_where_processes_are_not_connected():
     assert find_part(process(3, 1)) == Part()
     assert gather_parts(process(3, 0), Part(), lambda: 7) == [7]
-    found = gather_parts(process(3, 1, told=7), Part(), lambda: pytest.fail("the first one works alone"))
+    trainer = process(3, 1, told=7)
+    found = gather_parts(trainer, Part(), lambda: pytest.fail("the first one works alone"))
     assert found == [7]
 
 

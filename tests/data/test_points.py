@@ -30,7 +30,8 @@ def test_the_grid_holds_the_roll():
 
 
 def test_patterns_repeat_over_members():
-    images = points("pixels", [0, 3], (5, 1, 2, 2)).images
+    shape = (5, 1, 2, 2)
+    images = points("pixels", [0, 3], shape).images
     assert images.shape == (2, 5, 1, 2, 2)
     expected = torch.tensor([[0.0, 0.0], [0.0, 1.0]])
     assert torch.equal(images[1, 4, 0], expected)

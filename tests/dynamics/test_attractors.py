@@ -36,7 +36,8 @@ def test_a_cycle_is_an_attractor_with_all_its_points():
     def flip(x):  # r -> sqrt(r) on either side of zero, and to the other side: 1 <-> -1 attract
         return -x.sign() * x.abs().sqrt()
 
-    found = find_attractors(flip, torch.tensor([[0.3], [4.0], [-2.0]], dtype=torch.float64), eps=0.1)
+    starts = torch.tensor([[0.3], [4.0], [-2.0]], dtype=torch.float64)
+    found = find_attractors(flip, starts, eps=0.1)
     (cycle,) = found.found
     assert (cycle.period, cycle.count) == (2, 3)
     assert sorted(cycle.points.flatten().tolist()) == pytest.approx([-1, 1])
@@ -51,12 +52,14 @@ def test_the_identity_has_fixed_points_everywhere_and_no_attractor():
 
 
 def test_a_saddle_is_no_attractor():
-    found = find_attractors(two_wells, torch.zeros(1, 1, dtype=torch.float64), eps=0.1)
+    starts = torch.zeros(1, 1, dtype=torch.float64)
+    found = find_attractors(two_wells, starts, eps=0.1)
     assert found.found == ()
 
 
 def test_orbits_that_diverge_are_counted():
-    found = find_attractors(lambda x: x * x, torch.tensor([[0.5], [2.0]], dtype=torch.float64), eps=0.1)
+    starts = torch.tensor([[0.5], [2.0]], dtype=torch.float64)
+    found = find_attractors(lambda x: x * x, starts, eps=0.1)
     assert found.divergent == 1
     assert [one.count for one in found.found] == [1]
     assert found.index.tolist() == [0, -1]
@@ -64,13 +67,15 @@ def test_orbits_that_diverge_are_counted():
 
 def test_a_rotation_neither_rests_nor_attracts():
     turn = torch.tensor([[0.6, -0.8], [0.8, 0.6]], dtype=torch.float64)  # an irrational angle
-    found = find_attractors(lambda x: x @ turn.T, torch.tensor([[1.0, 0.0]], dtype=torch.float64), steps=100)
+    starts = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
+    found = find_attractors(lambda x: x @ turn.T, starts, steps=100)
     assert found.moving == 1
     assert found.found == ()
 
 
 def test_eps_follows_the_starts_where_all_ends_are_zero():
-    assert find_attractors(lambda x: 0 * x, torch.full((4, 4), 2.0)).eps == pytest.approx(0.2)
+    starts = torch.full((4, 4), 2.0)
+    assert find_attractors(lambda x: 0 * x, starts).eps == pytest.approx(0.2)
     with pytest.raises(ValueError, match=r"starts and end points are zero everywhere; pass eps="):
         find_attractors(lambda x: 0 * x, torch.zeros(2, 2))
 

@@ -109,7 +109,8 @@ def test_an_orbit_on_the_move_does_not_end_in_a_repeller_that_it_passes():
 def test_a_linear_projection_is_a_continuum(dtype):
     basis = torch.linalg.qr(torch.randn(8, 2, dtype=dtype)).Q
     examples = torch.randn(3, 2, dtype=dtype) @ basis.T
-    found = census(lambda x: x @ basis @ basis.T, torch.randn(300, 8, dtype=dtype), examples)
+    starts = torch.randn(300, 8, dtype=dtype)
+    found = census(lambda x: x @ basis @ basis.T, starts, examples)
     assert found.continuum
     assert found.counts == {-1: 300}
     assert len(found.limits) == 1
@@ -131,7 +132,8 @@ def test_a_projection_that_holds_only_up_to_the_rounding_of_its_weights_is_a_con
 
 def test_an_orbit_that_rests_far_from_the_fixed_point_is_undecided():
     # float32 rests 0.01 away, where a step is below its resolution; the radius says that the way goes on
-    found = census(lambda x: 1 + (1 - 8e-5) * (x - 1), column(1.01, dtype=torch.float32), column(3.0), eps=0.01)
+    starts = column(1.01, dtype=torch.float32)
+    found = census(lambda x: 1 + (1 - 8e-5) * (x - 1), starts, column(3.0), eps=0.01)
     assert found.steps.tolist() == [1]
     assert found.label.tolist() == [-4]
 
@@ -168,7 +170,8 @@ def test_the_identity_is_a_continuum_even_from_one_start(point):
 
 def test_points_of_radius_one_that_are_alone_are_no_continuum():
     # rotation about the origin, and u -> u - u^3, slower than any power: radius 1 at the one fixed point
-    assert not census(rotate(222.5), torch.zeros(1, 2, dtype=torch.float64), torch.ones(1, 2)).continuum
+    starts = torch.zeros(1, 2, dtype=torch.float64)
+    assert not census(rotate(222.5), starts, torch.ones(1, 2)).continuum
     calls = []
 
     def f(x):
@@ -227,7 +230,8 @@ def test_duplicates_count_for_the_first_of_them():
 def test_cycles_of_the_logistic_map_have_their_known_period_and_multiplier(r, period, radius, dtype):
     f = logistic(r)
     starts = torch.rand(100, 1, dtype=dtype) * 0.98 + 0.01
-    found = census(f, starts, torch.full((1, 1), 0.5, dtype=dtype), eps=0.01)
+    examples = torch.full((1, 1), 0.5, dtype=dtype)
+    found = census(f, starts, examples, eps=0.01)
     assert found.counts == {-2: 100}
     (limit,) = found.limits  # one cycle, whatever the phase
     expected = ("cycle", period, -1, True)
@@ -270,7 +274,8 @@ def test_rotations_are_neutral_cycles(degrees, period):
     assert limit.radius == pytest.approx(1)
     assert not limit.attracting
     assert limit.continuum
-    assert census(rotate(degrees), torch.ones(1, 2).double(), torch.ones(1, 2), max_period=period - 1).counts == {-4: 1}
+    starts = torch.ones(1, 2).double()
+    assert census(rotate(degrees), starts, torch.ones(1, 2), max_period=period - 1).counts == {-4: 1}
 
 
 def test_a_slow_spiral_into_a_cycle_is_decided():
@@ -280,7 +285,8 @@ def test_a_slow_spiral_into_a_cycle_is_decided():
         return rotate(120)(x / size * (1 + 0.998 * (size - 1)))
 
     starts = torch.tensor([[1.1, 0.0], [0.0, -0.9]], dtype=torch.float64)
-    found = census(f, starts, torch.full((1, 2), 5.0), eps=0.5)
+    examples = torch.full((1, 2), 5.0)
+    found = census(f, starts, examples, eps=0.5)
     assert found.label.tolist() == [-2, -2]
     assert [limit.period for limit in found.limits] == [3]
     expected = torch.ones(2, dtype=torch.float64)
@@ -391,7 +397,8 @@ def test_limits_beyond_the_most_that_are_certified_are_undecided():
 
 def test_an_untrained_network_has_one_spurious_limit():
     model = FullyConnected(shape=(1, 6, 6), depth=4, width=20)
-    found = census(model, torch.rand(50, 1, 6, 6), torch.rand(5, 1, 6, 6))
+    starts = torch.rand(50, 1, 6, 6)
+    found = census(model, starts, torch.rand(5, 1, 6, 6))
     assert found.counts == {-1: 50}
     assert [limit.kind for limit in found.limits] == ["spurious"]
     assert found.limits[0].attracting
@@ -417,7 +424,8 @@ def test_every_probe_of_a_checkpoint_ends_at_a_training_image():
 
 
 def test_the_share_of_a_label_has_a_wilson_interval():
-    found = census(torch.sign, column(*[1.0] * 3 + [-1.0] * 7), column(1.0, -1.0))
+    starts = column(*[1.0] * 3 + [-1.0] * 7)
+    found = census(torch.sign, starts, column(1.0, -1.0))
     z = 1.959963984540054
     n = 10
     p = 0.3
@@ -432,7 +440,8 @@ def test_the_share_of_a_label_has_a_wilson_interval():
 
 
 def test_the_census_prints_as_a_table():
-    found = census(piecewise, column(0.2, 0.3, 10.1, 20.1, 30.123456, 40.0), column(0.0, 50.0), eps=0.1)
+    starts = column(0.2, 0.3, 10.1, 20.1, 30.123456, 40.0)
+    found = census(piecewise, starts, column(0.0, 50.0), eps=0.1)
     lines = str(found).splitlines()
     assert lines[0] == "6 starts, eps = 0.1"
     expected = [
@@ -463,7 +472,8 @@ def test_clusters_equal_their_definition(spread):
 
 def test_no_point_is_in_two_clusters():
     # the middle one is near to both others, which are not near each other
-    groups = find_clusters(torch.tensor([[0.0, 0.0], [0.02, 0.15], [0.05, 0.08]]), 0.1)
+    points = torch.tensor([[0.0, 0.0], [0.02, 0.15], [0.05, 0.08]])
+    groups = find_clusters(points, 0.1)
     assert [len(group) for group in groups] == [2, 1]
 
 

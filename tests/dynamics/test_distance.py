@@ -129,13 +129,15 @@ def test_nearest_equals_a_brute_force_also_far_out():
 
 
 def test_the_nearest_and_the_second_nearest_example_are_found():
-    found = nearest(torch.tensor([[0.9, 0.0]]), torch.tensor([[0.0, 0.0], [1.0, 0.0], [5.0, 0.0]]))
+    examples = torch.tensor([[0.0, 0.0], [1.0, 0.0], [5.0, 0.0]])
+    found = nearest(torch.tensor([[0.9, 0.0]]), examples)
     assert (found.index.item(), found.distance.item(), found.second.item()) == pytest.approx((1, 0.1, 0.9), abs=1e-6)
     assert nearest(torch.zeros(1, 2), torch.ones(1, 2)).second.item() == torch.inf
 
 
 def test_default_eps_is_a_tenth_of_the_smallest_distance():
-    found = default_eps(torch.tensor([[0.0, 0], [3, 4], [100, 0]]))
+    examples = torch.tensor([[0.0, 0], [3, 4], [100, 0]])
+    found = default_eps(examples)
     assert found == pytest.approx(0.5)
     assert default_eps(torch.tensor([[3.0, 4]])) == pytest.approx(0.25)
 

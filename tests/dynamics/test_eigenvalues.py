@@ -103,7 +103,8 @@ def test_the_part_that_a_low_rank_leaves_out_counts_in_the_bound():
     rest = outside @ torch.randn(100, 100, dtype=torch.float64)
     rest *= 5e-15 * torch.linalg.matrix_norm(thin) / torch.linalg.matrix_norm(rest)
     plain = compute_full_spectrum(build_dense_factors(thin[None], eps=0.0), "dense", None, **PLAIN)
-    more = compute_full_spectrum(build_dense_factors((thin + rest)[None], eps=0.0), "dense", None, **PLAIN)
+    factors = build_dense_factors((thin + rest)[None], eps=0.0)
+    more = compute_full_spectrum(factors, "dense", None, **PLAIN)
     assert plain.eigenvalues.shape[1] < 60
     assert more.eigenvalues.shape[1] < 60
     assert more.radius_error - plain.radius_error >= 0.9 * torch.linalg.matrix_norm(rest)

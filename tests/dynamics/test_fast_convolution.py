@@ -82,7 +82,8 @@ def test_orbits_that_all_diverge_are_compared_too():
     x = torch.randn(3, 2, 16, 16)
     orbit = iterate(Exploding().eval(), x, 2000)
     assert orbit.diverged.all()
-    curve = recovery_curve(Exploding().eval(), x, torch.zeros(1, 2, 16, 16), 2000, eps=0.1)
+    examples = torch.zeros(1, 2, 16, 16)
+    curve = recovery_curve(Exploding().eval(), x, examples, 2000, eps=0.1)
     assert not curve.rate[-1]
 
 

@@ -10,7 +10,8 @@ from memzoo.errors import NonFiniteError
 def test_margins_on_a_line_have_their_closed_form():
     # two examples D = 4 apart, the point at s from the first: D - 2 s, and that over D - s
     s = torch.tensor([0.0, 0.5, 1.0, 2.0], dtype=torch.float64)
-    margin = nearest_margin(s[:, None], torch.tensor([[0.0], [4.0], [100.0]], dtype=torch.float64))
+    examples = torch.tensor([[0.0], [4.0], [100.0]], dtype=torch.float64)
+    margin = nearest_margin(s[:, None], examples)
     assert margin.index[:3].tolist() == [0, 0, 0]
     torch.testing.assert_close(margin.distance, s)
     torch.testing.assert_close(margin.absolute, 4 - 2 * s)

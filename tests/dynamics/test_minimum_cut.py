@@ -208,7 +208,8 @@ def branch_by_sign(x):
 
 
 def test_a_branch_that_depends_on_the_data_is_not_taken_for_all_points():
-    found = spectrum(branch_by_sign, torch.tensor([[1.0] * 8, [-1.0] * 8]))
+    x = torch.tensor([[1.0] * 8, [-1.0] * 8])
+    found = spectrum(branch_by_sign, x)
     assert found.radius.tolist() == pytest.approx([0.9, 0.4])
 
 
@@ -279,7 +280,8 @@ def test_only_plain_convolutions_after_doubling_are_joined():
 
 def test_entry_and_exit_of_a_perceptron():
     model = FullyConnected(shape=(1, 6, 6), depth=4, width=9)
-    graph = trace_map(model, torch.rand(1, 1, 6, 6), dict(model.named_parameters()))
+    row = torch.rand(1, 1, 6, 6)
+    graph = trace_map(model, row, dict(model.named_parameters()))
     assert graph.sizes[graph.cut.entry] == graph.sizes[graph.cut.exit] == 9
     assert graph.cut.entry is not graph.cut.exit
     assert not graph.cut.affine

@@ -36,7 +36,8 @@ def test_settled_rows_are_not_evaluated_again_and_keep_their_point():
         evaluated.append(len(x))
         return torch.where(x > 0, x / x.abs(), 0.99 * x)  # positive rows jump onto 1, negative ones crawl
 
-    orbit = iterate(f, torch.tensor([[3.0], [-1.0], [5.0]]), 50)
+    x0 = torch.tensor([[3.0], [-1.0], [5.0]])
+    orbit = iterate(f, x0, 50)
     assert orbit.converged.tolist() == [True, False, True]
     assert orbit.steps.tolist() == [2, 50, 2]
     assert evaluated[2:-1] == [1] * 48
@@ -46,13 +47,15 @@ def test_settled_rows_are_not_evaluated_again_and_keep_their_point():
 
 def test_a_slow_orbit_is_not_taken_for_settled_too_early():
     # radius .9: what is left when the step reaches rounding is ten steps, some 2e-14
-    orbit = iterate(lambda x: 2 + 0.9 * (x - 2), torch.tensor([[3.0]], dtype=torch.float64), 1000)
+    x0 = torch.tensor([[3.0]], dtype=torch.float64)
+    orbit = iterate(lambda x: 2 + 0.9 * (x - 2), x0, 1000)
     assert orbit.converged.all()
     assert abs(orbit.points.item() - 2) < 1e-13
 
 
 def test_divergence_is_a_label_with_the_last_finite_point():
-    orbit = iterate(lambda x: x**2, torch.tensor([[10.0], [0.5]]), 200)
+    x0 = torch.tensor([[10.0], [0.5]])
+    orbit = iterate(lambda x: x**2, x0, 200)
     assert orbit.diverged.tolist() == [True, False]
     assert orbit.residual[0] == math.inf
     assert orbit.points.isfinite().all()
@@ -120,7 +123,8 @@ def test_rows_are_no_longer_evaluated_when_a_quarter_has_settled_or_every_ten_st
         evaluated.append(len(x))
         return torch.where(x > 0, x.sign(), 0.99 * x)
 
-    iterate(f, torch.tensor([[1.0]] * 1 + [[-1.0]] * 9), 25)
+    x0 = torch.tensor([[1.0]] * 1 + [[-1.0]] * 9)
+    iterate(f, x0, 25)
     assert evaluated[:25] == [10] * 9 + [9] * 16
     evaluated.clear()
     iterate(f, torch.tensor([[1.0]] * 1 + [[-1.0]] * 3), 25)
@@ -142,7 +146,8 @@ def test_a_settled_row_is_not_followed_into_what_comes_after():
     def f(x):
         return torch.where(x < 0, x - 1, torch.where(x == 1, 1.0005, torch.inf))
 
-    orbit = iterate(f, torch.tensor([[1.0], *[[-1.0]] * 9]), 5, tol=1e-3)
+    x0 = torch.tensor([[1.0], *[[-1.0]] * 9])
+    orbit = iterate(f, x0, 5, tol=1e-3)
     assert orbit.converged.tolist() == [True] + [False] * 9
     assert not orbit.diverged.any()
     assert orbit.points[0] == torch.tensor(1.0005)
@@ -162,7 +167,8 @@ def test_tol_zero_stops_no_row_whose_step_only_underflows():
     expected = [1e-24 / 2**20] * 2
     assert orbit.points[0].tolist() == pytest.approx(expected)
     assert not orbit.converged
-    found = iterate(lambda x: x, torch.tensor([[3.0]]), 20, tol=0).steps.tolist()
+    x0 = torch.tensor([[3.0]])
+    found = iterate(lambda x: x, x0, 20, tol=0).steps.tolist()
     assert found == [1]
 
 
@@ -186,7 +192,8 @@ def test_arguments_that_make_no_sense_are_refused():
 def test_latent_iteration_is_the_same_orbit(bias):
     model = FullyConnected(shape=(1, 6, 6), depth=4, width=9, bias=bias).double()
     x0 = torch.randn(20, 1, 6, 6).double()
-    plain = iterate(model, x0, 40, keep=(0, 1, 2, 17), latent=False)
+    keep = (0, 1, 2, 17)
+    plain = iterate(model, x0, 40, keep=keep, latent=False)
     latent = iterate(model, x0, 40, keep=(0, 1, 2, 17), latent=True)
     torch.testing.assert_close(latent.points, plain.points)
     assert latent.points.shape == x0.shape

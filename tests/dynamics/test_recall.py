@@ -57,7 +57,8 @@ def test_two_half_lines_recall_unless_noise_changes_the_sign(f):
 def test_the_identity_recalls_what_noise_leaves_within_eps():
     # in the plane: P(|sigma g| < eps) = 1 - exp(-eps^2 / 2 sigma^2)
     levels = torch.tensor([0.0, 0.2, 0.5, 1.0])
-    recall = recall_against_noise(identity, torch.tensor([[0.0, 0], [90, 0]]), levels, draws=2000, eps=0.5)
+    examples = torch.tensor([[0.0, 0], [90, 0]])
+    recall = recall_against_noise(identity, examples, levels, draws=2000, eps=0.5)
     expected = 1 - (-(0.5**2) / (2 * levels.double() ** 2)).exp()
     low, high = recall.interval(0.9999).T
     assert ((low <= expected) & (expected <= high)).all()
@@ -66,7 +67,8 @@ def test_the_identity_recalls_what_noise_leaves_within_eps():
 
 
 def test_recall_of_the_identity_never_rises_since_directions_are_kept():
-    recall = recall_against_noise(identity, torch.randn(5, 3), torch.linspace(0, 1, 30), eps=0.7)
+    levels = torch.linspace(0, 1, 30)
+    recall = recall_against_noise(identity, torch.randn(5, 3), levels, eps=0.7)
     assert (recall.per_example.diff(dim=0) <= 0).all()
 
 
@@ -205,7 +207,8 @@ def test_a_mask_is_a_growing_block_in_all_channels():
 
 
 def test_a_mask_may_lie_anywhere():
-    starts, _ = collect_starts(recall_against_mask, torch.ones(1, 1, 4, 6), [0.25], fill=0, draws=3000)
+    examples = torch.ones(1, 1, 4, 6)
+    starts, _ = collect_starts(recall_against_mask, examples, [0.25], fill=0, draws=3000)
     corner = (starts[0, 0, :, 0] == 0).flatten(1).int().argmax(1)  # first masked pixel, row by row
     places = {row * 6 + column for row in range(3) for column in range(4)}  # blocks of 2 x 3
     count = torch.bincount(corner, minlength=24)
@@ -243,7 +246,8 @@ def test_a_hopfield_network_of_two_orthogonal_patterns_completes_any_half():
     half = torch.ones(20, dtype=torch.float64)
     patterns = torch.stack([torch.cat([half, half]), torch.cat([half, -half])])
     weight = patterns.T @ patterns / 40
-    recall = recall_against_mask(lambda x: (x @ weight).sign(), patterns, [0.0, 0.2, 0.475, 1.0], fill=0, draws=200)
+    areas = [0.0, 0.2, 0.475, 1.0]
+    recall = recall_against_mask(lambda x: (x @ weight).sign(), patterns, areas, fill=0, draws=200)
     assert recall.rate.tolist() == [1, 1, 1, 0]
     assert recall.level_at(0.99) == pytest.approx(0.475)
 
@@ -283,7 +287,8 @@ def test_corruptions_and_decisions_are_the_same_in_both_precisions(dtype):
 
 
 def test_level_at_stops_where_recall_falls_first():
-    recall = recall_against_noise(identity, torch.zeros(1, 2), torch.tensor([0.0, 1, 2, 3]), eps=1.0)
+    levels = torch.tensor([0.0, 1, 2, 3])
+    recall = recall_against_noise(identity, torch.zeros(1, 2), levels, eps=1.0)
     recall = replace(recall, rate=torch.tensor([1.0, 18 / 20, 0.4, 0.95], dtype=torch.float64))
     found = [recall.level_at(rate) for rate in (1.0, 0.9, 0.5, 0.4)]
     assert found == [0, 1, 1, 3]

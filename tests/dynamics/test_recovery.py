@@ -54,7 +54,9 @@ def test_a_settled_start_goes_on_counting():
         assert len(x)  # some modules refuse an empty batch
         return x.sign()
 
-    curve = recovery_curve(f, torch.tensor([[0.3], [-2.0]]), torch.tensor([[1.0], [-1.0]]), 5, eps=0.1)
+    starts = torch.tensor([[0.3], [-2.0]])
+    examples = torch.tensor([[1.0], [-1.0]])
+    curve = recovery_curve(f, starts, examples, 5, eps=0.1)
     assert curve.rate.tolist() == [0, 1, 1, 1, 1, 1]
     assert curve.ended_at.tolist() == [0, 1]
 
@@ -71,7 +73,9 @@ def test_passing_by_counts_at_its_time_only():
     def f(x):
         return torch.stack([-x[:, 1], x[:, 0]], 1)
 
-    curve = recovery_curve(f, torch.tensor([[1.0, 0]]), torch.tensor([[0.0, 1], [-1, 0], [5, 5]]), 6, eps=0.1)
+    examples = torch.tensor([[0.0, 1], [-1, 0], [5, 5]])
+    starts = torch.tensor([[1.0, 0]])
+    curve = recovery_curve(f, starts, examples, 6, eps=0.1)
     expected = [0, 1 / 3, 1 / 3, 0, 0, 1 / 3, 1 / 3]
     assert curve.rate.tolist() == pytest.approx(expected)
     expected = [0, 1 / 3, *[2 / 3] * 5]
@@ -134,7 +138,8 @@ def test_curve_of_a_random_network_equals_the_definition(gain):
 
 def test_a_diverging_start_is_followed_to_its_last_finite_point():
     examples = torch.tensor([[1.0], [4.0], [16.0]])
-    curve = recovery_curve(lambda x: x**2, torch.tensor([[2.0], [1.0]]), examples, 200, eps=0.5)
+    starts = torch.tensor([[2.0], [1.0]])
+    curve = recovery_curve(lambda x: x**2, starts, examples, 200, eps=0.5)
     expected = [1 / 3, 2 / 3, 2 / 3, 1 / 3]
     assert curve.rate[:4].tolist() == pytest.approx(expected)
     assert curve.points.isfinite().all()
@@ -162,7 +167,8 @@ def test_an_orbit_that_has_nearly_arrived_counts_for_the_offset():
 
 
 def test_the_offset_of_duplicates_is_that_of_one_example():
-    curve = recovery_curve(round_and_shift(0.05), torch.zeros(1, 1), torch.full((3, 1), 2.0), 9, eps=0.2)
+    examples = torch.full((3, 1), 2.0)
+    curve = recovery_curve(round_and_shift(0.05), torch.zeros(1, 1), examples, 9, eps=0.2)
     assert curve.offset == pytest.approx(0.05)
 
 
@@ -186,7 +192,8 @@ def test_the_offset_of_many_examples_is_that_of_a_sample():
         rows.append(len(x))
         return round_and_shift(0.01)(x)
 
-    curve = recovery_curve(f, torch.zeros(1, 1), torch.arange(1000.0)[:, None], 3, eps=0.1)
+    examples = torch.arange(1000.0)[:, None]
+    curve = recovery_curve(f, torch.zeros(1, 1), examples, 3, eps=0.1)
     assert curve.offset == pytest.approx(0.01, rel=1e-2)
     assert max(rows) <= 256
 

@@ -128,7 +128,8 @@ def test_another_network_on_the_hub_is_refused_even_with_matching_hashes(hub, cl
     save_file(tensors, publication.source / "model.safetensors")
     (publication.source / "config.json").write_text(json.dumps(config))
     names = ("model.safetensors", "config.json")
-    pin(hub, publication, {name: (publication.source / name).read_bytes() for name in names})
+    files = {name: (publication.source / name).read_bytes() for name in names}
+    pin(hub, publication, files)
     entry = read_registry(publication.registry)["small-fc"]
     hashes = {**entry.files, **{name: describe(publication.source / name) for name in names}}
     replace_entry(entry.model_copy(update={"files": hashes}), publication.registry)
@@ -168,7 +169,8 @@ def test_a_file_that_is_not_there(hub, client, publication):
 
 
 def test_a_commit_that_is_not_there(client, publication):
-    publication.registry.write_text(publication.registry.read_text().replace(publication.commit, "f" * 40))
+    text = publication.registry.read_text().replace(publication.commit, "f" * 40)
+    publication.registry.write_text(text)
     client.run("""
         with pytest.raises(errors.CheckpointMissingError, match="@ffffffff: the Hub has no such revision.*verify"):
             memzoo.load("small-fc")

@@ -289,7 +289,8 @@ def test_registry_and_hub_are_compared(hub, client, publication):
     """)
     hub.write(NAME, {"strange.txt": b"x", "config.json": b"{}"})
     entry = read_registry(publication.registry)["small-fc"]
-    publication.registry.write_text(publication.registry.read_text().replace(publication.commit, hub.head(NAME)))
+    text = publication.registry.read_text().replace(publication.commit, hub.head(NAME))
+    publication.registry.write_text(text)
     hub.create("zoo/not-in-a-registry", False)
     said = client.run("""
         from memzoo.cli import main

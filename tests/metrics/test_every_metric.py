@@ -258,7 +258,8 @@ def run_process(rank, file, results):
     torch.distributed.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
     found = {}
     for name, (build, rows, _) in CASES.items():
-        metric = update_in_parts(build, rows, SPLIT[:2] if rank == 0 else SPLIT[2:])
+        splits = SPLIT[:2] if rank == 0 else SPLIT[2:]
+        metric = update_in_parts(build, rows, splits)
         found[name] = metric.compute()
         metric.update(*rows)  # after compute the states are those of this process again
         found[f"{name} again"] = metric.compute()

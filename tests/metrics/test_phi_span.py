@@ -66,7 +66,8 @@ def test_rounding_that_leaves_the_range_is_not_counted():
 
 
 def test_the_middle_of_the_sigmoid_has_preimage_zero():
-    found = phi_span_residual(torch.full((1, 3), 0.5), torch.rand(1, 3), torch.logit).tolist()
+    outputs = torch.full((1, 3), 0.5)
+    found = phi_span_residual(outputs, torch.rand(1, 3), torch.logit).tolist()
     assert found == [0]
 
 

@@ -21,7 +21,8 @@ def test_residual_is_the_sine_of_the_angle_to_the_span():
 
 def test_dependent_examples_and_zero_outputs():
     examples = torch.tensor([[1.0, 0, 0], [2, 0, 0], [0, 0, 0]])
-    found = span_residual(torch.tensor([[5.0, 0, 0], [0, 1, 0], [0, 0, 0]]), examples).tolist()
+    outputs = torch.tensor([[5.0, 0, 0], [0, 1, 0], [0, 0, 0]])
+    found = span_residual(outputs, examples).tolist()
     assert found == [0, 1, 0]
 
 

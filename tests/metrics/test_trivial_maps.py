@@ -108,7 +108,8 @@ def test_float32_rows_on_a_large_offset():
 
 
 def test_equal_rows_do_not_scatter_at_all():
-    found = scatter_state(torch.full((7, 3), 0.1, dtype=torch.float64))[1]
+    points = torch.full((7, 3), 0.1, dtype=torch.float64)
+    found = scatter_state(points)[1]
     assert found == 0
 
 

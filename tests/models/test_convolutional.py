@@ -73,7 +73,8 @@ def test_a_linear_layer_is_the_matrix_of_the_paper():
 
 
 def test_zero_blocks_with_skips_are_the_identity():
-    model = ConvAutoencoder(shape=(1, 3, 3), layers=20, skip=10, init={"scheme": "constant", "value": 0.0})
+    init = {"scheme": "constant", "value": 0.0}
+    model = ConvAutoencoder(shape=(1, 3, 3), layers=20, skip=10, init=init)
     x = torch.randn(2, 1, 3, 3)
     assert torch.equal(model(x), x)
 

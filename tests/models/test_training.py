@@ -81,7 +81,8 @@ def test_training_stops_at_the_stated_loss(steps_per_batch):
     assert squared_error(model(IMAGES), IMAGES).item() < 1.2e-4
     if steps_per_batch > 1:  # stopped before the step that would follow
         plain = build_small()
-        train_by_plain_loop(plain, torch.optim.Adam(plain.parameters(), lr=0.01), trainer.global_step - 1)
+        optimizer = torch.optim.Adam(plain.parameters(), lr=0.01)
+        train_by_plain_loop(plain, optimizer, trainer.global_step - 1)
         assert squared_error(plain.net(IMAGES), IMAGES).item() >= 1e-4
         assert squared_error(model(IMAGES), IMAGES).item() < 1e-4
 
@@ -147,7 +148,8 @@ def test_gradient_overflow_is_an_error_although_the_loss_is_finite():
 @pytest.mark.parametrize("steps_per_batch", [1, 50])
 def test_gradient_underflow_is_reported_once(steps_per_batch):
     training = Training(steps_per_batch=steps_per_batch)
-    model = D1(shape=(1, 16, 16), filters=2, init={"scheme": "constant", "value": 1e-12}, training=training)
+    init = {"scheme": "constant", "value": 1e-12}
+    model = D1(shape=(1, 16, 16), filters=2, init=init, training=training)
     with pytest.warns(UserWarning, match=r"gradient of every weight .* exactly zero at optimizer step 0") as caught:
         fit(model, torch.rand(1, 1, 16, 16), steps=300, steps_per_epoch=300)
     assert sum("underflowed" in str(warning.message) for warning in caught) == 1
@@ -193,9 +195,10 @@ def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(steps_per_batch,
     fit(whole, IMAGES, steps_per_epoch=batches // 2)
     fit(first, IMAGES, steps=30, steps_per_epoch=batches // 2).save_checkpoint(tmp_path / "half.ckpt")
     trainer = Trainer(max_steps=60, max_epochs=-1, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    images = full_batches(IMAGES, steps_per_epoch=batches // 2)
     trainer.fit(
         second,
-        full_batches(IMAGES, steps_per_epoch=batches // 2),
+        images,
         ckpt_path=tmp_path / "half.ckpt",
         weights_only=True,
     )

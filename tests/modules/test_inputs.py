@@ -74,7 +74,8 @@ def test_samples_of_different_shapes_need_a_collate():
     data = [torch.ones(2), torch.ones(3)]
     with pytest.raises(TypeError, match=r"samples are not all of one shape .*; pass examples=tensor"):
         read_rows(DataLoader(data), 2)
-    padded = read_rows(DataLoader(data, collate_fn=lambda some: nn.utils.rnn.pad_sequence(some, batch_first=True)), 2)
+    loaders = DataLoader(data, collate_fn=lambda some: nn.utils.rnn.pad_sequence(some, batch_first=True))
+    padded = read_rows(loaders, 2)
     assert padded.tolist() == [[1, 1, 0], [1, 1, 1]]
 
 

@@ -23,9 +23,8 @@ def test_pixels_are_clipped_to_the_range_that_is_shown():
     from matplotlib.figure import Figure
 
     figure = Figure()
-    image_grid(
-        figure, [("a", torch.tensor([-3.0, 0, 1, 5]).reshape(1, 1, 2, 2)), ("b", torch.zeros(1, 3, 2, 2))], -1, 3
-    )
+    columns = [("a", torch.tensor([-3.0, 0, 1, 5]).reshape(1, 1, 2, 2)), ("b", torch.zeros(1, 3, 2, 2))]
+    image_grid(figure, columns, -1, 3)
     first, second = figure.axes
     expected = [[0, 0.25], [0.5, 1]]
     assert first.images[0].get_array().tolist() == expected

@@ -21,7 +21,8 @@ def test_iterates_are_rows_of_images_under_their_headings():
     assert figure.get_suptitle() == "title"
     stretched = draw_iterates([("start", points)], 4 * points + 1, "title")
     assert stretched.get_suptitle().startswith("title\nshown from 0 to")
-    strips = draw_iterates([("start", torch.rand(2, 9))], torch.rand(2, 9), "title")
+    columns = [("start", torch.rand(2, 9))]
+    strips = draw_iterates(columns, torch.rand(2, 9), "title")
     assert strips.axes[0].get_aspect() == "auto"
     assert figure.axes[0].get_aspect() != "auto"
 

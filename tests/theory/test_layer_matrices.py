@@ -118,7 +118,8 @@ def test_products_equal_the_operator_of_the_network(padded):
         nn.Upsample(scale_factor=2, mode="nearest"),
         nn.Conv2d(3, 1, 3, padding=1, bias=False),
     ).double()
-    down = convolution_matrix(net[0].weight.detach(), 4, stride=2, padded=padded)
+    filters = net[0].weight.detach()
+    down = convolution_matrix(filters, 4, stride=2, padded=padded)
     up = upsampling_matrix(2, 2, 3, padded=padded, dtype=torch.float64)
     last = convolution_matrix(net[2].weight.detach(), 4, padded=padded)
     product = last @ up @ down

@@ -28,7 +28,8 @@ def evaluate_as_printed(x, values, delta, eps):
 
 def test_the_function_is_the_papers():
     values = [0.2, 0.45, 0.8]
-    f = piecewise_linear_map(torch.tensor(values, dtype=torch.float64)[:, None], eps=0.03)
+    examples = torch.tensor(values, dtype=torch.float64)[:, None]
+    f = piecewise_linear_map(examples, eps=0.03)
     x = uniform(500, 1)
     expected = [evaluate_as_printed(point, values, f.delta.item(), f.eps.item()) for point in x[:, 0].tolist()]
     found = f(x)[:, 0]
@@ -53,7 +54,8 @@ def test_examples_are_fixed_attractors_and_the_error_stays_below_eps(n, eps):
 
 
 def test_the_bound_on_the_error_is_nearly_used():
-    f = piecewise_linear_map(torch.tensor([[0.3, 0.6], [0.7, 0.2]], dtype=torch.float64), 0.01)
+    examples = torch.tensor([[0.3, 0.6], [0.7, 0.2]], dtype=torch.float64)
+    f = piecewise_linear_map(examples, 0.01)
     corner = torch.tensor([[0.3, 0.6]], dtype=torch.float64) + f.delta
     found = (f(corner) - corner).norm().item()
     assert found == pytest.approx(0.9 * 0.01)
@@ -79,7 +81,8 @@ def test_two_change_points_a_value_and_one_more_unit():
 
 
 def test_delta_leaves_room_at_the_ends():
-    f = piecewise_linear_map(torch.tensor([[0.01, 0.99, 0.5]], dtype=torch.float64), 1.0)
+    examples = torch.tensor([[0.01, 0.99, 0.5]], dtype=torch.float64)
+    f = piecewise_linear_map(examples, 1.0)
     expected = torch.tensor([0.005, 0.005, 0.25], dtype=torch.float64)
     assert_close(f.delta, expected)
     ends = torch.tensor([[0.0] * 3, [1.0] * 3], dtype=torch.float64)

@@ -40,7 +40,8 @@ class Shift(nn.Module):
         self.c = nn.Parameter(torch.tensor(c))
         self.config = ArchitectureConfig(shape=(COUNT,))
         self.examples = torch.eye(COUNT)
-        self.probes = torch.rand(500, COUNT, generator=torch.Generator().manual_seed(0))
+        generator = torch.Generator().manual_seed(0)
+        self.probes = torch.rand(500, COUNT, generator=generator)
 
     def forward(self, x: Tensor) -> Tensor:
         """Move each coordinate on, through the cubic."""
@@ -159,7 +160,8 @@ def test_labels_are_left_alone():
 
 def test_members_of_an_ensemble_have_targets_too():
     images = torch.rand(4, 2, 3)
-    ensemble = Ensemble(architecture="FullyConnected", member={"shape": (3,), "depth": 2, "width": 8}, members=2)
+    member = {"shape": (3,), "depth": 2, "width": 8}
+    ensemble = Ensemble(architecture="FullyConnected", member=member, members=2)
     loss = ensemble.objective(images, images.roll(-1, 0))[0].item()
     expected = (ensemble(images) - images.roll(-1, 0)).square().mean((0, 2)).max().item()
     assert loss == pytest.approx(expected)
@@ -225,7 +227,8 @@ def test_a_recipe_trains_each_image_on_the_next(tmp_path, batch_size):
 def test_the_default_is_not_written_and_changes_no_card(tmp_path):
     path = tmp_path / "registry.yaml"
     for recipe in ({"targets": "same"}, {}):
-        entry = parse_entry("test-cycle", {**make_content(), "recipe": {**make_content()["recipe"], **recipe}}, path)
+        content = {**make_content(), "recipe": {**make_content()["recipe"], **recipe}}
+        entry = parse_entry("test-cycle", content, path)
         assert ("targets" in entry_yaml(entry)) == (not recipe)
         assert ("next" in render_card(entry)) == (not recipe)
     assert all("targets" not in entry_yaml(memzoo.info(name)) for name in ("fig3b", "fig7", "table2-1"))

@@ -294,7 +294,8 @@ def test_a_configuration_must_not_ask_for_weights_from_elsewhere(folder, nested)
     member = {"shape": [3, 32, 32], "backbone": "test_resnet", "pretrained": True}
     ensemble = {"architecture": "TimmAutoencoder", "members": 1, "member": member}
     kind = "Ensemble" if nested else "TimmAutoencoder"
-    path.write_text(json.dumps({**saved, "architecture": kind, "config": ensemble if nested else member}))
+    text = json.dumps({**saved, "architecture": kind, "config": ensemble if nested else member})
+    path.write_text(text)
     with pytest.raises(CorruptCheckpointError, match="asks for pretrained weights from elsewhere"):
         memzoo.load(f"local-dir:{folder}")
 

@@ -155,15 +155,17 @@ def test_only_the_images_that_iteration_reaches_travel_of_a_large_set(tmp_path, 
     few = points("swissroll", [0], (3,))
     whole = {"dataset": "swissroll", "split": "train", "indices": "0:50"}
     digest = points("swissroll", range(50), (3,)).digest
+    facts = [
+        {"name": "all", "measure": "whole_error", "tolerance": 1e-6},
+        {"name": "others", "measure": "probe_error", "tolerance": 1e-6},
+        {"name": "captured", "measure": "probes_captured"},
+    ]
+    examples = {**whole, "indices": [0], "sha256": list(few.sha256)}
     name = register(
         tmp_path,
-        examples={**whole, "indices": [0], "sha256": list(few.sha256)},
+        examples=examples,
         training_set={**whole, "sha256": digest},
-        facts=[
-            {"name": "all", "measure": "whole_error", "tolerance": 1e-6},
-            {"name": "others", "measure": "probe_error", "tolerance": 1e-6},
-            {"name": "captured", "measure": "probes_captured"},
-        ],
+        facts=facts,
     )
     folder, rows = train(name, tmp_path / "out", **QUIET)
     model = memzoo.load(f"local-dir:{folder}")
@@ -258,7 +260,8 @@ def test_weights_stored_in_float16_are_those_that_are_measured(tmp_path, monkeyp
 def test_steps_that_a_run_does_not_reach_are_left_out_with_their_facts(tmp_path):
     fact = {"measure": "mean_squared_error", "tolerance": 1e-6}
     facts = [{"name": "loss", **fact}, {"name": "late loss", "step": 30, **fact}]
-    name = register(tmp_path, recipe={**RECIPE, "keep": [6, 30]}, facts=facts)
+    recipe = {**RECIPE, "keep": [6, 30]}
+    name = register(tmp_path, recipe=recipe, facts=facts)
     with pytest.warns(UserWarning, match=r"the run ended before steps \[30\], which were to be kept"):
         folder, rows = train(name, tmp_path, max_steps=12, **QUIET)
     assert [row.fact.name for row in rows] == ["loss"]
@@ -276,7 +279,8 @@ def test_several_processes_are_a_deviation():
     one = Trainer(accelerator="cpu", max_steps=STEPS, max_epochs=-1, logger=False, **QUIET)
     assert list_deviations(recipe, one, STEPS) == []
     assert list_deviations(recipe, one, 12) == ["stopped at step 12"]
-    stopping = recipe.model_copy(update={"training": recipe.training.model_copy(update={"stop_loss": 0.1})})
+    update = {"training": recipe.training.model_copy(update={"stop_loss": 0.1})}
+    stopping = recipe.model_copy(update=update)
     assert list_deviations(stopping, one, 12) == []
 
 

@@ -19,7 +19,8 @@ def roll():
     examples = torch.cat([stored, between])
     far = stored.new_tensor([[-1e5, 0, 0]])
     starts = torch.cat([scatter_around(stored[:3], 6), far])
-    material = make_material("fig2", {0: pull(stored, starts, rate=RATE, examples=examples)})
+    models = {0: pull(stored, starts, rate=RATE, examples=examples)}
+    material = make_material("fig2", models)
     return material, stored, examples, starts
 
 

@@ -44,7 +44,8 @@ def test_multiples_of_the_image_and_the_spectrum_are_found():
 
 @pytest.mark.parametrize(("scale", "second"), [(1.0, 8e-6), (1.02, 1e-6)])
 def test_spectra_beyond_the_bracket_fall_short(scale, second):
-    material = make_material("fig8", {0: build_linear(torch.rand(1, *SHAPE), second, scale)})
+    models = {0: build_linear(torch.rand(1, *SHAPE), second, scale)}
+    material = make_material("fig8", models)
     assert fig8.FIGURE.rows(material, {})[0].holds is False
 
 
