@@ -52,6 +52,7 @@ def test_steps_and_distances_follow_the_halving_of_the_map():
         assert t == first[i]
         start = int(found.members.start[i])
         assert found.members.distance[i].item() == pytest.approx(gap[start, i].item() / 2**t, rel=1e-9)
+        # the map halves the way to the nearest member m: f^t(x) = m + (x - m) / 2^t
         expected = MEMBERS[i] + (STARTS[start] - MEMBERS[i]) / 2**t
         torch.testing.assert_close(found.members.reached[i], expected)
     assert found.members.distance.isnan().equal(~found.members.recovered)
@@ -168,6 +169,7 @@ def test_controls_that_are_members_are_refused():
 def test_eps_is_so_small_that_no_point_is_near_two_images():
     close = torch.cat([MEMBERS[:1] + 0.01, CONTROLS])
     found = memzoo.audit(pulls_to(MEMBERS), MEMBERS, STARTS, controls=close)
+    # a tenth of the smallest distance: 0.01 in each of DIM coordinates
     assert found.eps == pytest.approx(0.1 * 0.01 * DIM**0.5, rel=1e-6)
     assert counts(found)[2] == 0
 

@@ -52,6 +52,7 @@ def test_the_folder_holds_the_page_the_numbers_and_every_attractor(found, tmp_pa
     for attractor, name in zip(found.attractors.found, files, strict=True):
         pixels = np.asarray(Image.open(folder / name))
         values = attractor.points[0, 0].numpy()
+        # a pixel is the nearest of 256 grey values
         assert np.abs(pixels - 255 * values).max() <= 0.5 + 1e-9
     found.save(folder)  # an older report is replaced
     assert list(tmp_path.iterdir()) == [folder]

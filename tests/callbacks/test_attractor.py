@@ -103,6 +103,7 @@ def test_values_are_those_of_the_dynamics():
     expected = spectrum(module, IMAGES).radius.max().item()
     assert last["attractor/radius_max"] == pytest.approx(expected)
     with torch.no_grad():
+        # relative residual |f(x) - x| / |x|
         residual = (module(IMAGES) - IMAGES).flatten(1).norm(dim=1) / IMAGES.flatten(1).norm(dim=1)
     assert last["attractor/residual"] == pytest.approx(residual.quantile(0.5).item())
 
@@ -257,6 +258,7 @@ def test_steps_that_turn_out_faster_do_not_break_the_budget(monkeypatch):
 
     monkeypatch.setattr(callback, "_measure_together", measure)
     fit(TheirAutoencoder(), callback, Timed(), max_epochs=50)
+    # 2 steps of 10 s, 98 steps of 0.5 s, and 1 s for each measurement
     assert clock.now == 20.0 + 98 * 0.5 + len(callback.history)
     assert [row["step"] for row in callback.history] == [2, 22, 42, 62, 82, 100]  # 30, 40, ... s of training
 
@@ -721,6 +723,7 @@ def test_the_attractors_of_a_map_with_four():
     starts = torch.tensor([[1.5, 1.5], [3.0, 3.0], [-3e3, -3e3], [1.1, -1.2]])  # the last two reach no example
     callback = AttractorCallback(x, starts, eps=0.1, steps=8)
     found = callback.measure(Net(Corners()))
+    # f(x) = (x + sign x) / 2 has slope 1/2 everywhere: every radius is 1/2
     expected = {"fraction": 2 / 3, "recovered": 1 / 3, "converged": 0.5, "residual": 0.0, "radius_q25": 0.5}
     expected |= {"radius_median": 0.5, "radius_max": 0.5, "radius_q75": 0.5}
     for name, value in expected.items():

@@ -116,6 +116,7 @@ def test_what_the_quick_way_leaves_undecided_is_certified_in_full() -> None:
     assert callback.certificates is not None
     # the derivative of y + 1e-3 sin y at the fixed point, the origin, times .998, and turned
     found = callback.certificates.radius.item()
+    # y + 1e-3 sin y has slope 1 + 1e-3 at the origin, and the linear part has radius 0.998
     assert found == pytest.approx(0.998 * (1 + 1e-3), rel=1e-6)
 
 

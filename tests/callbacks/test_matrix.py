@@ -201,6 +201,7 @@ def by_hand(kind, states, first, last):
     """Average some of the states, in the order of their steps."""
     average = states[first]
     for n, step in enumerate(range(first + 1, last + 1), start=1) if "epochs" not in kind else [(1, last)]:
+        # the mean weighs the n-th state by 1 / (n + 1); an average with decay 1/2 weighs each new state by 1/2
         share = 1 / (n + 1) if kind == "mean" else 0.5
         average = {
             name: (1 - share) * value + share * states[step][name] if value.is_floating_point() else value
@@ -383,6 +384,7 @@ def test_callbacks_can_be_sent_to_other_processes():
 
 def free_port():
     with socket.socket() as listener:
+        # port 0 lets the system choose one that is free
         listener.bind(("127.0.0.1", 0))
         return str(listener.getsockname()[1])
 

@@ -195,6 +195,7 @@ def test_looking_at_a_checkpoint_keeps_what_the_fit_left(tmp_path):
     trainer.test(module, full_batches(POINTS), ckpt_path=tmp_path / "epoch=0.ckpt", verbose=False, weights_only=True)
     assert watch.history == rows
     assert sorted(keeper.kept) == steps == [4, 16]
+    # nothing has drawn from the global generator since it was seeded
     expected = torch.rand(3, generator=torch.Generator().manual_seed(7))
     assert torch.equal(torch.rand(3), expected)
 

@@ -24,6 +24,7 @@ def test_binary_cifar_is_channel_row_column(cifar_root):
     images, labels = read_binary_batch(cifar_root / "cifar-10-batches-bin/data_batch_1.bin")
     assert images.shape == (3, 3, 32, 32)
     assert labels.tolist() == [1, 2, 3]
+    # channel 2, row 5, column 7: the file stores channels of 32 x 32 pixels, row by row
     expected = (17 * 11 + 2 * 1024 + 5 * 32 + 7) % 256
     assert images[1, 2, 5, 7] == expected
 

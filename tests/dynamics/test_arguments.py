@@ -290,6 +290,7 @@ def test_a_builder_that_builds_nothing():
 
 
 def test_values_at_the_ends_of_their_ranges():
+    # share = ((1 - confidence) / 29)^(1 / directions)
     assert basin_radius(half, 0 * POINTS, 0.1, directions=1, confidence=0.01).share == pytest.approx(0.99 / 29)
     assert census(half, POINTS, POINTS, max_period=1, max_limits=1).counts == {-1: 3}
     found = iterate(half, POINTS, 3, keep=[0, 3]).kept.keys()
@@ -329,6 +330,7 @@ def test_settings_that_are_left_out():
     assert capacity_curve(lambda x: half, POINTS, [1], level=0.0).draws == 16
     assert census(drift, POINTS, POINTS, eps=1.0).steps.tolist() == [1000] * 3
     assert census(half, POINTS, POINTS).confidence == 0.95
+    # confidence 95 %, 32 directions
     expected = (0.05 / 29) ** (1 / 32)
     assert basin_radius(half, 0 * POINTS, 0.1).share == pytest.approx(expected)
 

@@ -87,6 +87,7 @@ def test_a_transient_direction_does_not_fool_the_bound():
     matrix = torch.zeros(260, 260, dtype=torch.float64)
     matrix[:2, :2] = torch.tensor([[0.9, 50.0], [0.0, 0.8]], dtype=torch.float64)
     found = spectrum(affine(matrix), torch.zeros(1, 260), method="arnoldi")
+    # the condition of a in [[a, c], [0, b]] is sqrt(1 + (c / (a - b))^2)
     expected = math.hypot(1, 50 / 0.1)
     assert found.condition.item() == pytest.approx(expected, rel=1e-3)
     assert abs(found.radius.item() - 0.9) <= found.radius_error.item() + 1e-12
@@ -102,6 +103,7 @@ def test_the_bound_covers_what_rounding_may_do_to_an_ill_conditioned_eigenvalue(
     matrix = torch.zeros(260, 260, dtype=torch.float64)
     matrix[:2, :2] = torch.tensor([[a, c], [0.0, b]], dtype=torch.float64)
     found = spectrum(affine(matrix), torch.zeros(1, 260), method="arnoldi")
+    # the larger eigenvalue of [[a, c], [c eps, b]]
     moved = (a + b) / 2 + math.sqrt(((a - b) / 2) ** 2 + c * eps * c)
     assert moved - a > 1e-3
     assert a + found.radius_error.item() >= moved
@@ -257,6 +259,7 @@ def test_a_system_is_solved_beside_one_whose_right_side_is_zero():
     torch.testing.assert_close(x - x @ matrix.T, right_side, rtol=1e-7, atol=1e-7)
     few = solve_shifted(lambda s: s @ matrix.T, right_side, steps=1)  # the multiple of the right side that fits best
     image = right_side[0] - matrix @ right_side[0]
+    # least squares: b (A b . b) / (A b . A b) minimises |b - A x| over the multiples of b
     expected = (image @ right_side[0]) / (image @ image) * right_side[0]
     torch.testing.assert_close(few[0], expected)
 

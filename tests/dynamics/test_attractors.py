@@ -27,8 +27,10 @@ def test_many_orbits_to_one_point_are_one_attractor():
     starts = torch.randn(50, 3, dtype=torch.float64)
     found = find_attractors(lambda x: x / 2 + 1, starts)
     assert [(one.count, one.period) for one in found.found] == [(50, 1)]
+    # x = x / 2 + 1 at x = 2
     expected = torch.full((3,), 2.0, dtype=torch.float64)
     torch.testing.assert_close(found.found[0].points[0], expected)
+    # eps for a single attractor: a twentieth of its norm sqrt(3 * 2^2)
     assert found.eps == pytest.approx(0.05 * 12**0.5)
 
 

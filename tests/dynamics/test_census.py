@@ -39,6 +39,7 @@ def test_two_basins_that_halve_the_square(dtype):
         share = found.share(label)
         assert share.estimate == found.counts[label] / 500
         assert share.low < 0.5 < share.high
+        # the width of a 95 % interval at p = 1/2 is 2 z sqrt(p (1 - p) / n)
         expected = 2 * 1.96 * 0.5 / 500**0.5
         assert share.high - share.low == pytest.approx(expected, rel=0.01)
     assert [limit.radius for limit in found.limits] == pytest.approx([0.7, 0.7])
@@ -146,6 +147,7 @@ def test_a_continuum_costs_no_certificate_for_each_start():
         return 1.0 * x
 
     assert census(f, torch.rand(3000, 2), torch.ones(1, 2)).counts == {-1: 3000}
+    # three evaluations of each start, and a few certificates
     assert sum(calls) < 3 * 3000 + 64 * 100
 
 
@@ -261,6 +263,7 @@ def test_chaos_and_quasiperiodic_motion_stay_undecided():
     assert len(calls) < 4000  # returns by chance are not certified
     assert (found.limit == -1).all()
     assert found.limits == ()
+    # an irrational part of the circle: the orbit never closes
     golden = 180 * (5**0.5 - 1)
     assert census(rotate(golden), torch.randn(50, 2).double(), torch.ones(1, 2)).counts == {-4: 50}
 
@@ -430,9 +433,11 @@ def test_the_share_of_a_label_has_a_wilson_interval():
     n = 10
     p = 0.3
     for bound in found.share(0)[1:]:  # the ends solve (p - bound)^2 = z^2 bound (1 - bound) / n
+        # Wilson (1927): the ends q solve (p - q)^2 = z^2 q (1 - q) / n
         expected = z**2 * bound * (1 - bound) / n
         assert (p - bound) ** 2 == pytest.approx(expected)
     assert found.share(0).low < 0.3 < found.share(0).high
+    # without a hit the interval is [0, z^2 / (n + z^2)]
     expected = (0, 0, z**2 / (n + z**2))
     assert found.share(5) == pytest.approx(expected)
     narrow = census(torch.sign, column(*[1.0] * 3 + [-1.0] * 7), column(1.0, -1.0), confidence=0.5)

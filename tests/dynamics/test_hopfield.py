@@ -59,6 +59,7 @@ def test_the_map_equals_the_product_with_the_weight_matrix():
     flat = patterns.flatten(1)
     weight = flat.T @ flat / 15
     weight.fill_diagonal_(0)
+    # Hebb's rule: W = P^T P / N without its diagonal
     field = x.flatten(1) @ weight
     assert torch.equal(hopfield(patterns)(x).flatten(1), field.sign())
     found = hopfield(patterns, gain=2.5)(x).flatten(1)
@@ -99,6 +100,7 @@ def test_the_gain_of_a_single_pattern_solves_the_mean_field_equation(gain):
     torch.testing.assert_close(end, m * pattern, rtol=0, atol=1e-6)
     found = certify(hopfield(pattern, gain=gain), end + 1e-3, eps=0.1)
     assert found.attractor.all()
+    # the slope of tanh(gain m (1 - 1 / N)) at the fixed point m
     expected = gain * (1 - 1 / units) * (1 - m**2)
     assert found.radius.item() == pytest.approx(expected, abs=1e-5)
 
@@ -149,6 +151,7 @@ def test_the_jacobian_of_the_softmax_update_equals_its_closed_form():
     x = torch.randn(4, 9, dtype=WIDE)
     f = dense_associative_memory(patterns, 0.7)
     p = torch.softmax(0.7 * x @ patterns.T, 1)
+    # J = beta P^T (diag(p) - p p^T) P, the derivative of P^T softmax(beta P x)
     expected = 0.7 * patterns.T @ (torch.diag_embed(p) - p[:, :, None] * p[:, None]) @ patterns
     found = vmap(jacrev(lambda row: f(row[None])[0]))(x)
     torch.testing.assert_close(found, expected)

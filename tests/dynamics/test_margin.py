@@ -15,6 +15,7 @@ def test_margins_on_a_line_have_their_closed_form():
     assert margin.index[:3].tolist() == [0, 0, 0]
     torch.testing.assert_close(margin.distance, s)
     torch.testing.assert_close(margin.absolute, 4 - 2 * s)
+    # the examples lie at distances s and 4 - s: 1 - s / (4 - s)
     expected = (4 - 2 * s) / (4 - s)
     torch.testing.assert_close(margin.relative, expected)
 

@@ -17,6 +17,7 @@ def test_an_affine_contraction_follows_its_closed_form():
     for t, points in {**orbit.kept, 8: orbit.points}.items():
         torch.testing.assert_close(points, 2 + (x0 - 2) / 2**t)
     assert not orbit.converged.any()
+    # x_8 - 2 = (x_0 - 2) / 2^8, and the next step goes half of this way
     expected = ((x0 - 2) / 2**9).abs().squeeze(1)
     torch.testing.assert_close(orbit.residual, expected)
 

@@ -46,6 +46,7 @@ def collect_starts(measure, examples, *args, **options):
 @pytest.mark.parametrize("f", [torch.sign, lambda x: torch.tanh(3 * x) / math.tanh(3)])
 def test_two_half_lines_recall_unless_noise_changes_the_sign(f):
     recall = recall_against_noise(f, SIGNS, [0.0, 0.5, 1.0, 3.0], draws=2000)
+    # the example at distance 1 from the boundary keeps its side with probability Phi(1 / level)
     expected = [1.0] + [NormalDist().cdf(1 / level) for level in (0.5, 1.0, 3.0)]
     low, high = recall.interval(0.9999).T
     assert ((low <= torch.tensor(expected)) & (torch.tensor(expected) <= high)).all()
@@ -59,6 +60,7 @@ def test_the_identity_recalls_what_noise_leaves_within_eps():
     levels = torch.tensor([0.0, 0.2, 0.5, 1.0])
     examples = torch.tensor([[0.0, 0], [90, 0]])
     recall = recall_against_noise(identity, examples, levels, draws=2000, eps=0.5)
+    # in two dimensions |noise|^2 / level^2 is chi-squared: P(|noise| < eps) = 1 - exp(-eps^2 / (2 level^2))
     expected = 1 - (-(0.5**2) / (2 * levels.double() ** 2)).exp()
     low, high = recall.interval(0.9999).T
     assert ((low <= expected) & (expected <= high)).all()
@@ -198,6 +200,7 @@ def test_a_mask_is_a_growing_block_in_all_channels():
     assert torch.equal(plane, rows[..., :, None] & columns[..., None, :])  # a rectangle
     for runs in (rows, columns):
         assert (runs.int().diff(dim=-1).clamp(min=0).sum(-1) + runs[..., 0].int() <= 1).all()  # without gaps
+    # the block has the proportions of the image
     sides = [(round(8 * area**0.5), round(12 * area**0.5)) for area in areas]
     for level, (height, width) in enumerate(sides):
         assert (rows[level].sum(-1) == height).all()
@@ -213,6 +216,7 @@ def test_a_mask_may_lie_anywhere():
     places = {row * 6 + column for row in range(3) for column in range(4)}  # blocks of 2 x 3
     count = torch.bincount(corner, minlength=24)
     assert set(count.nonzero().flatten().tolist()) == places
+    # Pearson's statistic for places that are equally likely
     chi2 = ((count[sorted(places)] - 250) ** 2 / 250).sum()
     assert chi2 < 31.3  # 11 degrees of freedom, one in a thousand
 
@@ -235,6 +239,7 @@ def test_the_mask_is_filled_with_the_mean_or_with_noise():
     assert noise.max() <= examples.max()
     middle = (examples.min() + examples.max()) / 2
     assert abs(noise[1].mean() - middle) < 0.02
+    # a uniform law of width w has deviation w / sqrt(12)
     expected = (examples.max() - examples.min()).item() / 12**0.5
     assert noise[1].std().item() == pytest.approx(expected, rel=0.02)
     covered = noise[0] != examples[:, None]
@@ -308,6 +313,7 @@ def test_intervals_are_those_of_wilson():
     n = 60
     p = hits / 60
     for bound in wilson(hits, 60)[1:]:  # the ends solve (p - bound)^2 = z^2 bound (1 - bound) / n
+        # Wilson (1927): the ends q solve (p - q)^2 = z^2 q (1 - q) / n
         expected = z**2 * bound * (1 - bound) / n
         assert (p - bound) ** 2 == pytest.approx(expected)
     expected = (0, 0, z**2 / (10 + z**2))

@@ -140,6 +140,7 @@ def test_a_diverging_start_is_followed_to_its_last_finite_point():
     examples = torch.tensor([[1.0], [4.0], [16.0]])
     starts = torch.tensor([[2.0], [1.0]])
     curve = recovery_curve(lambda x: x**2, starts, examples, 200, eps=0.5)
+    # the orbit of 2 is 2, 4, 16, 256; the orbit of 1 rests at an example
     expected = [1 / 3, 2 / 3, 2 / 3, 1 / 3]
     assert curve.rate[:4].tolist() == pytest.approx(expected)
     assert curve.points.isfinite().all()

@@ -15,6 +15,7 @@ def test_residual_is_the_sine_of_the_angle_to_the_span():
     outside = basis[:, 2]
     examples = torch.stack([inside, inside + basis[:, 1]])
     angles = torch.tensor([0.0, 0.3, math.pi / 2], dtype=torch.float64)
+    # a multiple does not change the angle
     outputs = 7 * (angles.cos()[:, None] * inside + angles.sin()[:, None] * outside)
     assert_close(span_residual(outputs, examples), angles.sin(), rtol=0, atol=1e-12)
 

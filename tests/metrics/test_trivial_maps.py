@@ -33,6 +33,7 @@ def test_a_projection_of_isotropic_data(k):
     x = torch.cat([torch.eye(4), -torch.eye(4)]).double()
     basis = torch.linalg.qr(normal(4, 4)).Q[:, :k]
     y = x @ basis @ basis.mT
+    # a projection on k of 4 isotropic directions keeps k / 4 of the scatter
     expected = (1 - k / 4) ** 0.5
     assert identity_distance(y, x).item() == pytest.approx(expected, abs=1e-14)
     found = constant_distance(y, x).item()
@@ -103,6 +104,7 @@ def test_float32_rows_on_a_large_offset():
             metric.update(y[part : part + 10], x[part : part + 10])
     scatter = compute_exact_scatter(x)
     found = metrics[0].compute().item()
+    # y - x = 1 in each of 100 * 5 numbers
     assert found == pytest.approx((500 / scatter) ** 0.5, rel=1e-9)
     assert metrics[1].compute().item() == pytest.approx(1, rel=1e-9)
 
@@ -131,6 +133,7 @@ def test_equal_rows_do_not_scatter_over_processes_of_which_the_first_saw_none():
 def test_float32_rows_are_subtracted_in_float64():
     x = torch.tensor([[0.0], [2.0**-30]])
     y = torch.tensor([[0.0], [1.0]])
+    # x scatters by (2^-30)^2 / 2, and y - x = (0, 1 - 2^-30)
     expected = (1 - 2**-30) / (2**-30 * 0.5**0.5)
     assert identity_distance(y, x).item() == pytest.approx(expected, rel=1e-12)
 

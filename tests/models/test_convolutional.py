@@ -37,6 +37,7 @@ def test_parameters_of_table_1(layers, filters, count):
     ],
 )
 def test_parameters_of_table_2(side, layers, skip, count):
+    # a full matrix has side^4 entries, a layer has 9 parameters
     assert layers >= ceil(side**4 / 9)
     assert count_parameters(shape=(1, side, side), layers=layers, skip=skip) == count
 

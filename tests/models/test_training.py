@@ -94,6 +94,7 @@ def test_the_scale_of_the_loss_is_that_of_the_step(reduction, factor):
         training={"optimizer": "sgd", "lr": 0.01, "loss": reduction},
     )  # fmt: skip
     fit(model, IMAGES, steps=1)
+    # at W = 0 the gradient of the sum of squares is -2 X^T X
     assert_close(model.net[1].weight, 0.01 * factor * IMAGES.T @ IMAGES)
 
 

@@ -137,6 +137,7 @@ class Hub:
             raise HubError(404, "Repository not found", "RepoNotFound")
         if write and user is None:
             raise HubError(401, "Invalid username or password.")
+        # the Hub answers 404, and not 403, for a private repository, so as not to reveal that it exists
         if user is not None and user != name.split("/")[0]:
             if write:
                 raise HubError(403, "Forbidden")
@@ -291,9 +292,12 @@ def read_shard(data: bytes) -> Iterator[tuple[str, tuple[str, int]]]:
         name = data[at : at + 32]
         flags, segments = struct.unpack("<II", data[at + 32 : at + 40])
         at += 48
+        # a name of ones ends the list
         if name == b"\xff" * 32 or at >= len(data):
             return
+        # each segment names its unpacked bytes at offset 36
         size = sum(struct.unpack("<I", data[at + 48 * i + 36 : at + 48 * i + 40])[0] for i in range(segments))
+        # bit 31: a verification record follows each segment; bit 30: the SHA-256 follows all
         at += 48 * segments * (2 if flags & 1 << 31 else 1)
         if flags & 1 << 30:
             yield words(data[at : at + 32]), (words(name), size)
@@ -322,6 +326,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
             return self.rfile.read(int(self.headers.get("Content-Length") or 0))
         out = b""
+        # RFC 9112, section 7.1: each chunk follows its length in hexadecimal digits
         while size := int(self.rfile.readline().split(b";")[0], 16):
             out += self.rfile.read(size)
             self.rfile.readline()
@@ -380,6 +385,7 @@ class Handler(BaseHTTPRequestHandler):
         query = {name: values[-1] for name, values in urllib.parse.parse_qs(query_text).items()}
         for method, pattern, route in ROUTES:
             found = re.fullmatch(pattern, path)
+            # HEAD is answered as GET, without the body
             if found and (method == self.command or (method, self.command) == ("GET", "HEAD")):
                 arguments = [group and urllib.parse.unquote(group) for group in found.groups()]
                 route(self, query, *arguments)

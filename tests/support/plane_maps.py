@@ -17,6 +17,7 @@ def cubic(x):
 
 
 def affine(matrix):
+    # a row vector is mapped by the transpose; the Jacobian is the matrix everywhere
     return lambda x: x @ matrix.T + 1.0
 
 

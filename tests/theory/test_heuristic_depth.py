@@ -16,6 +16,7 @@ def test_heuristic_depth_is_the_papers_and_matches_a_full_matrix():
     assert [heuristic_depth(side) for side in range(2, 8)] == expected
     for side in range(1, 30):
         depth = heuristic_depth(side)
+        # a full matrix has side^4 entries, a layer has 9 parameters
         assert parameter_count(depth) >= side**4 > parameter_count(depth) - 9
     assert heuristic_depth(10**5) == -(-(10**20) // 9)  # in floating point the last digits would be lost
     with pytest.raises(ValueError, match="side and kernel must be at least 1, got 0 and 3"):

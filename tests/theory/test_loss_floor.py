@@ -15,6 +15,7 @@ def test_no_affine_map_of_that_rank_does_better_and_one_reaches_it(examples):
     centre = x.mean(0)
     for width in (1, 4, 8):
         floor = loss_floor(examples, width)
+        # Eckart and Young (1936): the best affine map of rank r projects on the r leading directions of the scatter
         _, vectors = torch.linalg.eigh((x - centre).T @ (x - centre))
         basis = vectors[:, -width:]
         reached = (x - centre - (x - centre) @ basis @ basis.T).square().mean().item()

@@ -51,8 +51,10 @@ def test_limit_is_the_projection_and_the_minimum_norm_solution():
     x = normal(3, 7)
     limit = gradient_descent_solution(x, 0.5 * step_bound(x), math.inf)
     assert_close(limit, torch.linalg.lstsq(x, x).solution.T)  # the driver's least-norm solution
+    # after so many steps nothing is left of the start
     assert_close(gradient_descent_solution(x, 0.5 * step_bound(x), 10**6), limit)
     values = torch.linalg.eigvalsh(limit)
+    # a projection on three examples in seven dimensions
     expected = torch.tensor([0.0] * 4 + [1.0] * 3, dtype=torch.float64)
     assert_close(values, expected)
 

@@ -37,6 +37,7 @@ def test_second_layer_is_where_gradient_descent_from_zero_ends(n):
     first = draw_layer(30, 5)
     features = torch.relu(x @ first.weight.T + first.bias)
     w2 = torch.zeros(5, 30, dtype=torch.float64)
+    # the largest curvature is |F|_2^2: this step is stable
     step = 1 / torch.linalg.matrix_norm(features, 2) ** 2
     for _ in range(3000):
         w2 -= step * (features @ w2.T - x).T @ features

@@ -69,6 +69,7 @@ def test_parts_of_a_curve_are_named():
     trials = 100
     z = 1.959964
     share = (rate * trials).round() / trials
+    # Wilson's interval in its usual form: centre and half width
     middle = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
     variance = share * (1 - share) / trials + (z / (2 * trials)) ** 2
     half = z * variance.sqrt() / (1 + z**2 / trials)

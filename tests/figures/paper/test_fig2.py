@@ -43,6 +43,7 @@ def test_rows_have_the_facts_and_the_number_of_points_that_are_reached(roll):
     assert (attractors.ours, attractors.holds) == (3, False)
     distance = torch.cdist(starts, stored).amin(1)
     for t in (11, 111):
+        # t steps shrink every distance by RATE^t
         near = RATE**t * distance < fig2.EPS
         expected = near.double().mean().item()
         assert row[f"share at t = {t}"].ours == pytest.approx(expected)

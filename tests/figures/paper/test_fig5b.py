@@ -49,6 +49,7 @@ def test_a_row_says_when_the_median_is_within_a_hundredth(known):
     material, stored, probes = known
     found = fig5b.FIGURE.arrays(material)
     median = measure_distance(probes, stored, 0, RATE).median().item()
+    # t steps shrink every distance by RATE^t
     first = next(t for t in TIMES if RATE**t * median <= fig5b.CLOSE)
     row = index_rows(fig5b.FIGURE.rows(material, found))
     assert row[QUANTITY].ours == first

@@ -29,6 +29,7 @@ def test_limits_and_outputs_after_each_step_are_found(course):
     mean = stored[500].expand_as(final)
     limits = torch.stack([mean, stored[5000], final])
     assert_close(found["limits"], limits)
+    # one step of the map goes from x to m + RATE (x - m)
     assert_close(found["outputs"], limits + RATE * (final - limits))
     expected = (final - limits).flatten(2).norm(dim=2)
     assert_close(found["offset"].double(), expected)
