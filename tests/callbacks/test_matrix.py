@@ -104,6 +104,13 @@ class Row:
 
 
 MANY = {"every_n_epochs": 100}
+IN_TURN = {"every_n_epochs": 1, "rotate": 3, "max_examples": 2}
+
+
+def stochastic_averaging():
+    return [StochasticWeightAveraging(1e-2, 1)]
+
+
 ROWS = {
     "plain": Row([3, 6]),
     "sanity check": Row([3, 6], {"num_sanity_val_steps": 2}, data=train_and_validate),
@@ -120,10 +127,8 @@ ROWS = {
     "by steps": Row([2, 4, 6], settings={"every_n_steps": 2}),
     "max_steps": Row([3, 5], {"max_steps": 5, "max_epochs": -1}, settings=MANY),
     "interrupted": Row([3, 5], module=Interrupted, settings=MANY),
-    "rotating": Row([3, 6, 9, 12], {"max_epochs": 4}, settings={"every_n_epochs": 1, "rotate": 3, "max_examples": 2}),
-    "rotating, validated": Row(
-        [3, 6, 6], data=train_and_validate, settings={"every_n_epochs": 1, "rotate": 3, "max_examples": 2}
-    ),
+    "rotating": Row([3, 6, 9, 12], {"max_epochs": 4}, settings=IN_TURN),
+    "rotating, validated": Row([3, 6, 6], data=train_and_validate, settings=IN_TURN),
     "bf16-mixed": Row([3, 6], {"precision": "bf16-mixed"}, data=train_and_validate),
     "16-mixed": Row([3, 6], {"precision": "16-mixed"}, data=train_and_validate),
     "bf16-true": Row([3, 6], {"precision": "bf16-true"}, data=train_and_validate),
@@ -141,11 +146,9 @@ ROWS = {
     "samples: sequences": Row([3, 6], module=Sequences, data=samples(lambda i: IMAGES[i].reshape(4, 4)[:3])),
     "samples: vectors": Row([3, 6], module=Flat, data=samples(lambda i: IMAGES[i].flatten()[:5])),
     "stream": Row([3, 6], data=lambda: {"train_dataloaders": loader(Stream(), shuffle=False)}),
-    "stochastic averaging": Row(
-        [3, 6, 9, 10], {"max_epochs": 3}, module=Theirs, others=lambda: [StochasticWeightAveraging(1e-2, 1)]
-    ),
+    "stochastic averaging": Row([3, 6, 9, 10], {"max_epochs": 3}, others=stochastic_averaging),
     "stochastic averaging without batch norm": Row(
-        [3, 6, 9, 9], {"max_epochs": 3}, module=Plain, others=lambda: [StochasticWeightAveraging(1e-2, 1)]
+        [3, 6, 9, 9], {"max_epochs": 3}, module=Plain, others=stochastic_averaging
     ),
 }
 
@@ -210,6 +213,23 @@ def by_hand(kind, states, first, last):
     return average
 
 
+def list_averages(kind, states, validation):
+    """List the steps at which a run is measured, with the averaged weights of each."""
+    if "epochs" not in kind:
+        return [(step, by_hand(kind, states, 1, step)) for step in (2, 4, 6)]
+    closing = (6, by_hand(kind, states, 3, 6))
+    if validation:  # what is validated lacks the epoch that is about to end, what the run ends with does not
+        return [(3, states[0]), (6, states[3]), closing]
+    return [(3, states[3]), closing]
+
+
+def check_row(callbacks, i, expected):
+    for callback in callbacks:
+        found = {key: callback.history[i][key] for key in callback.keys}
+        wanted = {key: expected[key] for key in callback.keys}
+        assert found == pytest.approx(wanted, rel=1e-4), i
+
+
 @pytest.mark.parametrize("validation", [False, True])
 @pytest.mark.parametrize("first", [False, True], ids=["averaging first", "callbacks first"])
 @pytest.mark.parametrize("kind", AVERAGING)
@@ -218,25 +238,16 @@ def test_averaged_weights_are_measured_every_time(kind, first, validation):
     data = train_and_validate if validation else train_only
     callbacks = both({}, **settings)
     *_, plain, generators = train(Remembering, lambda: [AVERAGING[kind]()], data)
-    trainer, module, watched, generators_watched = train(
-        Remembering, lambda: [*callbacks, AVERAGING[kind]()] if first else [AVERAGING[kind](), *callbacks], data
-    )
+    own = [AVERAGING[kind]()]
+    order = [*callbacks, *own] if first else [*own, *callbacks]
+    trainer, module, watched, generators_watched = train(Remembering, lambda: order, data)
     assert same(plain, watched)
     assert same(generators, generators_watched)
-    states = module.weights
-    if "epochs" not in kind:
-        averages = [(step, by_hand(kind, states, 1, step)) for step in (2, 4, 6)]
-    elif validation:  # what is validated lacks the epoch that is about to end, what the run ends with does not
-        averages = [(3, states[0]), (6, states[3]), (6, by_hand(kind, states, 3, 6))]
-    else:
-        averages = [(3, states[3]), (6, by_hand(kind, states, 3, 6))]
+    averages = list_averages(kind, module.weights, validation)
     for callback in callbacks:
         assert [line["step"] for line in callback.history] == [step for step, _ in averages]
     for i, (_, weights) in enumerate(averages):
-        expected = in_single_process(Remembering, weights, callbacks[0])
-        for callback in callbacks:
-            for key in callback.keys:
-                assert callback.history[i][key] == pytest.approx(expected[key], rel=1e-4), (i, key)
+        check_row(callbacks, i, in_single_process(Remembering, weights, callbacks[0]))
     check_values(callbacks, in_single_process(Remembering, watched, callbacks[0]), trainer)
     assert callbacks[0].measured_weights.startswith("averaged")
 

@@ -152,30 +152,45 @@ def test_a_rule_needs_its_callback_and_all_of_its_examples():
 
 
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("rule", "settings", "message"),
     [
-        (lambda: StopWhenMemorized(0), r"share must lie in \(0, 1\], got 0"),
-        (lambda: StopWhenMemorized(1.1), r"share must lie in \(0, 1\], got 1.1"),
-        (lambda: StopWhenMemorized(measure="radius"), "measure must be one of"),
-        (lambda: StopWhenMemorized(measurements=0), "measurements must be at least 1, got 0"),
-        (lambda: StopBeforeMemorized(1), r"share must lie in \[0, 1\), got 1"),
-        (lambda: StopBeforeMemorized(-0.1), r"share must lie in \[0, 1\), got -0.1"),
-        (lambda: KeepSteps([0]), r"count from 1, got \[0\] and \[\]"),
-        (lambda: KeepSteps(epochs=[0]), r"count from 1, got \[\] and \[0\]"),
-        (lambda: AttractorCallback(rotate=0), "rotate is a number of subsets, at least 1, got 0"),
-        (lambda: AttractorCallback(max_examples=0), "max_examples must be at least 1, got 0"),
-        (lambda: AttractorCallback(max_starts=0), "max_starts must be at least 1, got 0"),
-        (lambda: AttractorCallback(starts="test"), "starts must be a tensor, a function, 'validation' or 'noise'"),
-        (lambda: AttractorCallback(torch.full((1, 2), torch.nan)), "examples holds NaN"),
-        (lambda: AttractorCallback(starts=torch.full((1, 2), torch.nan)), "starts holds NaN"),
-        (lambda: AttractorCallback(steps=-1), "steps must be a whole number >= 0, got -1"),
-        (lambda: AttractorCallback().measure(nn.Linear(1, 1)), "tracks no examples yet: pass examples="),
-        (lambda: AttractorCallback(torch.ones(1, 1)).measure(nn.Linear(1, 1)), "has no starts yet: pass starts=tensor"),
+        (StopWhenMemorized, {"share": 0}, r"share must lie in \(0, 1\], got 0"),
+        (StopWhenMemorized, {"share": 1.1}, r"share must lie in \(0, 1\], got 1.1"),
+        (StopWhenMemorized, {"measure": "radius"}, "measure must be one of"),
+        (StopWhenMemorized, {"measurements": 0}, "measurements must be at least 1, got 0"),
+        (StopBeforeMemorized, {"share": 1}, r"share must lie in \[0, 1\), got 1"),
+        (StopBeforeMemorized, {"share": -0.1}, r"share must lie in \[0, 1\), got -0.1"),
+        (KeepSteps, {"steps": [0]}, r"count from 1, got \[0\] and \[\]"),
+        (KeepSteps, {"epochs": [0]}, r"count from 1, got \[\] and \[0\]"),
     ],
 )
-def test_settings_out_of_range_are_refused(make, message):
+def test_settings_of_a_rule_out_of_range_are_refused(rule, settings, message):
     with pytest.raises(ValueError, match=message):
-        make()
+        rule(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"rotate": 0}, "rotate is a number of subsets, at least 1, got 0"),
+        ({"max_examples": 0}, "max_examples must be at least 1, got 0"),
+        ({"max_starts": 0}, "max_starts must be at least 1, got 0"),
+        ({"starts": "test"}, "starts must be a tensor, a function, 'validation' or 'noise'"),
+        ({"examples": torch.full((1, 2), torch.nan)}, "examples holds NaN"),
+        ({"starts": torch.full((1, 2), torch.nan)}, "starts holds NaN"),
+        ({"steps": -1}, "steps must be a whole number >= 0, got -1"),
+    ],
+)
+def test_settings_of_a_callback_out_of_range_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        AttractorCallback(**settings)
+
+
+def test_a_callback_needs_examples_and_starts_to_measure_outside_of_a_run():
+    with pytest.raises(ValueError, match="tracks no examples yet: pass examples="):
+        AttractorCallback().measure(nn.Linear(1, 1))
+    with pytest.raises(ValueError, match="has no starts yet: pass starts=tensor"):
+        AttractorCallback(torch.ones(1, 1)).measure(nn.Linear(1, 1))
 
 
 def test_settings_at_the_ends_of_their_ranges_are_accepted():

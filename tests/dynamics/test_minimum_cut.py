@@ -87,20 +87,20 @@ def convolutions_to_a_vector():
     return nn.Sequential(encoder, code, decoder)
 
 
+def funnel():
+    encoder = nn.Sequential(nn.Linear(20, 15), nn.Tanh(), nn.Linear(15, 4), nn.ELU())
+    decoder = nn.Sequential(nn.Linear(4, 17), nn.ReLU(), nn.Linear(17, 20))
+    return nn.Sequential(encoder, decoder)
+
+
+def leaky_d1():
+    return D1(shape=(3, 8, 8), filters=16, activation="leaky_relu", bias=True, init="xavier_uniform")
+
+
 CASES = {  # network, shape of a point, numbers that cross its narrowest cut
     "perceptron": (lambda: FullyConnected(shape=(1, 6, 6), depth=5, width=9), (1, 6, 6), 9),
-    "funnel": (
-        lambda: nn.Sequential(
-            *(nn.Linear(20, 15), nn.Tanh(), nn.Linear(15, 4), nn.ELU(), nn.Linear(4, 17), nn.ReLU(), nn.Linear(17, 20))
-        ),
-        (20,),
-        4,
-    ),
-    "D1 leaky": (
-        lambda: D1(shape=(3, 8, 8), filters=16, activation="leaky_relu", bias=True, init="xavier_uniform"),
-        (3, 8, 8),
-        16,
-    ),
+    "funnel": (funnel, (20,), 4),
+    "D1 leaky": (leaky_d1, (3, 8, 8), 16),
     "D1 linear": (lambda: D1(shape=(3, 8, 8), filters=16), (3, 8, 8), 16),
     "convolutions to a vector": (convolutions_to_a_vector, (3, 8, 8), 6),
     "anyone's": (Sampler, (1, 8, 8), 7),

@@ -60,7 +60,6 @@ def test_the_identity_recalls_what_noise_leaves_within_eps():
     levels = torch.tensor([0.0, 0.2, 0.5, 1.0])
     examples = torch.tensor([[0.0, 0], [90, 0]])
     recall = recall_against_noise(identity, examples, levels, draws=2000, eps=0.5)
-    # in two dimensions |noise|^2 / level^2 is chi-squared: P(|noise| < eps) = 1 - exp(-eps^2 / (2 level^2))
     expected = 1 - (-(0.5**2) / (2 * levels.double() ** 2)).exp()
     low, high = recall.interval(0.9999).T
     assert ((low <= expected) & (expected <= high)).all()

@@ -52,6 +52,11 @@ def in_units(request):
     return lambda s: lambda x: s * f(x / s)
 
 
+def check_equal(one, other, *names):
+    for name in names:
+        assert torch.equal(getattr(one, name), getattr(other, name)), name
+
+
 SCALES = [2.0**-20, 2.0**20]  # powers of two are exact, so every comparison has the same result
 
 
@@ -59,8 +64,7 @@ SCALES = [2.0**-20, 2.0**20]  # powers of two are exact, so every comparison has
 def test_certificates_do_not_depend_on_the_unit(in_units, s):
     one = certify(in_units(1), EXAMPLES, eps=0.2, steps=100)
     other = certify(in_units(s), s * EXAMPLES, eps=0.2 * s, steps=100)
-    for name in ("fixed", "distinct", "returns", "limit_of", "attractor"):
-        assert torch.equal(getattr(one, name), getattr(other, name)), name
+    check_equal(one, other, "fixed", "distinct", "returns", "limit_of", "attractor")
     for name in ("points", "offset"):
         expected = s * getattr(one, name)[one.fixed]
         found = getattr(other, name)[one.fixed]
@@ -96,14 +100,12 @@ def test_the_attractors_that_are_found_do_not_depend_on_the_unit(in_units, s):
 def test_recovery_and_recall_do_not_depend_on_the_unit(in_units, s):
     one = recovery_curve(in_units(1), STARTS, EXAMPLES, 20, eps=0.3, offset=torch.nan)
     other = recovery_curve(in_units(s), s * STARTS, s * EXAMPLES, 20, eps=0.3 * s, offset=torch.nan)
-    for name in ("rate", "ever", "arrived", "recovered_at", "reached", "ended_at"):
-        assert torch.equal(getattr(one, name), getattr(other, name)), name
+    check_equal(one, other, "rate", "ever", "arrived", "recovered_at", "reached", "ended_at")
     noise = [0.0, 0.3, 1.0]
     scaled_noise = [s * level for level in noise]
     one = recall_against_noise(in_units(1), EXAMPLES, noise, draws=8, steps=50, eps=0.3)
     other = recall_against_noise(in_units(s), s * EXAMPLES, scaled_noise, draws=8, steps=50, eps=0.3 * s)
-    for name in ("rate", "per_example", "nearest", "confused", "input_nearest"):
-        assert torch.equal(getattr(one, name), getattr(other, name)), name
+    check_equal(one, other, "rate", "per_example", "nearest", "confused", "input_nearest")
 
 
 @pytest.mark.parametrize("s", SCALES)

@@ -36,24 +36,41 @@ DATA = TensorDataset(torch.arange(10.0)[:, None])
 
 
 @pytest.mark.parametrize(
-    ("loader", "most", "batches", "expected"),
+    ("most", "expected"), [(10, list(range(10))), (99, list(range(10))), (4, [0, 3, 6, 9]), (1, [0])]
+)
+def test_rows_are_spread_over_all(most, expected):
+    assert read_rows(DataLoader(DATA), most).flatten().tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("size", "most", "batches", "expected"),
+    [(3, 99, 2, list(range(6))), (3, 2, 2.0, [0, 5]), (8, 99, 2, list(range(10)))],
+)
+def test_rows_are_spread_over_the_batches_of_an_epoch(size, most, batches, expected):
+    loader = DataLoader(DATA, batch_size=size)
+    assert read_rows(loader, most, batches=batches).flatten().tolist() == expected
+
+
+def test_a_loader_that_shuffles_visits_all_rows():
+    loader = DataLoader(DATA, batch_size=3, shuffle=True)
+    assert read_rows(loader, 4, batches=2).flatten().tolist() == [0, 3, 6, 9]
+
+
+@pytest.mark.parametrize(
+    ("loader", "expected"),
     [
-        (DataLoader(DATA), 10, math.inf, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
-        (DataLoader(DATA), 99, math.inf, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
-        (DataLoader(DATA), 4, math.inf, [0, 3, 6, 9]),
-        (DataLoader(DATA), 1, math.inf, [0]),
-        (DataLoader(DATA, batch_size=3), 99, 2, [0, 1, 2, 3, 4, 5]),
-        (DataLoader(DATA, batch_size=3), 2, 2.0, [0, 5]),
-        (DataLoader(DATA, batch_size=8), 99, 2, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
-        (DataLoader(DATA, batch_size=3, shuffle=True), 4, 2, [0, 3, 6, 9]),
-        (DataLoader(DATA, sampler=SubsetRandomSampler([7, 2, 5])), 99, math.inf, [2, 5, 7]),
-        (DataLoader(DATA, batch_sampler=[[4, 1], [8]]), 99, math.inf, [1, 4, 8]),
-        (DataLoader(DATA, batch_sampler=[[4, 1], [8]]), 99, 1, [1, 4]),
-        (DataLoader(Subset(DATA, [9, 1])), 99, math.inf, [9, 1]),
+        (DataLoader(DATA, sampler=SubsetRandomSampler([7, 2, 5])), [2, 5, 7]),
+        (DataLoader(DATA, batch_sampler=[[4, 1], [8]]), [1, 4, 8]),
+        (DataLoader(Subset(DATA, [9, 1])), [9, 1]),
     ],
 )
-def test_rows_are_spread_over_what_is_visited(loader, most, batches, expected):
-    assert read_rows(loader, most, batches=batches).flatten().tolist() == expected
+def test_rows_are_those_that_a_sampler_visits(loader, expected):
+    assert read_rows(loader, 99, batches=math.inf).flatten().tolist() == expected
+
+
+def test_rows_are_those_of_the_first_batches_of_a_batch_sampler():
+    loader = DataLoader(DATA, batch_sampler=[[4, 1], [8]])
+    assert read_rows(loader, 99, batches=1).flatten().tolist() == [1, 4]
 
 
 def test_the_input_of_a_sample_is_found():
