@@ -81,6 +81,7 @@ def test_an_environment_is_made_once(project):
 
 def test_changed_requirements_are_installed_into_the_same_environment(project):
     project(".venv/installed-test")
+    # make compares times of files
     later = project.environment.joinpath("installed-test").stat().st_mtime + 5
     os.utime(project.folder / "pyproject.toml", (later, later))
     assert project()[1] == [f"{PIP} -e ."]

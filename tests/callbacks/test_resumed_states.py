@@ -67,6 +67,7 @@ def generator_states():
         "torch": torch.get_rng_state(),
         "cuda": [],
         "numpy": {
+            # the form in which numpy names the state of its global generator
             "bit_generator": "MT19937",
             "key": torch.from_numpy(np.random.get_state()[1].astype(np.int64)),  # noqa: NPY002
             "pos": 624,

@@ -128,6 +128,7 @@ def test_the_narrowest_cut_is_found_and_its_spectrum_is_that_of_the_full_jacobia
     for row, jacobian in enumerate(dense):
         values, right = torch.linalg.eig(jacobian)
         condition = torch.linalg.inv(right).norm(dim=1)
+        # the error of a backward stable eigensolver is a multiple of eps |J|
         rounding = 1e-14 * torch.linalg.matrix_norm(jacobian)
         large = values.abs() > 1e-6 * values.abs().max()
         gap = (values[large, None] - found.eigenvalues[row]).abs().amin(1)

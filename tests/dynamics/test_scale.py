@@ -81,6 +81,7 @@ def test_the_census_does_not_depend_on_the_unit(in_units, s):
     for mine, theirs in zip(one.limits, other.limits, strict=True):
         for name in ("kind", "count", "period", "continuum"):
             assert getattr(mine, name) == getattr(theirs, name), name
+    # lengths are s times as large
     torch.testing.assert_close(s * one.distance, other.distance, rtol=1e-6, atol=1e-9 * s)
     torch.testing.assert_close(s * one.margin, other.margin, rtol=1e-6, atol=1e-9 * s, equal_nan=True)
 

@@ -68,6 +68,7 @@ def publication(hub, client, small, snapshots) -> OnHub:
     if hub not in snapshots:
         found = publish(hub, client, small)
         copy = hub.root / "snapshot.git"
+        # publishing takes seconds, copying its repository takes none
         shutil.copytree(hub.path("zoo/small-fc"), copy)
         snapshots[hub] = (copy, found.registry.read_text())
         return found

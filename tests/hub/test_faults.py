@@ -297,6 +297,7 @@ def test_no_network(client, publication):
 def test_a_download_that_is_cut_above_ten_mebibytes_goes_on(hub, client, tmp_path):
     publication = publish(hub, client, small_checkpoint(tmp_path / "own", width=2000))
     assert (publication.source / "model.safetensors").stat().st_size > 11 * 2**20
+    # the client writes its file in pieces of ten mebibytes: the first cut comes behind one
     hub.faults.cut = [10 * 2**20 + 5000, 2**19]
     client.run(WORKS)
     if not hub.xet:  # the storage of the other is a folder, there is nothing to cut

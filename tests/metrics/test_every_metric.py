@@ -60,6 +60,7 @@ CASES = {
     "mean": (lambda: SpectralRadius(reduce="mean"), (RADII,), RADII.double().mean()),
     "contracting": (lambda: SpectralRadius(reduce="contracting"), (RADII,), (RADII < 1).double().mean()),
 }
+# uneven parts: a mean of means would be another number
 SPLIT = (slice(0, 3), slice(3, 7), slice(7, 10))
 DOCS = Path(__file__).parents[2] / "docs"
 

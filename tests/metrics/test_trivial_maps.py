@@ -75,6 +75,7 @@ def compute_exact_scatter(x):
 @pytest.mark.parametrize("parts", [1, 2, 5, 40])
 def test_scatter_far_from_the_origin_keeps_its_digits(parts):
     x = (1e7 + torch.randn(40, 3)).float()  # whole numbers: float32 resolves 1 there
+    # sum of squares less n times the squared mean: the difference of two large numbers
     naive = (x.square().sum() - len(x) * x.mean(0).square().sum()).item()
     expected = compute_exact_scatter(x)
     assert abs(naive / expected - 1) > 0.1  # what a difference of sums in float32 makes of it

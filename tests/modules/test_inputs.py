@@ -121,6 +121,7 @@ def test_rows_of_all_processes_of_a_distributed_run_are_visited(shuffled):
 
 
 def test_a_sampler_that_lightning_wrapped_is_looked_into():
+    # Lightning wraps the sampler in a dataset of indices when it distributes a run
     own = SubsetRandomSampler([6, 3])
     wrapped = SimpleNamespace(dataset=SimpleNamespace(_sampler=own))
     loader = SimpleNamespace(dataset=DATA, sampler=wrapped, batch_size=2)

@@ -58,6 +58,7 @@ def test_the_plane_of_a_spectrum_holds_all_points_and_the_unit_circle():
     assert axes.patches[0].get_radius() == 1
     visible = {side for side in axes.spines if axes.spines[side].get_visible()}
     assert visible == {"bottom", "left"}
+    # the unit circle and a margin of 15 % are always shown
     assert draw_spectrum(0.1 * SPECTRUM, "").axes[0].get_xlim() == pytest.approx((-1.15, 1.15))
 
 

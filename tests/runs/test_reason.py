@@ -14,6 +14,7 @@ def run(**changes):
         "max_steps": -1,
         "min_epochs": None,
         "min_steps": None,
+        # the fifth epoch is under way, counted from 0
         "current_epoch": 4,
         "global_step": 50,
         "should_stop": False,

@@ -115,6 +115,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         return
     listed: dict[str, float] = defaultdict(float)
     for name, duration in _measured.items():
+        # short tests are counted together under the name of their file
         listed[name if duration >= LISTED else name.partition("::")[0]] += duration
     content = {name: round(duration, 1) for name, duration in sorted(listed.items()) if round(duration, 1) > 0}
     FILE.write_text(json.dumps(content, indent=1) + "\n")

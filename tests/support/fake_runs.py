@@ -62,6 +62,7 @@ def trainer(**known):
         reduce=lambda value, reduce_op: value.mul_(1),  # in place, as the real ones do
         reduce_boolean_decision=lambda value: value,
     )
+    # what callbacks read of a Trainer that trains in one process, in the first epoch
     defaults = {
         "strategy": strategy,
         "callbacks": [],

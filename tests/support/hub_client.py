@@ -60,6 +60,7 @@ class Client:
         output = self.folder / f"output-{self.count}.txt"
         chosen = {name: value for name, value in (self.variables | variables).items() if value}
         prelude = PRELUDE.format(output=str(output), environment=chosen, memory=str(self.folder))
+        # a forked child has PRELOADED imported, and starts in milliseconds; a new interpreter needs seconds
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOADED)
         process = context.Process(target=exec, args=(prelude + textwrap.dedent(code), {"__name__": "client"}))
@@ -116,6 +117,7 @@ def publish(hub: Hub, client: Client, registry: Path) -> OnHub:
     if "zoo/small-fc" in hub.private:
         hub.delete("zoo/small-fc")
     client.run(f"memzoo.publish('small-fc', 'zoo/small-fc', record={str(registry)!r})", MEMZOO_REGISTRIES=str(registry))
+    # publishing leaves files in the cache
     client.empty()
     return pin_checkpoint(hub, client, registry)
 
@@ -136,5 +138,6 @@ def installation(folder: Path, *, files: bool) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(home() / "checkpoints.yaml", folder)
     if files:
+        # hard links: the files of the zoo are large
         shutil.copytree(home() / "checkpoints", folder / "checkpoints", copy_function=os.link)
     return folder / "checkpoints.yaml"

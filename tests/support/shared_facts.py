@@ -53,6 +53,7 @@ def _share(measure: Measure, folder: Path) -> Measure:
                 value = json.dumps(measure(measurements, **arguments))
                 aside = path.with_suffix(f".{os.getpid()}")
                 aside.write_text(value)
+                # a rename is atomic: no process reads half a number
                 aside.replace(path)
             return json.loads(path.read_text())
 

@@ -183,6 +183,7 @@ def train(module, callbacks, data, *, wrap=lambda module: module, resume=None, *
         "enable_progress_bar": False,
         "enable_model_summary": False,
     }
+    # with and without callbacks, from the same state of every generator
     seed_everything(3, verbose=False)
     module = module()
     callbacks = callbacks()

@@ -99,6 +99,7 @@ def test_convolution_equals_conv2d(kernel, padding, stride):
     matrix = convolution_matrix(filters, 6, stride=stride, padding=padding)
     assert_close(x.flatten(1) @ matrix.T, y.flatten(1))
     wide = convolution_matrix(filters, 6, stride=stride, padding=padding, padded=True)
+    # a padded matrix maps images with their border to images with a border
     border = nn.ZeroPad2d(p)
     expected = border(y).flatten(1)
     assert_close(border(x).flatten(1) @ wide.T, expected)

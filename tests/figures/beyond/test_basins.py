@@ -91,6 +91,7 @@ def test_the_picture_holds_the_three_images_and_a_margin(known):
     assert found["own"].tolist() == [0, 1, 2]
     assert torch.equal(found["images"], stored[:3])
     assert torch.equal(found["others"], stored[3:])
+    # the plane is a square around the triangle, whose longer leg is 3
     half = 3 / 2 + basins.MARGIN * LONGEST
     for values, centre in ((found["x"], 1.0), (found["y"], 1.5)):
         assert len(values) == SIDE
