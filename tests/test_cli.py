@@ -140,11 +140,13 @@ def short(**options):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
+        # names that no checkpoint and no figure has
         ("info cifar-d1", "Did you mean cifar10-d1"),
         ("verify nothing", "no checkpoint 'nothing'"),
         ("reproduce fig13 --out x", "no figure 'fig13'. Did you mean fig"),
         ("verify local-dir:HOME/checkpoints/cifar10-d1", "has no registry entry, so there is nothing"),
         ("publish cifar10-d1 nowhere", "'nowhere' is no repository of the Hub: it must be 'organisation/name'"),
+        # a name like no other: some names are listed, and the command that lists all
         ("train #", "more (memzoo list and memzoo reproduce --list)."),
         ("reproduce # --out x", "more (memzoo reproduce --list)."),
         ("--registry HOME list", "is a folder; name the registry file in it, such as "),
@@ -157,6 +159,7 @@ def test_a_name_that_cannot_be_used_ends_with_status_1(line, message, capsys, no
 @pytest.mark.parametrize(
     ("line", "message"),
     [
+        # arguments that exclude or need each other
         ("reproduce --all --checkpoint cifar10-d1", "--checkpoint goes with the name of one figure"),
         ("verify", "give one name, or --all"),
         ("verify cifar10-d1 --all", "give one name, or --all"),
@@ -165,6 +168,7 @@ def test_a_name_that_cannot_be_used_ends_with_status_1(line, message, capsys, no
         ("publish cifar10-d1", "publish takes an id and a repository such as someone/cifar10-d1"),
         ("download --to x", "give one name, or --all"),
         ("download cifar10-d1", "required: --to"),
+        # slips of the pen, with a suggestion
         ("publich", "invalid choice: 'publich'. Did you mean publish?"),
         ("lst", "invalid choice: 'lst'. Did you mean list"),
         ("list --jsn", "unrecognized arguments: --jsn. Did you mean --json?"),
@@ -172,6 +176,7 @@ def test_a_name_that_cannot_be_used_ends_with_status_1(line, message, capsys, no
         ("verify --dat=x --all", "unrecognized arguments: --dat=x. Did you mean --data"),
         ("--registri x list", "unrecognized arguments: --registri. Did you mean --registry"),
         ("audit --seed one --checkpoint x", "Got value: one. See memzoo audit --help."),
+        # options of the Trainer are written with a dot
         ("train cifar10-d1 --trainer ddp", "unrecognized arguments: --trainer ddp"),
         ("train cifar10-d1 --trainer=ddp", "unrecognized arguments: --trainer=ddp"),
         ("train cifar10-d1 --train 5", "unrecognized arguments: --train 5"),
@@ -181,6 +186,7 @@ def test_a_name_that_cannot_be_used_ends_with_status_1(line, message, capsys, no
         ("train cifar10-d1 --trainer.max_steps few", "Got value: few"),
         ("", "required: COMMAND"),
         ("train cifar10-d1 --trainer.zzzz 3", "more (memzoo fit --help)."),
+        # options that stand before the command
         ("--registry", "--registry needs a value: a registry file, before COMMAND. See memzoo --help."),
         ("info", "the following arguments are required: ID. See memzoo info --help."),
         ("list --registry x", "--registry FILE stands before COMMAND: memzoo --registry FILE list."),
@@ -218,6 +224,7 @@ def check_refusal(line, status, message, capsys):
         ("info nothing", 1),
         ("train --help", 0),
         ("reproduce --help", 0),
+        # errors are found without torch, too
         ("lst", 2),
         ("list --jsn", 2),
         ("fitt --model D1", 2),

@@ -165,16 +165,19 @@ def test_an_earlier_run_is_not_lost_by_accident(capsys):
     [
         ("nowhere", "no configuration file at "),
         ("broken", "the configuration is no readable YAML: "),
+        # a field of a model, of its training, of a callback, and of the file itself
         ("field", "D1 has no 'filtres'. Did you mean filters? It takes shape, filters, activation"),
         ("training", "D1: training has no 'lrr'. Did you mean lr? It takes optimizer, lr, "),
         ("callback", "AttractorCallback has no 'stepps'. Did you mean steps?"),
         ("top", "the configuration has no 'dta'. Did you mean data?"),
+        # files with another structure
         ("list", "the configuration list.yaml must map settings to values, got list."),
         ("outside", "model: filters must stand under init_args of D1."),
         ("nameless", "model needs a class_path, one of ConvAutoencoder, D1, "),
         ("folder", "folder.yaml is a folder; give the configuration file in it."),
         ("several", "trainer must map arguments to values, got [1, 2]."),
         ("nothing", "trainer must map arguments to values, got None."),
+        # files that no YAML reader takes
         ("bytes", "the configuration is no readable YAML: bytes.yaml: 'utf-8' codec can't decode"),
         ("deep", "the configuration deep.yaml is nested too deeply."),
         ("circle", "the configuration is no readable YAML: circle.yaml: Circular reference"),
@@ -187,6 +190,7 @@ def test_a_wrong_configuration_file_is_refused_in_one_line(name, message, config
 @pytest.mark.parametrize(
     ("line", "message"),
     [
+        # classes that do not exist, and classes that are no module
         ("--model D7 --data MNIST20", "model: no class 'D7'. There are ConvAutoencoder, D1, D2, "),
         ("--model D1 --data MNIST21", "data: no class 'MNIST21'. Did you mean MNIST20?"),
         ("--model D1 --data ZooImages --data.id cifar-d1", "Did you mean cifar10-d"),
@@ -210,6 +214,7 @@ def test_wrong_usage_is_refused_in_one_line(line, message, configurations, capsy
 @pytest.mark.parametrize(
     ("line", "message"),
     [
+        # names and values that are wrong
         ("--model.widht 3", "FullyConnected has no 'widht'. Did you mean width?"),
         ("--model.width -3", "FullyConnected: width: Input should be greater than 0, got -3."),
         ("--trainer.max_stepss 3", "Did you mean max_steps?"),
@@ -222,13 +227,16 @@ def test_wrong_usage_is_refused_in_one_line(line, message, configurations, capsy
         ("--model.training.lrr 3", "FullyConnected: training has no 'lrr'. Did you mean lr?"),
         ("--dta.indices 0:3", "the configuration has no 'dta'. Did you mean data?"),
         ("--trainer.max_steps many", 'Parser key "trainer.max_steps"'),
+        # the same in the form of JSON, and beside another mistake
         ("--model.init_args '{\"width\": 3}' --trainer.max_steps abc", "max_steps"),
         ("--trainer.callbacks '[\"AttractorCallback\"]' --trainer.max_steps abc", "max_steps"),
         ("'--trainer.callbacks+=[AttractorCallback]' --trainer.max_steps abc", "max_steps"),
         ("--trainer.callbacks '[\"AttractrCallback\"]'", "no class 'AttractrCallback'. Did you mean Attractor"),
         ("--model.init_args '{\"widht\": 3}'", "FullyConnected has no 'widht'. Did you mean width?"),
+        # flags with a value, and options without one
         ("--resume yes", "unrecognized arguments: yes. See memzoo fit --help."),
         ("--out", "--out needs a value. See memzoo fit --help."),
+        # values of a wrong type
         ("--trainer '[1, 2]'", "trainer must map arguments to values, got [1, 2]."),
         ("--trainer.logger CSVLogge", "trainer.logger takes Logger or Iterable[Logger] or bool or null, "),
         ("--seed_everything x", "seed_everything takes bool or int, got 'x'."),

@@ -14,6 +14,7 @@ from memzoo.fitting.given import read_given, split_options
         ("--a --b", [("--a", None), ("--b", None)]),
         ("--a=x=y", [("--a", "x=y")]),
         ("--a=", [("--a", "")]),
+        # words that belong to no option, and a value that begins with a dash
         ("stray --a 1 more --b -2", [("", "stray"), ("--a", "1"), ("", "more"), ("--b", "-2")]),
     ],
 )

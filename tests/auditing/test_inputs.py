@@ -70,6 +70,7 @@ def test_data_that_cannot_be_read_are_refused_with_advice(project, source, messa
 
 def test_pickles_and_damaged_files_are_refused(project):
     np.savez("objects.npz", members=np.array([print, None], object))
+    # the first bytes of a sound file
     (project / "cut.npz").write_bytes((project / "images.npz").read_bytes()[:90])
     (project / "cut.safetensors").write_bytes(b"12345678{")
     for name in ("objects.npz", "cut.npz", "cut.safetensors"):

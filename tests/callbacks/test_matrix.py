@@ -116,25 +116,32 @@ ROWS = {
     "sanity check": Row([3, 6], {"num_sanity_val_steps": 2}, data=train_and_validate),
     "fast_dev_run": Row([1], {"fast_dev_run": True}, data=train_and_validate),
     "limited batches": Row([2, 4], {"limit_train_batches": 2, "limit_val_batches": 1}, data=train_and_validate),
+    # several batches a step, several steps a batch
     "accumulation": Row([2, 4], {"accumulate_grad_batches": 2}),
     "accumulation by steps": Row([1, 2, 3, 4], {"accumulate_grad_batches": 2}, settings={"every_n_steps": 1}),
     "manual": Row([3, 6], module=Manual),
     "two optimizers": Row([6, 12], module=TwoOptimizers),
     "two optimizers by steps": Row([4, 8, 12], module=TwoOptimizers, settings={"every_n_steps": 4}),
+    # validation within an epoch, and after some epochs alone: the state before it and after it may be one
     "validation in the epoch": Row([1, 3, 6], {"val_check_interval": 1}, data=train_and_validate),
     "late validation": Row([3, 6, 9], {"check_val_every_n_epoch": 2, "max_epochs": 3}, data=train_and_validate),
     "only first and last": Row([3, 9], {"max_epochs": 3}, data=train_and_validate, settings=MANY),
     "by steps": Row([2, 4, 6], settings={"every_n_steps": 2}),
+    # ends within an epoch
     "max_steps": Row([3, 5], {"max_steps": 5, "max_epochs": -1}, settings=MANY),
     "interrupted": Row([3, 5], module=Interrupted, settings=MANY),
+    # three subsets in turn, and all examples at the end
     "rotating": Row([3, 6, 9, 12], {"max_epochs": 4}, settings=IN_TURN),
     "rotating, validated": Row([3, 6, 6], data=train_and_validate, settings=IN_TURN),
+    # other number formats
     "bf16-mixed": Row([3, 6], {"precision": "bf16-mixed"}, data=train_and_validate),
     "16-mixed": Row([3, 6], {"precision": "16-mixed"}, data=train_and_validate),
     "bf16-true": Row([3, 6], {"precision": "bf16-true"}, data=train_and_validate),
     "64-true": Row([3, 6], {"precision": "64-true"}, dtype=torch.float64),
+    # torch.compile around the module, and within it
     "compiled module": Row([3, 6], wrap=lambda module: torch.compile(module, backend="eager"), data=train_and_validate),
     "compiled part": Row([3, 6], module=CompiledPart),
+    # other shapes of data: several loaders, a data module, samples that are no pair of tensors
     "dict of loaders": Row([4, 8], data=lambda: {"train_dataloaders": {"a": loader(), "b": loader(HELD_OUT)}}),
     "combined loader": Row(
         [4, 8], data=lambda: {"train_dataloaders": CombinedLoader([loader(), loader(HELD_OUT)], "max_size_cycle")}
@@ -145,7 +152,9 @@ ROWS = {
     "samples: dicts": Row([3, 6], data=samples(lambda i: {"label": i, "image": IMAGES[i]})),
     "samples: sequences": Row([3, 6], module=Sequences, data=samples(lambda i: IMAGES[i].reshape(4, 4)[:3])),
     "samples: vectors": Row([3, 6], module=Flat, data=samples(lambda i: IMAGES[i].flatten()[:5])),
+    # a stream has no rows to look up
     "stream": Row([3, 6], data=lambda: {"train_dataloaders": loader(Stream(), shuffle=False)}),
+    # the last row is that of the averaged weights, after a pass that updates the batch norm
     "stochastic averaging": Row([3, 6, 9, 10], {"max_epochs": 3}, others=stochastic_averaging),
     "stochastic averaging without batch norm": Row(
         [3, 6, 9, 9], {"max_epochs": 3}, module=Plain, others=stochastic_averaging

@@ -172,6 +172,7 @@ def test_settings_of_a_rule_out_of_range_are_refused(rule, settings, message):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        # counts begin at 1
         ({"rotate": 0}, "rotate is a number of subsets, at least 1, got 0"),
         ({"max_examples": 0}, "max_examples must be at least 1, got 0"),
         ({"max_starts": 0}, "max_starts must be at least 1, got 0"),

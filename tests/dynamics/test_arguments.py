@@ -216,14 +216,17 @@ def test_a_spectrum_has_at_least_one_eigenvalue():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        # levels increase, are finite and not negative
         ({"levels": [0.2, 0.1]}, "levels must be finite numbers >= 0 in increasing"),
         ({"levels": [0.1, 0.1]}, "sort them, each once"),
         ({"levels": [-0.1]}, "levels must be finite numbers >= 0"),
         ({"levels": [torch.inf]}, "levels must be finite numbers >= 0"),
         ({"levels": []}, "levels must be finite numbers >= 0"),
+        # True is no count, although Python takes it for 1
         ({"draws": 0}, "draws must be a whole number >= 1, got 0"),
         ({"draws": True}, "draws must be .* got True"),
         ({"draws": 1.0}, "draws must be .* got 1.0"),
+        # a range has two ends, and holds all examples
         ({"clip": (1, 1)}, r"clip must be a range .* got \(1, 1\)"),
         ({"clip": (0, 1)}, r"clip must .* got \(0, 1\) for values from -1"),
         ({"clip": (-1, 0.5)}, r"clip must be a range .* to 1;"),

@@ -59,18 +59,22 @@ MAPS = {  # the weight is (1, 3, 3), a point (1, 3, 3): every place that an argu
     "baddbmm right": lambda w, x: torch.baddbmm(w, w, x),
     "baddbmm both": lambda w, x: torch.baddbmm(w, x, x),
     **in_every_place("product", torch.mul),
-    **in_every_place("quotient", lambda a, b: a / (b + 1)),
+    **in_every_place("quotient", torch.div),
+    # the point in numerator and denominator; a division that rounds
     "ratio": lambda w, x: x / (x + w),
     "floor": lambda w, x: torch.div(x, 0.3, rounding_mode="floor") + 0 * w,
+    # affine operations, alone and one after another
     "convolution": lambda w, x: functional.conv1d(x, w[0, :, :, None]),
     "sum": lambda w, x: x + 2 * w + 1,
     "rsub": lambda w, x: 1 - x + w,
     "mean": lambda w, x: repeat(x.mean(1, keepdim=True)) + w,
     "cat": lambda w, x: torch.cat([x[:, :1], x.flip(1)[:, :1], w[:, :1]], 1),
     "pool": lambda w, x: functional.avg_pool1d(x, 3, 1, 1) + w,
+    # piecewise affine, and therefore not affine
     "max": lambda w, x: functional.max_pool1d(x, 3, 1, 1) + w,
     "relu": lambda w, x: x.relu() + w,
     "abs": lambda w, x: x.abs() * w,
+    # affine after affine, and affine after a nonlinearity
     "chain": lambda w, x: (x @ w + 1) @ w,
     "bent inside": lambda w, x: (x @ w).tanh() @ w,
 }

@@ -20,6 +20,7 @@ from memzoo.dynamics import spectrum
 from memzoo.errors import NotASelfMapError
 from memzoo.models import ARCHITECTURES, Autoencoder, Training
 
+# the smallest networks that have every part of their architecture
 SMALL = {
     "ConvAutoencoder": {"shape": [3, 4, 4], "layers": 4, "filters": 3, "activation": "leaky_relu", "skip": 2},
     "D1": {"shape": [3, 8, 8], "filters": 5, "activation": "leaky_relu", "bias": True},

@@ -75,6 +75,7 @@ def rule(because):
         ({"should_stop": True}, "trainer.should_stop was set"),
         ({"max_epochs": 4}, "max_epochs=4 reached"),
         ({"max_epochs": 0}, "max_epochs=0 reached"),
+        # of two limits that are reached, steps come first
         ({"max_steps": 50, "max_epochs": 4}, "max_steps=50 reached"),
         ({"callbacks": [timer(0.0)]}, "max_time reached"),
         ({"callbacks": [early(" no better ")], "max_epochs": 4}, "EarlyStopping: no better"),

@@ -64,6 +64,7 @@ def test_what_does_not_exist_is_a_missing_checkpoint(name, text, message):
 @pytest.mark.parametrize(
     ("error", "message"),
     [
+        # Python reports the number of the error, the storage written in Rust only its text
         (OSError(errno.ENOSPC, "full"), "the disk or a quota is full"),
         (RuntimeError("failed (os error 28)"), "the disk or a quota is full"),
         (RuntimeError("Os { code: 13 }"), "the cache cannot be written"),
@@ -78,6 +79,7 @@ def test_a_disk_that_cannot_be_written_is_a_storage_error(error, message):
     ("error", "message"),
     [
         (make_answer(500), "answers 500"),
+        # no status of a server that failed
         (make_answer(399), "cannot be reached, or the line was cut"),
         (make_class("TransportError")(), r"cannot be reached, or the line was cut \(TransportError\)"),
         (make_class("TransportError", PermissionError)(errno.EACCES, "x"), "cannot be reached"),
