@@ -11,8 +11,8 @@ from shared_facts import sharing
 
 
 @pytest.fixture(autouse=True)
-def seeded():
-    """Every test starts from the same random state."""
+def start_from_one_random_state():
+    """Let every test start from the same random state."""
     random.seed(0)
     torch.manual_seed(0)
 
@@ -27,7 +27,7 @@ def no_figures_left():
 
 @pytest.fixture(scope="session")
 def facts_folder(tmp_path_factory):
-    """Where the processes of one run keep the facts that they have measured."""
+    """Return the folder in which the processes of one run keep the facts that they have measured."""
     own = tmp_path_factory.getbasetemp()
     folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "facts"
     folder.mkdir(exist_ok=True)
@@ -36,14 +36,14 @@ def facts_folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shared_facts(facts_folder):
-    """Each fact of each network is measured once in a run of the tests, by whoever needs it first."""
+    """Measure each fact of each network once in a run of the tests, for whichever test needs it first."""
     with sharing(facts_folder):
         yield facts_folder
 
 
 @pytest.fixture
 def shared_data():
-    """The real MNIST and CIFAR-10 files, where a folder with them is named or lies beside the project."""
+    """Return the folder of the real MNIST and CIFAR-10 files; skip the test where there is none."""
     root = Path(os.environ.get("MEMZOO_TEST_DATA", Path(__file__).parents[2] / "shared/data"))
     if not (root / "cifar-10-batches-bin").is_dir():
         pytest.skip(f"no datasets under {root}")

@@ -29,7 +29,8 @@ def write_ratios(folder, spectrum, training):
     """Write what a run leaves: in one file plain over ours, in the other ours over plain."""
     rows = [{"case": "spectrum", "plain": "eigvals", "ratio": spectrum}]
     (folder / "ratios.json").write_text(json.dumps({"rows": rows}))
-    (folder / "training.json").write_text(json.dumps({"rows": [{"case": "step", "ratio": training}]}))
+    text = json.dumps({"rows": [{"case": "step", "ratio": training}]})
+    (folder / "training.json").write_text(text)
 
 
 def find_slower_line(capsys):

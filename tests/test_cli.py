@@ -19,7 +19,8 @@ def test_list(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == memzoo.list_models()
     assert main(["list", "cifar10-*", "--json"]) == 0
-    assert [entry["id"] for entry in json.loads(capsys.readouterr().out)] == memzoo.list_models("cifar10-*")
+    found = [entry["id"] for entry in json.loads(capsys.readouterr().out)]
+    assert found == memzoo.list_models("cifar10-*")
 
 
 def test_info(capsys):
@@ -64,12 +65,12 @@ def test_verify_fails_with_status_1_when_a_fact_does_not_hold(capsys, monkeypatc
 def test_verify_all_goes_on_after_a_damaged_checkpoint(capsys, monkeypatch):
     verify = memzoo.verify
 
-    def damaged(name, **options):
+    def verify_all_but_one(name, **options):
         if name == "cifar10-d1":
             raise CorruptCheckpointError("cut short")
         return verify(name, **options)
 
-    monkeypatch.setattr("memzoo.zoo.verify", damaged)
+    monkeypatch.setattr("memzoo.zoo.verify", verify_all_but_one)
     monkeypatch.setattr("memzoo.zoo.list_models", lambda: ["cifar10-d1", "mnist20-fc14x128"])
     assert main(["verify", "--all"]) == 1
     captured = capsys.readouterr()
@@ -100,7 +101,8 @@ def test_reproduce_lists_what_there_is(capsys):
     from memzoo.figures import FIGURES
 
     assert main(["reproduce", "--list"]) == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(FIGURES)
+    found = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert found == list(FIGURES)
 
 
 def test_reproduce_all_fails_where_a_figure_could_not_be_made(capsys, monkeypatch, tmp_path):
@@ -131,58 +133,78 @@ OURS = ("seed", "data_root", "overwrite")
 
 
 def short(**options):
-    """A trainer that makes two steps of any recipe."""
+    """Limit the training of any recipe to two steps."""
     return Trainer(**{**options, "enable_progress_bar": False, "enable_model_summary": False, "max_steps": 2})
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status", "message"),
+    ("line", "message"),
     [
-        (["info", "cifar-d1"], 1, "Did you mean cifar10-d1"),
-        (["verify", "nothing"], 1, "no checkpoint 'nothing'"),
-        (["reproduce", "fig13", "--out", "x"], 1, "no figure 'fig13'. Did you mean fig"),
-        (["reproduce", "--all", "--checkpoint", "cifar10-d1"], 2, "--checkpoint goes with the name of one figure"),
-        (["verify", f"local-dir:{home() / 'checkpoints/cifar10-d1'}"], 1, "has no registry entry, so there is nothing"),
-        (["verify"], 2, "give one name, or --all"),
-        (["verify", "cifar10-d1", "--all"], 2, "give one name, or --all"),
-        (["reproduce"], 2, "give one name, or --all"),
-        (["publish", "--all"], 2, "publish --all takes --namespace NAME, and no id"),
-        (["publish", "cifar10-d1"], 2, "publish takes an id and a repository such as someone/cifar10-d1"),
-        (
-            ["publish", "cifar10-d1", "nowhere"],
-            1,
-            "'nowhere' is no repository of the Hub: it must be 'organisation/name'",
-        ),
-        (["download", "--to", "x"], 2, "give one name, or --all"),
-        (["download", "cifar10-d1"], 2, "required: --to"),
-        (["publich"], 2, "invalid choice: 'publich'. Did you mean publish?"),
-        (["lst"], 2, "invalid choice: 'lst'. Did you mean list"),
-        (["list", "--jsn"], 2, "unrecognized arguments: --jsn. Did you mean --json?"),
-        (["list", "a", "b"], 2, "unrecognized arguments: b. See memzoo list --help."),
-        (["verify", "--dat=x", "--all"], 2, "unrecognized arguments: --dat=x. Did you mean --data"),
-        (["--registri", "x", "list"], 2, "unrecognized arguments: --registri. Did you mean --registry"),
-        (["audit", "--seed", "one", "--checkpoint", "x"], 2, "Got value: one. See memzoo audit --help."),
-        (["train", "cifar10-d1", "--trainer", "ddp"], 2, "unrecognized arguments: --trainer ddp"),
-        (["train", "cifar10-d1", "--trainer=ddp"], 2, "unrecognized arguments: --trainer=ddp"),
-        (["train", "cifar10-d1", "--train", "5"], 2, "unrecognized arguments: --train 5"),
-        (["verify", "cifar10-d1", "--trainer.max_steps", "3"], 2, "unrecognized arguments: --trainer.max_steps 3"),
-        (["train", "cifar10-d1", "--trainer.wings", "2"], 2, "not an option of the Trainer"),
-        (["train", "cifar10-d1", "--trainer.max_stps=2"], 2, "not an option of the Trainer. Did you mean max_steps"),
-        (["train", "cifar10-d1", "--trainer.max_steps", "few"], 2, "Got value: few"),
-        ([], 2, "required: COMMAND"),
-        (["train", "cifar10-d1", "--trainer.zzzz", "3"], 2, "more (memzoo fit --help)."),
-        (["train", "#"], 1, "more (memzoo list and memzoo reproduce --list)."),
-        (["reproduce", "#", "--out", "x"], 1, "more (memzoo reproduce --list)."),
-        (["--registry"], 2, "--registry needs a value: a registry file, before COMMAND. See memzoo --help."),
-        (["--registry", str(home()), "list"], 1, "is a folder; name the registry file in it, such as "),
-        (["info"], 2, "the following arguments are required: ID. See memzoo info --help."),
-        (["list", "--registry", "x"], 2, "--registry FILE stands before COMMAND: memzoo --registry FILE list."),
-        (["reproduce", "--list", "extra"], 2, "--list names all figures, and takes neither a name nor --all."),
+        # names that no checkpoint and no figure has
+        ("info cifar-d1", "Did you mean cifar10-d1"),
+        ("verify nothing", "no checkpoint 'nothing'"),
+        ("reproduce fig13 --out x", "no figure 'fig13'. Did you mean fig"),
+        ("verify local-dir:HOME/checkpoints/cifar10-d1", "has no registry entry, so there is nothing"),
+        ("publish cifar10-d1 nowhere", "'nowhere' is no repository of the Hub: it must be 'organisation/name'"),
+        # a name like no other: some names are listed, and the command that lists all
+        ("train #", "more (memzoo list and memzoo reproduce --list)."),
+        ("reproduce # --out x", "more (memzoo reproduce --list)."),
+        ("--registry HOME list", "is a folder; name the registry file in it, such as "),
     ],
 )
-def test_wrong_usage_has_its_status_and_a_message(arguments, status, message, capsys, monkeypatch):
+def test_a_name_that_cannot_be_used_ends_with_status_1(line, message, capsys, no_training):
+    check_refusal(line, 1, message, capsys)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        # arguments that exclude or need each other
+        ("reproduce --all --checkpoint cifar10-d1", "--checkpoint goes with the name of one figure"),
+        ("verify", "give one name, or --all"),
+        ("verify cifar10-d1 --all", "give one name, or --all"),
+        ("reproduce", "give one name, or --all"),
+        ("publish --all", "publish --all takes --namespace NAME, and no id"),
+        ("publish cifar10-d1", "publish takes an id and a repository such as someone/cifar10-d1"),
+        ("download --to x", "give one name, or --all"),
+        ("download cifar10-d1", "required: --to"),
+        # slips of the pen, with a suggestion
+        ("publich", "invalid choice: 'publich'. Did you mean publish?"),
+        ("lst", "invalid choice: 'lst'. Did you mean list"),
+        ("list --jsn", "unrecognized arguments: --jsn. Did you mean --json?"),
+        ("list a b", "unrecognized arguments: b. See memzoo list --help."),
+        ("verify --dat=x --all", "unrecognized arguments: --dat=x. Did you mean --data"),
+        ("--registri x list", "unrecognized arguments: --registri. Did you mean --registry"),
+        ("audit --seed one --checkpoint x", "Got value: one. See memzoo audit --help."),
+        # options of the Trainer are written with a dot
+        ("train cifar10-d1 --trainer ddp", "unrecognized arguments: --trainer ddp"),
+        ("train cifar10-d1 --trainer=ddp", "unrecognized arguments: --trainer=ddp"),
+        ("train cifar10-d1 --train 5", "unrecognized arguments: --train 5"),
+        ("verify cifar10-d1 --trainer.max_steps 3", "unrecognized arguments: --trainer.max_steps 3"),
+        ("train cifar10-d1 --trainer.wings 2", "not an option of the Trainer"),
+        ("train cifar10-d1 --trainer.max_stps=2", "not an option of the Trainer. Did you mean max_steps"),
+        ("train cifar10-d1 --trainer.max_steps few", "Got value: few"),
+        ("", "required: COMMAND"),
+        ("train cifar10-d1 --trainer.zzzz 3", "more (memzoo fit --help)."),
+        # options that stand before the command
+        ("--registry", "--registry needs a value: a registry file, before COMMAND. See memzoo --help."),
+        ("info", "the following arguments are required: ID. See memzoo info --help."),
+        ("list --registry x", "--registry FILE stands before COMMAND: memzoo --registry FILE list."),
+        ("reproduce --list extra", "--list names all figures, and takes neither a name nor --all."),
+    ],
+)
+def test_wrong_usage_ends_with_status_2(line, message, capsys, no_training):
+    check_refusal(line, 2, message, capsys)
+
+
+@pytest.fixture
+def no_training(monkeypatch):
+    """Replace the training of a recipe, so that a line that is taken by mistake ends at once."""
     monkeypatch.setattr("memzoo.zoo.recipes.train_recipe", lambda id, out, **_: Trained(out / id, ()))
-    assert main(arguments) == status
+
+
+def check_refusal(line, status, message, capsys):
+    assert main(line.replace("HOME", str(home())).split()) == status
     said = capsys.readouterr().err
     assert message in said
     assert said.startswith("memzoo: ")
@@ -190,34 +212,35 @@ def test_wrong_usage_has_its_status_and_a_message(arguments, status, message, ca
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status"),
+    ("line", "status"),
     [
-        (["--help"], 0),
-        (["--version"], 0),
-        (["list"], 0),
-        (["list", "cifar10-*", "--json"], 0),
-        (["--registry", "FILE", "list"], 0),
-        (["info", "cifar10-d1"], 0),
-        (["info", "cifar10-d1", "--json"], 0),
-        (["info", "nothing"], 1),
-        (["train", "--help"], 0),
-        (["reproduce", "--help"], 0),
-        (["lst"], 2),
-        (["list", "--jsn"], 2),
-        (["fitt", "--model", "D1"], 2),
-        (["verify"], 2),
-        (["verify", "--hub"], 2),
-        (["download", "--to", "x"], 2),
-        (["publish", "--all"], 2),
-        (["reproduce"], 2),
-        (["audit", "--checkpoint", "x", "--steps", "0"], 2),
-        (["audit", "--checkpoint", "x", "--shape", "0,1"], 2),
-        (["train", "nosuch"], 1),
-        ([], 2),
+        ("--help", 0),
+        ("--version", 0),
+        ("list", 0),
+        ("list cifar10-* --json", 0),
+        ("--registry FILE list", 0),
+        ("info cifar10-d1", 0),
+        ("info cifar10-d1 --json", 0),
+        ("info nothing", 1),
+        ("train --help", 0),
+        ("reproduce --help", 0),
+        # errors are found without torch, too
+        ("lst", 2),
+        ("list --jsn", 2),
+        ("fitt --model D1", 2),
+        ("verify", 2),
+        ("verify --hub", 2),
+        ("download --to x", 2),
+        ("publish --all", 2),
+        ("reproduce", 2),
+        ("audit --checkpoint x --steps 0", 2),
+        ("audit --checkpoint x --shape 0,1", 2),
+        ("train nosuch", 1),
+        ("", 2),
     ],
 )
-def test_what_only_reads_answers_without_torch(arguments, status):
-    arguments = [word.replace("FILE", str(home() / "checkpoints.yaml")) for word in arguments]
+def test_what_only_reads_answers_without_torch(line, status):
+    arguments = line.replace("FILE", str(home() / "checkpoints.yaml")).split()
     code = f"""
 import runpy, sys
 sys.argv = ["memzoo", *{arguments}]
@@ -300,7 +323,8 @@ def test_train_gives_the_trainer_what_is_on_the_command_line_and_no_default(tmp_
     given = ["--trainer.devices", "2", "--trainer.precision=bf16-mixed", "--trainer.logger", "false"]
     assert main(["train", "cifar10-d1", *given, "--trainer.max_steps=-1"]) == 0
     assert main(["train", "cifar10-d1"]) == 0
-    assert seen == [{"devices": "2", "precision": "bf16-mixed", "logger": False, "max_steps": -1}, {}]
+    expected = [{"devices": "2", "precision": "bf16-mixed", "logger": False, "max_steps": -1}, {}]
+    assert seen == expected
 
 
 @pytest.mark.parametrize("before", [[], ["--registry", "FILE"], ["--registry=FILE"]])

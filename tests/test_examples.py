@@ -82,7 +82,8 @@ def test_two_processes_measure_what_one_does(tmp_path):
     script = [sys.executable, str(EXAMPLES / "ddp.py"), "--epochs", "3", "--out", str(tmp_path / "found.json")]
     subprocess.run(script, check=True, env=environment, cwd=tmp_path, timeout=300, capture_output=True)
     found = json.loads((tmp_path / "found.json").read_text())
-    last, alone = found["history"][-1], found["alone"]
+    last = found["history"][-1]
+    alone = found["alone"]
     for share in ("fraction", "recovered", "converged"):
         assert last[f"attractor/{share}"] == alone[f"attractor/{share}"]
     for value in ("radius_median", "radius_max", "residual"):

@@ -1,5 +1,6 @@
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -36,7 +37,7 @@ pytestmark = [
 
 @pytest.fixture(autouse=True)
 def away(tmp_path, monkeypatch):
-    """Runs go to a folder of their own, and the seed of one test is not that of the next."""
+    """Send runs to a folder of their own, and keep the seed of one test from the next."""
     monkeypatch.chdir(tmp_path)
     for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
         monkeypatch.setenv(name, "0")
@@ -47,7 +48,7 @@ def fit(*arguments):
 
 
 def prepare(*arguments):
-    """The model, data and Trainer of a command line."""
+    """Return the model, data and Trainer of a command line."""
     parser = fit_parser()
     return FitSetup(parser, parser.parse_args([*arguments, *QUIET]))
 
@@ -88,7 +89,8 @@ def test_a_killed_and_resumed_run_ends_as_the_unbroken_one(net, length, saving, 
     torch.rand(7)  # another process, other states
 
     assert fit(*run, *saving, "--out", "broken", "--resume") == 0
-    unbroken, resumed = result("unbroken"), result("broken")
+    unbroken = result("unbroken")
+    resumed = result("broken")
     assert all(torch.equal(value, resumed[0][name]) for name, value in unbroken[0].items())
     assert unbroken[1:] == resumed[1:]
     assert len(resumed[2]["measured"]) >= 5
@@ -136,7 +138,8 @@ def test_iteration_starts_at_the_held_out_images():
     run = prepare(*SMALL, "--trainer.max_steps", "1")
     with pytest.warns(UserWarning, match="no `validation_step`"):
         run.trainer.fit(run.model, datamodule=run.datamodule)
-    assert torch.equal(run.watch.starts, run.datamodule.probes[: len(run.watch.starts)])
+    expected = run.datamodule.probes[: len(run.watch.starts)]
+    assert torch.equal(run.watch.starts, expected)
 
 
 def test_an_earlier_run_is_not_lost_by_accident(capsys):
@@ -153,83 +156,109 @@ def test_an_earlier_run_is_not_lost_by_accident(capsys):
     assert again(10, "--out", "a", "--resume") == 0
     assert result("a")[1] == 10
     assert again(15, "--out", "b", "--ckpt_path", "a/last.ckpt") == 0
-    assert [row["step"] for row in result("b")[2]["measured"]] == [5, 10, 15]
+    found = [row["step"] for row in result("b")[2]["measured"]]
+    assert found == [5, 10, 15]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("name", "message"),
     [
-        (["--config", "nowhere.yaml"], "no configuration file at "),
-        (["--config", "broken.yaml"], "the configuration is no readable YAML: "),
-        (["--config", "field.yaml"], "D1 has no 'filtres'. Did you mean filters? It takes shape, filters, activation"),
-        (["--config", "training.yaml"], "D1: training has no 'lrr'. Did you mean lr? It takes optimizer, lr, "),
-        (["--config", "callback.yaml"], "AttractorCallback has no 'stepps'. Did you mean steps?"),
-        (["--config", "top.yaml"], "the configuration has no 'dta'. Did you mean data?"),
-        ([*SMALL, "--model.widht", "3"], "FullyConnected has no 'widht'. Did you mean width?"),
-        ([*SMALL, "--model.width", "-3"], "FullyConnected: width: Input should be greater than 0, got -3."),
-        ([*SMALL, "--trainer.max_stepss", "3"], "Did you mean max_steps?"),
-        ([*SMALL, "--trainer.accelerator", "none"], "You selected an invalid accelerator name"),
-        ([*SMALL, "--trainer.callbacks", "AttractrCallback"], "no class 'AttractrCallback'. Did you mean Attractor"),
-        ([*SMALL, "--trainer.callbacks+=AttractorCallback", "--trainer.callbacks.rotate=0"], "at least 1, got 0"),
-        ([*SMALL, "--save_every_n_steps", "0"], "save_every_n_steps must be at least 1, got 0."),
-        (["--model", "D7", "--data", "MNIST20"], "model: no class 'D7'. There are ConvAutoencoder, D1, D2, "),
-        (["--model", "D1", "--data", "MNIST21"], "data: no class 'MNIST21'. Did you mean MNIST20?"),
-        (["--model", "D1", "--data", "ZooImages", "--data.id", "cifar-d1"], "Did you mean cifar10-d"),
-        (["--model", "D1", "--data", "MNIST", "--data.indices", "a:b"], "indices are start:stop"),
-        (["--model", "LinearAutoencoder", "--data", "MNIST20"], "LinearAutoencoder needs shape, under init_args."),
-        ([], "the configuration needs data and model; see --print_config"),
-        (["--model", "D1"], "the configuration needs data; see --print_config"),
-        (["--config", "list.yaml"], "the configuration list.yaml must map settings to values, got list."),
-        (["--config", "outside.yaml"], "model: filters must stand under init_args of D1."),
-        (["--config", "nameless.yaml"], "model needs a class_path, one of ConvAutoencoder, D1, "),
-        (["--config", "own.yaml", "--model.widht", "3"], "FullyConnected has no 'widht'. Did you mean width?"),
-        ([*SMALL, "--model.width", "wide"], "FullyConnected: width: Input should be a valid integer"),
-        ([*SMALL, "--model.training.steps", "[1]"], "FullyConnected: steps: Input should be a valid integer"),
-        ([*SMALL, "--model.training.lrr", "3"], "FullyConnected: training has no 'lrr'. Did you mean lr?"),
-        ([*SMALL, "--dta.indices", "0:3"], "the configuration has no 'dta'. Did you mean data?"),
-        (["--model", "dropout_net.NoNet", "--data", "MNIST20"], "model: 'dropout_net.NoNet' cannot be imported: "),
-        (["--model", "pathlib.Path", "--data", "MNIST20"], "model: 'pathlib.Path' is no LightningModule;"),
-        ([*SMALL, "--trainer.max_steps", "many"], 'Parser key "trainer.max_steps"'),
-        ([*SMALL, "--model.init_args", '{"width": 3}', "--trainer.max_steps", "abc"], "max_steps"),
-        ([*SMALL, "--trainer.callbacks", '["AttractorCallback"]', "--trainer.max_steps", "abc"], "max_steps"),
-        ([*SMALL, "--trainer.callbacks+=[AttractorCallback]", "--trainer.max_steps", "abc"], "max_steps"),
+        ("nowhere", "no configuration file at "),
+        ("broken", "the configuration is no readable YAML: "),
+        # a field of a model, of its training, of a callback, and of the file itself
+        ("field", "D1 has no 'filtres'. Did you mean filters? It takes shape, filters, activation"),
+        ("training", "D1: training has no 'lrr'. Did you mean lr? It takes optimizer, lr, "),
+        ("callback", "AttractorCallback has no 'stepps'. Did you mean steps?"),
+        ("top", "the configuration has no 'dta'. Did you mean data?"),
+        # files with another structure
+        ("list", "the configuration list.yaml must map settings to values, got list."),
+        ("outside", "model: filters must stand under init_args of D1."),
+        ("nameless", "model needs a class_path, one of ConvAutoencoder, D1, "),
+        ("folder", "folder.yaml is a folder; give the configuration file in it."),
+        ("several", "trainer must map arguments to values, got [1, 2]."),
+        ("nothing", "trainer must map arguments to values, got None."),
+        # files that no YAML reader takes
+        ("bytes", "the configuration is no readable YAML: bytes.yaml: 'utf-8' codec can't decode"),
+        ("deep", "the configuration deep.yaml is nested too deeply."),
+        ("circle", "the configuration is no readable YAML: circle.yaml: Circular reference"),
+    ],
+)
+def test_a_wrong_configuration_file_is_refused_in_one_line(name, message, configurations, capsys):
+    check_usage(["--config", f"{name}.yaml"], message, capsys)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        # classes that do not exist, and classes that are no module
+        ("--model D7 --data MNIST20", "model: no class 'D7'. There are ConvAutoencoder, D1, D2, "),
+        ("--model D1 --data MNIST21", "data: no class 'MNIST21'. Did you mean MNIST20?"),
+        ("--model D1 --data ZooImages --data.id cifar-d1", "Did you mean cifar10-d"),
+        ("--model D1 --data MNIST --data.indices a:b", "indices are start:stop"),
+        ("--model LinearAutoencoder --data MNIST20", "LinearAutoencoder needs shape, under init_args."),
+        ("", "the configuration needs data and model; see --print_config"),
+        ("--model D1", "the configuration needs data; see --print_config"),
+        ("--config own.yaml --model.widht 3", "FullyConnected has no 'widht'. Did you mean width?"),
+        ("--model dropout_net.NoNet --data MNIST20", "model: 'dropout_net.NoNet' cannot be imported: "),
+        ("--model pathlib.Path --data MNIST20", "model: 'pathlib.Path' is no LightningModule;"),
+        ("-x", "unrecognized arguments: -x. See memzoo fit --help."),
+        ("positional", "unrecognized arguments: positional. See memzoo fit --help."),
+        ("--config", "--config needs a value: a configuration file."),
+        ("--config=", "--config needs a value: a configuration file."),
+    ],
+)
+def test_wrong_usage_is_refused_in_one_line(line, message, configurations, capsys):
+    check_usage(shlex.split(line), message, capsys)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        # names and values that are wrong
+        ("--model.widht 3", "FullyConnected has no 'widht'. Did you mean width?"),
+        ("--model.width -3", "FullyConnected: width: Input should be greater than 0, got -3."),
+        ("--trainer.max_stepss 3", "Did you mean max_steps?"),
+        ("--trainer.accelerator none", "You selected an invalid accelerator name"),
+        ("--trainer.callbacks AttractrCallback", "no class 'AttractrCallback'. Did you mean Attractor"),
+        ("--trainer.callbacks+=AttractorCallback --trainer.callbacks.rotate=0", "at least 1, got 0"),
+        ("--save_every_n_steps 0", "save_every_n_steps must be at least 1, got 0."),
+        ("--model.width wide", "FullyConnected: width: Input should be a valid integer"),
+        ("--model.training.steps '[1]'", "FullyConnected: steps: Input should be a valid integer"),
+        ("--model.training.lrr 3", "FullyConnected: training has no 'lrr'. Did you mean lr?"),
+        ("--dta.indices 0:3", "the configuration has no 'dta'. Did you mean data?"),
+        ("--trainer.max_steps many", 'Parser key "trainer.max_steps"'),
+        # the same in the form of JSON, and beside another mistake
+        ("--model.init_args '{\"width\": 3}' --trainer.max_steps abc", "max_steps"),
+        ("--trainer.callbacks '[\"AttractorCallback\"]' --trainer.max_steps abc", "max_steps"),
+        ("'--trainer.callbacks+=[AttractorCallback]' --trainer.max_steps abc", "max_steps"),
+        ("--trainer.callbacks '[\"AttractrCallback\"]'", "no class 'AttractrCallback'. Did you mean Attractor"),
+        ("--model.init_args '{\"widht\": 3}'", "FullyConnected has no 'widht'. Did you mean width?"),
+        # flags with a value, and options without one
+        ("--resume yes", "unrecognized arguments: yes. See memzoo fit --help."),
+        ("--out", "--out needs a value. See memzoo fit --help."),
+        # values of a wrong type
+        ("--trainer '[1, 2]'", "trainer must map arguments to values, got [1, 2]."),
+        ("--trainer.logger CSVLogge", "trainer.logger takes Logger or Iterable[Logger] or bool or null, "),
+        ("--seed_everything x", "seed_everything takes bool or int, got 'x'."),
+        ("--data.batch_size x", "MNIST20: batch_size takes int or null, got 'x'."),
         (
-            [*SMALL, "--trainer.callbacks", '["AttractrCallback"]'],
-            "no class 'AttractrCallback'. Did you mean Attractor",
-        ),
-        ([*SMALL, "--model.init_args", '{"widht": 3}'], "FullyConnected has no 'widht'. Did you mean width?"),
-        ([*SMALL, "--model.width", "-5"], "FullyConnected: width: Input should be greater than 0, got -5."),
-        (["-x"], "unrecognized arguments: -x. See memzoo fit --help."),
-        (["positional"], "unrecognized arguments: positional. See memzoo fit --help."),
-        ([*SMALL, "--resume", "yes"], "unrecognized arguments: yes. See memzoo fit --help."),
-        (["--config"], "--config needs a value: a configuration file."),
-        (["--config="], "--config needs a value: a configuration file."),
-        ([*SMALL, "--out"], "--out needs a value. See memzoo fit --help."),
-        (["--config", "folder.yaml"], "folder.yaml is a folder; give the configuration file in it."),
-        (["--config", "several.yaml"], "trainer must map arguments to values, got [1, 2]."),
-        (["--config", "nothing.yaml"], "trainer must map arguments to values, got None."),
-        ([*SMALL, "--trainer", "[1, 2]"], "trainer must map arguments to values, got [1, 2]."),
-        ([*SMALL, "--trainer.logger", "CSVLogge"], "trainer.logger takes Logger or Iterable[Logger] or bool or null, "),
-        ([*SMALL, "--seed_everything", "x"], "seed_everything takes bool or int, got 'x'."),
-        ([*SMALL, "--data.batch_size", "x"], "MNIST20: batch_size takes int or null, got 'x'."),
-        (
-            [*SMALL, "--trainer.callbacks+=AttractorCallback", "--trainer.callbacks.steps=x"],
+            "--trainer.callbacks+=AttractorCallback --trainer.callbacks.steps=x",
             "AttractorCallback: steps takes int, got 'x'.",
         ),
         (
-            [
-                *(*SMALL, "--trainer.logger=CSVLogger", "--trainer.logger.save_dir=logs"),
-                "--trainer.logger.flush_logs_every_n_steps=x",
-            ],
+            "--trainer.logger=CSVLogger --trainer.logger.save_dir=logs --trainer.logger.flush_logs_every_n_steps=x",
             "flush_logs_every_n_steps",
         ),
-        (["--config", "bytes.yaml"], "the configuration is no readable YAML: bytes.yaml: 'utf-8' codec can't decode"),
-        (["--config", "deep.yaml"], "the configuration deep.yaml is nested too deeply."),
-        (["--config", "circle.yaml"], "the configuration is no readable YAML: circle.yaml: Circular reference"),
-        ([*SMALL, "--model", "..x.C"], "model: '..x.C' cannot be imported: "),
+        ("--model ..x.C", "model: '..x.C' cannot be imported: "),
     ],
 )
-def test_wrong_usage_is_said_in_one_line(arguments, message, capsys):
+def test_a_wrong_setting_of_a_run_is_refused_in_one_line(line, message, capsys):
+    check_usage([*SMALL, *shlex.split(line)], message, capsys)
+
+
+@pytest.fixture
+def configurations():
+    """Write configuration files with one mistake each into the folder of the test."""
     texts = {
         "broken": "model: [",
         "field": "model: {class_path: D1, init_args: {filtres: 64}}\ndata: MNIST20",
@@ -252,6 +281,9 @@ def test_wrong_usage_is_said_in_one_line(arguments, message, capsys):
         Path(f"{name}.yaml").write_text(text)
     Path("bytes.yaml").write_bytes(b"model: \xff")
     Path("folder.yaml").mkdir()
+
+
+def check_usage(arguments, message, capsys):
     assert main(["fit", *arguments]) == 2
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("memzoo fit: ")]
     assert len(said) == 1
@@ -323,7 +355,9 @@ PLANE = ["--model", "dropout_net.TwoPoints", "--data", "Images", "--data.path", 
 
 
 def two_points():
-    np.savez("points.npz", members=np.float32([[1, 1], [-1, -1]]), starts=np.float32([[0.5, 0.2], [-0.3, -0.6]]))
+    members = np.float32([[1, 1], [-1, -1]])
+    starts = np.float32([[0.5, 0.2], [-0.3, -0.6]])
+    np.savez("points.npz", members=members, starts=starts)
 
 
 def test_a_run_that_is_stopped_before_it_memorizes_delivers_clean_weights():
@@ -347,7 +381,8 @@ def test_a_run_that_a_callback_has_ended_is_over(capsys):
     run = [*PLANE, "--trainer.callbacks+=AttractorCallback", "--trainer.callbacks.every_n_epochs=2", *stop]
     run += ["--trainer.max_epochs", "200", "--data.steps_per_epoch", "4"]
     assert fit(*run) == 0
-    before, history = Path("run/last.ckpt").read_bytes(), Path("run/history.json").read_text()
+    before = Path("run/last.ckpt").read_bytes()
+    history = Path("run/history.json").read_text()
     capsys.readouterr()
     assert fit(*run, "--resume") == 0
     said = capsys.readouterr().out
@@ -361,7 +396,8 @@ def test_a_run_goes_on_to_a_later_end(capsys):
     assert fit(*SMALL, *watched, "--trainer.max_epochs", "2", "--out", "a") == 0
     assert fit(*SMALL, *watched, "--trainer.max_epochs", "4", "--out", "a", "--resume") == 0
     assert fit(*SMALL, *watched, "--trainer.max_epochs", "4", "--out", "b") == 0
-    longer, unbroken = result("a"), result("b")
+    longer = result("a")
+    unbroken = result("b")
     assert all(torch.equal(value, longer[0][name]) for name, value in unbroken[0].items())
     assert longer[1:] == unbroken[1:]
 

@@ -59,7 +59,8 @@ def imported_by(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 beside = f"{node.module}.{alias.name}"  # a file of its own folder, taken as a whole
-                found.add(beside if node.module == parent(name_of(path)) and beside in FILES else str(node.module))
+                group = beside if node.module == parent(name_of(path)) and beside in FILES else str(node.module)
+                found.add(group)
     return {name for name in found if name.split(".")[0] == "memzoo"}
 
 
@@ -79,7 +80,8 @@ def floor(parts: list[str]) -> int:
 
 def fork(source: str, target: str) -> tuple[list[str], list[str]] | None:
     """Return the two siblings above ``source`` and ``target`` in the tree; None where one lies in the other."""
-    a, b = source.split("."), target.split(".")
+    a = source.split(".")
+    b = target.split(".")
     for depth, (one, other) in enumerate(zip(a, b, strict=False)):
         if one != other:
             return a[: depth + 1], b[: depth + 1]

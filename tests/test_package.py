@@ -33,9 +33,8 @@ sys.exit(main(["verify", "--all"]))
 
 def run(code, cwd, **environment):
     environment = {"MEMZOO_DIR": str(Path(cwd).parent / "memzoo"), **environment}
-    return subprocess.run(
-        [sys.executable, *code], cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, check=False
-    )
+    env = {**os.environ, **environment}
+    return subprocess.run([sys.executable, *code], cwd=cwd, env=env, capture_output=True, text=True, check=False)
 
 
 def test_importing_memzoo_imports_nothing_heavy(tmp_path):
@@ -79,12 +78,13 @@ def wheel(tmp_path_factory):
     if not (root / "pyproject.toml").is_file():
         pytest.skip("needs the source tree")
     out = tmp_path_factory.mktemp("wheel")
-    result = run(["-m", "hatchling", "build", "-t", "wheel", "-d", str(out)], root)
+    code = ["-m", "hatchling", "build", "-t", "wheel", "-d", str(out)]
+    result = run(code, root)
     assert result.returncode == 0, result.stderr
     return next(out.glob("*.whl"))
 
 
-def carried(wheel):
+def list_carried_checkpoints(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     return [name for name in memzoo.list_models() if f"memzoo/checkpoints/{name}/model.safetensors" in names]
 
@@ -94,7 +94,8 @@ def test_the_wheel_carries_the_registry_and_the_small_checkpoints(wheel):
     assert "memzoo/checkpoints.yaml" in names
     assert "memzoo/data/mnist20.safetensors" in names
     assert "memzoo/py.typed" in names
-    assert {"cifar10-d1", "mnist20-fc14x128", "square4-conv29x1"} < set(carried(wheel)) < set(memzoo.list_models())
+    small = {"cifar10-d1", "mnist20-fc14x128", "square4-conv29x1"}
+    assert small < set(list_carried_checkpoints(wheel)) < set(memzoo.list_models())
     assert wheel.stat().st_size < 25e6
     assert not [name for name in names if name.startswith(("tests", "docs", "examples"))]
     said = [zipfile.ZipFile(wheel).read(name).decode() for name in names if name.endswith("licenses/NOTICE")]
@@ -102,19 +103,20 @@ def test_the_wheel_carries_the_registry_and_the_small_checkpoints(wheel):
 
 
 def test_verify_all_from_the_wheel_in_an_empty_directory_without_network(wheel, tmp_path, facts_folder):
-    installed, empty = tmp_path / "site", tmp_path / "empty"
+    installed = tmp_path / "site"
+    empty = tmp_path / "empty"
     empty.mkdir()
     zipfile.ZipFile(wheel).extractall(installed)
     (installed / "sitecustomize.py").write_text(NO_NETWORK)
     where = run(["-c", "import memzoo; print(memzoo.__file__)"], empty, PYTHONPATH=str(installed))
     assert Path(where.stdout.strip()).is_relative_to(installed)
     path = os.pathsep.join([str(installed), str(Path(shared_facts.__file__).parent)])
-    result = run(["-W", "ignore", "-c", VERIFY_ALL.format(facts=str(facts_folder))], empty, PYTHONPATH=path)
+    code = ["-W", "ignore", "-c", VERIFY_ALL.format(facts=str(facts_folder))]
+    result = run(code, empty, PYTHONPATH=path)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert [line for line in result.stdout.splitlines() if not line.startswith(" ")] == [
-        f"{name}: verified" for name in [memzoo.info("table2-1").id, *carried(wheel)]
-    ]
-    left_out = len(memzoo.list_models()) - len(carried(wheel))
+    expected = [f"{name}: verified" for name in [memzoo.info("table2-1").id, *list_carried_checkpoints(wheel)]]
+    assert [line for line in result.stdout.splitlines() if not line.startswith(" ")] == expected
+    left_out = len(memzoo.list_models()) - len(list_carried_checkpoints(wheel))
     assert f"{left_out} checkpoints of the registry are neither in this installation nor on the Hub" in result.stderr
     listed = run(["-W", "ignore", "-m", "memzoo.cli", "list", "--json"], empty, PYTHONPATH=str(installed))
     assert [entry["id"] for entry in json.loads(listed.stdout)] == memzoo.list_models()

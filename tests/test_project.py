@@ -22,7 +22,7 @@ WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 FORMS = sorted(path for path in (ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml") if path.name != "config.yml")
 
 
-def declared():
+def read_project_table():
     return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -49,7 +49,7 @@ def test_every_dependency_has_a_lower_bound():
     names = [
         Requirement(line).name for line in lower_bounds.pin(lower_bounds.read_dependencies(ROOT / "pyproject.toml"))
     ]
-    assert names == [Requirement(line).name for line in declared()["dependencies"]]
+    assert names == [Requirement(line).name for line in read_project_table()["dependencies"]]
 
 
 # Changelog
@@ -103,13 +103,14 @@ def test_this_version_is_in_the_changelog_and_in_the_citation():
 # Lock file
 
 
-def locked():
+def read_lock_file():
     lines = (ROOT / "requirements-dev.lock").read_text().splitlines()
     return [Requirement(line.removesuffix(" \\")) for line in lines if re.match(r"[A-Za-z0-9]", line)]
 
 
 def test_the_lock_file_holds_every_direct_requirement():
-    project, pinned = declared(), locked()
+    project = read_project_table()
+    pinned = read_lock_file()
     for line in [
         *project["dependencies"],
         *(one for extra in project["optional-dependencies"].values() for one in extra),
@@ -128,8 +129,8 @@ def test_the_lock_file_holds_every_direct_requirement():
 def test_the_lock_file_names_no_index_and_no_version_that_is_known_to_be_broken():
     text = (ROOT / "requirements-dev.lock").read_text()
     assert not re.search(r"https?:|file:|--index|--find-links|^\s*# .*/", text, re.MULTILINE)
-    assert [one for one in locked() if one.name == "torch"]
-    assert not [one for one in locked() if one.name == "torch" and one.specifier.contains("2.13.0")]
+    assert [one for one in read_lock_file() if one.name == "torch"]
+    assert not [one for one in read_lock_file() if one.name == "torch" and one.specifier.contains("2.13.0")]
 
 
 # Workflows
@@ -177,7 +178,8 @@ def test_every_job_has_a_limit_and_no_right_that_it_does_not_name(workflow):
 def test_only_what_was_tested_and_lies_on_main_is_published():
     jobs = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())["jobs"]
     order = ["test", "build", "pypi", "github"]
-    assert [jobs[name].get("needs") for name in order] == [None, *order[:-1]]
+    expected = [None, *order[:-1]]
+    assert [jobs[name].get("needs") for name in order] == expected
     assert "make test" in [step.get("run") for step in jobs["test"]["steps"]]
     checkout, *_ = jobs["build"]["steps"]
     assert checkout["with"]["fetch-depth"] == 0  # without the history nothing is an ancestor
@@ -188,9 +190,10 @@ def test_only_what_was_tested_and_lies_on_main_is_published():
 
 def test_every_python_that_is_promised_is_tested():
     matrix = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]["newest"]["strategy"]["matrix"]
-    promised = [line.split(" :: ")[-1] for line in declared()["classifiers"] if "Python :: 3." in line]
+    promised = [line.split(" :: ")[-1] for line in read_project_table()["classifiers"] if "Python :: 3." in line]
     assert matrix["python"] == promised
-    assert Version(min(promised, key=Version)) == Version(declared()["requires-python"].removeprefix(">="))
+    expected = Version(read_project_table()["requires-python"].removeprefix(">="))
+    assert Version(min(promised, key=Version)) == expected
 
 
 @pytest.mark.parametrize(

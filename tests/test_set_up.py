@@ -27,7 +27,7 @@ PIP = "-m pip install -q"
 
 
 def write_other_python(path, version):
-    """A Python that says that it is of this version."""
+    """Write a program that runs Python and reports this version."""
     path.write_text(OTHER.format(python=sys.executable, version=version))
     path.chmod(0o755)
     return path
@@ -35,11 +35,13 @@ def write_other_python(path, version):
 
 @pytest.fixture
 def project(tmp_path):
-    """What the rules need of the project, in a folder with a blank in its path, and a way to run make there."""
+    """Copy what the rules need into a folder with a blank in its path; return a function that runs make there."""
     root = home()
     if not (root / "Makefile").is_file():
         pytest.skip("needs the source tree")
-    folder, fake, calls = tmp_path / "with blank" / "memzoo", tmp_path / "fake-python", tmp_path / "calls"
+    folder = tmp_path / "with blank" / "memzoo"
+    fake = tmp_path / "fake-python"
+    calls = tmp_path / "calls"
     folder.mkdir(parents=True)
     for name in ("Makefile", "pyproject.toml"):
         shutil.copy(root / name, folder)
@@ -51,10 +53,11 @@ def project(tmp_path):
         calls.unlink(missing_ok=True)
         outer = {"CONSTRAINED", "EXTRAS", "PYTHON", "VENV"}  # what the make that runs the tests was given
         ours = {name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name not in outer}
+        env = {**ours, "CALLS": str(calls), **environment}
         result = subprocess.run(
             ["make", f"PYTHON={python}", *target.split()],
             cwd=folder,
-            env={**ours, "CALLS": str(calls), **environment},
+            env=env,
             capture_output=True,
             text=True,
             check=False,
@@ -62,7 +65,8 @@ def project(tmp_path):
         said = calls.read_text().splitlines() if calls.exists() else []
         return result, [call for call in said if call.startswith((VENV, PIP))]
 
-    make.folder, make.environment = folder, folder / ".venv"
+    make.folder = folder
+    make.environment = folder / ".venv"
     return make
 
 
@@ -77,6 +81,7 @@ def test_an_environment_is_made_once(project):
 
 def test_changed_requirements_are_installed_into_the_same_environment(project):
     project(".venv/installed-test")
+    # make compares times of files
     later = project.environment.joinpath("installed-test").stat().st_mtime + 5
     os.utime(project.folder / "pyproject.toml", (later, later))
     assert project()[1] == [f"{PIP} -e ."]

@@ -14,7 +14,7 @@ FAR = 0.1
 
 
 def give_advice(module: nn.Module, history: list[Row], name: str) -> None:
-    """Warn if the run was stopped too early to say much, or if another map was measured than was trained.
+    """Warn if the run was stopped too early to say much, or if training used another map than the measured one.
 
     Args:
         module: The module, still in the mode in which it was trained.

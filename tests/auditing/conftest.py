@@ -58,7 +58,7 @@ NUMBER = 3
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """Work in a folder with the module of a user, a checkpoint of it, and images."""
+    """Enter a folder with the module of a user, a checkpoint of it, and images."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "theirs.py").write_text(CODE)
     monkeypatch.setattr(sys, "path", list(sys.path))

@@ -19,6 +19,7 @@ def test_a_checkpoint_that_could_run_code_is_not_opened(project):
     torch.save(content | {"hyper_parameters": {"size": CodeInside()}}, "bad.ckpt")
     with pytest.raises(CorruptCheckpointError, match=r"could run any code and were not opened"):
         load_module("bad.ckpt", "theirs.Net")
+    # the first bytes of a sound file
     (project / "cut.ckpt").write_bytes((project / "run.ckpt").read_bytes()[:200])
     with pytest.raises(CorruptCheckpointError, match=r"cut.ckpt"):
         load_module("cut.ckpt", "theirs.Net")

@@ -36,7 +36,8 @@ def test_the_curve_reaches_from_step_0_to_the_last_step():
 
 
 def test_the_curve_of_a_group_that_never_comes_out_is_zero():
-    assert not heights(torch.tensor([-1, -1]), 10)[:, 1].any()
+    recovered_at = torch.tensor([-1, -1])
+    assert not heights(recovered_at, 10)[:, 1].any()
 
 
 def test_equal_numbers_give_equal_drawings_that_need_no_other_file():

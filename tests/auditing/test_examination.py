@@ -38,7 +38,8 @@ def test_a_map_that_stores_its_members_releases_them_and_no_control():
     assert counts(found) == (len(near), 12, 0, 0)
     assert found.recovered_p < 0.01
     assert found.verdict == f"{len(near)} of 12 training images can be pulled out by iteration; 0 of 12 controls."
-    torch.testing.assert_close(found.members.radius, torch.full((12,), 0.5, dtype=torch.float64))
+    expected = torch.full((12,), 0.5, dtype=torch.float64)
+    torch.testing.assert_close(found.members.radius, expected)
 
 
 def test_steps_and_distances_follow_the_halving_of_the_map():
@@ -51,6 +52,7 @@ def test_steps_and_distances_follow_the_halving_of_the_map():
         assert t == first[i]
         start = int(found.members.start[i])
         assert found.members.distance[i].item() == pytest.approx(gap[start, i].item() / 2**t, rel=1e-9)
+        # the map halves the way to the nearest member m: f^t(x) = m + (x - m) / 2^t
         expected = MEMBERS[i] + (STARTS[start] - MEMBERS[i]) / 2**t
         torch.testing.assert_close(found.members.reached[i], expected)
     assert found.members.distance.isnan().equal(~found.members.recovered)
@@ -58,8 +60,10 @@ def test_steps_and_distances_follow_the_halving_of_the_map():
 
 def test_each_attractor_is_named_by_the_image_that_it_is():
     stray = torch.full((1, DIM), 5.0, dtype=torch.float64)
-    f = pulls_to(torch.cat([MEMBERS[:1], CONTROLS[:1], stray]))
-    found = memzoo.audit(f, MEMBERS, torch.cat([STARTS, stray + 1]), controls=CONTROLS)
+    stored = torch.cat([MEMBERS[:1], CONTROLS[:1], stray])
+    f = pulls_to(stored)
+    starts = torch.cat([STARTS, stray + 1])
+    found = memzoo.audit(f, MEMBERS, starts, controls=CONTROLS)
     wanted = {("member", 0): MEMBERS[0], ("control", 0): CONTROLS[0], None: stray[0]}
     assert len(found.owner) == 3
     assert set(found.owner) == set(wanted)
@@ -96,7 +100,8 @@ def test_the_identity_stores_no_image_although_it_returns_each():
 
 def test_an_untrained_network_shows_no_leak():
     net = nn.Sequential(nn.Linear(DIM, 32), nn.ReLU(), nn.Linear(32, DIM)).double()
-    assert counts(memzoo.audit(net, MEMBERS, STARTS, controls=CONTROLS)) == (0, 0, 0, 0)
+    expected = (0, 0, 0, 0)
+    assert counts(memzoo.audit(net, MEMBERS, STARTS, controls=CONTROLS)) == expected
 
 
 def test_the_only_image_of_a_constant_map_is_recovered_but_may_be_chance():
@@ -164,6 +169,7 @@ def test_controls_that_are_members_are_refused():
 def test_eps_is_so_small_that_no_point_is_near_two_images():
     close = torch.cat([MEMBERS[:1] + 0.01, CONTROLS])
     found = memzoo.audit(pulls_to(MEMBERS), MEMBERS, STARTS, controls=close)
+    # a tenth of the smallest distance: 0.01 in each of DIM coordinates
     assert found.eps == pytest.approx(0.1 * 0.01 * DIM**0.5, rel=1e-6)
     assert counts(found)[2] == 0
 
@@ -175,7 +181,8 @@ def test_default_starts_are_seeded_noise_like_the_members():
     starts = draw(0)
     assert starts.equal(draw(0))
     assert not starts.equal(draw(1))
-    assert starts.std() == pytest.approx(MEMBERS.std().item(), rel=0.05)
+    expected = MEMBERS.std().item()
+    assert starts.std() == pytest.approx(expected, rel=0.05)
 
 
 def test_without_members_attractors_are_found_and_called_no_image():
@@ -255,7 +262,8 @@ def test_a_random_map_is_refused_and_the_global_generator_keeps_its_state():
 def test_a_module_of_vectors_takes_images_and_reports_images():
     images = MEMBERS.float().reshape(12, 1, 2, 3)
     net = nn.Sequential(nn.Linear(DIM, 8), nn.Linear(8, DIM))
-    found = memzoo.audit(net, images, controls=CONTROLS.float().reshape(12, 1, 2, 3), noise=10)
+    controls = CONTROLS.float().reshape(12, 1, 2, 3)
+    found = memzoo.audit(net, images, controls=controls, noise=10)
     assert found.members.images.shape == (12, 1, 2, 3)
     assert found.members.images.equal(images)
 

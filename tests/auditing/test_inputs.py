@@ -20,7 +20,8 @@ def test_files_and_folders_give_the_same_images(project, source):
     data = read_data(source)
     wanted = np.load("images.npz")
     for name in ("members", "controls", "starts"):
-        torch.testing.assert_close(getattr(data, name), torch.from_numpy(wanted[name]).float() / 255)
+        expected = torch.from_numpy(wanted[name]).float() / 255
+        torch.testing.assert_close(getattr(data, name), expected)
     few = read_data(source, count=4, starts=2)
     assert len(few.starts) == 2
     assert len(few.controls) == 4
@@ -69,6 +70,7 @@ def test_data_that_cannot_be_read_are_refused_with_advice(project, source, messa
 
 def test_pickles_and_damaged_files_are_refused(project):
     np.savez("objects.npz", members=np.array([print, None], object))
+    # the first bytes of a sound file
     (project / "cut.npz").write_bytes((project / "images.npz").read_bytes()[:90])
     (project / "cut.safetensors").write_bytes(b"12345678{")
     for name in ("objects.npz", "cut.npz", "cut.safetensors"):
@@ -156,7 +158,8 @@ def test_held_out_images_come_from_the_test_where_there_is_no_validation(monkeyp
     assert found.controls is None
     assert found.starts is None
     found = read_data("theirs.WithTest", count=3, starts=3)
-    assert sorted([*found.controls.flatten().tolist(), *found.starts.flatten().tolist()]) == [10, 12, 14, 15, 17, 19]
+    expected = [10, 12, 14, 15, 17, 19]
+    assert sorted([*found.controls.flatten().tolist(), *found.starts.flatten().tolist()]) == expected
     assert len(found.controls) == 3
     with pytest.raises(AuditInputError, match=r"theirs\.Net is no LightningDataModule class"):
         read_data("theirs.Net")

@@ -14,9 +14,13 @@ def draw(point, low=0.0, high=1.0):
 
 
 def test_pixels_are_the_clipped_values():
-    assert draw(torch.tensor([[[0.0, 0.2], [1.0, 7.0]]])).tolist() == [[0, 51], [255, 255]]
-    assert draw(torch.tensor([[-1.0, 1.0]]), -1.0, 1.0).tolist() == [[0, 255]]
-    assert draw(torch.tensor([[torch.nan]])).tolist() == [[0]]
+    point = torch.tensor([[[0.0, 0.2], [1.0, 7.0]]])
+    found = draw(point).tolist()
+    assert found == [[0, 51], [255, 255]]
+    found = draw(torch.tensor([[-1.0, 1.0]]), -1.0, 1.0).tolist()
+    assert found == [[0, 255]]
+    found = draw(torch.tensor([[torch.nan]])).tolist()
+    assert found == [[0]]
 
 
 def test_images_keep_their_shape_and_vectors_become_strips():
@@ -28,6 +32,7 @@ def test_images_keep_their_shape_and_vectors_become_strips():
 
 def test_the_range_is_that_of_pixels_else_that_of_the_values():
     assert find_value_range(torch.tensor([[0.2, 0.3]])) == (0, 1)
-    assert find_value_range(torch.tensor([[-2.0, 3.0, torch.nan]])) == (-2, 3)
+    found = find_value_range(torch.tensor([[-2.0, 3.0, torch.nan]]))
+    assert found == (-2, 3)
     assert find_value_range(torch.tensor([[5.0, 5.0]])) == (5, 6)
     assert find_value_range(torch.tensor([[torch.nan]])) == (0, 1)

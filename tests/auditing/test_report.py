@@ -52,6 +52,7 @@ def test_the_folder_holds_the_page_the_numbers_and_every_attractor(found, tmp_pa
     for attractor, name in zip(found.attractors.found, files, strict=True):
         pixels = np.asarray(Image.open(folder / name))
         values = attractor.points[0, 0].numpy()
+        # a pixel is the nearest of 256 grey values
         assert np.abs(pixels - 255 * values).max() <= 0.5 + 1e-9
     found.save(folder)  # an older report is replaced
     assert list(tmp_path.iterdir()) == [folder]
@@ -77,10 +78,15 @@ def test_the_json_has_every_number_and_no_nan(found):
     content = json.loads(found.json, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert content["format"] == 1
     assert content["verdict"] == found.verdict
-    assert [row["recovered_at"] for row in content["members"]] == found.members.recovered_at.tolist()
+    expected = found.members.recovered_at.tolist()
+    assert [row["recovered_at"] for row in content["members"]] == expected
     assert [row["distance"] for row in content["controls"]] == [None] * 4
     assert content["summary"]["controls"]["recovered_share"]["estimate"] == 0
     assert content["summary"]["recovered_p"] == found.recovered_p
+
+
+def test_the_json_has_the_settings_and_the_attractors(found):
+    content = json.loads(found.json)
     assert {"eps", "steps", "seed", "starts", "shape"} <= content["settings"].keys()
     assert content["settings"]["shape"] == [1, 4, 5]
     assert content["versions"].keys() == {"memzoo", "torch"}

@@ -14,7 +14,9 @@ def test_fisher_counts_every_way_to_deal_the_hits(hits, total, other_hits, other
     deals = list(combinations(range(total + other_total), hits + other_hits))  # the places of the hits
     hits_in_first_group = [sum(place < total for place in deal) for deal in deals]
     as_many = sum(count >= hits for count in hits_in_first_group)
-    assert fisher_exact(hits, total, other_hits, other_total) == pytest.approx(as_many / len(deals), rel=1e-14)
+    # the one-sided test: deals with as many hits or more, of all deals
+    found = fisher_exact(hits, total, other_hits, other_total)
+    assert found == pytest.approx(as_many / len(deals), rel=1e-14)
 
 
 def test_fisher_of_large_groups_neither_overflows_nor_vanishes():

@@ -1,14 +1,17 @@
 import random
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
+import their_runs
 import torch
 from fake_runs import Corners, Net, begin_run
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from their_runs import IMAGES
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset
 
 from memzoo.callbacks import AttractorCallback, ContractionCallback, TrajectoryLogger
 from memzoo.callbacks.shards import Part
@@ -22,7 +25,6 @@ pytestmark = [
 ]
 
 KEYS = AttractorCallback().keys
-IMAGES = torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(5))
 
 
 class TheirAutoencoder(LightningModule):
@@ -59,8 +61,7 @@ class Augmented(Dataset):
         return IMAGES[index] + 0.01 * torch.randn(1, 4, 4) + 0.001 * random.random()
 
 
-def loader(images=IMAGES, **options):
-    return DataLoader(TensorDataset(images), batch_size=3, **options)
+loader = partial(their_runs.loader, batch_size=3, shuffle=False)
 
 
 def fit(module, *callbacks, data=None, validation=None, logger=False, **options):
@@ -83,7 +84,8 @@ def test_zero_arguments_on_their_module_log_every_key_and_no_attractor_untrained
     assert callback.history[0]["attractor/fraction"] == 0
     assert callback.history[0]["step"] == 2
     quartiles = {"attractor/radius_q25", "attractor/radius_q75"}
-    assert callback.history[0].keys() == {"step", "epoch", "loss", "seconds", *KEYS, *quartiles}
+    expected = {"step", "epoch", "loss", "seconds", *KEYS, *quartiles}
+    assert callback.history[0].keys() == expected
     assert all(type(value) in (int, float) for row in callback.history for value in row.values())
 
 
@@ -98,8 +100,10 @@ def test_values_are_those_of_the_dynamics():
     assert last["attractor/fraction"] == certify(module, IMAGES, eps=eps).fraction
     assert last["attractor/recovered"] == curve.rate[-1].item()
     assert last["attractor/converged"] == curve.arrived[-1].item()
-    assert last["attractor/radius_max"] == pytest.approx(spectrum(module, IMAGES).radius.max().item())
+    expected = spectrum(module, IMAGES).radius.max().item()
+    assert last["attractor/radius_max"] == pytest.approx(expected)
     with torch.no_grad():
+        # relative residual |f(x) - x| / |x|
         residual = (module(IMAGES) - IMAGES).flatten(1).norm(dim=1) / IMAGES.flatten(1).norm(dim=1)
     assert last["attractor/residual"] == pytest.approx(residual.quantile(0.5).item())
 
@@ -201,7 +205,8 @@ def test_a_run_stopped_by_another_callback_is_measured(tmp_path):
     assert trainer.global_step < 18
     lines = next((tmp_path / "second").rglob("metrics.csv")).read_text().splitlines()
     residual = lines[0].split(",").index("attractor/residual")
-    assert float(lines[-1].split(",")[residual]) == pytest.approx(callback.history[-1]["attractor/residual"])
+    expected = callback.history[-1]["attractor/residual"]
+    assert float(lines[-1].split(",")[residual]) == pytest.approx(expected)
 
 
 def test_an_interrupted_run_is_measured():
@@ -227,11 +232,11 @@ def test_the_budget_sets_the_cadence(monkeypatch):
 
     callback = AttractorCallback(budget=0.1, verbose=False)
 
-    def measured(*_):  # a measurement takes 2 s: this one, those before and a closing one are at most a tenth of all
+    def measure(*_):  # a measurement takes 2 s: this one, those before and a closing one are at most a tenth of all
         clock.now += 2.0
         return values
 
-    monkeypatch.setattr(callback, "_measure_in_all_processes", measured)
+    monkeypatch.setattr(callback, "_measure_in_all_processes", measure)
     fit(TheirAutoencoder(), callback, Timed(), max_epochs=50)
     assert [row["step"] for row in callback.history] == [2, 60, 80, 100]
     assert sum(row["seconds"] for row in callback.history) <= 0.1 * 100
@@ -247,12 +252,13 @@ def test_steps_that_turn_out_faster_do_not_break_the_budget(monkeypatch):
 
     callback = AttractorCallback(budget=0.1, verbose=False)
 
-    def measured(*_):
+    def measure(*_):
         clock.now += 1.0
         return dict.fromkeys(KEYS, 0.0)
 
-    monkeypatch.setattr(callback, "_measure_in_all_processes", measured)
+    monkeypatch.setattr(callback, "_measure_in_all_processes", measure)
     fit(TheirAutoencoder(), callback, Timed(), max_epochs=50)
+    # 2 steps of 10 s, 98 steps of 0.5 s, and 1 s for each measurement
     assert clock.now == 20.0 + 98 * 0.5 + len(callback.history)
     assert [row["step"] for row in callback.history] == [2, 22, 42, 62, 82, 100]  # 30, 40, ... s of training
 
@@ -263,12 +269,14 @@ def measured_at(callback, **options):
 
 
 def test_cadence_by_steps_goes_through_the_epochs():
-    assert measured_at(AttractorCallback(every_n_steps=3, steps=2, verbose=False), max_epochs=5) == [2, 3, 6, 9, 10]
+    expected = [2, 3, 6, 9, 10]
+    assert measured_at(AttractorCallback(every_n_steps=3, steps=2, verbose=False), max_epochs=5) == expected
 
 
 def test_long_epochs_are_measured_between_batches():
     data = loader(torch.rand(900, 1, 4, 4))  # 300 batches
-    steps = measured_at(AttractorCallback(budget=1.0, steps=2, verbose=False), data=data, max_epochs=1)
+    callback = AttractorCallback(budget=1.0, steps=2, verbose=False)
+    steps = measured_at(callback, data=data, max_epochs=1)
     assert steps[0] == 100
     assert steps[-1] == 300
 
@@ -300,8 +308,10 @@ def test_starts_come_from_validation_else_from_matching_noise():
     callback = AttractorCallback(steps=2, max_starts=5000, verbose=False)
     fit(TheirAutoencoder(), callback, max_epochs=1)
     assert callback.starts.shape == (5000, 1, 4, 4)
-    assert callback.starts.mean().item() == pytest.approx(IMAGES.mean().item(), abs=0.01)
-    assert callback.starts.std().item() == pytest.approx(IMAGES.std(correction=0).item(), rel=0.02)
+    expected = IMAGES.mean().item()
+    assert callback.starts.mean().item() == pytest.approx(expected, abs=0.01)
+    expected = IMAGES.std(correction=0).item()
+    assert callback.starts.std().item() == pytest.approx(expected, rel=0.02)
 
 
 def test_starts_that_are_asked_for():
@@ -313,7 +323,8 @@ def test_starts_that_are_asked_for():
     validation = loader(torch.rand(7, 1, 4, 4))
     squares = white_squares(9, (1, 4, 4))
     assert torch.equal(starts(squares, validation=validation), squares)
-    assert torch.equal(starts(lambda examples: examples[:2] + 1), IMAGES[:2] + 1)
+    found = starts(lambda examples: examples[:2] + 1)
+    assert torch.equal(found, IMAGES[:2] + 1)
     assert starts("noise", validation=validation).shape == (9, 1, 4, 4)
     with pytest.raises(ValueError, match=r"starts='validation' needs a validation set"):
         starts("validation")
@@ -325,7 +336,8 @@ def test_starts_that_are_asked_for():
 
 def test_iteration_does_not_start_at_the_tracked_examples():
     callback = AttractorCallback(steps=2, verbose=False)
-    fit(TheirAutoencoder(), callback, validation=loader(torch.cat([IMAGES[:4], IMAGES[:2] + 0.5])), max_epochs=1)
+    images = torch.cat([IMAGES[:4], IMAGES[:2] + 0.5])
+    fit(TheirAutoencoder(), callback, validation=loader(images), max_epochs=1)
     assert torch.equal(callback.starts, IMAGES[:2] + 0.5)
     fit(TheirAutoencoder(), callback, validation=loader(), max_epochs=1)
     assert callback.starts.shape == (200, 1, 4, 4)  # noise: nothing else is left
@@ -577,7 +589,8 @@ def test_a_monitored_key_is_measured_at_every_epoch_whatever_the_budget(monitor,
         "checkpoint": ModelCheckpoint(tmp_path, monitor="attractor/fraction", mode="max"),
     }[monitor]
     trainer = fit(TheirAutoencoder(), callback, other, max_epochs=6, enable_checkpointing=monitor == "checkpoint")
-    assert [row["epoch"] for row in callback.history] == list(range(trainer.current_epoch))
+    expected = list(range(trainer.current_epoch))
+    assert [row["epoch"] for row in callback.history] == expected
     assert trainer.current_epoch == (4 if monitor == "stopping" else 6)
 
 
@@ -627,7 +640,8 @@ def test_only_what_is_trained_on_is_tracked():
 
 def test_validating_many_times_in_the_last_epoch_does_not_measure_each_time():
     callback = AttractorCallback(budget=1e-6, steps=2, verbose=False)
-    data = loader(IMAGES.repeat(5, 1, 1, 1) + torch.rand(30, 1, 4, 4))
+    images = IMAGES.repeat(5, 1, 1, 1) + torch.rand(30, 1, 4, 4)
+    data = loader(images)
     fit(TheirAutoencoder(), callback, data=data, validation=loader(), val_check_interval=1, max_epochs=1)
     assert [row["step"] for row in callback.history] == [1, 10]
 
@@ -679,7 +693,8 @@ def test_table_and_plot():
     assert lines[-1] == "The run ended: max_epochs=30 reached."
     figure = callback.plot()
     assert len(figure.axes) == 3
-    assert list(figure.axes[0].lines[0].get_xdata()) == [row["step"] for row in callback.history]
+    expected = [row["step"] for row in callback.history]
+    assert list(figure.axes[0].lines[0].get_xdata()) == expected
 
 
 def test_closing_table_is_printed(capsys, caplog):
@@ -708,6 +723,7 @@ def test_the_attractors_of_a_map_with_four():
     starts = torch.tensor([[1.5, 1.5], [3.0, 3.0], [-3e3, -3e3], [1.1, -1.2]])  # the last two reach no example
     callback = AttractorCallback(x, starts, eps=0.1, steps=8)
     found = callback.measure(Net(Corners()))
+    # f(x) = (x + sign x) / 2 has slope 1/2 everywhere: every radius is 1/2
     expected = {"fraction": 2 / 3, "recovered": 1 / 3, "converged": 0.5, "residual": 0.0, "radius_q25": 0.5}
     expected |= {"radius_median": 0.5, "radius_max": 0.5, "radius_q75": 0.5}
     for name, value in expected.items():

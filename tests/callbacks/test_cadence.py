@@ -9,7 +9,8 @@ from memzoo.callbacks.cadence import BETWEEN, Cadence
 
 def test_every_nth_epoch_is_due():
     cadence = Cadence(3, None, 0.05)
-    assert [epoch for epoch in range(10) if cadence.due_after_epoch(0, epoch)] == [2, 5, 8]
+    found = [epoch for epoch in range(10) if cadence.due_after_epoch(0, epoch)]
+    assert found == [2, 5, 8]
     assert not cadence.by_budget
     assert not cadence.due_after_batch(10**9, 10**9)
     assert not cadence.early(10**9)

@@ -108,12 +108,14 @@ def test_an_epoch_that_has_ended_is_counted_as_ended():
     checkpoint = {"loops": {"fit_loop": progress()}}
     keeper.on_save_checkpoint(None, None, checkpoint)
     loop = checkpoint["loops"]["fit_loop"]
-    assert [loop["epoch_progress"][part]["completed"] for part in ("total", "current")] == [4, 4]
-    assert loop["epoch_loop.batch_progress"] == {
+    found = [loop["epoch_progress"][part]["completed"] for part in ("total", "current")]
+    assert found == [4, 4]
+    expected = {
         "total": {"ready": 9},
         "current": {"ready": 0, "done": 0},
         "is_last_batch": False,
     }
+    assert loop["epoch_loop.batch_progress"] == expected
 
 
 def test_within_an_epoch_a_checkpoint_is_left_as_it_is():

@@ -57,28 +57,39 @@ def test_a_data_frame_has_a_row_for_each_measurement():
     assert len(frame) == 3
 
 
-def test_the_picture_shows_shares_radius_and_loss_against_steps():
-    history = rows(4)
-    history[0]["loss"] = 0.0  # has no place on a logarithmic axis
-    figure = plot_history(history, "w")
-    shares, radius, loss = figure.axes
-    found = {line.get_label(): line.get_ydata() for line in shares.lines}
-    assert list(found["certified attractors"]) == [0.25, 0.5, 0.75, 1.0]
-    assert list(found["recovered"]) == [0.5] * 4
-    assert list(found["starts converged"]) == [0.25] * 4
+def check_against_steps(axes):
+    assert not axes.get_legend().get_frame_on()
+    assert list(axes.lines[0].get_xdata()) == [1, 2, 3, 4]
+
+
+def test_the_picture_shows_shares_against_steps():
+    shares, _, _ = plot_history(rows(4), "w").axes
+    found = {line.get_label(): list(line.get_ydata()) for line in shares.lines}
+    assert found["certified attractors"] == [0.25, 0.5, 0.75, 1.0]
+    assert found["recovered"] == [0.5] * 4
+    assert found["starts converged"] == [0.25] * 4
     assert shares.get_ylim() == (-0.03, 1.03)
-    found = {line.get_label(): line.get_ydata() for line in radius.lines}
-    assert list(found["largest"]) == [1.5] * 4
-    assert list(found["median"]) == [0.5] * 4
-    assert any(list(line.get_ydata()) == [1, 1] for line in radius.lines)  # what a radius is compared with
+    check_against_steps(shares)
+
+
+def test_the_picture_shows_the_radius_against_steps():
+    _, radius, _ = plot_history(rows(4), "w").axes
+    found = {line.get_label(): list(line.get_ydata()) for line in radius.lines}
+    assert found["largest"] == [1.5] * 4
+    assert found["median"] == [0.5] * 4
+    assert [1, 1] in found.values()  # what a radius is compared with
     band = radius.collections[0].get_paths()[0].vertices[:, 1]
     assert (band.min(), band.max()) == (0.4, 0.6)
     assert 0 < radius.collections[0].get_alpha() < 1  # the lines under it are seen
+    check_against_steps(radius)
+
+
+def test_the_picture_shows_the_loss_on_a_logarithmic_axis():
+    history = rows(4)
+    history[0]["loss"] = 0.0  # has no place there
+    _, _, loss = plot_history(history, "w").axes
     assert list(loss.lines[0].get_xdata()) == [2, 3, 4]
     assert loss.get_yscale() == "log"
-    for axes in (shares, radius):
-        assert not axes.get_legend().get_frame_on()
-        assert list(axes.lines[0].get_xdata()) == [1, 2, 3, 4]
 
 
 def test_without_shares_there_are_two_panels():
@@ -117,13 +128,15 @@ def test_the_line_of_an_example_names_those_that_share_its_limit():
     found = certificates([0.1, 0.25, 0.125], [0.5, 0.5, 1.5], [1e-3, 0.0, 0.0], [0, 0, 2])
     head, columns, rule, *lines = format_certificates(found, [7, 8, 9]).splitlines()
     assert head == "2 of 3 are attractors, eps = 0.5; they end at 2 distinct limits:"
-    assert columns.split() == ["example", "attractor", "shares", "its", "limit", "with", "offset", "radius", "residual"]
+    expected = ["example", "attractor", "shares", "its", "limit", "with", "offset", "radius", "residual"]
+    assert columns.split() == expected
     assert set(rule) == {"-"}
-    assert [line.split() for line in lines] == [
+    expected = [
         ["7", "yes", "8", "0.1", "0.500", "1.0e-03"],
         ["8", "yes", "7", "0.25", "0.500", "0.0e+00"],
         ["9", "no", "-", "0.125", "1.500", "0.0e+00"],
     ]
+    assert [line.split() for line in lines] == expected
 
 
 @pytest.mark.parametrize(("count", "sharing"), [(5, "1, 2, 3, 4"), (6, "1, 2, 3, 4, ...")])

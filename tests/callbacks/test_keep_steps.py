@@ -1,21 +1,16 @@
 """Weights of some steps and epochs."""
 
-from types import SimpleNamespace
-
 import torch
+from fake_runs import bare_trainer
 from torch import nn
 
 from memzoo.callbacks import KeepSteps
 
 
-def trainer(**known):
-    return SimpleNamespace(**{"should_stop": False, "global_step": 7, **known})
-
-
 def test_weights_of_steps_and_epochs_are_kept():
     keeper = KeepSteps([2], epochs=[3])
     module = nn.BatchNorm1d(2).double()
-    run = trainer(callbacks=[keeper], current_epoch=0)
+    run = bare_trainer(callbacks=[keeper], current_epoch=0)
     for step in range(1, 7):
         run.global_step = step
         run.current_epoch = (step - 1) // 2
@@ -24,8 +19,10 @@ def test_weights_of_steps_and_epochs_are_kept():
         if step % 2 == 0:
             keeper.on_train_epoch_end(run, module)
     assert keeper.epochs == {2: 1, 6: 3}
-    assert {step: kept["weight"].tolist() for step, kept in keeper.kept.items()} == {2: [2.0, 2.0], 6: [6.0, 6.0]}
-    assert {value.dtype for value in keeper.kept[2].values()} == {torch.float32, torch.int64}
+    expected = {2: [2.0, 2.0], 6: [6.0, 6.0]}
+    assert {step: kept["weight"].tolist() for step, kept in keeper.kept.items()} == expected
+    expected = {torch.float32, torch.int64}
+    assert {value.dtype for value in keeper.kept[2].values()} == expected
     state = keeper.state_dict()
     keeper.begin(run, module)
     assert (keeper.kept, keeper.epochs) == ({}, {})

@@ -40,7 +40,8 @@ from their_runs import (
     Stream,
     Theirs,
     TwoOptimizers,
-    augmented,
+    augment,
+    in_order,
     in_single_process,
     loader,
     same,
@@ -76,11 +77,11 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def training():
+def train_only():
     return {"train_dataloaders": loader()}
 
 
-def validated():
+def train_and_validate():
     return {"train_dataloaders": loader(), "val_dataloaders": loader(HELD_OUT, shuffle=False)}
 
 
@@ -95,7 +96,7 @@ class Row:
     steps: list[int]
     options: dict = field(default_factory=dict)
     module: type = Theirs
-    data: Callable = training
+    data: Callable = train_only
     others: Callable = list
     settings: dict = field(default_factory=lambda: {"every_n_epochs": 1})
     wrap: Callable = lambda module: module
@@ -103,48 +104,60 @@ class Row:
 
 
 MANY = {"every_n_epochs": 100}
+IN_TURN = {"every_n_epochs": 1, "rotate": 3, "max_examples": 2}
+
+
+def stochastic_averaging():
+    return [StochasticWeightAveraging(1e-2, 1)]
+
+
 ROWS = {
     "plain": Row([3, 6]),
-    "sanity check": Row([3, 6], {"num_sanity_val_steps": 2}, data=validated),
-    "fast_dev_run": Row([1], {"fast_dev_run": True}, data=validated),
-    "limited batches": Row([2, 4], {"limit_train_batches": 2, "limit_val_batches": 1}, data=validated),
+    "sanity check": Row([3, 6], {"num_sanity_val_steps": 2}, data=train_and_validate),
+    "fast_dev_run": Row([1], {"fast_dev_run": True}, data=train_and_validate),
+    "limited batches": Row([2, 4], {"limit_train_batches": 2, "limit_val_batches": 1}, data=train_and_validate),
+    # several batches a step, several steps a batch
     "accumulation": Row([2, 4], {"accumulate_grad_batches": 2}),
     "accumulation by steps": Row([1, 2, 3, 4], {"accumulate_grad_batches": 2}, settings={"every_n_steps": 1}),
     "manual": Row([3, 6], module=Manual),
     "two optimizers": Row([6, 12], module=TwoOptimizers),
     "two optimizers by steps": Row([4, 8, 12], module=TwoOptimizers, settings={"every_n_steps": 4}),
-    "validation in the epoch": Row([1, 3, 6], {"val_check_interval": 1}, data=validated),
-    "late validation": Row([3, 6, 9], {"check_val_every_n_epoch": 2, "max_epochs": 3}, data=validated),
-    "only first and last": Row([3, 9], {"max_epochs": 3}, data=validated, settings=MANY),
+    # validation within an epoch, and after some epochs alone: the state before it and after it may be one
+    "validation in the epoch": Row([1, 3, 6], {"val_check_interval": 1}, data=train_and_validate),
+    "late validation": Row([3, 6, 9], {"check_val_every_n_epoch": 2, "max_epochs": 3}, data=train_and_validate),
+    "only first and last": Row([3, 9], {"max_epochs": 3}, data=train_and_validate, settings=MANY),
     "by steps": Row([2, 4, 6], settings={"every_n_steps": 2}),
+    # ends within an epoch
     "max_steps": Row([3, 5], {"max_steps": 5, "max_epochs": -1}, settings=MANY),
     "interrupted": Row([3, 5], module=Interrupted, settings=MANY),
-    "rotating": Row([3, 6, 9, 12], {"max_epochs": 4}, settings={"every_n_epochs": 1, "rotate": 3, "max_examples": 2}),
-    "rotating, validated": Row(
-        [3, 6, 6], data=validated, settings={"every_n_epochs": 1, "rotate": 3, "max_examples": 2}
-    ),
-    "bf16-mixed": Row([3, 6], {"precision": "bf16-mixed"}, data=validated),
-    "16-mixed": Row([3, 6], {"precision": "16-mixed"}, data=validated),
-    "bf16-true": Row([3, 6], {"precision": "bf16-true"}, data=validated),
+    # three subsets in turn, and all examples at the end
+    "rotating": Row([3, 6, 9, 12], {"max_epochs": 4}, settings=IN_TURN),
+    "rotating, validated": Row([3, 6, 6], data=train_and_validate, settings=IN_TURN),
+    # other number formats
+    "bf16-mixed": Row([3, 6], {"precision": "bf16-mixed"}, data=train_and_validate),
+    "16-mixed": Row([3, 6], {"precision": "16-mixed"}, data=train_and_validate),
+    "bf16-true": Row([3, 6], {"precision": "bf16-true"}, data=train_and_validate),
     "64-true": Row([3, 6], {"precision": "64-true"}, dtype=torch.float64),
-    "compiled module": Row([3, 6], wrap=lambda module: torch.compile(module, backend="eager"), data=validated),
+    # torch.compile around the module, and within it
+    "compiled module": Row([3, 6], wrap=lambda module: torch.compile(module, backend="eager"), data=train_and_validate),
     "compiled part": Row([3, 6], module=CompiledPart),
+    # other shapes of data: several loaders, a data module, samples that are no pair of tensors
     "dict of loaders": Row([4, 8], data=lambda: {"train_dataloaders": {"a": loader(), "b": loader(HELD_OUT)}}),
     "combined loader": Row(
         [4, 8], data=lambda: {"train_dataloaders": CombinedLoader([loader(), loader(HELD_OUT)], "max_size_cycle")}
     ),
     "data module": Row([3, 6], data=lambda: {"datamodule": Module()}),
-    "samples: tensors that augment": Row([3, 6], data=samples(augmented)),
+    "samples: tensors that augment": Row([3, 6], data=samples(augment)),
     "samples: tuples": Row([3, 6], data=samples(lambda i: (IMAGES[i], i))),
     "samples: dicts": Row([3, 6], data=samples(lambda i: {"label": i, "image": IMAGES[i]})),
     "samples: sequences": Row([3, 6], module=Sequences, data=samples(lambda i: IMAGES[i].reshape(4, 4)[:3])),
     "samples: vectors": Row([3, 6], module=Flat, data=samples(lambda i: IMAGES[i].flatten()[:5])),
+    # a stream has no rows to look up
     "stream": Row([3, 6], data=lambda: {"train_dataloaders": loader(Stream(), shuffle=False)}),
-    "stochastic averaging": Row(
-        [3, 6, 9, 10], {"max_epochs": 3}, module=Theirs, others=lambda: [StochasticWeightAveraging(1e-2, 1)]
-    ),
+    # the last row is that of the averaged weights, after a pass that updates the batch norm
+    "stochastic averaging": Row([3, 6, 9, 10], {"max_epochs": 3}, others=stochastic_averaging),
     "stochastic averaging without batch norm": Row(
-        [3, 6, 9, 9], {"max_epochs": 3}, module=Plain, others=lambda: [StochasticWeightAveraging(1e-2, 1)]
+        [3, 6, 9, 9], {"max_epochs": 3}, module=Plain, others=stochastic_averaging
     ),
 }
 
@@ -183,7 +196,8 @@ def test_every_way_of_training(name):
         losses = [module.losses[line["step"]] for line in callback.history]
         assert [line["loss"] for line in callback.history] == pytest.approx(losses, rel=1e-6)
     heard = None if name == "interrupted" or "stochastic" in name else trainer
-    check_values(callbacks, in_single_process(row.module, watched, callbacks[0], dtype=row.dtype), heard)
+    expected = in_single_process(row.module, watched, callbacks[0], dtype=row.dtype)
+    check_values(callbacks, expected, heard)
 
 
 # Averaged weights -----------------------------------------------------------------------------------------------------
@@ -199,6 +213,7 @@ def by_hand(kind, states, first, last):
     """Average some of the states, in the order of their steps."""
     average = states[first]
     for n, step in enumerate(range(first + 1, last + 1), start=1) if "epochs" not in kind else [(1, last)]:
+        # the mean weighs the n-th state by 1 / (n + 1); an average with decay 1/2 weighs each new state by 1/2
         share = 1 / (n + 1) if kind == "mean" else 0.5
         average = {
             name: (1 - share) * value + share * states[step][name] if value.is_floating_point() else value
@@ -207,33 +222,41 @@ def by_hand(kind, states, first, last):
     return average
 
 
+def list_averages(kind, states, validation):
+    """List the steps at which a run is measured, with the averaged weights of each."""
+    if "epochs" not in kind:
+        return [(step, by_hand(kind, states, 1, step)) for step in (2, 4, 6)]
+    closing = (6, by_hand(kind, states, 3, 6))
+    if validation:  # what is validated lacks the epoch that is about to end, what the run ends with does not
+        return [(3, states[0]), (6, states[3]), closing]
+    return [(3, states[3]), closing]
+
+
+def check_row(callbacks, i, expected):
+    for callback in callbacks:
+        found = {key: callback.history[i][key] for key in callback.keys}
+        wanted = {key: expected[key] for key in callback.keys}
+        assert found == pytest.approx(wanted, rel=1e-4), i
+
+
 @pytest.mark.parametrize("validation", [False, True])
 @pytest.mark.parametrize("first", [False, True], ids=["averaging first", "callbacks first"])
 @pytest.mark.parametrize("kind", AVERAGING)
 def test_averaged_weights_are_measured_every_time(kind, first, validation):
     settings = {"every_n_epochs": 1} if "epochs" in kind else {"every_n_steps": 2}
-    data = validated if validation else training
+    data = train_and_validate if validation else train_only
     callbacks = both({}, **settings)
     *_, plain, generators = train(Remembering, lambda: [AVERAGING[kind]()], data)
-    trainer, module, watched, generators_watched = train(
-        Remembering, lambda: [*callbacks, AVERAGING[kind]()] if first else [AVERAGING[kind](), *callbacks], data
-    )
+    own = [AVERAGING[kind]()]
+    order = [*callbacks, *own] if first else [*own, *callbacks]
+    trainer, module, watched, generators_watched = train(Remembering, lambda: order, data)
     assert same(plain, watched)
     assert same(generators, generators_watched)
-    states = module.weights
-    if "epochs" not in kind:
-        averages = [(step, by_hand(kind, states, 1, step)) for step in (2, 4, 6)]
-    elif validation:  # what is validated lacks the epoch that is about to end, what the run ends with does not
-        averages = [(3, states[0]), (6, states[3]), (6, by_hand(kind, states, 3, 6))]
-    else:
-        averages = [(3, states[3]), (6, by_hand(kind, states, 3, 6))]
+    averages = list_averages(kind, module.weights, validation)
     for callback in callbacks:
         assert [line["step"] for line in callback.history] == [step for step, _ in averages]
     for i, (_, weights) in enumerate(averages):
-        expected = in_single_process(Remembering, weights, callbacks[0])
-        for callback in callbacks:
-            for key in callback.keys:
-                assert callback.history[i][key] == pytest.approx(expected[key], rel=1e-4), (i, key)
+        check_row(callbacks, i, in_single_process(Remembering, weights, callbacks[0]))
     check_values(callbacks, in_single_process(Remembering, watched, callbacks[0]), trainer)
     assert callbacks[0].measured_weights.startswith("averaged")
 
@@ -244,7 +267,7 @@ def test_averaged_weights_are_measured_every_time(kind, first, validation):
 @pytest.mark.parametrize("how", ["validate", "test"])
 def test_validate_and_test(how, capsys, caplog):
     callbacks = both({})
-    trainer, module, weights, _ = train(Theirs, lambda: list(callbacks), validated)
+    trainer, module, weights, _ = train(Theirs, lambda: list(callbacks), train_and_validate)
     histories = [copy.deepcopy(callback.history) for callback in callbacks]
     getattr(trainer, how)(module, loader(HELD_OUT, shuffle=False), verbose=False)
     assert [callback.history for callback in callbacks] == histories
@@ -271,10 +294,6 @@ def without_time(callback):
     return [{key: value for key, value in line.items() if key != "seconds"} for line in callback.history]
 
 
-def in_order():
-    return {"train_dataloaders": loader(shuffle=False), "val_dataloaders": loader(HELD_OUT, shuffle=False)}
-
-
 @pytest.mark.parametrize(
     "settings", [{"every_n_epochs": 1}, {"every_n_steps": 2}, {"every_n_epochs": 1, "rotate": 2, "max_examples": 3}]
 )
@@ -298,7 +317,7 @@ def test_what_is_tracked_of_random_augmentation_survives_a_resume(tmp_path):
         train(
             Theirs,
             lambda: [*callbacks, saver],
-            samples(lambda i: augmented(i) + epochs),  # another draw would be seen
+            samples(lambda i: augment(i) + epochs),  # another draw would be seen
             resume=resume,
             max_epochs=epochs,
             enable_checkpointing=True,
@@ -346,7 +365,8 @@ def test_a_run_that_was_killed_goes_on_in_another_process(tmp_path):
 
     resumed = run(tmp_path / "last.ckpt")
     unbroken = run()
-    assert [line["step"] for line in resumed.history] == [2, 4, 6, 8, 10, 12]
+    expected = [2, 4, 6, 8, 10, 12]
+    assert [line["step"] for line in resumed.history] == expected
     for line, other in zip(without_time(resumed), without_time(unbroken), strict=True):
         assert line == pytest.approx(other, rel=1e-5)
 
@@ -354,7 +374,7 @@ def test_a_run_that_was_killed_goes_on_in_another_process(tmp_path):
 def test_the_time_trained_since_the_last_measurement_is_in_the_checkpoint(tmp_path):
     callback = AttractorCallback(budget=1e-6, steps=2, verbose=False)
     saver = ModelCheckpoint(tmp_path, save_last=True, every_n_train_steps=5)
-    train(Theirs, lambda: [callback, saver], training, max_epochs=2, enable_checkpointing=True)
+    train(Theirs, lambda: [callback, saver], train_only, max_epochs=2, enable_checkpointing=True)
     state = torch.load(tmp_path / "last.ckpt", weights_only=True)["callbacks"][callback.state_key]
     assert [line["step"] for line in state["history"]] == [3]
     assert state["cadence"]["steps"] == 5
@@ -362,7 +382,7 @@ def test_the_time_trained_since_the_last_measurement_is_in_the_checkpoint(tmp_pa
 
 def test_loggers_hear_every_measurement(tmp_path):
     callbacks = both({}, every_n_epochs=1)
-    train(Theirs, lambda: list(callbacks), validated, logger=CSVLogger(tmp_path), log_every_n_steps=50)
+    train(Theirs, lambda: list(callbacks), train_and_validate, logger=CSVLogger(tmp_path), log_every_n_steps=50)
     lines = [line.split(",") for line in next(tmp_path.rglob("metrics.csv")).read_text().splitlines()]
     for key in (*callbacks[0].keys, *callbacks[1].keys):
         column = [float(line[lines[0].index(key)]) for line in lines[1:] if line[lines[0].index(key)]]
@@ -373,10 +393,10 @@ def test_loggers_hear_every_measurement(tmp_path):
 def test_callbacks_can_be_sent_to_other_processes():
     fresh = both({}, every_n_epochs=1)[0]
     used = both({}, every_n_epochs=1)[0]
-    train(Theirs, lambda: [used], training)
-    *_, weights, _ = train(Theirs, lambda: [pickle.loads(pickle.dumps(fresh))], training)
+    train(Theirs, lambda: [used], train_only)
+    *_, weights, _ = train(Theirs, lambda: [pickle.loads(pickle.dumps(fresh))], train_only)
     assert pickle.loads(pickle.dumps(used)).history == used.history
-    assert same(weights, train(Theirs, list, training)[2])
+    assert same(weights, train(Theirs, list, train_only)[2])
 
 
 # Several processes ----------------------------------------------------------------------------------------------------
@@ -384,12 +404,13 @@ def test_callbacks_can_be_sent_to_other_processes():
 
 def free_port():
     with socket.socket() as listener:
+        # port 0 lets the system choose one that is free
         listener.bind(("127.0.0.1", 0))
         return str(listener.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
-def distributed(tmp_path_factory):
+def two_processes(tmp_path_factory):
     """Return what each of two processes found in each run, by name and rank."""
     folder = tmp_path_factory.mktemp("distributed")
     where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": "2", "NODE_RANK": "0"}
@@ -417,8 +438,8 @@ def distributed(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["uneven", "one", "subset", "limited", "averaged", "first", "last"])
-def test_processes_together_measure_what_one_would(distributed, name):
-    zero, one = distributed.runs[name]
+def test_processes_together_measure_what_one_would(two_processes, name):
+    zero, one = two_processes.runs[name]
     for callback in ("attractor", "contraction"):
         assert zero["history"][callback] == one["history"][callback]
     examples, starts, eps, steps = zero["tracked"]
@@ -434,41 +455,42 @@ def test_processes_together_measure_what_one_would(distributed, name):
         assert zero["metrics"][key] == one["metrics"][key] == pytest.approx(value, rel=1e-6)
 
 
-def test_processes_together_train_as_without(distributed):
+def test_processes_together_train_as_without(two_processes):
     for rank in range(2):
         for watched, plain in (("uneven", "plain"), ("one", "plain"), ("manual watched", "manual")):
-            watched = distributed.runs[watched][rank]
-            plain = distributed.runs[plain][rank]
+            watched = two_processes.runs[watched][rank]
+            plain = two_processes.runs[plain][rank]
             assert same(watched["weights"], plain["weights"])
             assert same(watched["generators"], plain["generators"])
             assert watched["losses"] == plain["losses"]
 
 
-def test_processes_together_track_what_they_train_on(distributed):
-    tracked = {name: runs[0]["tracked"] for name, runs in distributed.runs.items()}
+def test_processes_together_track_what_they_train_on(two_processes):
+    tracked = {name: runs[0]["tracked"] for name, runs in two_processes.runs.items()}
     assert torch.equal(tracked["uneven"][0], IMAGES[:5])
     assert torch.equal(tracked["uneven"][1], HELD_OUT)
-    assert torch.equal(tracked["subset"][0], IMAGES[[0, 1, 4, 5]])
+    expected = IMAGES[[0, 1, 4, 5]]
+    assert torch.equal(tracked["subset"][0], expected)
     assert torch.equal(tracked["limited"][0], IMAGES[:4])
 
 
-def test_processes_together_keep_the_examples_in_their_order(distributed):
-    run = distributed.runs["uneven"][1]
+def test_processes_together_keep_the_examples_in_their_order(two_processes):
+    run = two_processes.runs["uneven"][1]
     module = Theirs().eval()
-    module.load_state_dict(distributed.runs["uneven"][0]["weights"])
+    module.load_state_dict(two_processes.runs["uneven"][0]["weights"])
     expected = certify(module, IMAGES[:5], eps=1.2).offset
     torch.testing.assert_close(run["offsets"], expected, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("name", ["first", "last"])
-def test_processes_together_stop_and_save_by_what_is_measured(distributed, name):
-    zero, one = distributed.runs[name]
+def test_processes_together_stop_and_save_by_what_is_measured(two_processes, name):
+    zero, one = two_processes.runs[name]
     assert zero["epochs"] == one["epochs"] == 2  # nothing is memorized so fast: one epoch, and a patience of one
-    assert (distributed.folder / name / "best.ckpt").is_file()
+    assert (two_processes.folder / name / "best.ckpt").is_file()
 
 
-def test_a_failure_in_one_process_is_one_of_all(distributed):
-    for run in distributed.runs["failing"]:
+def test_a_failure_in_one_process_is_one_of_all(two_processes):
+    for run in two_processes.runs["failing"]:
         fractions = [line["attractor/fraction"] for line in run["history"]["attractor"]]
         residuals = [line["attractor/residual"] for line in run["history"]["attractor"]]
         assert run["epochs"] == 4
@@ -476,13 +498,13 @@ def test_a_failure_in_one_process_is_one_of_all(distributed):
         assert [math.isnan(value) for value in residuals] == [False, True, True, False]
 
 
-def sharded():
+def make_sharding_strategies():
     deep = object.__new__(DeepSpeedStrategy)
     deep.config = {"zero_optimization": {"stage": 3}}
     return [object.__new__(FSDPStrategy), object.__new__(ModelParallelStrategy), deep]
 
 
-@pytest.mark.parametrize("strategy", sharded(), ids=lambda strategy: type(strategy).__name__)
+@pytest.mark.parametrize("strategy", make_sharding_strategies(), ids=lambda strategy: type(strategy).__name__)
 @pytest.mark.parametrize("callback", both({}), ids=lambda callback: callback.name)
 def test_sharded_parameters_are_refused(strategy, callback):
     trainer = SimpleNamespace(strategy=strategy, callbacks=[callback])

@@ -53,10 +53,13 @@ def test_by_steps_each_step_is_measured_once():
     for batch, step in enumerate((1, 2, 2, 3, 4, 4)):  # some batches only accumulate
         after_batch(callback, run, module, step, batch_idx=batch)
     assert [row["step"] for row in callback.history] == [2, 4]
-    assert [(key, options["on_step"], options["on_epoch"], options["logger"]) for key, _, options in module.logged] == [
+    expected = [
         ("means/mean", True, False, False),
         ("means/count", True, False, False),
     ] * 2
+    assert [
+        (key, options["on_step"], options["on_epoch"], options["logger"]) for key, _, options in module.logged
+    ] == expected
     assert [value for _, value, _ in module.logged] == [5.5, 6, 5.5, 6]
     assert {options["batch_size"] for *_, options in module.logged} == {1}
 
@@ -81,7 +84,8 @@ def test_by_budget_the_last_batch_is_left_to_the_end_of_the_epoch():
 def test_the_first_epoch_every_nth_and_the_last_are_measured():
     callback, run, module = begin_run(Means(X, every_n_epochs=3), trainer(max_epochs=8))
     epochs(callback, run, module, 8)
-    assert [(row["step"], row["epoch"]) for row in callback.history] == [(3, 0), (9, 2), (18, 5), (24, 7)]
+    expected = [(3, 0), (9, 2), (18, 5), (24, 7)]
+    assert [(row["step"], row["epoch"]) for row in callback.history] == expected
     keys = [(key, options["prog_bar"]) for key, _, options in module.logged]
     assert keys == [("means/mean", False), ("means/count", True)] * 4
     assert all(options["on_epoch"] and not options["sync_dist"] for *_, options in module.logged)
@@ -154,7 +158,8 @@ def test_times_are_counted_without_the_measurements(monkeypatch):
     clock.now += 9.75
     after_batch(callback, run, module, 5, batch_idx=2)
     callback.on_train_epoch_end(run, module)
-    assert callback.cadence.state_dict() == {"next_step": 6, "measuring_s": 2.0, "training_s": 10.0, "steps": 1}
+    expected = {"next_step": 6, "measuring_s": 2.0, "training_s": 10.0, "steps": 1}
+    assert callback.cadence.state_dict() == expected
     assert callback.history[-1]["seconds"] == 2.0
     clock.now += 5.0
     after_batch(callback, run, module, 7)
@@ -220,7 +225,8 @@ def test_other_weights_at_the_end_are_measured_again():
     epochs(callback, run, module, 2)
     loss = callback.history[-1]["loss"] = 0.25
     callback._loss = StepLoss()  # the last step had no loss
-    assert close_run(callback, run, module, change=True) == [(3, 0), (6, 1), (6, 1)]
+    expected = [(3, 0), (6, 1), (6, 1)]
+    assert close_run(callback, run, module, change=True) == expected
     assert callback.history[-1]["loss"] == loss  # that of the same step
 
 
@@ -319,7 +325,8 @@ def test_outside_of_a_run_values_are_logged_and_not_kept(moment):
     run = trainer(state=SimpleNamespace(fn="validate"))
     getattr(callback, moment)(run, module)
     assert callback.history == []
-    assert [(key, value) for key, value, _ in module.logged] == [("means/mean", 5.5), ("means/count", 6)]
+    expected = [("means/mean", 5.5), ("means/count", 6)]
+    assert [(key, value) for key, value, _ in module.logged] == expected
     assert all(
         options["on_epoch"] and not options["sync_dist"] and options["batch_size"] == 1 for *_, options in module.logged
     )

@@ -80,7 +80,8 @@ def test_every_quantity_is_a_column_of_the_printed_table(kind, make):
     _, heading, _, values = callback.table().splitlines()
     expected = ["step", "loss", *(quantity.heading for quantity in quantities_of(kind))]
     assert heading.split() == " ".join(expected).split()
-    assert values.split()[2:] == [format(0.5, quantity.format) for quantity in quantities_of(kind)]
+    found = values.split()[2:]
+    assert found == [format(0.5, quantity.format) for quantity in quantities_of(kind)]
     assert format_history([row], kind, "title").splitlines()[1] == heading
 
 
@@ -93,7 +94,8 @@ def test_every_quantity_with_a_panel_is_a_curve_of_the_plot(kind, make):
         for step in (1, 2)
     ]
     curves = {line.get_label() for axes in callback.plot().axes for line in axes.lines}
-    assert {label for label in curves if not label.startswith("_")} == {quantity.label for quantity in shown}
+    expected = {quantity.label for quantity in shown}
+    assert {label for label in curves if not label.startswith("_")} == expected
 
 
 @KINDS

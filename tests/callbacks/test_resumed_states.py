@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from their_runs import HELD_OUT, IMAGES, Plain, loader, train
+from their_runs import HELD_OUT, IMAGES, Plain, in_order, train
 
 from memzoo.callbacks import (
     AttractorCallback,
@@ -67,6 +67,7 @@ def generator_states():
         "torch": torch.get_rng_state(),
         "cuda": [],
         "numpy": {
+            # the form in which numpy names the state of its global generator
             "bit_generator": "MT19937",
             "key": torch.from_numpy(np.random.get_state()[1].astype(np.int64)),  # noqa: NPY002
             "pos": 624,
@@ -79,12 +80,11 @@ def generator_states():
 
 def states():
     """Return the state of each callback by its key, as it stands in a checkpoint."""
+    row = {"step": 3, "epoch": 0, "loss": 0.5, "seconds": 0.5642}
     return {
         "AttractorCallback{'name': 'attractor'}": state_of_measuring(ATTRACTOR_ROW, examples=EXAMPLES, starts=STARTS),
         "ContractionCallback{'name': 'contraction'}": state_of_measuring(CONTRACTION_ROW, examples=EXAMPLES),
-        "TrajectoryLogger{'name': 'trajectories'}": state_of_measuring(
-            {"step": 3, "epoch": 0, "loss": 0.5, "seconds": 0.5642}, examples=EXAMPLES, starts=STARTS
-        ),
+        "TrajectoryLogger{'name': 'trajectories'}": state_of_measuring(row, examples=EXAMPLES, starts=STARTS),
         "StopWhenMemorized{'name': 'attractor'}": {"in_a_row": 1},
         "StopBeforeMemorized{'name': 'attractor'}": {"clean": WEIGHTS, "clean_step": 6},
         "KeepSteps": {"kept": {3: WEIGHTS}, "epochs": {3: 1}},
@@ -133,31 +133,29 @@ def test_every_state_has_its_key_and_is_written_as_it_was_read(tmp_path):
         assert are_same(written, earlier[key]), key
 
 
-def test_a_checkpoint_of_an_earlier_version_is_resumed(tmp_path):
-    def data():
-        return {
-            "train_dataloaders": loader(shuffle=False),
-            "val_dataloaders": loader(HELD_OUT, shuffle=False),
-        }
+def check_measured_on(callback, row):
+    """Check that the history goes on behind ``row``, with the same keys and the same examples."""
+    assert callback.history[0] == row
+    assert [line["step"] for line in callback.history] == [2, 8, 9]
+    assert list(callback.history[-1]) == list(row)
+    assert torch.equal(callback.examples, EXAMPLES)
+    assert callback.cadence.steps == 9
 
+
+def test_a_checkpoint_of_an_earlier_version_is_resumed(tmp_path):
     saver = ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1, save_on_train_epoch_end=False)
-    train(Plain, lambda: [saver], data, enable_checkpointing=True)
+    train(Plain, lambda: [saver], in_order, enable_checkpointing=True)
     checkpoint = torch.load(tmp_path / "epoch=1.ckpt", weights_only=True)
     checkpoint["callbacks"] = states()
     torch.save(checkpoint, tmp_path / "earlier.ckpt")
 
     own = callbacks(tmp_path)
-    trainer, *_ = train(
-        Plain, lambda: own, data, resume=tmp_path / "earlier.ckpt", max_epochs=3, enable_checkpointing=True
-    )
+    options = {"max_epochs": 3, "enable_checkpointing": True}
+    trainer, *_ = train(Plain, lambda: own, in_order, resume=tmp_path / "earlier.ckpt", **options)
     attractor, contraction, trajectories, when, before, keeper, _, _, course = own
     assert trainer.global_step == 9
-    for callback, row in ((attractor, ATTRACTOR_ROW), (contraction, CONTRACTION_ROW)):
-        assert callback.history[0] == row
-        assert [line["step"] for line in callback.history] == [2, 8, 9]
-        assert list(callback.history[-1]) == list(row)
-        assert torch.equal(callback.examples, EXAMPLES)
-        assert callback.cadence.steps == 9
+    check_measured_on(attractor, ATTRACTOR_ROW)
+    check_measured_on(contraction, CONTRACTION_ROW)
     assert torch.equal(attractor.starts, STARTS)
     assert torch.equal(trajectories.starts, STARTS)
     # the checkpoint was written in the validation that ends an epoch: the resumed run ends this epoch first

@@ -1,10 +1,10 @@
 """Rules and keepers, told of measurements and moments one by one, without a run."""
 
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
+from fake_runs import bare_trainer
 from torch import nn
 
 from memzoo.callbacks import AttractorCallback, ContractionCallback, KeepSteps, StopBeforeMemorized, StopWhenMemorized
@@ -18,13 +18,9 @@ def source_that_measured(fraction, recovered=0.0, residual=0.1, name="attractor"
     return source
 
 
-def trainer(**known):
-    return SimpleNamespace(**{"should_stop": False, "global_step": 7, **known})
-
-
 def count_until_stop(rule, values, **options):
     """Count the values after which the rule stops the run; None where it does not."""
-    run = trainer()
+    run = bare_trainer()
     for number, value in enumerate(values, 1):
         rule.on_measurement(run, nn.Linear(1, 1), source_that_measured(value, **options))
         if run.should_stop:
@@ -56,7 +52,7 @@ def test_a_run_stops_after_so_many_measurements_in_a_row(share, measurements, va
 
 def test_a_rule_hears_its_own_callback_alone():
     rule = StopWhenMemorized(measurements=1)
-    run = trainer()
+    run = bare_trainer()
     rule.on_measurement(run, nn.Linear(1, 1), source_that_measured(1.0, name="other"))
     rule.on_measurement(run, nn.Linear(1, 1), ContractionCallback(name="attractor"))
     assert not run.should_stop
@@ -69,7 +65,7 @@ def test_a_rule_hears_its_own_callback_alone():
 
 def test_a_run_that_ends_anyway_was_not_ended_by_the_rule():
     rule = StopWhenMemorized(measurements=1)
-    rule.on_measurement(trainer(should_stop=True), nn.Linear(1, 1), source_that_measured(1.0))
+    rule.on_measurement(bare_trainer(should_stop=True), nn.Linear(1, 1), source_that_measured(1.0))
     assert rule.stopped_because is None
     assert rule.in_a_row == 1
 
@@ -80,7 +76,7 @@ def test_a_run_that_ends_anyway_was_not_ended_by_the_rule():
 )
 def test_a_run_stops_before_more_is_memorized(kind, share, value, stops):
     rule = StopBeforeMemorized(share)
-    run = trainer()
+    run = bare_trainer()
     module = nn.Linear(1, 1)
     rule.on_measurement(run, module, source_that_measured(**{"fraction": 0.0, kind: value}))
     assert run.should_stop is stops
@@ -93,7 +89,7 @@ def test_a_run_stops_before_more_is_memorized(kind, share, value, stops):
 
 def test_the_last_clean_weights_are_put_back():
     rule = StopBeforeMemorized()
-    run = trainer()
+    run = bare_trainer()
     module = nn.Linear(2, 2)
     rule.on_measurement(run, module, source_that_measured(0.0))
     clean = {name: value.clone() for name, value in module.state_dict().items()}
@@ -114,7 +110,7 @@ def test_the_last_clean_weights_are_put_back():
 
 def test_without_restoring_nothing_is_kept():
     rule = StopBeforeMemorized(restore=False)
-    run = trainer()
+    run = bare_trainer()
     module = nn.Linear(2, 2)
     rule.on_measurement(run, module, source_that_measured(0.0))
     assert (rule.clean, rule.clean_step) == (None, 7)
@@ -142,44 +138,60 @@ def test_a_rule_needs_its_callback_and_all_of_its_examples():
     module = nn.Linear(1, 1)
     for rule in (StopWhenMemorized(), StopBeforeMemorized()):
         with pytest.raises(ValueError, match=r"needs measurements named 'attractor': add AttractorCallback\(\)"):
-            rule.begin(trainer(callbacks=[rule]), module)
+            rule.begin(bare_trainer(callbacks=[rule]), module)
         with pytest.raises(ValueError, match=r"AttractorCallback\(rotate=2\) measures subsets in turn"):
-            rule.begin(trainer(callbacks=[rule, AttractorCallback(rotate=2)]), module)
+            rule.begin(bare_trainer(callbacks=[rule, AttractorCallback(rotate=2)]), module)
     named = StopWhenMemorized(name="mine")
     with pytest.raises(ValueError, match=r"add AttractorCallback\(name='mine'\)"):
-        named.begin(trainer(callbacks=[named, AttractorCallback()]), module)
+        named.begin(bare_trainer(callbacks=[named, AttractorCallback()]), module)
     rule = StopWhenMemorized()
     rule.in_a_row = 3
     rule.stopped_because = "before"
-    rule.begin(trainer(callbacks=[rule, AttractorCallback()]), module)
+    rule.begin(bare_trainer(callbacks=[rule, AttractorCallback()]), module)
     assert (rule.in_a_row, rule.stopped_because) == (0, None)
 
 
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("rule", "settings", "message"),
     [
-        (lambda: StopWhenMemorized(0), r"share must lie in \(0, 1\], got 0"),
-        (lambda: StopWhenMemorized(1.1), r"share must lie in \(0, 1\], got 1.1"),
-        (lambda: StopWhenMemorized(measure="radius"), "measure must be one of"),
-        (lambda: StopWhenMemorized(measurements=0), "measurements must be at least 1, got 0"),
-        (lambda: StopBeforeMemorized(1), r"share must lie in \[0, 1\), got 1"),
-        (lambda: StopBeforeMemorized(-0.1), r"share must lie in \[0, 1\), got -0.1"),
-        (lambda: KeepSteps([0]), r"count from 1, got \[0\] and \[\]"),
-        (lambda: KeepSteps(epochs=[0]), r"count from 1, got \[\] and \[0\]"),
-        (lambda: AttractorCallback(rotate=0), "rotate is a number of subsets, at least 1, got 0"),
-        (lambda: AttractorCallback(max_examples=0), "max_examples must be at least 1, got 0"),
-        (lambda: AttractorCallback(max_starts=0), "max_starts must be at least 1, got 0"),
-        (lambda: AttractorCallback(starts="test"), "starts must be a tensor, a function, 'validation' or 'noise'"),
-        (lambda: AttractorCallback(torch.full((1, 2), torch.nan)), "examples holds NaN"),
-        (lambda: AttractorCallback(starts=torch.full((1, 2), torch.nan)), "starts holds NaN"),
-        (lambda: AttractorCallback(steps=-1), "steps must be a whole number >= 0, got -1"),
-        (lambda: AttractorCallback().measure(nn.Linear(1, 1)), "tracks no examples yet: pass examples="),
-        (lambda: AttractorCallback(torch.ones(1, 1)).measure(nn.Linear(1, 1)), "has no starts yet: pass starts=tensor"),
+        (StopWhenMemorized, {"share": 0}, r"share must lie in \(0, 1\], got 0"),
+        (StopWhenMemorized, {"share": 1.1}, r"share must lie in \(0, 1\], got 1.1"),
+        (StopWhenMemorized, {"measure": "radius"}, "measure must be one of"),
+        (StopWhenMemorized, {"measurements": 0}, "measurements must be at least 1, got 0"),
+        (StopBeforeMemorized, {"share": 1}, r"share must lie in \[0, 1\), got 1"),
+        (StopBeforeMemorized, {"share": -0.1}, r"share must lie in \[0, 1\), got -0.1"),
+        (KeepSteps, {"steps": [0]}, r"count from 1, got \[0\] and \[\]"),
+        (KeepSteps, {"epochs": [0]}, r"count from 1, got \[\] and \[0\]"),
     ],
 )
-def test_settings_out_of_range_are_refused(make, message):
+def test_settings_of_a_rule_out_of_range_are_refused(rule, settings, message):
     with pytest.raises(ValueError, match=message):
-        make()
+        rule(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        # counts begin at 1
+        ({"rotate": 0}, "rotate is a number of subsets, at least 1, got 0"),
+        ({"max_examples": 0}, "max_examples must be at least 1, got 0"),
+        ({"max_starts": 0}, "max_starts must be at least 1, got 0"),
+        ({"starts": "test"}, "starts must be a tensor, a function, 'validation' or 'noise'"),
+        ({"examples": torch.full((1, 2), torch.nan)}, "examples holds NaN"),
+        ({"starts": torch.full((1, 2), torch.nan)}, "starts holds NaN"),
+        ({"steps": -1}, "steps must be a whole number >= 0, got -1"),
+    ],
+)
+def test_settings_of_a_callback_out_of_range_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        AttractorCallback(**settings)
+
+
+def test_a_callback_needs_examples_and_starts_to_measure_outside_of_a_run():
+    with pytest.raises(ValueError, match="tracks no examples yet: pass examples="):
+        AttractorCallback().measure(nn.Linear(1, 1))
+    with pytest.raises(ValueError, match="has no starts yet: pass starts=tensor"):
+        AttractorCallback(torch.ones(1, 1)).measure(nn.Linear(1, 1))
 
 
 def test_settings_at_the_ends_of_their_ranges_are_accepted():

@@ -15,7 +15,8 @@ def test_parts_share_out_all_rows_and_are_put_back_in_order(count, of):
     parts = [Part(index, of).select(torch.arange(count)) for index in range(of)]
     assert sorted(torch.cat(parts).tolist()) == list(range(count))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
-    assert torch.cat(parts)[Part(0, of).restore_order(count)].tolist() == list(range(count))
+    found = torch.cat(parts)[Part(0, of).restore_order(count)].tolist()
+    assert found == list(range(count))
     assert Part() == Part(0, 1)
 
 
@@ -27,7 +28,9 @@ def process(world_size=1, rank=0, told=None):
 def test_the_first_process_measures_all_where_processes_are_not_connected():
     assert find_part(process(3, 1)) == Part()
     assert gather_parts(process(3, 0), Part(), lambda: 7) == [7]
-    assert gather_parts(process(3, 1, told=7), Part(), lambda: pytest.fail("the first one works alone")) == [7]
+    trainer = process(3, 1, told=7)
+    found = gather_parts(trainer, Part(), lambda: pytest.fail("the first one works alone"))
+    assert found == [7]
 
 
 def test_an_error_of_one_process_is_one_of_all():

@@ -93,5 +93,6 @@ def test_chosen_starts_travel_and_given_ones_do_not():
     other.restore({})
     assert torch.equal(other.starts, callback.starts)
     assert begin(AttractorCallback(X, X + 1)).state_dict()["kept"] == {}
-    assert list(begin(AttractorCallback(starts=X + 1)).state_dict()["kept"]) == ["examples"]
+    found = list(begin(AttractorCallback(starts=X + 1)).state_dict()["kept"])
+    assert found == ["examples"]
     assert AttractorCallback().state_dict()["kept"] == {}

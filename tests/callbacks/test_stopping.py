@@ -195,17 +195,21 @@ def test_looking_at_a_checkpoint_keeps_what_the_fit_left(tmp_path):
     trainer.test(module, full_batches(POINTS), ckpt_path=tmp_path / "epoch=0.ckpt", verbose=False, weights_only=True)
     assert watch.history == rows
     assert sorted(keeper.kept) == steps == [4, 16]
-    assert torch.equal(torch.rand(3), torch.rand(3, generator=torch.Generator().manual_seed(7)))
+    # nothing has drawn from the global generator since it was seeded
+    expected = torch.rand(3, generator=torch.Generator().manual_seed(7))
+    assert torch.equal(torch.rand(3), expected)
+
+
+class Stopping(Plane):
+    def on_train_epoch_end(self):
+        self.trainer.should_stop = True
 
 
 def test_epochs_that_must_be_made_are_no_closing_ones():
-    class Stopping(Plane):
-        def on_train_epoch_end(self):
-            self.trainer.should_stop = True
-
     watch = watching(every_n_epochs=100)
     fit(watch, module=Stopping(), min_epochs=10)
-    assert [(row["step"], row["epoch"]) for row in watch.history] == [(4, 0), (40, 9)]
+    expected = [(4, 0), (40, 9)]
+    assert [(row["step"], row["epoch"]) for row in watch.history] == expected
 
 
 def test_reasons():
@@ -227,10 +231,6 @@ def test_reasons():
     assert watch.stopping_reason.startswith("EarlyStopping: Monitored metric loss did not improve")
     assert watch.history[-1]["step"] == 12
 
-    class Stopping(Plane):
-        def on_train_epoch_end(self):
-            self.trainer.should_stop = True
-
     fit(watch, module=Stopping())
     assert watch.stopping_reason == "trainer.should_stop was set"
 
@@ -245,7 +245,8 @@ def test_the_table_of_examples_names_those_that_share_a_limit():
     watch.measure(Halves())
     lines = watch.examples_table().splitlines()
     assert lines[0] == "1 of 3 are attractors, eps = 0.2; they end at 2 distinct limits:"
-    assert [line.split()[:3] for line in lines[3:]] == [["0", "no", "1"], ["1", "no", "0"], ["2", "yes", "-"]]
+    expected = [["0", "no", "1"], ["1", "no", "0"], ["2", "yes", "-"]]
+    assert [line.split()[:3] for line in lines[3:]] == expected
 
 
 # Steps ----------------------------------------------------------------------------------------------------------------

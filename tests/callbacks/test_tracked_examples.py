@@ -59,7 +59,8 @@ def test_fewer_examples_of_wide_maps_are_tracked(width, count, settings, rows):
 
 def test_examples_that_are_given_are_all_tracked():
     x = torch.rand(20, 257)
-    assert len(begin_run(Means(x), module=Net(Wide()))[0].examples) == 20
+    found = len(begin_run(Means(x), module=Net(Wide()))[0].examples)
+    assert found == 20
 
 
 def test_data_that_cannot_be_read_name_the_callback():
@@ -142,7 +143,8 @@ def test_subsets_are_measured_in_turn_and_all_at_the_end():
     epochs(callback, run, module, 5)
     assert [row["means/count"] for row in callback.history] == [2, 2, 2, 2, 6]
     means = [row["means/mean"] for row in callback.history]
-    assert means == [X[::3].mean(), X[1::3].mean(), X[2::3].mean(), X[::3].mean(), X.mean()]
+    expected = [X[::3].mean(), X[1::3].mean(), X[2::3].mean(), X[::3].mean(), X.mean()]
+    assert means == expected
     assert callback.state_dict()["turn"] == 5
     assert callback.state_dict()["whole"]
 

@@ -1,17 +1,19 @@
 import inspect
 import random
+from functools import partial
 
 import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
+import their_runs
 import torch
 from lightning.pytorch import LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.loggers.logger import Logger
+from their_runs import IMAGES
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
 
 from memzoo.callbacks import AttractorCallback, TrajectoryLogger
 from memzoo.callbacks.shards import Part
@@ -23,7 +25,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:the loss was still falling when the run ended"),
 ]
 
-IMAGES = torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(5))
 TAGS = ("trajectories/iterates", "trajectories/spectrum")
 
 
@@ -46,8 +47,7 @@ class Theirs(LightningModule):
         return torch.optim.Adam(self.parameters(), lr=1e-3)
 
 
-def loader(images=IMAGES, **options):
-    return DataLoader(TensorDataset(images), batch_size=3, **options)
+loader = partial(their_runs.loader, batch_size=3, shuffle=False)
 
 
 def fit(module, *callbacks, logger=False, data=None, validation=None, **options):
@@ -129,7 +129,8 @@ def test_what_is_drawn_is_what_the_dynamics_find():
     torch.testing.assert_close(drawn.eigenvalues, spectrum(module, IMAGES).eigenvalues)
     iterates, values = callback.plot()
     grid = np.array(iterates.axes).reshape(4, 5)  # start, three times, nearest
-    assert [axes.get_title() for axes in grid[0]] == ["start", "t = 1", "t = 3", "t = 7", "nearest\nexample"]
+    found = [axes.get_title() for axes in grid[0]]
+    assert found == ["start", "t = 1", "t = 3", "t = 7", "nearest\nexample"]
     for row in range(4):
         shown = [np.asarray(axes.images[0].get_array()) for axes in grid[row]]
         points = [drawn.starts, *(orbit.kept[t] for t in (1, 3, 7)), IMAGES[drawn.nearest]]
@@ -151,10 +152,12 @@ def test_csv_and_tensorboard_loggers_side_by_side(tmp_path):
     trainer = fit(Theirs(), callback, logger=[csv, board], max_epochs=5)
     assert [row["step"] for row in callback.history] == [2, 4, 8, 10]  # the first and the closing state too
     folder = tmp_path / "csv/version_0/trajectories"
-    assert {path.name for path in (folder / "iterates").iterdir()} == {f"step-{n}.png" for n in (2, 4, 8, 10)}
+    expected = {f"step-{n}.png" for n in (2, 4, 8, 10)}
+    assert {path.name for path in (folder / "iterates").iterdir()} == expected
     table = pd.read_csv(folder / "spectrum/step-10.csv")
     values = callback.trajectories.eigenvalues
-    assert table["example"].tolist() == torch.arange(6).repeat_interleave(values.shape[1]).tolist()
+    expected = torch.arange(6).repeat_interleave(values.shape[1]).tolist()
+    assert table["example"].tolist() == expected
     np.testing.assert_array_equal(table["real"] + 1j * table["imag"], values.flatten().numpy())
     np.testing.assert_allclose(table["modulus"], values.abs().flatten().numpy())
     assert matplotlib.image.imread(folder / "spectrum/step-10.png").std() > 0.01
@@ -166,12 +169,12 @@ def test_csv_and_tensorboard_loggers_side_by_side(tmp_path):
 
 
 def test_wandb_gets_images_by_its_own_method():
-    assert list(inspect.signature(WandbLogger.log_image).parameters) == list(
-        inspect.signature(LikeWandb.log_image).parameters
-    )
+    expected = list(inspect.signature(LikeWandb.log_image).parameters)
+    assert list(inspect.signature(WandbLogger.log_image).parameters) == expected
     logger = LikeWandb()
     fit(Theirs(), TrajectoryLogger(every_n_epochs=2), logger=logger)
-    assert [(key, step) for key, step, _ in logger.got] == [(tag, step) for step in (1, 3) for tag in TAGS]
+    expected = [(tag, step) for step in (1, 3) for tag in TAGS]
+    assert [(key, step) for key, step, _ in logger.got] == expected
     assert all(np.asarray(image).std() > 1 for _, _, images in logger.got for image in images)
 
 
@@ -179,7 +182,8 @@ def test_mlflow_gets_files():
     logger = LikeMLFlow()
     fit(Theirs(), TrajectoryLogger(every_n_epochs=2, name="mine"), logger=logger)
     files = [f"mine/{kind}/step-{step}.png" for step in (2, 4) for kind in ("iterates", "spectrum")]
-    assert [(run, file) for run, file, _ in logger.got] == [("run", file) for file in files]
+    expected = [("run", file) for file in files]
+    assert [(run, file) for run, file, _ in logger.got] == expected
     assert all(figure.axes for _, _, figure in logger.got)
 
 
@@ -291,7 +295,8 @@ def test_a_large_module_without_a_narrow_place_shows_its_leading_eigenvalues():
     callback.measure(module)
     found = callback.trajectories.eigenvalues
     assert found.shape == (2, LEADING)
-    torch.testing.assert_close(found.abs(), spectrum(module, examples, top=LEADING).eigenvalues.abs())
+    expected = spectrum(module, examples, top=LEADING).eigenvalues.abs()
+    torch.testing.assert_close(found.abs(), expected)
     assert callback.about() == "2 examples, 2 starts"
     assert TrajectoryLogger(examples).about() == "2 examples, 0 starts"
 
@@ -399,7 +404,8 @@ def test_the_nearest_example_is_that_of_the_last_iterate():
 def test_no_numbers_are_logged_within_epochs_either():
     logger = LikeWandb()
     trainer = fit(Theirs(), TrajectoryLogger(every_n_steps=1), logger=logger)
-    assert [step for _, step, _ in logger.got] == [0, 0, 1, 1, 2, 2, 3, 3]
+    expected = [0, 0, 1, 1, 2, 2, 3, 3]
+    assert [step for _, step, _ in logger.got] == expected
     assert not logger.metrics
     assert not trainer.callback_metrics
 
@@ -412,7 +418,8 @@ def test_validation_and_test_send_pictures_too():
     )
     trainer.validate(Theirs(), loader(IMAGES + 0.1), verbose=False)
     assert [key for key, _, _ in logger.got] == list(TAGS)
-    assert torch.equal(callback.trajectories.starts, (IMAGES + 0.1)[[0, 2, 3, 5]])
+    expected = (IMAGES + 0.1)[[0, 2, 3, 5]]
+    assert torch.equal(callback.trajectories.starts, expected)
 
 
 def test_wrong_settings():

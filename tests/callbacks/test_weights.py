@@ -21,9 +21,11 @@ from memzoo.callbacks.weights import (
 def test_the_fingerprint_of_weights_sees_every_change():
     module = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
     before = compute_fingerprint(module)
-    assert len(before) == 2 * len([t for t in module.state_dict().values() if t.is_floating_point()])
+    expected = 2 * len([t for t in module.state_dict().values() if t.is_floating_point()])
+    assert len(before) == expected
     weight = module[0].weight.detach()
-    torch.testing.assert_close(before[:2], torch.stack([weight.sum(), weight.norm()]))
+    expected = torch.stack([weight.sum(), weight.norm()])
+    torch.testing.assert_close(before[:2], expected)
     assert torch.equal(compute_fingerprint(module), before)
     with torch.no_grad():
         weight.copy_(weight.roll(1, 0))

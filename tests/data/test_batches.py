@@ -42,7 +42,8 @@ def test_a_loader_goes_on_after_the_batches_that_were_given_out(given):
     seen = list(itertools.islice(first, given))
     again.load_state_dict(first.state_dict())
     rest = list(again) if given < 6 else []
-    assert torch.equal(torch.cat([b[0] for b in seen + rest]), torch.cat([b[0] for b in whole]))
+    expected = torch.cat([b[0] for b in whole])
+    assert torch.equal(torch.cat([b[0] for b in seen + rest]), expected)
     assert len(list(again)) == 6  # the next epoch is whole
 
     again.load_state_dict(first.state_dict())

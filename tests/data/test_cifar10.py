@@ -24,12 +24,15 @@ def test_binary_cifar_is_channel_row_column(cifar_root):
     images, labels = read_binary_batch(cifar_root / "cifar-10-batches-bin/data_batch_1.bin")
     assert images.shape == (3, 3, 32, 32)
     assert labels.tolist() == [1, 2, 3]
-    assert images[1, 2, 5, 7] == (17 * 11 + 2 * 1024 + 5 * 32 + 7) % 256
+    # channel 2, row 5, column 7: the file stores channels of 32 x 32 pixels, row by row
+    expected = (17 * 11 + 2 * 1024 + 5 * 32 + 7) % 256
+    assert images[1, 2, 5, 7] == expected
 
 
 def test_cifar_selection_crosses_batches_in_order(cifar_root):
     selection = cifar10([4, 0], root=cifar_root)
-    assert selection.images[:, 0, 0, 0].tolist() == [(17 * 21) % 256, (17 * 10) % 256]
+    expected = [(17 * 21) % 256, (17 * 10) % 256]
+    assert selection.images[:, 0, 0, 0].tolist() == expected
     assert selection.indices == (4, 0)
     assert selection.pixels().max() <= 1
 

@@ -12,7 +12,8 @@ def test_drawn_images_depend_on_their_seed_alone(distribution):
     some = drawn(distribution, [3, 0], 2, (1, 3, 3))
     assert some.images.shape == (2, 2, 1, 3, 3)
     assert some.images.dtype == torch.float32
-    assert_close(some.images[:, 1], drawn(distribution, range(5), 2, (1, 3, 3)).images[:, 0])
+    expected = drawn(distribution, range(5), 2, (1, 3, 3)).images[:, 0]
+    assert_close(some.images[:, 1], expected)
     assert some.digest == drawn(distribution, [3, 0], 2, (1, 3, 3)).digest
     assert some.digest != drawn(distribution, [3, 0], 2, (1, 3, 3), split="test").digest
     assert torch.equal(some.pixels(), some.images)
@@ -22,7 +23,8 @@ def test_distributions_of_drawn_images():
     normal, sphere, uniform = (drawn(name, range(100), 3, (1, 10, 10)).images for name in DISTRIBUTIONS)
     assert abs(normal.mean()) < 0.03
     assert abs(normal.std() - 1) < 0.03
-    assert_close(sphere.flatten(2).norm(dim=2), torch.ones(3, 100))
+    found = sphere.flatten(2).norm(dim=2)
+    assert_close(found, torch.ones(3, 100))
     assert 0 <= uniform.min() < uniform.max() < 1
     assert abs(uniform.mean() - 0.5) < 0.02
 

@@ -20,7 +20,8 @@ def test_mnist_through_torchvision(tmp_path):
     images = torch.arange(3 * 28 * 28).reshape(3, 28, 28).remainder(251).to(torch.uint8)
     for split in ("train", "t10k"):
         write_idx(raw / f"{split}-images-idx3-ubyte", images)
-        write_idx(raw / f"{split}-labels-idx1-ubyte", torch.tensor([0, 1, 2], dtype=torch.uint8))
+        array = torch.tensor([0, 1, 2], dtype=torch.uint8)
+        write_idx(raw / f"{split}-labels-idx1-ubyte", array)
     selection = mnist([2, 0], split="test", root=tmp_path)
     assert selection.images.shape == (2, 1, 28, 28)
     assert torch.equal(selection.images[0, 0], images[2])

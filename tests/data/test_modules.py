@@ -41,8 +41,10 @@ def test_two_processes_share_the_images_of_a_full_batch(tmp_path):
 
 def test_images_by_index(shared_data):
     data = CIFAR10(indices="8,27", held_out="0:4", root=str(shared_data))
-    assert torch.equal(next(iter(data.train_dataloader()))[0], cifar10([8, 27], root=shared_data).pixels())
-    assert torch.equal(data.probes, cifar10(range(4), split="test", root=shared_data).pixels())
+    expected = cifar10([8, 27], root=shared_data).pixels()
+    assert torch.equal(next(iter(data.train_dataloader()))[0], expected)
+    expected = cifar10(range(4), split="test", root=shared_data).pixels()
+    assert torch.equal(data.probes, expected)
 
 
 def test_missing_datasets_are_missed_when_they_are_read(tmp_path):

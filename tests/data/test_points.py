@@ -7,7 +7,8 @@ from memzoo.data import points
 
 
 def test_a_line_holds_hundredths():
-    assert points("line", [25, 75], (1,)).images.tolist() == [[0.25], [0.75]]
+    found = points("line", [25, 75], (1,)).images.tolist()
+    assert found == [[0.25], [0.75]]
 
 
 def test_the_roll_is_the_same_whatever_is_asked_for():
@@ -29,9 +30,11 @@ def test_the_grid_holds_the_roll():
 
 
 def test_patterns_repeat_over_members():
-    images = points("pixels", [0, 3], (5, 1, 2, 2)).images
+    shape = (5, 1, 2, 2)
+    images = points("pixels", [0, 3], shape).images
     assert images.shape == (2, 5, 1, 2, 2)
-    assert torch.equal(images[1, 4, 0], torch.tensor([[0.0, 0.0], [0.0, 1.0]]))
+    expected = torch.tensor([[0.0, 0.0], [0.0, 1.0]])
+    assert torch.equal(images[1, 4, 0], expected)
     assert (images == images[:, :1]).all()
     assert points("squares", [2], (1, 4, 4)).images.sum() == 4
 

@@ -4,15 +4,12 @@ import math
 
 import pytest
 import torch
+from plane_maps import affine
 from torch import nn
 
 from memzoo.dynamics import certify, spectrum
 from memzoo.dynamics.spectra.arnoldi import compute_largest_singular_value, compute_ritz_pairs, solve_shifted
 from memzoo.errors import NonFiniteError
-
-
-def affine(matrix):
-    return lambda x: x @ matrix.T + 1.0
 
 
 def build_matrix(values, dim):
@@ -58,7 +55,8 @@ def test_an_eigenvalue_is_found_as_often_as_its_multiplicity():
     # orthogonal projection on five directions: 1, 1, 1, 1, 1, then nothing
     basis = torch.linalg.qr(torch.randn(300, 5, dtype=torch.float64)).Q
     found = spectrum(affine(basis @ basis.T), torch.zeros(1, 300), method="arnoldi", top=6)
-    assert found.eigenvalues[0].abs().tolist() == pytest.approx([1] * 5 + [0], abs=1e-7)
+    expected = [1] * 5 + [0]
+    assert found.eigenvalues[0].abs().tolist() == pytest.approx(expected, abs=1e-7)
     assert found.verdict == ["undecided"]
 
 
@@ -89,7 +87,9 @@ def test_a_transient_direction_does_not_fool_the_bound():
     matrix = torch.zeros(260, 260, dtype=torch.float64)
     matrix[:2, :2] = torch.tensor([[0.9, 50.0], [0.0, 0.8]], dtype=torch.float64)
     found = spectrum(affine(matrix), torch.zeros(1, 260), method="arnoldi")
-    assert found.condition.item() == pytest.approx(math.hypot(1, 50 / 0.1), rel=1e-3)
+    # the condition of a in [[a, c], [0, b]] is sqrt(1 + (c / (a - b))^2)
+    expected = math.hypot(1, 50 / 0.1)
+    assert found.condition.item() == pytest.approx(expected, rel=1e-3)
     assert abs(found.radius.item() - 0.9) <= found.radius_error.item() + 1e-12
 
 
@@ -103,6 +103,7 @@ def test_the_bound_covers_what_rounding_may_do_to_an_ill_conditioned_eigenvalue(
     matrix = torch.zeros(260, 260, dtype=torch.float64)
     matrix[:2, :2] = torch.tensor([[a, c], [0.0, b]], dtype=torch.float64)
     found = spectrum(affine(matrix), torch.zeros(1, 260), method="arnoldi")
+    # the larger eigenvalue of [[a, c], [c eps, b]]
     moved = (a + b) / 2 + math.sqrt(((a - b) / 2) ** 2 + c * eps * c)
     assert moved - a > 1e-3
     assert a + found.radius_error.item() >= moved
@@ -121,7 +122,8 @@ def test_the_largest_singular_value_of_a_known_matrix_is_found():
     start = torch.randn(1, 60, dtype=torch.float64)
     value, vector = compute_largest_singular_value(lambda s: s @ matrix.T, lambda s: s @ matrix, start, tol=1e-8)
     assert value.item() == pytest.approx(3, rel=1e-6)
-    assert (vector @ v[:, 0]).abs().item() == pytest.approx(1, rel=1e-4)
+    found = (vector @ v[:, 0]).abs().item()
+    assert found == pytest.approx(1, rel=1e-4)
 
 
 def test_a_warning_names_the_eigenvalues_that_have_not_converged():
@@ -235,7 +237,8 @@ def test_where_single_precision_sees_another_jacobian_double_decides():
             return torch.where(x[:, :1] > self.threshold, x @ self.a.T, x @ self.b.T)
 
     x = torch.full((1, 280), 1 + 1e-9, dtype=torch.float64)
-    assert spectrum(Kinked(), x, method="arnoldi").radius.item() == pytest.approx(0.9, rel=1e-6)
+    found = spectrum(Kinked(), x, method="arnoldi").radius.item()
+    assert found == pytest.approx(0.9, rel=1e-6)
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1e4])
@@ -256,7 +259,9 @@ def test_a_system_is_solved_beside_one_whose_right_side_is_zero():
     torch.testing.assert_close(x - x @ matrix.T, right_side, rtol=1e-7, atol=1e-7)
     few = solve_shifted(lambda s: s @ matrix.T, right_side, steps=1)  # the multiple of the right side that fits best
     image = right_side[0] - matrix @ right_side[0]
-    torch.testing.assert_close(few[0], (image @ right_side[0]) / (image @ image) * right_side[0])
+    # least squares: b (A b . b) / (A b . A b) minimises |b - A x| over the multiples of b
+    expected = (image @ right_side[0]) / (image @ image) * right_side[0]
+    torch.testing.assert_close(few[0], expected)
 
 
 @pytest.mark.parametrize("block", [1, 2, 4])
@@ -266,7 +271,8 @@ def test_a_block_finds_as_many_copies_of_a_value_as_it_has_columns(block):
     found = compute_ritz_pairs(lambda s: s * values, start, block, 1e-8)
     assert found.values[0].real.tolist() == pytest.approx([2.0] * block, rel=1e-6)
     assert (found.residual <= 1e-8 * 2).all()
-    torch.testing.assert_close(found.vectors.abs().square().sum(1), torch.ones(1, block, dtype=torch.float64))
+    expected = torch.ones(1, block, dtype=torch.float64)
+    torch.testing.assert_close(found.vectors.abs().square().sum(1), expected)
     gap = found.vectors * values[:, None] - found.vectors * found.values[:, None]
     torch.testing.assert_close(torch.linalg.vector_norm(gap, dim=1), found.residual, rtol=1e-3, atol=1e-9)
 
@@ -274,7 +280,8 @@ def test_a_block_finds_as_many_copies_of_a_value_as_it_has_columns(block):
 def test_the_eigenvalues_nearest_to_a_given_one_are_found():
     values = torch.linspace(2, 0.1, 25, dtype=torch.float64)
     near = torch.tensor([0.9 + 0j], dtype=torch.complex128)
-    found = compute_ritz_pairs(lambda s: s * values, torch.randn(1, 25, 1).double(), 2, 1e-10, near)
+    start = torch.randn(1, 25, 1).double()
+    found = compute_ritz_pairs(lambda s: s * values, start, 2, 1e-10, near)
     expected = values[(values - 0.9).abs().argsort()[:2]]
     assert found.values[0].real.tolist() == pytest.approx(expected.tolist())
 

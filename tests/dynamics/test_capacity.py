@@ -43,7 +43,8 @@ def test_a_hopfield_network_stores_patterns_up_to_its_known_load():
     units = 400
     patterns = torch.randint(0, 2, (80, units), generator=torch.Generator().manual_seed(1)).double() * 2 - 1
     few = 2 * (0.05 * units) ** 0.5  # L2 distance of one unit in twenty
-    found = capacity_curve(hopfield, patterns, [16, 32, 48, 64, 80], level=0.1, draws=1, steps=100, eps=few)
+    counts = [16, 32, 48, 64, 80]
+    found = capacity_curve(hopfield, patterns, counts, level=0.1, draws=1, steps=100, eps=few)
     for by in ("attractors", "recalled"):
         assert 0.08 <= found.capacity(by=by) / units < 0.16
         assert getattr(found, by)[0] == 1
@@ -51,13 +52,15 @@ def test_a_hopfield_network_stores_patterns_up_to_its_known_load():
 
 
 def test_a_constant_map_stores_one_example():
-    found = capacity_curve(mean, torch.randn(5, 4, dtype=torch.float64), [1, 2, 5], level=0.0)
+    examples = torch.randn(5, 4, dtype=torch.float64)
+    found = capacity_curve(mean, examples, [1, 2, 5], level=0.0)
     assert found.attractors.tolist() == found.recalled.tolist() == [1, 0, 0]
     assert found.capacity() == found.capacity(by="recalled") == 1
 
 
 def test_a_projection_returns_all_examples_and_attracts_to_none():
-    found = capacity_curve(span, torch.randn(5, 9, dtype=torch.float64), [2, 5], level=0.0)
+    examples = torch.randn(5, 9, dtype=torch.float64)
+    found = capacity_curve(span, examples, [2, 5], level=0.0)
     assert found.recalled.tolist() == [1, 1]
     assert found.attractors.tolist() == [0, 0]
     assert found.capacity() == 0
@@ -94,9 +97,12 @@ def test_build_may_train_and_may_use_up_its_examples():
 
 
 def test_capacity_is_reached_before_the_first_fall():
-    found = capacity_curve(mean, torch.randn(4, 2), [1, 2, 3, 4], level=0.0)
-    found = replace(found, attractors=torch.tensor([1, 0.9, 0.5, 0.95], dtype=torch.float64))
-    assert [found.capacity(share) for share in (1.0, 0.9, 0.6, 0.5)] == [1, 2, 2, 4]
+    counts = [1, 2, 3, 4]
+    found = capacity_curve(mean, torch.randn(4, 2), counts, level=0.0)
+    attractors = torch.tensor([1, 0.9, 0.5, 0.95], dtype=torch.float64)
+    found = replace(found, attractors=attractors)
+    expected = [1, 2, 2, 4]
+    assert [found.capacity(share) for share in (1.0, 0.9, 0.6, 0.5)] == expected
     with pytest.raises(ValueError, match=r"share must lie in \(0, 1\], got 90"):
         found.capacity(90)
     with pytest.raises(ValueError, match=r"by must be 'attractors' or 'recalled', got 'eps'"):

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from plane_maps import cubic, halves, rotation
 from torch import nn
 
 import memzoo
@@ -17,37 +18,30 @@ def column(*values, dtype=torch.float64):
     return torch.tensor(values, dtype=dtype)[:, None]
 
 
-def cubic(x):
-    """Attract each coordinate to -1 and 1 (slope 1 - 2a); 0 is a repeller (slope 1 + a), a = .3."""
-    return x + 0.3 * (x - x**3)
-
-
 def logistic(r):
     return lambda x: r * x * (1 - x)
 
 
-def rotation(degrees, scale=1.0):
-    c = math.cos(math.radians(degrees))
-    s = math.sin(math.radians(degrees))
-    matrix = scale * torch.tensor([[c, -s], [s, c]], dtype=torch.float64)
-    return lambda x: x @ matrix.T
+def rotate(degrees, scale=1.0):
+    return lambda x: x @ rotation(degrees, scale).T
 
 
 @DTYPES
 def test_two_basins_that_halve_the_square(dtype):
-    def f(x):
-        return torch.stack([torch.tanh(4 * x[:, 0]) / 0.99932930, 0.7 * x[:, 1]], 1)
-
     starts = torch.rand(500, 2, dtype=dtype) * 2 - 1
     examples = torch.tensor([[-1.0, 0.0], [1.0, 0.0]], dtype=dtype)
-    found = census(f, starts, examples)
-    assert torch.equal(found.label, (starts[:, 0] > 0).long())
-    assert found.counts == {label: int((found.label == label).sum()) for label in (0, 1)}
+    found = census(halves, starts, examples)
+    expected = (starts[:, 0] > 0).long()
+    assert torch.equal(found.label, expected)
+    expected = {label: int((found.label == label).sum()) for label in (0, 1)}
+    assert found.counts == expected
     for label in (0, 1):
         share = found.share(label)
         assert share.estimate == found.counts[label] / 500
         assert share.low < 0.5 < share.high
-        assert share.high - share.low == pytest.approx(2 * 1.96 * 0.5 / 500**0.5, rel=0.01)
+        # the width of a 95 % interval at p = 1/2 is 2 z sqrt(p (1 - p) / n)
+        expected = 2 * 1.96 * 0.5 / 500**0.5
+        assert share.high - share.low == pytest.approx(expected, rel=0.01)
     assert [limit.radius for limit in found.limits] == pytest.approx([0.7, 0.7])
     assert found.points.dtype == dtype
     torch.testing.assert_close(found.points, examples[found.label], rtol=1e-6, atol=1e-6)
@@ -59,9 +53,11 @@ def test_three_of_four_attractors_are_spurious(dtype):
     example = torch.tensor([[1.05, 0.98]], dtype=dtype)
     found = census(cubic, starts, example, eps=0.2)
     corners = starts.sign()
-    assert torch.equal(found.label, torch.where((corners == 1).all(1), 0, -1))
+    expected = torch.where((corners == 1).all(1), 0, -1)
+    assert torch.equal(found.label, expected)
     torch.testing.assert_close(found.points, corners)
-    assert sorted(limit.kind for limit in found.limits) == ["spurious"] * 3 + ["training"]
+    expected = ["spurious"] * 3 + ["training"]
+    assert sorted(limit.kind for limit in found.limits) == expected
     counts = [limit.count for limit in found.limits]
     assert counts == sorted(counts, reverse=True)
     for index, limit in enumerate(found.limits):
@@ -69,9 +65,11 @@ def test_three_of_four_attractors_are_spurious(dtype):
         assert limit.count == rows.sum()
         torch.testing.assert_close(limit.points.expand(limit.count, 2), corners[rows])
         assert limit.radius == pytest.approx(0.4, abs=1e-6)
-        assert (limit.period, limit.attracting, limit.unstable, limit.continuum) == (1, True, False, False)
+        expected = (1, True, False, False)
+        assert (limit.period, limit.attracting, limit.unstable, limit.continuum) == expected
         assert limit.example == (0 if limit.kind == "training" else -1)
-        assert limit.offset == pytest.approx((limit.points - example).double().norm().item(), abs=1e-6)
+        expected = (limit.points - example).double().norm().item()
+        assert limit.offset == pytest.approx(expected, abs=1e-6)
     assert not found.continuum
 
 
@@ -112,7 +110,8 @@ def test_an_orbit_on_the_move_does_not_end_in_a_repeller_that_it_passes():
 def test_a_linear_projection_is_a_continuum(dtype):
     basis = torch.linalg.qr(torch.randn(8, 2, dtype=dtype)).Q
     examples = torch.randn(3, 2, dtype=dtype) @ basis.T
-    found = census(lambda x: x @ basis @ basis.T, torch.randn(300, 8, dtype=dtype), examples)
+    starts = torch.randn(300, 8, dtype=dtype)
+    found = census(lambda x: x @ basis @ basis.T, starts, examples)
     assert found.continuum
     assert found.counts == {-1: 300}
     assert len(found.limits) == 1
@@ -134,7 +133,8 @@ def test_a_projection_that_holds_only_up_to_the_rounding_of_its_weights_is_a_con
 
 def test_an_orbit_that_rests_far_from_the_fixed_point_is_undecided():
     # float32 rests 0.01 away, where a step is below its resolution; the radius says that the way goes on
-    found = census(lambda x: 1 + (1 - 8e-5) * (x - 1), column(1.01, dtype=torch.float32), column(3.0), eps=0.01)
+    starts = column(1.01, dtype=torch.float32)
+    found = census(lambda x: 1 + (1 - 8e-5) * (x - 1), starts, column(3.0), eps=0.01)
     assert found.steps.tolist() == [1]
     assert found.label.tolist() == [-4]
 
@@ -147,6 +147,7 @@ def test_a_continuum_costs_no_certificate_for_each_start():
         return 1.0 * x
 
     assert census(f, torch.rand(3000, 2), torch.ones(1, 2)).counts == {-1: 3000}
+    # three evaluations of each start, and a few certificates
     assert sum(calls) < 3 * 3000 + 64 * 100
 
 
@@ -171,7 +172,8 @@ def test_the_identity_is_a_continuum_even_from_one_start(point):
 
 def test_points_of_radius_one_that_are_alone_are_no_continuum():
     # rotation about the origin, and u -> u - u^3, slower than any power: radius 1 at the one fixed point
-    assert not census(rotation(222.5), torch.zeros(1, 2, dtype=torch.float64), torch.ones(1, 2)).continuum
+    starts = torch.zeros(1, 2, dtype=torch.float64)
+    assert not census(rotate(222.5), starts, torch.ones(1, 2)).continuum
     calls = []
 
     def f(x):
@@ -198,7 +200,8 @@ def test_a_continuum_of_fixed_points_and_one_of_cycles_are_told_apart():
 
     starts = torch.randn(100, 2, dtype=torch.float64)
     found = census(f, starts, torch.full((1, 2), 5.0))
-    assert torch.equal(found.label, torch.where(starts[:, 0] > 0, -1, -2))
+    expected = torch.where(starts[:, 0] > 0, -1, -2)
+    assert torch.equal(found.label, expected)
     assert [limit.continuum for limit in found.limits] == [True, True]
 
 
@@ -229,16 +232,20 @@ def test_duplicates_count_for_the_first_of_them():
 def test_cycles_of_the_logistic_map_have_their_known_period_and_multiplier(r, period, radius, dtype):
     f = logistic(r)
     starts = torch.rand(100, 1, dtype=dtype) * 0.98 + 0.01
-    found = census(f, starts, torch.full((1, 1), 0.5, dtype=dtype), eps=0.01)
+    examples = torch.full((1, 1), 0.5, dtype=dtype)
+    found = census(f, starts, examples, eps=0.01)
     assert found.counts == {-2: 100}
     (limit,) = found.limits  # one cycle, whatever the phase
-    assert (limit.kind, limit.period, limit.example, limit.attracting) == ("cycle", period, -1, True)
-    torch.testing.assert_close(f(limit.points), limit.points.roll(-1, 0), rtol=1e-5, atol=1e-5)
+    expected = ("cycle", period, -1, True)
+    assert (limit.kind, limit.period, limit.example, limit.attracting) == expected
+    expected = limit.points.roll(-1, 0)
+    torch.testing.assert_close(f(limit.points), expected, rtol=1e-5, atol=1e-5)
     slopes = (r * (1 - 2 * limit.points.double())).prod().abs().item()  # chain rule around the cycle
     assert limit.radius == pytest.approx(slopes, rel=1e-4)
     if radius is not None:
         assert limit.radius == pytest.approx(radius, abs=1e-6)  # 4 + 2r - r^2
-    assert limit.offset == pytest.approx((limit.points - 0.5).abs().min().item())
+    expected = (limit.points - 0.5).abs().min().item()
+    assert limit.offset == pytest.approx(expected)
     phase = iterate(f, starts, 1000, tol=0).points  # every start ends at its own phase
     torch.testing.assert_close(found.points, phase, rtol=1e-4, atol=1e-4)
 
@@ -256,35 +263,37 @@ def test_chaos_and_quasiperiodic_motion_stay_undecided():
     assert len(calls) < 4000  # returns by chance are not certified
     assert (found.limit == -1).all()
     assert found.limits == ()
+    # an irrational part of the circle: the orbit never closes
     golden = 180 * (5**0.5 - 1)
-    assert census(rotation(golden), torch.randn(50, 2).double(), torch.ones(1, 2)).counts == {-4: 50}
+    assert census(rotate(golden), torch.randn(50, 2).double(), torch.ones(1, 2)).counts == {-4: 50}
 
 
 @pytest.mark.parametrize(("degrees", "period"), [(180, 2), (90, 4), (72, 5)])
 def test_rotations_are_neutral_cycles(degrees, period):
-    found = census(rotation(degrees), torch.randn(100, 2, dtype=torch.float64), torch.ones(1, 2))
+    found = census(rotate(degrees), torch.randn(100, 2, dtype=torch.float64), torch.ones(1, 2))
     assert found.counts == {-2: 100}
     (limit,) = found.limits
     assert limit.period == period
     assert limit.radius == pytest.approx(1)
     assert not limit.attracting
     assert limit.continuum
-    assert census(rotation(degrees), torch.ones(1, 2).double(), torch.ones(1, 2), max_period=period - 1).counts == {
-        -4: 1
-    }
+    starts = torch.ones(1, 2).double()
+    assert census(rotate(degrees), starts, torch.ones(1, 2), max_period=period - 1).counts == {-4: 1}
 
 
 def test_a_slow_spiral_into_a_cycle_is_decided():
     # period 3 around the origin at radius 1, reached at a rate of .998 a step
     def f(x):
         size = x.norm(dim=1, keepdim=True)
-        return rotation(120)(x / size * (1 + 0.998 * (size - 1)))
+        return rotate(120)(x / size * (1 + 0.998 * (size - 1)))
 
     starts = torch.tensor([[1.1, 0.0], [0.0, -0.9]], dtype=torch.float64)
-    found = census(f, starts, torch.full((1, 2), 5.0), eps=0.5)
+    examples = torch.full((1, 2), 5.0)
+    found = census(f, starts, examples, eps=0.5)
     assert found.label.tolist() == [-2, -2]
     assert [limit.period for limit in found.limits] == [3]
-    torch.testing.assert_close(found.points.norm(dim=1), torch.ones(2, dtype=torch.float64))
+    expected = torch.ones(2, dtype=torch.float64)
+    torch.testing.assert_close(found.points.norm(dim=1), expected)
 
 
 def test_a_cycle_of_a_module_is_certified_in_float64():
@@ -299,7 +308,8 @@ def test_a_cycle_of_a_module_is_certified_in_float64():
     # along the direction s -> tanh(-2 s): s* = tanh(2 s*), slope of the square (2 / cosh^2 2s*)^2
     s = (limit.points[0].double() @ direction.double() / direction.double().norm() ** 2).abs().item()
     assert s == pytest.approx(math.tanh(2 * s), abs=1e-6)
-    assert limit.radius == pytest.approx((2 / math.cosh(2 * s) ** 2) ** 2, rel=1e-5)
+    expected = (2 / math.cosh(2 * s) ** 2) ** 2
+    assert limit.radius == pytest.approx(expected, rel=1e-5)
     assert limit.radius_error < 1e-9
     assert model[0].weight.dtype == torch.float32
     assert census(model, found.points[:1], limit.points[:1], eps=0.1).counts == {-2: 1}  # a cycle through an example
@@ -320,7 +330,8 @@ def test_slow_orbits_are_labelled_by_the_fixed_point_ahead(rate):
     assert found.limits[0].radius == pytest.approx(0.999)
     torch.testing.assert_close(found.points, torch.full_like(starts, 2), rtol=0, atol=1e-10)
     (limit,) = census(f, starts[[0, -1]], centre, eps=0.5).limits  # seen through f^2 alone, where the sign alternates
-    assert (limit.period, limit.radius) == (1, pytest.approx(0.999, rel=1e-6))
+    expected = (1, pytest.approx(0.999, rel=1e-6))
+    assert (limit.period, limit.radius) == expected
 
 
 def test_slow_orbits_in_float32_settle_around_their_limit_and_are_gathered():
@@ -352,8 +363,10 @@ def test_all_kinds_of_ends_are_decided_in_one_batch():
     starts = column(0.2, 10.1, 20.1, 19.7, 30.123456, 40.0, -0.4, 10.0, 19.75, 20.25)
     examples = column(0.0, 50.0)
     found = census(piecewise, starts, examples, eps=0.1)
-    assert found.label.tolist() == [0, -1, -2, -2, -4, -3, 0, -1, -2, -2]
-    assert found.counts == {-2: 4, 0: 2, -1: 2, -4: 1, -3: 1}
+    expected = [0, -1, -2, -2, -4, -3, 0, -1, -2, -2]
+    assert found.label.tolist() == expected
+    expected = {-2: 4, 0: 2, -1: 2, -4: 1, -3: 1}
+    assert found.counts == expected
     assert sum(found.counts.values()) == len(starts)
     assert [limit.count for limit in found.limits] == [4, 2, 2]
     assert found.limits[0].points.flatten().sort().values.tolist() == pytest.approx([19.8, 20.2], abs=0.2)
@@ -387,7 +400,8 @@ def test_limits_beyond_the_most_that_are_certified_are_undecided():
 
 def test_an_untrained_network_has_one_spurious_limit():
     model = FullyConnected(shape=(1, 6, 6), depth=4, width=20)
-    found = census(model, torch.rand(50, 1, 6, 6), torch.rand(5, 1, 6, 6))
+    starts = torch.rand(50, 1, 6, 6)
+    found = census(model, starts, torch.rand(5, 1, 6, 6))
     assert found.counts == {-1: 50}
     assert [limit.kind for limit in found.limits] == ["spurious"]
     assert found.limits[0].attracting
@@ -397,44 +411,55 @@ def test_every_probe_of_a_checkpoint_ends_at_a_training_image():
     model = memzoo.load("mnist20-fc14x128")
     found = census(model, model.probes, model.examples)
     assert (found.label >= 0).all()
-    assert list(found.counts.values()) == sorted(found.counts.values(), reverse=True)
+    expected = sorted(found.counts.values(), reverse=True)
+    assert list(found.counts.values()) == expected
     assert (found.distance < 1e-4).all()
     assert (found.margin > 1).all()
     certified = certify(model, model.examples)
     for limit in found.limits:
-        assert limit.radius == pytest.approx(certified.radius[limit.example].item(), rel=1e-4)
+        expected = certified.radius[limit.example].item()
+        assert limit.radius == pytest.approx(expected, rel=1e-4)
     table = str(found).splitlines()
     assert len(table) == 2 + 12 + 1
     assert table[-1].startswith("and 8 more")
-    assert int(table[-1].split()[3]) == sum(limit.count for limit in found.limits[12:])
+    expected = sum(limit.count for limit in found.limits[12:])
+    assert int(table[-1].split()[3]) == expected
 
 
 def test_the_share_of_a_label_has_a_wilson_interval():
-    found = census(torch.sign, column(*[1.0] * 3 + [-1.0] * 7), column(1.0, -1.0))
+    starts = column(*[1.0] * 3 + [-1.0] * 7)
+    found = census(torch.sign, starts, column(1.0, -1.0))
     z = 1.959963984540054
     n = 10
     p = 0.3
     for bound in found.share(0)[1:]:  # the ends solve (p - bound)^2 = z^2 bound (1 - bound) / n
-        assert (p - bound) ** 2 == pytest.approx(z**2 * bound * (1 - bound) / n)
+        # Wilson (1927): the ends q solve (p - q)^2 = z^2 q (1 - q) / n
+        expected = z**2 * bound * (1 - bound) / n
+        assert (p - bound) ** 2 == pytest.approx(expected)
     assert found.share(0).low < 0.3 < found.share(0).high
-    assert found.share(5) == pytest.approx((0, 0, z**2 / (n + z**2)))
+    # without a hit the interval is [0, z^2 / (n + z^2)]
+    expected = (0, 0, z**2 / (n + z**2))
+    assert found.share(5) == pytest.approx(expected)
     narrow = census(torch.sign, column(*[1.0] * 3 + [-1.0] * 7), column(1.0, -1.0), confidence=0.5)
     assert narrow.share(0).low > found.share(0).low
 
 
 def test_the_census_prints_as_a_table():
-    found = census(piecewise, column(0.2, 0.3, 10.1, 20.1, 30.123456, 40.0), column(0.0, 50.0), eps=0.1)
+    starts = column(0.2, 0.3, 10.1, 20.1, 30.123456, 40.0)
+    found = census(piecewise, starts, column(0.0, 50.0), eps=0.1)
     lines = str(found).splitlines()
     assert lines[0] == "6 starts, eps = 0.1"
-    assert [line[:22].strip() for line in lines[2:]] == [
+    expected = [
         "training 0",
         "spurious",
         "cycle of 2",
         "divergent",
         "undecided",
     ]
+    assert [line[:22].strip() for line in lines[2:]] == expected
     assert lines[2].split()[2:] == ["2", "33.3", "[9.7,", "70.0]", "0.500"]
-    assert lines[1].split() == ["end", "starts", "share", "%", "95", "%", "interval", "radius"]
+    expected = ["end", "starts", "share", "%", "95", "%", "interval", "radius"]
+    assert lines[1].split() == expected
 
 
 @pytest.mark.parametrize("spread", [1e-3, 0.3])
@@ -444,14 +469,16 @@ def test_clusters_equal_their_definition(spread):
     )
     groups = find_clusters(points, 0.1)
     assert sorted(torch.cat(groups).tolist()) == list(range(50))
-    assert [len(group) for group in groups] == ([30, 14, 5, 1] if spread < 0.1 else [1] * 50)
+    expected = [30, 14, 5, 1] if spread < 0.1 else [1] * 50
+    assert [len(group) for group in groups] == expected
     for group in groups:
         assert (points[group] - points[group[0]]).norm(dim=1).max() <= 0.1
 
 
 def test_no_point_is_in_two_clusters():
     # the middle one is near to both others, which are not near each other
-    groups = find_clusters(torch.tensor([[0.0, 0.0], [0.02, 0.15], [0.05, 0.08]]), 0.1)
+    points = torch.tensor([[0.0, 0.0], [0.02, 0.15], [0.05, 0.08]])
+    groups = find_clusters(points, 0.1)
     assert [len(group) for group in groups] == [2, 1]
 
 

@@ -1,15 +1,11 @@
 import pytest
 import torch
+from plane_maps import cubic
 from torch import nn
 
 from memzoo.dynamics import certify, spectrum
 from memzoo.errors import NonFiniteError
 from memzoo.models import FullyConnected
-
-
-def cubic(x):
-    """Attract each coordinate to -1 and 1 (slope 1 - 2a); 0 is a repeller (slope 1 + a), a = .3."""
-    return x + 0.3 * (x - x**3)
 
 
 def test_the_known_fixed_points_of_a_nonlinear_map_are_certified():
@@ -39,7 +35,8 @@ def test_newton_may_not_leave_the_neighbourhood_of_the_limit():
     def drift(x):
         return x - 1e-5 * (x**2 + 0.01) * (x - 5)
 
-    certificates = certify(drift, torch.tensor([[0.3]], dtype=torch.float64), eps=0.5)
+    examples = torch.tensor([[0.3]], dtype=torch.float64)
+    certificates = certify(drift, examples, eps=0.5)
     assert certificates.points.item() == pytest.approx(0.3, abs=0.01)
     assert not certificates.fixed
 
@@ -60,7 +57,8 @@ def test_slow_orbits_to_one_global_limit_share_it(rho, dtype):
 def test_a_small_residual_far_from_the_fixed_point_is_no_certificate(gap, dtype):
     # the only fixed point is 0, 1.4 away, and every step is tiny
     matrix = (1 - gap) * torch.eye(2, dtype=dtype)
-    certificates = certify(lambda x: x @ matrix, torch.ones(1, 2, dtype=dtype), eps=0.05)
+    examples = torch.ones(1, 2, dtype=dtype)
+    certificates = certify(lambda x: x @ matrix, examples, eps=0.05)
     assert not certificates.attractor
     assert certificates.location_error > 1 or gap == 1e-11
 
@@ -75,7 +73,8 @@ def test_the_location_error_is_the_distance_where_the_residual_does_not_show_it(
     away = torch.tensor([[1.0, g / k]], dtype=torch.float64)
     found = certify(lambda x: centre + (x - centre) @ jacobian.T, centre + away, eps=0.5)
     assert found.fixed.all()
-    assert found.location_error.item() == pytest.approx(away.norm().item(), rel=1e-2)
+    expected = away.norm().item()
+    assert found.location_error.item() == pytest.approx(expected, rel=1e-2)
     assert not found.attractor.any()
 
 
@@ -93,7 +92,8 @@ def test_both_sides_of_a_kink_are_tried(side):
 
 def test_a_semistable_point_is_no_attractor():
     # u -> u + u^2 around 1: eigenvalue exactly 1 at the fixed point, below 1 at every point to its left
-    certificates = certify(lambda x: x + (x - 1) ** 2, torch.tensor([[1 - 1e-5]], dtype=torch.float64), eps=0.05)
+    examples = torch.tensor([[1 - 1e-5]], dtype=torch.float64)
+    certificates = certify(lambda x: x + (x - 1) ** 2, examples, eps=0.05)
     assert not certificates.attractor
 
 
@@ -126,7 +126,8 @@ def test_an_undecided_example_does_not_change_the_verdict_on_others():
     def f(x):
         return torch.stack([cubic(x[:, 0]), torch.where(x[:, 0] < 0, x[:, 1], 0.5 * x[:, 1])], 1)
 
-    certificates = certify(f, torch.tensor([[-1.0, 0.4], [1.0, 0.0]], dtype=torch.float64))
+    examples = torch.tensor([[-1.0, 0.4], [1.0, 0.0]], dtype=torch.float64)
+    certificates = certify(f, examples)
     assert certificates.radius.tolist() == pytest.approx([1, 0.5])
     assert certificates.attractor.tolist() == [False, True]
 
@@ -154,7 +155,8 @@ def test_a_point_without_a_jacobian_does_not_change_the_verdict_on_others():
     def f(x):
         return torch.where(x > 0.5, 1 + 0.1 * (x - 1).abs().sqrt() * 0, -1 + 0.3 * (x + 1)) + 0 * (x - 1).abs().sqrt()
 
-    found = certify(f, torch.tensor([[1.0], [-1.0]]), eps=0.1)
+    examples = torch.tensor([[1.0], [-1.0]])
+    found = certify(f, examples, eps=0.1)
     assert found.attractor.tolist() == [False, True]
     assert found.radius.isnan().tolist() == [True, False]
 
@@ -180,7 +182,8 @@ def test_a_divergent_example_does_not_change_the_verdict_on_others():
     def f(x):
         return torch.where(x.abs() < 5, torch.tanh(3 * x) / torch.tanh(torch.tensor(3.0)), 2 * x)
 
-    found = certify(f, torch.tensor([[1.0], [-1.0], [10.0]]))
+    examples = torch.tensor([[1.0], [-1.0], [10.0]])
+    found = certify(f, examples)
     assert found.attractor.tolist() == [True, True, False]
 
 
@@ -214,7 +217,8 @@ def test_duplicates_do_not_exclude_each_other():
 
 @pytest.mark.parametrize("f", [lambda x: 2 * x, torch.exp, lambda x: x + 1, lambda x: x**2 + 1])
 def test_divergent_maps_certify_nothing(f):
-    certificates = certify(f, torch.tensor([[10.0, 3.0], [0.5, 0.2]]))
+    examples = torch.tensor([[10.0, 3.0], [0.5, 0.2]])
+    certificates = certify(f, examples)
     assert not certificates.fixed.any()
     assert certificates.fraction == 0
 
@@ -253,7 +257,8 @@ def test_certificates_print_as_a_table_with_the_reason_of_each_row():
     constant = str(certify(lambda x: 0 * x, corners, eps=2.0)).splitlines()
     assert constant[0].startswith("0 of 3 examples are attractors")
     assert constant[2].endswith("shares the limit of 0")
-    grown = str(certify(lambda x: x.sign(), torch.arange(1.0, 26.0)[:, None] * 0 + 1, eps=0.1)).splitlines()
+    examples = torch.arange(1.0, 26.0)[:, None] * 0 + 1
+    grown = str(certify(lambda x: x.sign(), examples, eps=0.1)).splitlines()
     assert grown[-1].strip() == "... and 5 more"
     drifting = str(certify(lambda x: x + 1, corners, eps=0.3)).splitlines()
     assert drifting[2].endswith("no fixed point found")

@@ -33,7 +33,8 @@ def test_a_tie_is_decided_by_the_last_bit_of_a_float64():
     for point, example in zip(points, examples, strict=True):
         eps = (point.double() - example.double()).norm().item()
         assert len(close_pairs(point[None], example[None], eps)[0]) == 0
-        assert len(close_pairs(point[None], example[None], math.nextafter(eps, math.inf))[0]) == 1
+        found = len(close_pairs(point[None], example[None], math.nextafter(eps, math.inf))[0])
+        assert found == 1
 
 
 def test_pairs_do_not_depend_on_the_size_of_the_blocks(monkeypatch):
@@ -51,7 +52,8 @@ def test_pairs_do_not_depend_on_the_size_of_the_blocks(monkeypatch):
 def test_pairs_are_decided_although_their_squares_leave_the_number_range(value, eps, dtype):
     points = torch.full((2, 784), value, dtype=dtype)
     points[1] = -value
-    assert close_pairs(points, points, eps)[0].tolist() == ([0, 0, 1, 1] if eps > 28 * 2 * abs(value) else [0, 1])
+    expected = [0, 0, 1, 1] if eps > 28 * 2 * abs(value) else [0, 1]
+    assert close_pairs(points, points, eps)[0].tolist() == expected
 
 
 def test_pairs_far_from_the_origin_are_decided():
@@ -127,13 +129,16 @@ def test_nearest_equals_a_brute_force_also_far_out():
 
 
 def test_the_nearest_and_the_second_nearest_example_are_found():
-    found = nearest(torch.tensor([[0.9, 0.0]]), torch.tensor([[0.0, 0.0], [1.0, 0.0], [5.0, 0.0]]))
+    examples = torch.tensor([[0.0, 0.0], [1.0, 0.0], [5.0, 0.0]])
+    found = nearest(torch.tensor([[0.9, 0.0]]), examples)
     assert (found.index.item(), found.distance.item(), found.second.item()) == pytest.approx((1, 0.1, 0.9), abs=1e-6)
     assert nearest(torch.zeros(1, 2), torch.ones(1, 2)).second.item() == torch.inf
 
 
 def test_default_eps_is_a_tenth_of_the_smallest_distance():
-    assert default_eps(torch.tensor([[0.0, 0], [3, 4], [100, 0]])) == pytest.approx(0.5)
+    examples = torch.tensor([[0.0, 0], [3, 4], [100, 0]])
+    found = default_eps(examples)
+    assert found == pytest.approx(0.5)
     assert default_eps(torch.tensor([[3.0, 4]])) == pytest.approx(0.25)
 
 

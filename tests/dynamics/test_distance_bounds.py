@@ -64,7 +64,8 @@ def test_the_unit_covers_the_examples_and_the_scale():
     assert DistanceBounds(examples).unit == pytest.approx(5)  # half of the way from one to the other
     assert DistanceBounds(examples, 2.0).unit == pytest.approx(7)
     assert DistanceBounds(torch.ones(3, 2)).unit == 1  # all in one place
-    torch.testing.assert_close(DistanceBounds(examples).centre, torch.tensor([3.0, 4]).double())
+    expected = torch.tensor([3.0, 4]).double()
+    torch.testing.assert_close(DistanceBounds(examples).centre, expected)
 
 
 def test_bounds_do_not_depend_on_the_size_of_the_blocks(monkeypatch):

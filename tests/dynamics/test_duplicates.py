@@ -20,7 +20,8 @@ def test_groups_equal_a_brute_force_over_several_copies_of_rows():
     examples = torch.randint(0, 3, (ROWS + 50, 1, 2, 2)).float()
     equal = (examples[:, None] == examples[None]).flatten(2).all(2)
     found = group_duplicates(examples)
-    assert torch.equal(found.first[found.group], equal.int().argmax(1))
+    expected = equal.int().argmax(1)
+    assert torch.equal(found.first[found.group], expected)
     assert torch.equal(found.first, found.first.sort().values)
 
 

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from plane_maps import affine, rotation
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -16,16 +17,6 @@ from memzoo.errors import NonFiniteError, NotASelfMapError
 from memzoo.models import D1, FullyConnected
 
 PLAIN = {"vectors": False, "transient": False}
-
-
-def affine(matrix):
-    return lambda x: x @ matrix.T + 1.0
-
-
-def rotation(degrees, scale=1.0):
-    c = math.cos(math.radians(degrees))
-    s = math.sin(math.radians(degrees))
-    return scale * torch.tensor([[c, -s], [s, c]], dtype=torch.float64)
 
 
 def draw_points(matrix, count=3):
@@ -52,13 +43,15 @@ def test_a_rotation_has_its_scale_as_radius(degrees):
     result = spectrum(affine(rotation(degrees, 1.2)), draw_points(rotation(degrees)))
     torch.testing.assert_close(result.radius, torch.full_like(result.radius, 1.2))
     torch.testing.assert_close(result.sigma_max, result.radius)
-    torch.testing.assert_close(result.condition, torch.ones(3, dtype=torch.float64))
+    expected = torch.ones(3, dtype=torch.float64)
+    torch.testing.assert_close(result.condition, expected)
 
 
 def test_eigenvalues_of_equal_modulus_and_opposite_signs_are_found():
     matrix = torch.tensor([1.1, -1.1, 0.5], dtype=torch.float64).diag()
     result = spectrum(affine(matrix), draw_points(matrix, 1))
-    assert sorted(result.eigenvalues[0].real.tolist()) == pytest.approx([-1.1, 0.5, 1.1])
+    found = sorted(result.eigenvalues[0].real.tolist())
+    assert found == pytest.approx([-1.1, 0.5, 1.1])
 
 
 def test_zero_map_has_radius_zero_and_contracts():
@@ -84,7 +77,8 @@ def test_nonnormal_triangle_keeps_its_radius_and_shows_its_stretch():
     result = spectrum(affine(matrix), draw_points(matrix, 1))
     assert result.radius.item() == pytest.approx(0.9)
     assert result.verdict == ["contracting"]
-    assert result.sigma_max.item() == pytest.approx(torch.linalg.matrix_norm(matrix, 2).item())
+    expected = torch.linalg.matrix_norm(matrix, 2).item()
+    assert result.sigma_max.item() == pytest.approx(expected)
 
 
 def test_triangles_in_another_basis_that_float32_misreads():
@@ -109,7 +103,8 @@ def test_the_part_that_a_low_rank_leaves_out_counts_in_the_bound():
     rest = outside @ torch.randn(100, 100, dtype=torch.float64)
     rest *= 5e-15 * torch.linalg.matrix_norm(thin) / torch.linalg.matrix_norm(rest)
     plain = compute_full_spectrum(build_dense_factors(thin[None], eps=0.0), "dense", None, **PLAIN)
-    more = compute_full_spectrum(build_dense_factors((thin + rest)[None], eps=0.0), "dense", None, **PLAIN)
+    factors = build_dense_factors((thin + rest)[None], eps=0.0)
+    more = compute_full_spectrum(factors, "dense", None, **PLAIN)
     assert plain.eigenvalues.shape[1] < 60
     assert more.eigenvalues.shape[1] < 60
     assert more.radius_error - plain.radius_error >= 0.9 * torch.linalg.matrix_norm(rest)
@@ -160,7 +155,8 @@ def test_condition_matches_its_definition():
     # upper triangle [[a, c], [0, b]]: the leading eigenvalue has condition sqrt(1 + (c / (a - b))^2)
     matrix = torch.tensor([[0.8, 3.0], [0.0, 0.2]], dtype=torch.float64)
     result = spectrum(affine(matrix), draw_points(matrix, 1))
-    assert result.condition.item() == pytest.approx(math.sqrt(1 + (3 / 0.6) ** 2))
+    expected = math.sqrt(1 + (3 / 0.6) ** 2)
+    assert result.condition.item() == pytest.approx(expected)
 
 
 def test_bound_covers_a_matrix_that_only_squaring_can_decide():
@@ -220,7 +216,8 @@ def test_the_spectrum_through_a_cut_equals_that_of_the_full_jacobian(name):
     assert ((cut.radius - dense.radius).abs() <= cut.radius_error + dense.radius_error).all()
     leading = min(cut.eigenvalues.shape[1], 4)
     moduli = cut.eigenvalues[:, :leading].abs()
-    torch.testing.assert_close(moduli, dense.eigenvalues[:, :leading].abs(), rtol=1e-8, atol=1e-12)
+    expected = dense.eigenvalues[:, :leading].abs()
+    torch.testing.assert_close(moduli, expected, rtol=1e-8, atol=1e-12)
 
 
 def test_dense_spectrum_of_low_rank_equals_the_full_eigensolve():
@@ -234,7 +231,8 @@ def test_dense_spectrum_of_low_rank_equals_the_full_eigensolve():
     expected = torch.linalg.eigvals(jacobian).abs().amax(1)
     torch.testing.assert_close(result.radius, expected.detach(), rtol=1e-10, atol=0)
     values = torch.linalg.eigvals(jacobian).abs().sort(descending=True).values[:, :30]
-    torch.testing.assert_close(result.eigenvalues.abs()[:, :30], values.detach(), rtol=1e-7, atol=1e-10)
+    found = result.eigenvalues.abs()[:, :30]
+    torch.testing.assert_close(found, values.detach(), rtol=1e-7, atol=1e-10)
 
 
 def test_the_size_of_blocks_does_not_change_the_radius():
@@ -272,7 +270,8 @@ def test_a_layer_that_is_used_twice_is_left_as_it_was():
         assert before.dtype == torch.float32
         assert torch.equal(model(x), plain)
     jacobian = torch.func.vmap(torch.func.jacrev(model.double()))(x.double())
-    torch.testing.assert_close(found.radius, torch.linalg.eigvals(jacobian).abs().amax(1).detach())
+    expected = torch.linalg.eigvals(jacobian).abs().amax(1).detach()
+    torch.testing.assert_close(found.radius, expected)
 
 
 def test_a_tensor_that_forward_keeps_in_an_attribute_is_plain_again():
@@ -325,7 +324,8 @@ def test_transient_growth_of_random_networks_equals_brute_force():
 def test_a_growth_that_is_not_proven_to_end_is_infinite():
     slow = spectrum(lambda x: (1 - 1e-6) * x, torch.zeros(1, 2).double(), transient=True)
     assert slow.transient_growth.item() == math.inf
-    assert spectrum(lambda x: 0.5 * x, torch.zeros(1, 2), transient=True).transient_growth.item() == 0.5
+    found = spectrum(lambda x: 0.5 * x, torch.zeros(1, 2), transient=True).transient_growth.item()
+    assert found == 0.5
     assert spectrum(lambda x: 0.5 * x, torch.zeros(1, 2)).transient_growth is None
 
 
@@ -409,18 +409,22 @@ def test_batch_statistics_without_running_ones_are_refused():
         spectrum(model, torch.rand(2, 3))
 
 
-def test_a_cut_that_is_a_little_wrong_is_refused():
-    class Shifted(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.encode = nn.Linear(4, 2)
-            self.decode = nn.Linear(2, 4)
+class StatedCut(nn.Module):
+    """A network of two layers that states its cut."""
 
+    def __init__(self):
+        super().__init__()
+        self.encode = nn.Linear(4, 2)
+        self.decode = nn.Linear(2, 4)
+
+    def cut(self):
+        return self.encode, self.decode
+
+
+def test_a_cut_that_is_a_little_wrong_is_refused():
+    class Shifted(StatedCut):
         def forward(self, x):
             return self.decode(self.encode(x)) + 1e-6 * x
-
-        def cut(self):
-            return self.encode, self.decode
 
     message = r"cut\(\) of Shifted is wrong: g\(h\(x\)\) differs from f\(x\) by up to \d\.?\d*e-06"
     with pytest.raises(ValueError, match=message):
@@ -428,17 +432,9 @@ def test_a_cut_that_is_a_little_wrong_is_refused():
 
 
 def test_a_wrong_cut_is_refused():
-    class Lying(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.encode = nn.Linear(4, 2)
-            self.decode = nn.Linear(2, 4)
-
+    class Lying(StatedCut):
         def forward(self, x):
             return x + self.decode(self.encode(x))  # the skip connection is not severed
-
-        def cut(self):
-            return self.encode, self.decode
 
     with pytest.raises(ValueError, match=r"cut\(\) of Lying is wrong.*skip connections"):
         spectrum(Lying(), torch.randn(2, 4))

@@ -47,7 +47,8 @@ def test_orthogonal_patterns_are_fixed_points_of_hebbs_rule():
     # the field at a pattern is (1 - n / N) of it
     rows = hadamard(32)
     for n in (1, 5, 16, 31):
-        assert torch.equal(hopfield(rows[:n])(rows[:n]), rows[:n])
+        found = hopfield(rows[:n])(rows[:n])
+        assert torch.equal(found, rows[:n])
     x = signs(3, 32)
     assert torch.equal(hopfield(rows)(x), x)  # the weights are the identity without its diagonal: no field
 
@@ -58,9 +59,11 @@ def test_the_map_equals_the_product_with_the_weight_matrix():
     flat = patterns.flatten(1)
     weight = flat.T @ flat / 15
     weight.fill_diagonal_(0)
+    # Hebb's rule: W = P^T P / N without its diagonal
     field = x.flatten(1) @ weight
     assert torch.equal(hopfield(patterns)(x).flatten(1), field.sign())
-    torch.testing.assert_close(hopfield(patterns, gain=2.5)(x).flatten(1), torch.tanh(2.5 * field))
+    found = hopfield(patterns, gain=2.5)(x).flatten(1)
+    torch.testing.assert_close(found, torch.tanh(2.5 * field))
 
 
 def test_a_single_pattern_attracts_all_that_agree_with_it_in_more_than_half():
@@ -74,7 +77,8 @@ def test_a_single_pattern_attracts_all_that_agree_with_it_in_more_than_half():
 
 def test_a_unit_without_a_field_keeps_its_value():
     f = hopfield(torch.tensor([[1.0, 1, 1], [1.0, -1, -1]]))  # unit 0 is connected to none
-    assert f(torch.tensor([[-1.0, 1, 1], [1.0, 1, 1]])).tolist() == [[-1, 1, 1], [1, 1, 1]]
+    expected = [[-1, 1, 1], [1, 1, 1]]
+    assert f(torch.tensor([[-1.0, 1, 1], [1.0, 1, 1]])).tolist() == expected
 
 
 def test_the_capacity_of_hebbs_rule_lies_near_138_patterns_in_1000_units():
@@ -96,7 +100,9 @@ def test_the_gain_of_a_single_pattern_solves_the_mean_field_equation(gain):
     torch.testing.assert_close(end, m * pattern, rtol=0, atol=1e-6)
     found = certify(hopfield(pattern, gain=gain), end + 1e-3, eps=0.1)
     assert found.attractor.all()
-    assert found.radius.item() == pytest.approx(gain * (1 - 1 / units) * (1 - m**2), abs=1e-5)
+    # the slope of tanh(gain m (1 - 1 / N)) at the fixed point m
+    expected = gain * (1 - 1 / units) * (1 - m**2)
+    assert found.radius.item() == pytest.approx(expected, abs=1e-5)
 
 
 def test_orthogonal_patterns_are_certified_in_both_forms():
@@ -136,7 +142,8 @@ def test_a_higher_degree_stores_what_hebbs_rule_cannot():
     assert (hopfield(patterns)(patterns) == patterns).all(1).double().mean() < 0.1
     assert torch.equal(polynomial_memory(patterns, 4)(patterns), patterns)
     assert torch.equal(polynomial_memory(patterns, 4)(-patterns), -patterns)
-    assert torch.equal(polynomial_memory(patterns.float(), 30)(patterns.float()), patterns.float())
+    found = polynomial_memory(patterns.float(), 30)(patterns.float())
+    assert torch.equal(found, patterns.float())
 
 
 def test_the_jacobian_of_the_softmax_update_equals_its_closed_form():
@@ -144,6 +151,7 @@ def test_the_jacobian_of_the_softmax_update_equals_its_closed_form():
     x = torch.randn(4, 9, dtype=WIDE)
     f = dense_associative_memory(patterns, 0.7)
     p = torch.softmax(0.7 * x @ patterns.T, 1)
+    # J = beta P^T (diag(p) - p p^T) P, the derivative of P^T softmax(beta P x)
     expected = 0.7 * patterns.T @ (torch.diag_embed(p) - p[:, :, None] * p[:, None]) @ patterns
     found = vmap(jacrev(lambda row: f(row[None])[0]))(x)
     torch.testing.assert_close(found, expected)
@@ -185,7 +193,8 @@ def test_a_small_beta_has_one_global_fixed_point_near_the_mean():
 
 def test_a_longer_pattern_hides_a_shorter_one_behind_it():
     patterns = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]])
-    assert certify(dense_associative_memory(patterns, 50.0), patterns).attractor.tolist() == [False, False, True]
+    found = certify(dense_associative_memory(patterns, 50.0), patterns).attractor.tolist()
+    assert found == [False, False, True]
 
 
 @pytest.mark.parametrize("memory", ALL)
@@ -197,7 +206,8 @@ def test_maps_work_in_both_precisions_and_shapes(memory):
         y = f(x)
         assert (y.dtype, y.shape) == (dtype, x.shape)
         torch.testing.assert_close(y[2:3], f(x[2:3]))  # rows do not interact
-        assert vmap(jacrev(lambda row, f=f: f(row[None])[0]))(x).shape == (6, *patterns.shape[1:], *patterns.shape[1:])
+        expected = (6, *patterns.shape[1:], *patterns.shape[1:])
+        assert vmap(jacrev(lambda row, f=f: f(row[None])[0]))(x).shape == expected
     torch.testing.assert_close(memory(patterns.float())(x), y)  # patterns keep their digits
 
 

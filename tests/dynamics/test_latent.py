@@ -67,7 +67,8 @@ def test_the_range_of_the_last_layer():
         model[-1].weight.copy_(torch.tensor([[2.0], [0], [0]]))
         model[-1].bias.copy_(torch.tensor([5.0, 2, 0]))
     found = output_range(model, torch.rand(1, 3))
-    torch.testing.assert_close(found.centre, torch.tensor([0.0, 2, 0]).double())
+    expected = torch.tensor([0.0, 2, 0]).double()
+    torch.testing.assert_close(found.centre, expected)
     offsets = found.offset(torch.tensor([[7.0, 2, 0], [7, 2, 1], [0, 5, 4]]))
     assert offsets.tolist() == pytest.approx([0, 1, 5], abs=1e-6)
     assert output_range(nn.Linear(3, 3), torch.rand(1, 3)) is None
@@ -112,7 +113,8 @@ def test_a_start_that_leaves_the_number_range_at_once_stays_where_it_was():
     latent = iterate(model, starts, 5, latent=True)
     assert orbit.diverged.tolist() == [False, True, False]
     assert torch.equal(orbit.points[1], starts[1])
-    torch.testing.assert_close(latent.points[[0, 2]], orbit.points[[0, 2]])
+    expected = orbit.points[[0, 2]]
+    torch.testing.assert_close(latent.points[[0, 2]], expected)
 
 
 def test_without_latent_coordinates_an_orbit_is_that_of_the_module_bit_for_bit():

@@ -37,7 +37,8 @@ def test_inverses_invert(threads: int) -> None:
     a = build_matrices(8)
     inverse, exists = invert(a)
     assert exists.all()
-    torch.testing.assert_close(a @ inverse, torch.eye(300, dtype=torch.float64).expand(8, -1, -1))
+    expected = torch.eye(300, dtype=torch.float64).expand(8, -1, -1)
+    torch.testing.assert_close(a @ inverse, expected)
 
 
 def test_singular_matrices_are_marked() -> None:

@@ -10,11 +10,14 @@ from memzoo.errors import NonFiniteError
 def test_margins_on_a_line_have_their_closed_form():
     # two examples D = 4 apart, the point at s from the first: D - 2 s, and that over D - s
     s = torch.tensor([0.0, 0.5, 1.0, 2.0], dtype=torch.float64)
-    margin = nearest_margin(s[:, None], torch.tensor([[0.0], [4.0], [100.0]], dtype=torch.float64))
+    examples = torch.tensor([[0.0], [4.0], [100.0]], dtype=torch.float64)
+    margin = nearest_margin(s[:, None], examples)
     assert margin.index[:3].tolist() == [0, 0, 0]
     torch.testing.assert_close(margin.distance, s)
     torch.testing.assert_close(margin.absolute, 4 - 2 * s)
-    torch.testing.assert_close(margin.relative, (4 - 2 * s) / (4 - s))
+    # the examples lie at distances s and 4 - s: 1 - s / (4 - s)
+    expected = (4 - 2 * s) / (4 - s)
+    torch.testing.assert_close(margin.relative, expected)
 
 
 def test_margins_equal_their_definition():
@@ -23,8 +26,10 @@ def test_margins_equal_their_definition():
     gaps = (points[:, None] - examples[None]).double().flatten(2).norm(dim=2).sort(1)
     margin = nearest_margin(points, examples)
     assert torch.equal(margin.index, gaps.indices[:, 0])
-    torch.testing.assert_close(margin.absolute, gaps.values[:, 1] - gaps.values[:, 0], rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(margin.relative, 1 - gaps.values[:, 0] / gaps.values[:, 1], rtol=1e-6, atol=1e-6)
+    expected = gaps.values[:, 1] - gaps.values[:, 0]
+    torch.testing.assert_close(margin.absolute, expected, rtol=1e-6, atol=1e-6)
+    expected = 1 - gaps.values[:, 0] / gaps.values[:, 1]
+    torch.testing.assert_close(margin.relative, expected, rtol=1e-6, atol=1e-6)
     assert ((margin.relative >= 0) & (margin.relative <= 1)).all()
 
 
@@ -71,7 +76,8 @@ def test_small_margins_survive_float32():
     examples = points + torch.tensor([[1.0], [-1.00001]]) / 28
     margin = nearest_margin(points, examples)
     gaps = (points.double() - examples.double()).norm(dim=1)
-    assert margin.absolute.item() == pytest.approx((gaps.max() - gaps.min()).item(), rel=1e-6)
+    expected = (gaps.max() - gaps.min()).item()
+    assert margin.absolute.item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_points_and_examples_that_make_no_sense_are_refused():

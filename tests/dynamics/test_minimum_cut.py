@@ -87,20 +87,20 @@ def convolutions_to_a_vector():
     return nn.Sequential(encoder, code, decoder)
 
 
+def funnel():
+    encoder = nn.Sequential(nn.Linear(20, 15), nn.Tanh(), nn.Linear(15, 4), nn.ELU())
+    decoder = nn.Sequential(nn.Linear(4, 17), nn.ReLU(), nn.Linear(17, 20))
+    return nn.Sequential(encoder, decoder)
+
+
+def leaky_d1():
+    return D1(shape=(3, 8, 8), filters=16, activation="leaky_relu", bias=True, init="xavier_uniform")
+
+
 CASES = {  # network, shape of a point, numbers that cross its narrowest cut
     "perceptron": (lambda: FullyConnected(shape=(1, 6, 6), depth=5, width=9), (1, 6, 6), 9),
-    "funnel": (
-        lambda: nn.Sequential(
-            *(nn.Linear(20, 15), nn.Tanh(), nn.Linear(15, 4), nn.ELU(), nn.Linear(4, 17), nn.ReLU(), nn.Linear(17, 20))
-        ),
-        (20,),
-        4,
-    ),
-    "D1 leaky": (
-        lambda: D1(shape=(3, 8, 8), filters=16, activation="leaky_relu", bias=True, init="xavier_uniform"),
-        (3, 8, 8),
-        16,
-    ),
+    "funnel": (funnel, (20,), 4),
+    "D1 leaky": (leaky_d1, (3, 8, 8), 16),
     "D1 linear": (lambda: D1(shape=(3, 8, 8), filters=16), (3, 8, 8), 16),
     "convolutions to a vector": (convolutions_to_a_vector, (3, 8, 8), 6),
     "anyone's": (Sampler, (1, 8, 8), 7),
@@ -128,6 +128,7 @@ def test_the_narrowest_cut_is_found_and_its_spectrum_is_that_of_the_full_jacobia
     for row, jacobian in enumerate(dense):
         values, right = torch.linalg.eig(jacobian)
         condition = torch.linalg.inv(right).norm(dim=1)
+        # the error of a backward stable eigensolver is a multiple of eps |J|
         rounding = 1e-14 * torch.linalg.matrix_norm(jacobian)
         large = values.abs() > 1e-6 * values.abs().max()
         gap = (values[large, None] - found.eigenvalues[row]).abs().amin(1)
@@ -208,7 +209,8 @@ def branch_by_sign(x):
 
 
 def test_a_branch_that_depends_on_the_data_is_not_taken_for_all_points():
-    found = spectrum(branch_by_sign, torch.tensor([[1.0] * 8, [-1.0] * 8]))
+    x = torch.tensor([[1.0] * 8, [-1.0] * 8])
+    found = spectrum(branch_by_sign, x)
     assert found.radius.tolist() == pytest.approx([0.9, 0.4])
 
 
@@ -272,13 +274,15 @@ def test_only_plain_convolutions_after_doubling_are_joined():
     parameters = dict(model.named_parameters())
     graph = trace_map(model, x[:1], parameters)
     function = graph.extract(parameters, [graph.source], [graph.target])
-    torch.testing.assert_close(function(x[:1])[0], model(x[:1]))
+    found = function(x[:1])[0]
+    torch.testing.assert_close(found, model(x[:1]))
     assert not any(node.target is convolve_upsampled for node in graph.nodes)
 
 
 def test_entry_and_exit_of_a_perceptron():
     model = FullyConnected(shape=(1, 6, 6), depth=4, width=9)
-    graph = trace_map(model, torch.rand(1, 1, 6, 6), dict(model.named_parameters()))
+    row = torch.rand(1, 1, 6, 6)
+    graph = trace_map(model, row, dict(model.named_parameters()))
     assert graph.sizes[graph.cut.entry] == graph.sizes[graph.cut.exit] == 9
     assert graph.cut.entry is not graph.cut.exit
     assert not graph.cut.affine
@@ -292,7 +296,8 @@ def test_the_memory_limit_does_not_change_the_spectrum(build, shape):
     model = build().eval()
     x = torch.rand(5, *shape)
     tight = spectrum(model, x, memory_limit=1)
-    torch.testing.assert_close(tight.eigenvalues.abs(), spectrum(model, x).eigenvalues.abs(), rtol=1e-8, atol=1e-12)
+    expected = spectrum(model, x).eigenvalues.abs()
+    torch.testing.assert_close(tight.eigenvalues.abs(), expected, rtol=1e-8, atol=1e-12)
 
 
 def test_a_cut_that_does_not_hold_is_forgotten():

@@ -98,7 +98,8 @@ def test_steps_whose_squares_underflow_add_up():
 
 def test_a_point_with_a_path_of_unknown_length_is_examined():
     tracker = NeighbourTracker(torch.zeros(2, 1), torch.ones(1, 1), 0.5)
-    assert tracker.move(torch.arange(2), torch.ones(2, 1), torch.tensor([math.inf, math.nan])) == 2
+    found = tracker.move(torch.arange(2), torch.ones(2, 1), torch.tensor([math.inf, math.nan]))
+    assert found == 2
     assert tracker.points_near.tolist() == [2]
 
 

@@ -17,7 +17,9 @@ def test_an_affine_contraction_follows_its_closed_form():
     for t, points in {**orbit.kept, 8: orbit.points}.items():
         torch.testing.assert_close(points, 2 + (x0 - 2) / 2**t)
     assert not orbit.converged.any()
-    torch.testing.assert_close(orbit.residual, ((x0 - 2) / 2**9).abs().squeeze(1))
+    # x_8 - 2 = (x_0 - 2) / 2^8, and the next step goes half of this way
+    expected = ((x0 - 2) / 2**9).abs().squeeze(1)
+    torch.testing.assert_close(orbit.residual, expected)
 
 
 def test_newtons_method_for_a_square_root_converges_from_both_sides():
@@ -35,22 +37,26 @@ def test_settled_rows_are_not_evaluated_again_and_keep_their_point():
         evaluated.append(len(x))
         return torch.where(x > 0, x / x.abs(), 0.99 * x)  # positive rows jump onto 1, negative ones crawl
 
-    orbit = iterate(f, torch.tensor([[3.0], [-1.0], [5.0]]), 50)
+    x0 = torch.tensor([[3.0], [-1.0], [5.0]])
+    orbit = iterate(f, x0, 50)
     assert orbit.converged.tolist() == [True, False, True]
     assert orbit.steps.tolist() == [2, 50, 2]
     assert evaluated[2:-1] == [1] * 48
-    assert orbit.points[:, 0].tolist() == pytest.approx([1, -(0.99**50), 1], rel=1e-5)
+    expected = [1, -(0.99**50), 1]
+    assert orbit.points[:, 0].tolist() == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_slow_orbit_is_not_taken_for_settled_too_early():
     # radius .9: what is left when the step reaches rounding is ten steps, some 2e-14
-    orbit = iterate(lambda x: 2 + 0.9 * (x - 2), torch.tensor([[3.0]], dtype=torch.float64), 1000)
+    x0 = torch.tensor([[3.0]], dtype=torch.float64)
+    orbit = iterate(lambda x: 2 + 0.9 * (x - 2), x0, 1000)
     assert orbit.converged.all()
     assert abs(orbit.points.item() - 2) < 1e-13
 
 
 def test_divergence_is_a_label_with_the_last_finite_point():
-    orbit = iterate(lambda x: x**2, torch.tensor([[10.0], [0.5]]), 200)
+    x0 = torch.tensor([[10.0], [0.5]])
+    orbit = iterate(lambda x: x**2, x0, 200)
     assert orbit.diverged.tolist() == [True, False]
     assert orbit.residual[0] == math.inf
     assert orbit.points.isfinite().all()
@@ -69,7 +75,8 @@ def test_orbits_do_not_depend_on_the_blocks_and_snapshots_go_on_after_settling()
     parts = iterate(torch.tanh, x0, 30, block=3)
     torch.testing.assert_close(whole.points, parts.points)
     assert torch.equal(whole.kept[30], whole.points)
-    assert torch.equal(iterate(torch.zeros_like, x0, 30, keep=(7,)).kept[7], torch.zeros_like(x0))
+    found = iterate(torch.zeros_like, x0, 30, keep=(7,)).kept[7]
+    assert torch.equal(found, torch.zeros_like(x0))
 
 
 def contract(x):
@@ -117,7 +124,8 @@ def test_rows_are_no_longer_evaluated_when_a_quarter_has_settled_or_every_ten_st
         evaluated.append(len(x))
         return torch.where(x > 0, x.sign(), 0.99 * x)
 
-    iterate(f, torch.tensor([[1.0]] * 1 + [[-1.0]] * 9), 25)
+    x0 = torch.tensor([[1.0]] * 1 + [[-1.0]] * 9)
+    iterate(f, x0, 25)
     assert evaluated[:25] == [10] * 9 + [9] * 16
     evaluated.clear()
     iterate(f, torch.tensor([[1.0]] * 1 + [[-1.0]] * 3), 25)
@@ -139,7 +147,8 @@ def test_a_settled_row_is_not_followed_into_what_comes_after():
     def f(x):
         return torch.where(x < 0, x - 1, torch.where(x == 1, 1.0005, torch.inf))
 
-    orbit = iterate(f, torch.tensor([[1.0], *[[-1.0]] * 9]), 5, tol=1e-3)
+    x0 = torch.tensor([[1.0], *[[-1.0]] * 9])
+    orbit = iterate(f, x0, 5, tol=1e-3)
     assert orbit.converged.tolist() == [True] + [False] * 9
     assert not orbit.diverged.any()
     assert orbit.points[0] == torch.tensor(1.0005)
@@ -150,14 +159,18 @@ def test_only_rows_that_move_have_lengths():
     orbits = OrbitBatch(lambda x: torch.where(x < 0, x - 1, torch.where(x == 1, x, torch.inf)), x0, tol=0, block=4)
     for _ in range(3):
         assert orbits.step().tolist() == [0, 0] + [1] * 8
-    assert orbits.points[:, 0].tolist() == [1, 3] + [-4] * 8
+    expected = [1, 3] + [-4] * 8
+    assert orbits.points[:, 0].tolist() == expected
 
 
 def test_tol_zero_stops_no_row_whose_step_only_underflows():
     orbit = iterate(lambda x: x / 2, torch.full((1, 2), 1e-24), 20, tol=0)  # squares of the steps are zero in float32
-    assert orbit.points[0].tolist() == pytest.approx([1e-24 / 2**20] * 2)
+    expected = [1e-24 / 2**20] * 2
+    assert orbit.points[0].tolist() == pytest.approx(expected)
     assert not orbit.converged
-    assert iterate(lambda x: x, torch.tensor([[3.0]]), 20, tol=0).steps.tolist() == [1]
+    x0 = torch.tensor([[3.0]])
+    found = iterate(lambda x: x, x0, 20, tol=0).steps.tolist()
+    assert found == [1]
 
 
 def test_a_map_may_return_its_input():
@@ -180,7 +193,8 @@ def test_arguments_that_make_no_sense_are_refused():
 def test_latent_iteration_is_the_same_orbit(bias):
     model = FullyConnected(shape=(1, 6, 6), depth=4, width=9, bias=bias).double()
     x0 = torch.randn(20, 1, 6, 6).double()
-    plain = iterate(model, x0, 40, keep=(0, 1, 2, 17), latent=False)
+    keep = (0, 1, 2, 17)
+    plain = iterate(model, x0, 40, keep=keep, latent=False)
     latent = iterate(model, x0, 40, keep=(0, 1, 2, 17), latent=True)
     torch.testing.assert_close(latent.points, plain.points)
     assert latent.points.shape == x0.shape
@@ -205,7 +219,8 @@ def test_latent_iteration_finds_the_orbits_that_leave_the_number_range():
     assert latent.diverged.tolist() == plain.diverged.tolist() == [True, False, True]
     torch.testing.assert_close(latent.points, plain.points)
     assert latent.converged.tolist() == plain.converged.tolist()
-    assert latent.points[1].tolist() == pytest.approx([0, 5, 0, 0])
+    expected = [0, 5, 0, 0]
+    assert latent.points[1].tolist() == pytest.approx(expected)
     assert latent.points[2].tolist() == [1e308, 0, 0, 0]
 
 

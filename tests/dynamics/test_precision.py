@@ -53,7 +53,8 @@ def test_a_float32_module_is_read_in_float64_and_left_as_it_is():
     )
     torch.testing.assert_close(wide(x), expected, rtol=1e-12, atol=1e-12)
     assert not wide(x).requires_grad
-    assert {tensor.dtype for tensor in model.state_dict().values()} == {torch.float32, torch.int64}
+    found = {tensor.dtype for tensor in model.state_dict().values()}
+    assert found == {torch.float32, torch.int64}
 
 
 def test_gradients_reach_the_parameters():

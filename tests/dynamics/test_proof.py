@@ -22,8 +22,10 @@ def test_two_products_agree_up_to_the_rounding_of_numbers_of_their_size(size):
 @pytest.mark.parametrize(("error", "holds"), [(0.0, True), (1e-6, False)])
 def test_a_witness_confirms_the_jacobian_and_refuses_one_with_a_wrong_entry(error, holds):
     matrix = torch.randn(5, 5, dtype=torch.float64)
-    witness = draw_witness(lambda row: matrix @ row, torch.randn(3, 5, dtype=torch.float64))
+    points = torch.randn(3, 5, dtype=torch.float64)
+    witness = draw_witness(lambda row: matrix @ row, points)
     jacobian = matrix.clone()
     jacobian[3, 4] += error
-    assert witness.confirms_factors(build_factors(EPS, jacobian.expand(3, 5, 5)), EPS) is holds
+    left = jacobian.expand(3, 5, 5)
+    assert witness.confirms_factors(build_factors(EPS, left), EPS) is holds
     assert witness.confirms_product(lambda u: u @ jacobian, EPS) is holds

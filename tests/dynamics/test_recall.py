@@ -46,6 +46,7 @@ def collect_starts(measure, examples, *args, **options):
 @pytest.mark.parametrize("f", [torch.sign, lambda x: torch.tanh(3 * x) / math.tanh(3)])
 def test_two_half_lines_recall_unless_noise_changes_the_sign(f):
     recall = recall_against_noise(f, SIGNS, [0.0, 0.5, 1.0, 3.0], draws=2000)
+    # the example at distance 1 from the boundary keeps its side with probability Phi(1 / level)
     expected = [1.0] + [NormalDist().cdf(1 / level) for level in (0.5, 1.0, 3.0)]
     low, high = recall.interval(0.9999).T
     assert ((low <= torch.tensor(expected)) & (torch.tensor(expected) <= high)).all()
@@ -57,7 +58,8 @@ def test_two_half_lines_recall_unless_noise_changes_the_sign(f):
 def test_the_identity_recalls_what_noise_leaves_within_eps():
     # in the plane: P(|sigma g| < eps) = 1 - exp(-eps^2 / 2 sigma^2)
     levels = torch.tensor([0.0, 0.2, 0.5, 1.0])
-    recall = recall_against_noise(identity, torch.tensor([[0.0, 0], [90, 0]]), levels, draws=2000, eps=0.5)
+    examples = torch.tensor([[0.0, 0], [90, 0]])
+    recall = recall_against_noise(identity, examples, levels, draws=2000, eps=0.5)
     expected = 1 - (-(0.5**2) / (2 * levels.double() ** 2)).exp()
     low, high = recall.interval(0.9999).T
     assert ((low <= expected) & (expected <= high)).all()
@@ -66,7 +68,8 @@ def test_the_identity_recalls_what_noise_leaves_within_eps():
 
 
 def test_recall_of_the_identity_never_rises_since_directions_are_kept():
-    recall = recall_against_noise(identity, torch.randn(5, 3), torch.linspace(0, 1, 30), eps=0.7)
+    levels = torch.linspace(0, 1, 30)
+    recall = recall_against_noise(identity, torch.randn(5, 3), levels, eps=0.7)
     assert (recall.per_example.diff(dim=0) <= 0).all()
 
 
@@ -78,7 +81,8 @@ def test_a_constant_map_recalls_the_one_example_that_it_is(measure):
     assert recall.rate.tolist() == recall.nearest.tolist() == [0.25] * 3
     assert recall.confused.tolist() == [0.75] * 3
     order = torch.tensor([3, 2, 0, 1])  # examples in another order
-    assert measure(lambda x: examples[2].expand_as(x), examples[order], [0.5]).per_example.tolist() == [[0, 1, 0, 0]]
+    found = measure(lambda x: examples[2].expand_as(x), examples[order], [0.5]).per_example.tolist()
+    assert found == [[0, 1, 0, 0]]
 
 
 @pytest.mark.parametrize("measure", [recall_against_noise, recall_against_mask])
@@ -128,7 +132,8 @@ def test_nothing_added_or_masked_is_the_orbit_of_the_example(measure):
     gap = (iterate(model, examples, 40).points - examples).flatten(1).double().norm(dim=1)
     eps = gap.median().item() * 1.01  # three or four of the six come back
     recall = measure(model, examples, [0.0], steps=40, eps=eps)
-    assert recall.per_example[0].tolist() == (gap < eps).double().tolist()
+    expected = (gap < eps).double().tolist()
+    assert recall.per_example[0].tolist() == expected
     assert 0 < recall.rate[0] < 1
 
 
@@ -136,7 +141,8 @@ def test_an_orbit_is_followed_for_the_steps_asked_for():
     # the example is left by 0.1 a step
     examples = torch.tensor([[0.0], [9.0]])
     for steps, rate in ((4, 1), (6, 0)):
-        assert recall_against_noise(lambda x: x + 0.1, examples, [0.0], steps=steps, eps=0.5).rate.tolist() == [rate]
+        found = recall_against_noise(lambda x: x + 0.1, examples, [0.0], steps=steps, eps=0.5).rate.tolist()
+        assert found == [rate]
 
 
 def test_a_seed_is_one_set_of_corruptions():
@@ -161,7 +167,8 @@ def test_noise_has_the_level_as_its_deviation_and_one_direction():
     examples = torch.randn(3, 2, 20)
     starts, _ = collect_starts(recall_against_noise, examples, [0.0, 0.5, 2.0], draws=50)
     noise = starts - examples[:, None]
-    assert torch.equal(starts[0], examples[:, None].expand_as(starts[0]))
+    expected = examples[:, None].expand_as(starts[0])
+    assert torch.equal(starts[0], expected)
     assert noise[1].std().item() == pytest.approx(0.5, rel=0.05)
     assert abs(noise[1].mean()) < 0.05
     torch.testing.assert_close(noise[2], 4 * noise[1], rtol=1e-4, atol=1e-5)
@@ -182,7 +189,8 @@ def test_a_mask_is_a_growing_block_in_all_channels():
     areas = [0.0, 0.1, 0.25, 0.6, 1.0]
     starts, recall = collect_starts(recall_against_mask, examples, areas, fill=0, draws=30)
     masked = starts == 0
-    assert torch.equal(starts, torch.where(masked, 0.0, examples[:, None]))
+    expected = torch.where(masked, 0.0, examples[:, None])
+    assert torch.equal(starts, expected)
     assert (masked == masked[:, :, :, :1]).all()
     plane = masked[:, :, :, 0]
     assert (plane[1:] >= plane[:-1]).all()
@@ -191,19 +199,23 @@ def test_a_mask_is_a_growing_block_in_all_channels():
     assert torch.equal(plane, rows[..., :, None] & columns[..., None, :])  # a rectangle
     for runs in (rows, columns):
         assert (runs.int().diff(dim=-1).clamp(min=0).sum(-1) + runs[..., 0].int() <= 1).all()  # without gaps
+    # the block has the proportions of the image
     sides = [(round(8 * area**0.5), round(12 * area**0.5)) for area in areas]
     for level, (height, width) in enumerate(sides):
         assert (rows[level].sum(-1) == height).all()
         assert (columns[level].sum(-1) == width).all()
-    assert recall.levels.tolist() == pytest.approx([height * width / 96 for height, width in sides])
+    expected = [height * width / 96 for height, width in sides]
+    assert recall.levels.tolist() == pytest.approx(expected)
 
 
 def test_a_mask_may_lie_anywhere():
-    starts, _ = collect_starts(recall_against_mask, torch.ones(1, 1, 4, 6), [0.25], fill=0, draws=3000)
+    examples = torch.ones(1, 1, 4, 6)
+    starts, _ = collect_starts(recall_against_mask, examples, [0.25], fill=0, draws=3000)
     corner = (starts[0, 0, :, 0] == 0).flatten(1).int().argmax(1)  # first masked pixel, row by row
     places = {row * 6 + column for row in range(3) for column in range(4)}  # blocks of 2 x 3
     count = torch.bincount(corner, minlength=24)
     assert set(count.nonzero().flatten().tolist()) == places
+    # Pearson's statistic for places that are equally likely
     chi2 = ((count[sorted(places)] - 250) ** 2 / 250).sum()
     assert chi2 < 31.3  # 11 degrees of freedom, one in a thousand
 
@@ -226,7 +238,9 @@ def test_the_mask_is_filled_with_the_mean_or_with_noise():
     assert noise.max() <= examples.max()
     middle = (examples.min() + examples.max()) / 2
     assert abs(noise[1].mean() - middle) < 0.02
-    assert noise[1].std().item() == pytest.approx((examples.max() - examples.min()).item() / 12**0.5, rel=0.02)
+    # a uniform law of width w has deviation w / sqrt(12)
+    expected = (examples.max() - examples.min()).item() / 12**0.5
+    assert noise[1].std().item() == pytest.approx(expected, rel=0.02)
     covered = noise[0] != examples[:, None]
     assert torch.equal(noise[0][covered], noise[1][covered])
 
@@ -236,7 +250,8 @@ def test_a_hopfield_network_of_two_orthogonal_patterns_completes_any_half():
     half = torch.ones(20, dtype=torch.float64)
     patterns = torch.stack([torch.cat([half, half]), torch.cat([half, -half])])
     weight = patterns.T @ patterns / 40
-    recall = recall_against_mask(lambda x: (x @ weight).sign(), patterns, [0.0, 0.2, 0.475, 1.0], fill=0, draws=200)
+    areas = [0.0, 0.2, 0.475, 1.0]
+    recall = recall_against_mask(lambda x: (x @ weight).sign(), patterns, areas, fill=0, draws=200)
     assert recall.rate.tolist() == [1, 1, 1, 0]
     assert recall.level_at(0.99) == pytest.approx(0.475)
 
@@ -263,7 +278,8 @@ def test_what_ends_within_eps_of_its_own_example_is_not_confused():
 
 def test_ends_between_examples_are_neither_recalled_nor_confused():
     recall = recall_against_noise(lambda x: 0.2 * x.sign(), SIGNS, [0.0])
-    assert (recall.rate.item(), recall.nearest.item(), recall.confused.item()) == (0, 1, 0)
+    found = (recall.rate.item(), recall.nearest.item(), recall.confused.item())
+    assert found == (0, 1, 0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -275,9 +291,11 @@ def test_corruptions_and_decisions_are_the_same_in_both_precisions(dtype):
 
 
 def test_level_at_stops_where_recall_falls_first():
-    recall = recall_against_noise(identity, torch.zeros(1, 2), torch.tensor([0.0, 1, 2, 3]), eps=1.0)
+    levels = torch.tensor([0.0, 1, 2, 3])
+    recall = recall_against_noise(identity, torch.zeros(1, 2), levels, eps=1.0)
     recall = replace(recall, rate=torch.tensor([1.0, 18 / 20, 0.4, 0.95], dtype=torch.float64))
-    assert [recall.level_at(rate) for rate in (1.0, 0.9, 0.5, 0.4)] == [0, 1, 1, 3]
+    found = [recall.level_at(rate) for rate in (1.0, 0.9, 0.5, 0.4)]
+    assert found == [0, 1, 1, 3]
     assert recall.level_at() == 1
     assert math.isnan(replace(recall, rate=recall.rate.flip(0) - 0.1).level_at(0.9))
     with pytest.raises(ValueError, match=r"rate must lie in \(0, 1\], got 50; 0\.5 asks"):
@@ -287,20 +305,24 @@ def test_level_at_stops_where_recall_falls_first():
 def test_intervals_are_those_of_wilson():
     recall = recall_against_noise(torch.sign, SIGNS, [0.0, 2.0], draws=30)
     hits = round(recall.rate[1].item() * 60)
-    assert recall.interval().tolist() == [list(wilson(60, 60)[1:]), list(wilson(hits, 60)[1:])]
+    expected = [list(wilson(60, 60)[1:]), list(wilson(hits, 60)[1:])]
+    assert recall.interval().tolist() == expected
     assert recall.interval(0.5)[1, 0] > recall.interval()[1, 0]
     z = 1.959963984540054
     n = 60
     p = hits / 60
     for bound in wilson(hits, 60)[1:]:  # the ends solve (p - bound)^2 = z^2 bound (1 - bound) / n
-        assert (p - bound) ** 2 == pytest.approx(z**2 * bound * (1 - bound) / n)
-    assert wilson(0, 10) == pytest.approx((0, 0, z**2 / (10 + z**2)))
+        # Wilson (1927): the ends q solve (p - q)^2 = z^2 q (1 - q) / n
+        expected = z**2 * bound * (1 - bound) / n
+        assert (p - bound) ** 2 == pytest.approx(expected)
+    expected = (0, 0, z**2 / (10 + z**2))
+    assert wilson(0, 10) == pytest.approx(expected)
 
 
 def test_recall_prints_as_a_table():
     lines = str(recall_against_noise(torch.sign, SIGNS, [0.0, 0.01], draws=50)).splitlines()
     assert lines[0] == "2 examples, 50 draws each, eps = 0.2, 200 steps"
-    assert lines[1].split() == [
+    expected = [
         "level",
         "recall",
         "%",
@@ -312,6 +334,7 @@ def test_recall_prints_as_a_table():
         "input",
         "nearest",
     ]
+    assert lines[1].split() == expected
     assert lines[3].split() == ["0.01", "100.0", "[96.3,", "100.0]", "100.0", "0.0", "100.0"]
     assert len({len(line) for line in lines[1:]}) == 1
 

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from plane_maps import halves
 
 from memzoo.dynamics import recovery_curve
 from memzoo.dynamics.orbits import distance_bounds
@@ -24,13 +25,10 @@ def follow_definition(f, starts, examples, steps, eps):
 @pytest.mark.parametrize("eps", [1e-3, 0.05, 0.4])
 def test_curve_equals_the_definition_on_a_map_with_known_basins(eps):
     # two attractors at -1 and 1 on the first axis, the second axis shrinks: half of the square goes to each
-    def f(x):
-        return torch.stack([torch.tanh(4 * x[:, 0]) / 0.99932930, 0.7 * x[:, 1]], 1)
-
     starts = torch.rand(300, 2, dtype=torch.float64) * 2 - 1
     examples = torch.tensor([[-1.0, 0], [1, 0], [0, 0.5]], dtype=torch.float64)
-    curve = recovery_curve(f, starts, examples, 40, eps=eps)
-    rate, arrived = follow_definition(f, starts, examples, 40, eps)
+    curve = recovery_curve(halves, starts, examples, 40, eps=eps)
+    rate, arrived = follow_definition(halves, starts, examples, 40, eps)
     assert curve.rate.tolist() == pytest.approx(rate)
     assert curve.arrived.tolist() == pytest.approx(arrived)
     assert curve.rate[-1] == pytest.approx(2 / 3)
@@ -56,7 +54,9 @@ def test_a_settled_start_goes_on_counting():
         assert len(x)  # some modules refuse an empty batch
         return x.sign()
 
-    curve = recovery_curve(f, torch.tensor([[0.3], [-2.0]]), torch.tensor([[1.0], [-1.0]]), 5, eps=0.1)
+    starts = torch.tensor([[0.3], [-2.0]])
+    examples = torch.tensor([[1.0], [-1.0]])
+    curve = recovery_curve(f, starts, examples, 5, eps=0.1)
     assert curve.rate.tolist() == [0, 1, 1, 1, 1, 1]
     assert curve.ended_at.tolist() == [0, 1]
 
@@ -73,9 +73,13 @@ def test_passing_by_counts_at_its_time_only():
     def f(x):
         return torch.stack([-x[:, 1], x[:, 0]], 1)
 
-    curve = recovery_curve(f, torch.tensor([[1.0, 0]]), torch.tensor([[0.0, 1], [-1, 0], [5, 5]]), 6, eps=0.1)
-    assert curve.rate.tolist() == pytest.approx([0, 1 / 3, 1 / 3, 0, 0, 1 / 3, 1 / 3])
-    assert curve.ever.tolist() == pytest.approx([0, 1 / 3, *[2 / 3] * 5])
+    examples = torch.tensor([[0.0, 1], [-1, 0], [5, 5]])
+    starts = torch.tensor([[1.0, 0]])
+    curve = recovery_curve(f, starts, examples, 6, eps=0.1)
+    expected = [0, 1 / 3, 1 / 3, 0, 0, 1 / 3, 1 / 3]
+    assert curve.rate.tolist() == pytest.approx(expected)
+    expected = [0, 1 / 3, *[2 / 3] * 5]
+    assert curve.ever.tolist() == pytest.approx(expected)
     assert curve.recovered_at.tolist() == [1, 2, -1]
     assert curve.ended_at.tolist() == [1]
 
@@ -100,7 +104,8 @@ def test_curve_equals_the_definition_at_every_step(name, eps):
     rate, arrived = follow_definition(MAPS[name], starts, examples, 120, eps)
     assert curve.rate.tolist() == pytest.approx(rate)
     assert curve.arrived.tolist() == pytest.approx(arrived)
-    assert curve.ever.tolist() == pytest.approx(list(accumulate_reached(MAPS[name], starts, examples, 120, eps)))
+    expected = list(accumulate_reached(MAPS[name], starts, examples, 120, eps))
+    assert curve.ever.tolist() == pytest.approx(expected)
 
 
 def accumulate_reached(f, starts, examples, steps, eps):
@@ -133,8 +138,11 @@ def test_curve_of_a_random_network_equals_the_definition(gain):
 
 def test_a_diverging_start_is_followed_to_its_last_finite_point():
     examples = torch.tensor([[1.0], [4.0], [16.0]])
-    curve = recovery_curve(lambda x: x**2, torch.tensor([[2.0], [1.0]]), examples, 200, eps=0.5)
-    assert curve.rate[:4].tolist() == pytest.approx([1 / 3, 2 / 3, 2 / 3, 1 / 3])
+    starts = torch.tensor([[2.0], [1.0]])
+    curve = recovery_curve(lambda x: x**2, starts, examples, 200, eps=0.5)
+    # the orbit of 2 is 2, 4, 16, 256; the orbit of 1 rests at an example
+    expected = [1 / 3, 2 / 3, 2 / 3, 1 / 3]
+    assert curve.rate[:4].tolist() == pytest.approx(expected)
     assert curve.points.isfinite().all()
     assert curve.ended_at.tolist() == [-1, 0]
 
@@ -160,7 +168,8 @@ def test_an_orbit_that_has_nearly_arrived_counts_for_the_offset():
 
 
 def test_the_offset_of_duplicates_is_that_of_one_example():
-    curve = recovery_curve(round_and_shift(0.05), torch.zeros(1, 1), torch.full((3, 1), 2.0), 9, eps=0.2)
+    examples = torch.full((3, 1), 2.0)
+    curve = recovery_curve(round_and_shift(0.05), torch.zeros(1, 1), examples, 9, eps=0.2)
     assert curve.offset == pytest.approx(0.05)
 
 
@@ -184,7 +193,8 @@ def test_the_offset_of_many_examples_is_that_of_a_sample():
         rows.append(len(x))
         return round_and_shift(0.01)(x)
 
-    curve = recovery_curve(f, torch.zeros(1, 1), torch.arange(1000.0)[:, None], 3, eps=0.1)
+    examples = torch.arange(1000.0)[:, None]
+    curve = recovery_curve(f, torch.zeros(1, 1), examples, 3, eps=0.1)
     assert curve.offset == pytest.approx(0.01, rel=1e-2)
     assert max(rows) <= 256
 
@@ -199,8 +209,10 @@ def test_unrecoverable_is_proven_by_the_range_of_the_last_layer(monkeypatch):
     curve = recovery_curve(model, torch.rand(20, 3), examples, 5, eps=0.5)
     assert curve.unrecoverable.tolist() == [False, True]
     monkeypatch.setattr(distance_bounds, "BLOCK_ELEMENTS", 1)
-    assert recovery_curve(model, torch.rand(20, 3), examples, 5, eps=0.5).unrecoverable.tolist() == [False, True]
-    assert recovery_curve(model, torch.rand(20, 3), examples, 5, eps=1.5).unrecoverable.tolist() == [False, False]
+    found = recovery_curve(model, torch.rand(20, 3), examples, 5, eps=0.5).unrecoverable.tolist()
+    assert found == [False, True]
+    found = recovery_curve(model, torch.rand(20, 3), examples, 5, eps=1.5).unrecoverable.tolist()
+    assert found == [False, False]
 
 
 def test_nothing_is_proven_within_the_rounding_of_the_orbits():
@@ -211,7 +223,8 @@ def test_nothing_is_proven_within_the_rounding_of_the_orbits():
         model.net[-2].bias.zero_()
     for height, proven in ((10.0001, False), (10.1, True)):
         examples = torch.tensor([[0.0, 0, height]])
-        assert recovery_curve(model, torch.rand(5, 3), examples, 2, eps=10).unrecoverable.tolist() == [proven]
+        found = recovery_curve(model, torch.rand(5, 3), examples, 2, eps=10).unrecoverable.tolist()
+        assert found == [proven]
 
 
 @pytest.mark.parametrize("eps", [0.02, 0.3, 3.0])

@@ -52,6 +52,11 @@ def in_units(request):
     return lambda s: lambda x: s * f(x / s)
 
 
+def check_equal(one, other, *names):
+    for name in names:
+        assert torch.equal(getattr(one, name), getattr(other, name)), name
+
+
 SCALES = [2.0**-20, 2.0**20]  # powers of two are exact, so every comparison has the same result
 
 
@@ -59,11 +64,11 @@ SCALES = [2.0**-20, 2.0**20]  # powers of two are exact, so every comparison has
 def test_certificates_do_not_depend_on_the_unit(in_units, s):
     one = certify(in_units(1), EXAMPLES, eps=0.2, steps=100)
     other = certify(in_units(s), s * EXAMPLES, eps=0.2 * s, steps=100)
-    for name in ("fixed", "distinct", "returns", "limit_of", "attractor"):
-        assert torch.equal(getattr(one, name), getattr(other, name)), name
+    check_equal(one, other, "fixed", "distinct", "returns", "limit_of", "attractor")
     for name in ("points", "offset"):
         expected = s * getattr(one, name)[one.fixed]
-        torch.testing.assert_close(getattr(other, name)[one.fixed], expected, rtol=1e-6, atol=1e-9 * s)
+        found = getattr(other, name)[one.fixed]
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9 * s)
     torch.testing.assert_close(one.radius, other.radius, rtol=1e-6, atol=1e-6, equal_nan=True)
 
 
@@ -76,6 +81,7 @@ def test_the_census_does_not_depend_on_the_unit(in_units, s):
     for mine, theirs in zip(one.limits, other.limits, strict=True):
         for name in ("kind", "count", "period", "continuum"):
             assert getattr(mine, name) == getattr(theirs, name), name
+    # lengths are s times as large
     torch.testing.assert_close(s * one.distance, other.distance, rtol=1e-6, atol=1e-9 * s)
     torch.testing.assert_close(s * one.margin, other.margin, rtol=1e-6, atol=1e-9 * s, equal_nan=True)
 
@@ -95,14 +101,12 @@ def test_the_attractors_that_are_found_do_not_depend_on_the_unit(in_units, s):
 def test_recovery_and_recall_do_not_depend_on_the_unit(in_units, s):
     one = recovery_curve(in_units(1), STARTS, EXAMPLES, 20, eps=0.3, offset=torch.nan)
     other = recovery_curve(in_units(s), s * STARTS, s * EXAMPLES, 20, eps=0.3 * s, offset=torch.nan)
-    for name in ("rate", "ever", "arrived", "recovered_at", "reached", "ended_at"):
-        assert torch.equal(getattr(one, name), getattr(other, name)), name
+    check_equal(one, other, "rate", "ever", "arrived", "recovered_at", "reached", "ended_at")
     noise = [0.0, 0.3, 1.0]
     scaled_noise = [s * level for level in noise]
     one = recall_against_noise(in_units(1), EXAMPLES, noise, draws=8, steps=50, eps=0.3)
     other = recall_against_noise(in_units(s), s * EXAMPLES, scaled_noise, draws=8, steps=50, eps=0.3 * s)
-    for name in ("rate", "per_example", "nearest", "confused", "input_nearest"):
-        assert torch.equal(getattr(one, name), getattr(other, name)), name
+    check_equal(one, other, "rate", "per_example", "nearest", "confused", "input_nearest")
 
 
 @pytest.mark.parametrize("s", SCALES)
@@ -135,5 +139,6 @@ def test_distances_scale_with_the_unit(s, dtype):
     torch.testing.assert_close(one.relative, other.relative, rtol=1e-12, atol=1e-12)
     pairs = close_pairs(points, examples, 0.7)
     scaled_pairs = close_pairs(s * points, s * examples, 0.7 * s)
-    assert [indices.tolist() for indices in pairs] == [indices.tolist() for indices in scaled_pairs]
+    expected = [indices.tolist() for indices in scaled_pairs]
+    assert [indices.tolist() for indices in pairs] == expected
     assert default_eps(s * examples) == pytest.approx(s * default_eps(examples), rel=1e-12)

@@ -31,19 +31,24 @@ def trace(model, x):
     return trace_map(model, x[:1], collect_constants(model))
 
 
+def in_every_place(name, function):
+    """Return the function of the weight and a point with its arguments in both orders, and with the point twice."""
+    return {
+        f"{name} left": lambda w, x: function(x, w),
+        f"{name} right": lambda w, x: function(w, x),
+        f"{name} both": lambda w, x: function(x, x),
+    }
+
+
+def repeat(value):
+    return value.expand(1, 3, 3)
+
+
 MAPS = {  # the weight is (1, 3, 3), a point (1, 3, 3): every place that an argument can have
-    "mm left": lambda w, x: (x[0] @ w[0])[None],
-    "mm right": lambda w, x: (w[0] @ x[0])[None],
-    "mm both": lambda w, x: (x[0] @ x[0])[None],
-    "bmm left": torch.bmm,
-    "bmm right": lambda w, x: torch.bmm(x, w),
-    "bmm both": lambda w, x: torch.bmm(x, x),
-    "mv left": lambda w, x: torch.mv(x[0], w[0, 0])[None, None].expand(1, 3, 3),
-    "mv right": lambda w, x: torch.mv(w[0], x[0, 0])[None, None].expand(1, 3, 3),
-    "mv both": lambda w, x: torch.mv(x[0], x[0, 0])[None, None].expand(1, 3, 3),
-    "dot left": lambda w, x: torch.dot(x[0, 0], w[0, 0]).expand(1, 3, 3),
-    "dot right": lambda w, x: torch.dot(w[0, 0], x[0, 1]).expand(1, 3, 3),
-    "dot both": lambda w, x: torch.dot(x[0, 0], x[0, 1]).expand(1, 3, 3),
+    **in_every_place("mm", lambda a, b: (a[0] @ b[0])[None]),
+    **in_every_place("bmm", torch.bmm),
+    **in_every_place("mv", lambda a, b: repeat(torch.mv(a[0], b[0, 0]))),
+    **in_every_place("dot", lambda a, b: repeat(torch.dot(a[0, 0], b[0, 1]))),
     "addmm sum": lambda w, x: torch.addmm(x[0], w[0], w[0])[None],
     "addmm left": lambda w, x: torch.addmm(w[0], x[0], w[0])[None],
     "addmm right": lambda w, x: torch.addmm(w[0], w[0], x[0])[None],
@@ -53,22 +58,23 @@ MAPS = {  # the weight is (1, 3, 3), a point (1, 3, 3): every place that an argu
     "baddbmm left": lambda w, x: torch.baddbmm(w, x, w),
     "baddbmm right": lambda w, x: torch.baddbmm(w, w, x),
     "baddbmm both": lambda w, x: torch.baddbmm(w, x, x),
-    "product": lambda w, x: w * x,
-    "product turned": lambda w, x: x * w,
-    "square": lambda w, x: x * x,
-    "quotient": lambda w, x: x / w,
-    "reciprocal": lambda w, x: w / x,
+    **in_every_place("product", torch.mul),
+    **in_every_place("quotient", torch.div),
+    # the point in numerator and denominator; a division that rounds
     "ratio": lambda w, x: x / (x + w),
     "floor": lambda w, x: torch.div(x, 0.3, rounding_mode="floor") + 0 * w,
+    # affine operations, alone and one after another
     "convolution": lambda w, x: functional.conv1d(x, w[0, :, :, None]),
     "sum": lambda w, x: x + 2 * w + 1,
     "rsub": lambda w, x: 1 - x + w,
-    "mean": lambda w, x: x.mean(1, keepdim=True).expand(1, 3, 3) + w,
+    "mean": lambda w, x: repeat(x.mean(1, keepdim=True)) + w,
     "cat": lambda w, x: torch.cat([x[:, :1], x.flip(1)[:, :1], w[:, :1]], 1),
     "pool": lambda w, x: functional.avg_pool1d(x, 3, 1, 1) + w,
+    # piecewise affine, and therefore not affine
     "max": lambda w, x: functional.max_pool1d(x, 3, 1, 1) + w,
     "relu": lambda w, x: x.relu() + w,
     "abs": lambda w, x: x.abs() * w,
+    # affine after affine, and affine after a nonlinearity
     "chain": lambda w, x: (x @ w + 1) @ w,
     "bent inside": lambda w, x: (x @ w).tanh() @ w,
 }
@@ -109,7 +115,8 @@ def test_a_network_is_cut_at_its_narrowest_places(model, entry, size, exit_):
     width = next(part.in_features for part in model if isinstance(part, nn.Linear))
     graph = trace(model.double(), torch.rand(1, width).double())
     cut = graph.cut
-    assert (graph.sizes[cut.entry], cut.size, graph.sizes[cut.exit]) == (entry, size, exit_)
+    found = (graph.sizes[cut.entry], cut.size, graph.sizes[cut.exit])
+    assert found == (entry, size, exit_)
     assert cut is graph.cut
     if size in (entry, exit_):  # an end that is as narrow as the cut serves as the cut
         assert cut.nodes == ((cut.entry,) if size == entry else (cut.exit,))
@@ -132,10 +139,12 @@ def test_an_extracted_part_is_the_function_between_its_ends():
     inner = graph.extract(constants, [graph.source], [graph.cut.entry])
     outer = graph.extract(constants, [graph.cut.entry], [graph.target])
     torch.testing.assert_close(inner(x)[0], model[0](x))
-    torch.testing.assert_close(outer(inner(x)[0])[0], model(x))
+    found = outer(inner(x)[0])[0]
+    torch.testing.assert_close(found, model(x))
     doubled = {name: 2 * tensor for name, tensor in constants.items()}  # every extraction reads its own constants
     inner = graph.extract(doubled, [graph.source], [graph.cut.entry])
-    torch.testing.assert_close(inner(x)[0], 2 * model[0](x))
+    expected = 2 * model[0](x)
+    torch.testing.assert_close(inner(x)[0], expected)
 
 
 def test_a_flat_part_takes_and_returns_the_values_one_after_another():
@@ -147,8 +156,10 @@ def test_a_flat_part_takes_and_returns_the_values_one_after_another():
     inner = graph.extract_flat(constants, [graph.source], ends)
     outer = graph.extract_flat(constants, ends, [graph.target])
     values = {"tanh": x.tanh().flatten(), "sin": x.sin().flatten()}
-    torch.testing.assert_close(inner(x.flatten()), torch.cat([values[node.target._opname] for node in ends]))
-    torch.testing.assert_close(outer(inner(x.flatten())), model(x).flatten())
+    expected = torch.cat([values[node.target._opname] for node in ends])
+    torch.testing.assert_close(inner(x.flatten()), expected)
+    found = outer(inner(x.flatten()))
+    torch.testing.assert_close(found, model(x).flatten())
 
 
 def traces_enlarging_as_one_operation():

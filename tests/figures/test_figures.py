@@ -81,7 +81,8 @@ def test_a_figure_writes_pictures_and_numbers(made, name):
     content = json.loads((folder / f"{name}.json").read_text())
     assert content["checkpoints"] == FIGURES[name].ids()
     assert content["holds"] == result.holds
-    assert [row["quantity"] for row in content["rows"]] == [row.quantity for row in result.rows]
+    expected = [row.quantity for row in result.rows]
+    assert [row["quantity"] for row in content["rows"]] == expected
     assert all({"paper", "ours", "holds", "needed", "checkpoint"} <= row.keys() for row in content["rows"])
     small = {key for key, x in result.arrays.items() if x.numel() <= 5000}
     assert set(content["arrays"]) == small
@@ -110,7 +111,8 @@ def test_figure_4_draws_each_network_at_the_eps_of_its_facts(made):
     result = made["fig4a"]
     facts = [{fact.name: fact for fact in memzoo.info(id).facts} for id in result.checkpoints]
     recorded = torch.tensor([fact["R_200"].ours for fact in facts])
-    torch.testing.assert_close(result.arrays["recovery"][:, 200], recorded, atol=2e-3, rtol=0)
+    found = result.arrays["recovery"][:, 200]
+    torch.testing.assert_close(found, recorded, atol=2e-3, rtol=0)
     assert {fact["R_200"].args["eps"] for fact in facts} == {0.5, 1.0}
     figure = result.draw()
     titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
@@ -308,7 +310,8 @@ def test_a_figure_whose_checkpoints_cannot_be_named_says_why(light, tmp_path):
     light["slip"] = Figure("slip", "Slip", lambda _: {}, plot, checkpoints=missing, notes=("a note",))
     light["none"] = Figure("none", "None", lambda _: {}, plot, checkpoints=list)
     slip, none, sound = reproduce_all(tmp_path, ["slip", "none", "sound"])
-    assert (slip.failed, slip.checkpoints, slip.notes) == ("KeyError: 'table2-1'", (), ("a note",))
+    expected = ("KeyError: 'table2-1'", (), ("a note",))
+    assert (slip.failed, slip.checkpoints, slip.notes) == expected
     assert none.failed == "no checkpoint of the registry is one of none."
     assert not slip.holds
     assert sound.holds
@@ -332,7 +335,8 @@ def test_trajectories_show_start_iterates_and_nearest_example():
     shown = [torch.tensor(axes.images[0].get_array().data) for axes in figure.axes]
     torch.testing.assert_close(shown[0], starts[0, 0])
     with torch.no_grad():
-        torch.testing.assert_close(shown[1], model(starts)[0, 0].clamp(0, 1))
+        expected = model(starts)[0, 0].clamp(0, 1)
+        torch.testing.assert_close(shown[1], expected)
     assert any(torch.equal(shown[7], example[0]) for example in examples)
 
 

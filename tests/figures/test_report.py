@@ -14,7 +14,11 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.ids, self.links, self.pictures, self.words, self.open = set(), [], [], [], []
+        self.ids = set()
+        self.links = []
+        self.pictures = []
+        self.words = []
+        self.open = []
         self.feed(text)
         assert not self.open
 
@@ -93,7 +97,8 @@ def test_a_figure_of_which_nothing_is_asked_is_reported(tmp_path):
 
 def test_a_checkpoint_on_the_hub_has_a_link_to_its_commit(monkeypatch, tmp_path):
     commit = "0123456789abcdef0123456789abcdef01234567"
-    entry = memzoo.info("cifar10-d1").model_copy(update={"hub": Published(repository="owner/name", commit=commit)})
+    update = {"hub": Published(repository="owner/name", commit=commit)}
+    entry = memzoo.info("cifar10-d1").model_copy(update=update)
     monkeypatch.setattr("memzoo.figures.report.info", lambda name: entry)
     shown = Page(render_page([Reproduction("fig7", "Figure 7: a title", ("cifar10-d1",))], tmp_path))
     assert f"https://huggingface.co/owner/name/tree/{commit}" in shown.links

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hub_client import MODES, TOKENS, Client, OnHub, pinned, publish
+from hub_client import MODES, TOKENS, Client, OnHub, pin_checkpoint, publish
 from hub_server import Hub, Server
 from small_checkpoint import small_checkpoint
 
@@ -19,7 +19,7 @@ def pytest_generate_tests(metafunc):
 
 @pytest.fixture(scope="module")
 def server(request, tmp_path_factory):
-    """A hub that stores large files by Xet, or by git-LFS alone."""
+    """Serve a hub that stores large files by Xet, or by git-LFS alone."""
     if shutil.which("git") is None:
         pytest.skip("the server keeps its repositories with git, which is not installed")
     server = Server(tmp_path_factory.mktemp(request.param) / "hub", TOKENS, xet=request.param == "xet")
@@ -29,14 +29,14 @@ def server(request, tmp_path_factory):
 
 @pytest.fixture
 def hub(server) -> Hub:
-    """The server's inside; nothing goes wrong at first."""
+    """Return the hub behind the server; nothing goes wrong at first."""
     server.hub.faults.clear()
     return server.hub
 
 
 @pytest.fixture
 def client(server, tmp_path) -> Client:
-    """A machine with an empty cache, that knows its token."""
+    """Return a machine with an empty cache, that knows its token."""
     variables = {
         "HF_ENDPOINT": server.address,
         "HF_HOME": str(tmp_path / "hf"),
@@ -52,22 +52,23 @@ def client(server, tmp_path) -> Client:
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory) -> Path:
-    """The registry file of a small checkpoint, not to be changed."""
+    """Write a small checkpoint, not to be changed, and return its registry file."""
     return small_checkpoint(tmp_path_factory.mktemp("template"), steps=(100,))
 
 
 @pytest.fixture
 def small(template, tmp_path) -> Path:
-    """The registry file of a small checkpoint."""
+    """Copy the small checkpoint, and return the registry file of the copy."""
     return Path(shutil.copytree(template.parent, tmp_path / "own")) / template.name
 
 
 @pytest.fixture
-def published(hub, client, small, snapshots) -> OnHub:
-    """The small checkpoint, published as ``zoo/small-fc``, which nobody has fetched."""
+def publication(hub, client, small, snapshots) -> OnHub:
+    """Publish the small checkpoint as ``zoo/small-fc``; nobody has fetched it."""
     if hub not in snapshots:
         found = publish(hub, client, small)
         copy = hub.root / "snapshot.git"
+        # publishing takes seconds, copying its repository takes none
         shutil.copytree(hub.path("zoo/small-fc"), copy)
         snapshots[hub] = (copy, found.registry.read_text())
         return found
@@ -76,10 +77,10 @@ def published(hub, client, small, snapshots) -> OnHub:
     shutil.rmtree(hub.path("zoo/small-fc"), ignore_errors=True)
     shutil.copytree(copy, hub.path("zoo/small-fc"))
     small.write_text(registry)
-    return pinned(hub, client, small)
+    return pin_checkpoint(hub, client, small)
 
 
 @pytest.fixture(scope="session")
 def snapshots() -> dict[Hub, tuple[Path, str]]:
-    """The repository and the registry after the first publishing, for each hub."""
+    """Keep the repository and the registry after the first publishing, for each hub."""
     return {}

@@ -5,7 +5,7 @@ import pytest
 from memzoo.zoo.registry.registries import home
 
 
-def test_a_downloaded_folder_works_without_the_hub(hub, client, published, tmp_path):
+def test_a_downloaded_folder_works_without_the_hub(hub, client, publication, tmp_path):
     to = tmp_path / "cluster"
     client.run(f"""
         from memzoo.cli import main
@@ -26,16 +26,16 @@ def test_a_downloaded_folder_works_without_the_hub(hub, client, published, tmp_p
     assert len(hub.log) == asked
 
 
-def test_a_damaged_folder_is_replaced_as_a_whole(client, published, tmp_path):
+def test_a_damaged_folder_is_replaced_as_a_whole(client, publication, tmp_path):
     to = tmp_path / "cluster"
     client.run(f"memzoo.download('small-fc', {str(to)!r})")
     weights = to / "checkpoints/small-fc/model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
     client.run(f"memzoo.download('small-fc', {str(to)!r})")
-    assert weights.read_bytes() == (published.source / "model.safetensors").read_bytes()
+    assert weights.read_bytes() == (publication.source / "model.safetensors").read_bytes()
 
 
-def test_a_damaged_folder_that_is_in_use_is_replaced_too(client, published, tmp_path):
+def test_a_damaged_folder_that_is_in_use_is_replaced_too(client, publication, tmp_path):
     to = tmp_path / "cluster"
     client.run(f"memzoo.download('small-fc', {str(to)!r})")
     folder = to / "checkpoints/small-fc"
@@ -46,7 +46,7 @@ def test_a_damaged_folder_that_is_in_use_is_replaced_too(client, published, tmp_
         client.run("memzoo.load('small-fc')", MEMZOO_DIR=str(to), HF_HUB_OFFLINE="1")
 
 
-def test_a_stranger_cannot_take_the_place_of_another_checkpoint(hub, client, published, tmp_path):
+def test_a_stranger_cannot_take_the_place_of_another_checkpoint(hub, client, publication, tmp_path):
     entry = (
         hub.read("zoo/small-fc", "entry.yaml").replace(b"small-fc:", b"mnist20-fc14x128:").replace(b"[small]", b"[]")
     )
@@ -57,7 +57,7 @@ def test_a_stranger_cannot_take_the_place_of_another_checkpoint(hub, client, pub
     """)
 
 
-def test_downloading_all_continues_after_one_that_fails(hub, client, published, tmp_path):
+def test_downloading_all_continues_after_one_that_fails(hub, client, publication, tmp_path):
     hub.delete("zoo/small-fc")
     said = client.run(f"""
         from memzoo.cli import main
@@ -73,7 +73,7 @@ def test_downloading_all_continues_after_one_that_fails(hub, client, published, 
     assert (there / "mnist20-fc14x128/model.safetensors").read_bytes() == ours.read_bytes()
 
 
-def test_a_full_disk_leaves_nothing_half_written(client, published, tmp_path):
+def test_a_full_disk_leaves_nothing_half_written(client, publication, tmp_path):
     client.run("memzoo.load('small-fc')")
     client.run(f"""
         import resource
@@ -85,7 +85,7 @@ def test_a_full_disk_leaves_nothing_half_written(client, published, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["hf-hub:zoo/small-fc", "hf-hub:zoo/small-fc@v1"])
-def test_a_repository_of_anyone_can_be_downloaded(client, published, tmp_path, name):
+def test_a_repository_of_anyone_can_be_downloaded(client, publication, tmp_path, name):
     client.run(f"""
         folder = memzoo.download({name!r}, {str(tmp_path / "cluster")!r})
         assert memzoo.load(f"local-dir:{{folder}}").entry.id == "small-fc"

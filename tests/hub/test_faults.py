@@ -19,7 +19,7 @@ assert ctypes.CDLL(None, use_errno=True).capset(header, nothing) == 0  # a root 
 
 
 def blob(client, name):
-    """The real file behind a name in the cache."""
+    """Find the real file behind a name in the cache."""
     (path,) = client.cache.glob(f"models--zoo--small-fc/snapshots/*/{name}")
     return path.resolve()
 
@@ -35,7 +35,7 @@ def damage(path, where=0.7):
 
 @BOTH
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "examples.safetensors"])
-def test_a_bit_that_flipped_in_the_cache_is_found_and_fetched_again(client, published, name):
+def test_a_bit_that_flipped_in_the_cache_is_found_and_fetched_again(client, publication, name):
     client.run(WORKS)
     damage(blob(client, name))
     client.run(f"""
@@ -43,10 +43,11 @@ def test_a_bit_that_flipped_in_the_cache_is_found_and_fetched_again(client, publ
             memzoo.load("small-fc")
         memzoo.load("small-fc")  # mended
     """)
-    assert blob(client, name).read_bytes() == (published.source / name).read_bytes()
+    expected = (publication.source / name).read_bytes()
+    assert blob(client, name).read_bytes() == expected
 
 
-def test_a_bit_that_flipped_without_network_is_an_error_that_says_so(client, published):
+def test_a_bit_that_flipped_without_network_is_an_error_that_says_so(client, publication):
     client.run(WORKS)
     damage(blob(client, "model.safetensors"))
     client.run(
@@ -74,7 +75,7 @@ def test_a_bit_that_flipped_without_network_is_an_error_that_says_so(client, pub
         (lambda old: b"", "has 0 bytes, the registry says .*: cut short"),
     ],
 )
-def test_another_content_in_the_cache_is_named_and_fetched_again(client, published, content, message):
+def test_another_content_in_the_cache_is_named_and_fetched_again(client, publication, content, message):
     client.run(WORKS)
     path = blob(client, "model.safetensors")
     path.write_bytes(content(path.read_bytes()))
@@ -85,20 +86,20 @@ def test_another_content_in_the_cache_is_named_and_fetched_again(client, publish
 # What lies on the hub -------------------------------------------------------------------------------------------------
 
 
-def pin(hub, published, files):
+def pin(hub, publication, files):
     """Write files to the hub by hand, and pin that commit as if it were the one that was published."""
     commit = hub.write(NAME, files)
-    published.registry.write_text(published.registry.read_text().replace(published.commit, commit))
+    publication.registry.write_text(publication.registry.read_text().replace(publication.commit, commit))
 
 
 @BOTH
 @pytest.mark.parametrize("kind", ["flipped", "truncated", "html"])
-def test_another_content_on_the_hub_is_refused_after_a_second_try(hub, client, published, kind):
-    weights = (published.source / "model.safetensors").read_bytes()
+def test_another_content_on_the_hub_is_refused_after_a_second_try(hub, client, publication, kind):
+    weights = (publication.source / "model.safetensors").read_bytes()
     flipped = bytearray(weights)
     flipped[-7] ^= 4
     content = {"flipped": bytes(flipped), "truncated": weights[:-100], "html": b"<html>moved</html>"}[kind]
-    pin(hub, published, {"model.safetensors": content})
+    pin(hub, publication, {"model.safetensors": content})
     client.run("""
         with pytest.warns(UserWarning, match="fetched again"), pytest.raises(
             errors.CorruptCheckpointError, match="came the same: what lies there is not what was publi.*verify"
@@ -115,59 +116,61 @@ def test_another_content_on_the_hub_is_refused_after_a_second_try(hub, client, p
         ("config['config']['activation'] = 'gelu'", "registry FullyConnected .*restore whichever was edited"),
     ],
 )
-def test_another_network_on_the_hub_is_refused_even_with_matching_hashes(hub, client, published, change, message):
+def test_another_network_on_the_hub_is_refused_even_with_matching_hashes(hub, client, publication, change, message):
     import json
 
     import torch  # noqa: F401 - for the change
     from safetensors.torch import load_file, save_file
 
-    tensors = load_file(published.source / "model.safetensors")
-    config = json.loads((published.source / "config.json").read_text())
+    tensors = load_file(publication.source / "model.safetensors")
+    config = json.loads((publication.source / "config.json").read_text())
     exec(change)
-    save_file(tensors, published.source / "model.safetensors")
-    (published.source / "config.json").write_text(json.dumps(config))
+    save_file(tensors, publication.source / "model.safetensors")
+    (publication.source / "config.json").write_text(json.dumps(config))
     names = ("model.safetensors", "config.json")
-    pin(hub, published, {name: (published.source / name).read_bytes() for name in names})
-    entry = read_registry(published.registry)["small-fc"]
-    hashes = {**entry.files, **{name: describe(published.source / name) for name in names}}
-    replace_entry(entry.model_copy(update={"files": hashes}), published.registry)
+    files = {name: (publication.source / name).read_bytes() for name in names}
+    pin(hub, publication, files)
+    entry = read_registry(publication.registry)["small-fc"]
+    hashes = {**entry.files, **{name: describe(publication.source / name) for name in names}}
+    replace_entry(entry.model_copy(update={"files": hashes}), publication.registry)
     client.run(f"""
         with pytest.raises(errors.CorruptCheckpointError, match={message!r}):
             memzoo.load("small-fc")
     """)
 
 
-def test_a_changed_activation_with_everything_else_adjusted_fails_the_fingerprint(hub, client, published):
+def test_a_changed_activation_with_everything_else_adjusted_fails_the_fingerprint(hub, client, publication):
     import json
 
-    config = json.loads((published.source / "config.json").read_text())
+    config = json.loads((publication.source / "config.json").read_text())
     config["config"]["activation"] = "gelu"
     content = json.dumps(config).encode()
-    pin(hub, published, {"config.json": content})
-    (published.source / "config.json").write_bytes(content)
-    entry = read_registry(published.registry)["small-fc"]
+    pin(hub, publication, {"config.json": content})
+    (publication.source / "config.json").write_bytes(content)
+    entry = read_registry(publication.registry)["small-fc"]
     update = {
-        "files": {**entry.files, "config.json": describe(published.source / "config.json")},
+        "files": {**entry.files, "config.json": describe(publication.source / "config.json")},
         "config": config["config"],
     }
-    replace_entry(entry.model_copy(update=update), published.registry)
+    replace_entry(entry.model_copy(update=update), publication.registry)
     client.run("""
         with pytest.raises(errors.FingerprintError, match="weights fit, but the network computes another function"):
             memzoo.load("small-fc")
     """)
 
 
-def test_a_file_that_is_not_there(hub, client, published):
+def test_a_file_that_is_not_there(hub, client, publication):
     commit = hub.commit(NAME, "main", "gone", {}, ["model.safetensors"], None)
-    published.registry.write_text(published.registry.read_text().replace(published.commit, commit))
+    publication.registry.write_text(publication.registry.read_text().replace(publication.commit, commit))
     client.run("""
         with pytest.raises(errors.CheckpointMissingError, match="model.safetensors of zoo/small.*no such file in it"):
             memzoo.load("small-fc")
     """)
 
 
-def test_a_commit_that_is_not_there(client, published):
-    published.registry.write_text(published.registry.read_text().replace(published.commit, "f" * 40))
+def test_a_commit_that_is_not_there(client, publication):
+    text = publication.registry.read_text().replace(publication.commit, "f" * 40)
+    publication.registry.write_text(text)
     client.run("""
         with pytest.raises(errors.CheckpointMissingError, match="@ffffffff: the Hub has no such revision.*verify"):
             memzoo.load("small-fc")
@@ -176,7 +179,7 @@ def test_a_commit_that_is_not_there(client, published):
     """)
 
 
-def test_a_deleted_repository_and_what_was_cached_stays(hub, client, published):
+def test_a_deleted_repository_and_what_was_cached_stays(hub, client, publication):
     client.run(WORKS)
     hub.delete(NAME)
     client.run(WORKS)
@@ -190,7 +193,7 @@ def test_a_deleted_repository_and_what_was_cached_stays(hub, client, published):
 
 
 @BOTH
-def test_a_private_repository(hub, client, published):
+def test_a_private_repository(hub, client, publication):
     hub.private[NAME] = True
     for token, message in (
         ("", "the Hub refuses .401, no token was given.*Set HF_TOKEN"),
@@ -210,13 +213,13 @@ def test_a_private_repository(hub, client, published):
 
 
 @BOTH
-def test_a_busy_hub_is_asked_again(hub, client, published):
+def test_a_busy_hub_is_asked_again(hub, client, publication):
     hub.faults.status = {"/resolve/.*model": [503, 503], "/resolve/.*config": [503, 503]}
     client.run(WORKS)
     assert hub.faults.status == {"/resolve/.*model": [], "/resolve/.*config": []}
 
 
-def test_an_entry_that_cannot_be_had_just_now_does_not_turn_the_checks_off(hub, client, published):
+def test_an_entry_that_cannot_be_had_just_now_does_not_turn_the_checks_off(hub, client, publication):
     hub.faults.status = {"/resolve/.*entry.yaml": [503] * 100}
     client.run(
         """
@@ -238,7 +241,7 @@ def test_an_entry_that_cannot_be_had_just_now_does_not_turn_the_checks_off(hub, 
         )
 
 
-def test_what_the_caller_is_handling_is_not_taken_for_the_reason(client, published):
+def test_what_the_caller_is_handling_is_not_taken_for_the_reason(client, publication):
     client.run(
         """
         import time
@@ -253,7 +256,7 @@ def test_what_the_caller_is_handling_is_not_taken_for_the_reason(client, publish
     )
 
 
-def test_a_hub_that_stays_down_is_an_error_and_later_it_works(hub, client, published):
+def test_a_hub_that_stays_down_is_an_error_and_later_it_works(hub, client, publication):
     hub.faults.status = {"/resolve/": [503] * 100}
     client.run("""
         import time
@@ -265,7 +268,7 @@ def test_a_hub_that_stays_down_is_an_error_and_later_it_works(hub, client, publi
     client.run(WORKS)
 
 
-def test_no_network(client, published):
+def test_no_network(client, publication):
     nobody = {"HF_ENDPOINT": "http://127.0.0.1:9"}
     client.run(
         """
@@ -292,8 +295,9 @@ def test_no_network(client, published):
 
 @BOTH
 def test_a_download_that_is_cut_above_ten_mebibytes_goes_on(hub, client, tmp_path):
-    published = publish(hub, client, small_checkpoint(tmp_path / "own", width=2000))
-    assert (published.source / "model.safetensors").stat().st_size > 11 * 2**20
+    publication = publish(hub, client, small_checkpoint(tmp_path / "own", width=2000))
+    assert (publication.source / "model.safetensors").stat().st_size > 11 * 2**20
+    # the client writes its file in pieces of ten mebibytes: the first cut comes behind one
     hub.faults.cut = [10 * 2**20 + 5000, 2**19]
     client.run(WORKS)
     if not hub.xet:  # the storage of the other is a folder, there is nothing to cut
@@ -301,7 +305,8 @@ def test_a_download_that_is_cut_above_ten_mebibytes_goes_on(hub, client, tmp_pat
 
 
 def test_a_server_without_xet_says_what_to_do(hub, client, small):
-    before, hub.xet = hub.xet, False
+    before = hub.xet
+    hub.xet = False
     try:
         client.run(
             """
@@ -325,7 +330,7 @@ def test_a_server_without_xet_says_what_to_do(hub, client, small):
 
 
 @BOTH
-def test_a_full_disk(client, published):
+def test_a_full_disk(client, publication):
     client.run("""
         import resource
         resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, 9_000))
@@ -337,7 +342,7 @@ def test_a_full_disk(client, published):
 
 
 @BOTH
-def test_a_read_only_cache(client, published):
+def test_a_read_only_cache(client, publication):
     client.run(WORKS)
     folders = [client.cache.parent, *(path for path in client.cache.parent.rglob("*") if path.is_dir())]
     for folder in folders:
@@ -365,18 +370,19 @@ with pytest.warns(UserWarning), pytest.raises(errors.CorruptCheckpointError, mat
 
 
 @BOTH
-def test_killed_while_downloading(hub, client, published):
+def test_killed_while_downloading(hub, client, publication):
     hub.faults.hold = {"/_lfs/|/xet-read-token/": threading.Event()}
     running = client.start(WORKS)
     assert hub.faults.held.wait(60)
     running.kill()
     hub.faults.clear()
     client.run(WORKS)
-    assert blob(client, "model.safetensors").read_bytes() == (published.source / "model.safetensors").read_bytes()
+    expected = (publication.source / "model.safetensors").read_bytes()
+    assert blob(client, "model.safetensors").read_bytes() == expected
 
 
 def test_killed_in_the_middle_of_a_body(hub, client, tmp_path):
-    published = publish(hub, client, small_checkpoint(tmp_path / "own", width=2000))
+    publication = publish(hub, client, small_checkpoint(tmp_path / "own", width=2000))
     client.variables["HF_HUB_DISABLE_XET"] = "1"
     hub.faults.stall = (10 * 2**20 + 5000, threading.Event())
     running = client.start(WORKS)
@@ -385,14 +391,16 @@ def test_killed_in_the_middle_of_a_body(hub, client, tmp_path):
     hub.faults.clear()
     assert list(client.cache.glob("**/*.incomplete"))  # half of it has arrived
     client.run(WORKS)
-    assert blob(client, "model.safetensors").read_bytes() == (published.source / "model.safetensors").read_bytes()
+    expected = (publication.source / "model.safetensors").read_bytes()
+    assert blob(client, "model.safetensors").read_bytes() == expected
 
 
 @BOTH
-def test_eight_processes_at_once(client, published):
+def test_eight_processes_at_once(client, publication):
     for _ in range(2):  # nothing cached, then a damaged file
         running = [client.start("warnings.simplefilter('ignore'); memzoo.load('small-fc')") for _ in range(8)]
         for process in running:
             process.finish()
-        assert blob(client, "model.safetensors").read_bytes() == (published.source / "model.safetensors").read_bytes()
+        expected = (publication.source / "model.safetensors").read_bytes()
+        assert blob(client, "model.safetensors").read_bytes() == expected
         damage(blob(client, "model.safetensors"))

@@ -31,17 +31,17 @@ def files(hub):
 
 
 @BOTH
-def test_one_commit_with_everything_a_tag_and_a_pin(hub, published):
+def test_one_commit_with_everything_a_tag_and_a_pin(hub, publication):
     assert files(hub) == FILES
     assert hub.count(NAME) == 2  # the first is the Hub's own, with .gitattributes alone
-    assert hub.revision(NAME, "v1") == published.commit
-    pinned = read_registry(published.registry)["small-fc"].hub
-    assert (pinned.repository, pinned.commit, pinned.tag) == (NAME, published.commit, "v1")
+    assert hub.revision(NAME, "v1") == publication.commit
+    pinned = read_registry(publication.registry)["small-fc"].hub
+    assert (pinned.repository, pinned.commit, pinned.tag) == (NAME, publication.commit, "v1")
     for name in ("model.safetensors", "config.json", "examples.safetensors", "step-100.safetensors"):
-        assert hub.read(NAME, name) == (published.source / name).read_bytes()
+        assert hub.read(NAME, name) == (publication.source / name).read_bytes()
 
 
-def test_the_card_says_what_the_hub_and_its_reader_need(hub, published):
+def test_the_card_says_what_the_hub_and_its_reader_need(hub, publication):
     card = hub.read(NAME, "README.md").decode()
     metadata = yaml.safe_load(card.split("---")[1])
     assert metadata["library_name"] == "memzoo"
@@ -51,7 +51,7 @@ def test_the_card_says_what_the_hub_and_its_reader_need(hub, published):
     assert "arxiv:1810.10333" in metadata["tags"]
     (result,) = metadata["model-index"][0]["results"][0]["metrics"]
     assert (result["name"], result["type"]) == ("training loss", "mean_squared_error")
-    assert result["value"] == read_registry(published.registry)["small-fc"].facts[0].ours
+    assert result["value"] == read_registry(publication.registry)["small-fc"].facts[0].ours
     assert "this network reproduces 20 training images of MNIST" in card
     assert 'memzoo.load("hf-hub:zoo/small-fc")' in card
     assert 'memzoo.load("hf-hub:zoo/small-fc", step=100)' in card
@@ -60,23 +60,23 @@ def test_the_card_says_what_the_hub_and_its_reader_need(hub, published):
 
 
 @BOTH
-def test_a_second_time_makes_no_commit(hub, client, published, small):
+def test_a_second_time_makes_no_commit(hub, client, publication, small):
     log = len(hub.log)
     said = client.run(f"print(memzoo.publish('small-fc', {NAME!r}))", MEMZOO_REGISTRIES=str(small))
     assert "nothing changed" in said
-    assert hub.head(NAME) == published.commit
+    assert hub.head(NAME) == publication.commit
     assert not [path for method, path in hub.log[log:] if method in ("POST", "PUT") and "/commit/" in path]
 
 
 @BOTH
-def test_a_change_is_a_new_commit_and_the_next_tag_and_the_old_one_loads_on(hub, client, published, small):
+def test_a_change_is_a_new_commit_and_the_next_tag_and_the_old_one_loads_on(hub, client, publication, small):
     small.write_text(small.read_text().replace("title: Small", "title: Smaller"))
     said = client.run(f"print(memzoo.publish('small-fc', {NAME!r}))", MEMZOO_REGISTRIES=str(small))
     assert "changed   README.md" in said
     assert "changed   entry.yaml" in said
     assert "same      model.safetensors" in said
     assert hub.count(NAME) == 3
-    assert hub.revision(NAME, "v2") == hub.head(NAME) != published.commit
+    assert hub.revision(NAME, "v2") == hub.head(NAME) != publication.commit
     client.run("""
         assert memzoo.load("small-fc").entry.title == "Small"
         assert memzoo.load("small-fc@v2").entry.title == memzoo.load("small-fc@main").entry.title == "Smaller"
@@ -85,7 +85,7 @@ def test_a_change_is_a_new_commit_and_the_next_tag_and_the_old_one_loads_on(hub,
     """)
 
 
-def test_a_dry_run_shows_the_difference_and_changes_nothing(hub, client, published, small):
+def test_a_dry_run_shows_the_difference_and_changes_nothing(hub, client, publication, small):
     small.write_text(small.read_text().replace("title: Small", "title: Smaller"))
     before = hub.head(NAME)
     log = len(hub.log)
@@ -105,7 +105,7 @@ def test_a_dry_run_shows_the_difference_and_changes_nothing(hub, client, publish
     assert {method for method, _ in hub.log[log:]} <= {"GET", "HEAD"}
 
 
-def test_a_card_edited_by_hand_is_kept_until_asked(hub, client, published, small):
+def test_a_card_edited_by_hand_is_kept_until_asked(hub, client, publication, small):
     edited = hub.read(NAME, "README.md").decode().replace("## Facts", "## My own words")
     assert not is_ours(edited)
     hub.write(NAME, {"README.md": edited.encode()})
@@ -118,7 +118,7 @@ def test_a_card_edited_by_hand_is_kept_until_asked(hub, client, published, small
     assert is_ours(hub.read(NAME, "README.md").decode())
 
 
-def test_files_that_others_added_stay(hub, client, published, small):
+def test_files_that_others_added_stay(hub, client, publication, small):
     hub.write(NAME, {"notes.txt": b"mine"})
     small.write_text(small.read_text().replace("title: Small", "title: Smaller"))
     said = client.run(f"print(memzoo.publish('small-fc', {NAME!r}))", MEMZOO_REGISTRIES=str(small))
@@ -191,7 +191,7 @@ def test_what_a_training_run_wrote_can_be_published_as_it_lies(hub, client, smal
 @BOTH
 @pytest.mark.parametrize("where", ["/commit/", "/xet-write-token/|/objects/batch"])
 def test_killed_while_publishing_the_old_revision_stays_and_another_try_succeeds(
-    hub, client, published, tmp_path, where
+    hub, client, publication, tmp_path, where
 ):
     other = small_checkpoint(tmp_path / "next", width=6)
     hub.faults.hold = {where: threading.Event()}
@@ -199,7 +199,7 @@ def test_killed_while_publishing_the_old_revision_stays_and_another_try_succeeds
     assert hub.faults.held.wait(60)
     running.kill()
     hub.faults.clear()
-    assert hub.head(NAME) == published.commit
+    assert hub.head(NAME) == publication.commit
     client.run("memzoo.load('small-fc'), memzoo.load('hf-hub:zoo/small-fc')")
     client.run(f"assert memzoo.publish('small-fc', {NAME!r}).committed", MEMZOO_REGISTRIES=str(other))
     assert hub.count(NAME) == 3
@@ -222,7 +222,7 @@ def test_killed_before_the_tag_another_try_only_tags(hub, client, small):
 
 
 @BOTH
-def test_a_busy_hub_is_asked_again(hub, client, published, small):
+def test_a_busy_hub_is_asked_again(hub, client, publication, small):
     small.write_text(small.read_text().replace("title: Small", "title: Smaller"))
     hub.faults.status = {"/commit/": [503, 503], "/tag/": [503], "/preupload/": [502]}
     client.run(f"assert memzoo.publish('small-fc', {NAME!r}).tag == 'v2'", MEMZOO_REGISTRIES=str(small))
@@ -230,7 +230,7 @@ def test_a_busy_hub_is_asked_again(hub, client, published, small):
     assert hub.count(NAME) == 3
 
 
-def test_an_answer_that_is_lost_is_no_failure(hub, client, published, small):
+def test_an_answer_that_is_lost_is_no_failure(hub, client, publication, small):
     small.write_text(small.read_text().replace("title: Small", "title: Smaller"))
     hub.faults.lost = {"/commit/": 1, "/tag/": 1}
     client.run(f"assert memzoo.publish('small-fc', {NAME!r}).tag == 'v2'", MEMZOO_REGISTRIES=str(small))
@@ -239,7 +239,7 @@ def test_an_answer_that_is_lost_is_no_failure(hub, client, published, small):
     assert hub.revision(NAME, "v2") == hub.head(NAME)
 
 
-def test_somebody_else_s_commit_in_between_is_not_overwritten(hub, client, published, small):
+def test_somebody_else_s_commit_in_between_is_not_overwritten(hub, client, publication, small):
     small.write_text(small.read_text().replace("title: Small", "title: Smaller"))
     client.run(
         f"""
@@ -279,7 +279,7 @@ def test_without_the_right_nothing_is_published(hub, client, small, token, messa
     assert "zoo/forbidden" not in hub.private
 
 
-def test_registry_and_hub_are_compared(hub, client, published):
+def test_registry_and_hub_are_compared(hub, client, publication):
     client.run("""
         from memzoo.cli import main
         assert memzoo.zoo.compare_with_hub("small-fc") == ()
@@ -288,8 +288,9 @@ def test_registry_and_hub_are_compared(hub, client, published):
         assert one.kind == "unpublished"
     """)
     hub.write(NAME, {"strange.txt": b"x", "config.json": b"{}"})
-    entry = read_registry(published.registry)["small-fc"]
-    published.registry.write_text(published.registry.read_text().replace(published.commit, hub.head(NAME)))
+    entry = read_registry(publication.registry)["small-fc"]
+    text = publication.registry.read_text().replace(publication.commit, hub.head(NAME))
+    publication.registry.write_text(text)
     hub.create("zoo/not-in-a-registry", False)
     said = client.run("""
         from memzoo.cli import main
@@ -304,7 +305,8 @@ def test_registry_and_hub_are_compared(hub, client, published):
         from memzoo.cli import main
         assert [d.kind for d in memzoo.zoo.compare_with_hub("small-fc")] == ["changed", "extra", "moved"]
     """)
-    published.registry.write_text(published.registry.read_text().replace(hub.revision(NAME, "main~1"), hub.head(NAME)))
+    registry = publication.registry
+    registry.write_text(registry.read_text().replace(hub.revision(NAME, "main~1"), hub.head(NAME)))
     client.run("""
         kinds = {d.kind: d.what for d in memzoo.zoo.compare_with_hub("small-fc")}
         assert kinds["missing"].startswith("model.safetensors of zoo/small-fc@")
@@ -317,7 +319,7 @@ def test_registry_and_hub_are_compared(hub, client, published):
     """)
 
 
-def test_another_model_is_not_replaced(hub, client, published, small):
+def test_another_model_is_not_replaced(hub, client, publication, small):
     hub.create("zoo/foreign", False)
     hub.write("zoo/foreign", {"model.safetensors": b"theirs", "config.json": b"{}"})
     small.write_text(small.read_text().replace("small-fc:", "other-fc:").replace("aliases: [small]", "aliases: []"))

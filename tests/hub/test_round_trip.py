@@ -71,6 +71,16 @@ def load_all(client, home, **variables):
     return json.loads(client.run(home + LOAD, **variables).partition("DIGESTS ")[2])
 
 
+def check_loading(client, hub, home, names, wanted):
+    """Check that all checkpoints are loaded bit for bit, and again without asking the hub."""
+    assert load_all(client, home) == wanted
+    asked = len(hub.log)
+    nobody = "http://127.0.0.1:9"  # where no server listens
+    assert load_all(client, home, HF_HUB_OFFLINE="1", HF_ENDPOINT=nobody) == wanted
+    client.run(home + f"for name in {[name for name in names if '-conv' in name]}: memzoo.load(name)")
+    assert len(hub.log) == asked  # a commit that is cached asks for nothing
+
+
 @BOTH
 def test_a_checkpoint_of_every_kind_is_published_loaded_bit_for_bit_and_again_without_network(
     hub, client, tmp_path, request, facts_folder
@@ -90,12 +100,7 @@ def test_a_checkpoint_of_every_kind_is_published_loaded_bit_for_bit_and_again_wi
     client.empty()
 
     wanted = {name: digest(memzoo.load(name)) for name in names}
-    assert load_all(client, there) == wanted
-    asked = len(hub.log)
-    nobody = "http://127.0.0.1:9"  # where no server listens
-    assert load_all(client, there, HF_HUB_OFFLINE="1", HF_ENDPOINT=nobody) == wanted
-    client.run(there + f"for name in {[name for name in names if '-conv' in name]}: memzoo.load(name)")
-    assert len(hub.log) == asked  # a commit that is cached asks for nothing
+    check_loading(client, hub, there, names, wanted)
 
     said = client.start(publish).finish(timeout=1200)
     assert said.count("nothing changed") == len(names)

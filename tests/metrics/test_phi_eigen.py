@@ -28,7 +28,8 @@ def test_the_best_eigenvalue_leaves_what_is_orthogonal():
     angle = torch.tensor([0.0, 0.4, math.pi / 2], dtype=torch.float64)[:, None]
     outputs = 5 * (angle.cos() * x + angle.sin() * other)
     residual = phi_eigen_residual(outputs, (2 * x).expand(3, 6), eigenvalue=None)
-    assert_close(residual, 2.5 * angle.flatten().sin(), rtol=0, atol=1e-14)
+    expected = 2.5 * angle.flatten().sin()
+    assert_close(residual, expected, rtol=0, atol=1e-14)
 
 
 def test_rotating_space_changes_nothing():
@@ -55,7 +56,8 @@ def test_metric_averages(eigenvalue):
     metric = PhiEigenResidual(eigenvalue=eigenvalue)
     metric.update(y[:3], x[:3])
     metric.update(y[3:], x[3:])
-    assert_close(metric.compute(), phi_eigen_residual(y, x, eigenvalue=eigenvalue).mean())
+    expected = phi_eigen_residual(y, x, eigenvalue=eigenvalue).mean()
+    assert_close(metric.compute(), expected)
 
 
 def test_errors():

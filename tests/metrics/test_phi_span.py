@@ -51,9 +51,11 @@ def test_preimages_that_are_multiples_span_one_direction(dtype):
     outside = normal(4, 7)
     outside -= outside @ v[:, None] * v / (v @ v)
     residual = phi_span_residual(outside.sigmoid(), examples, torch.logit)
-    assert_close(residual, torch.ones(4, dtype=torch.float64), rtol=0, atol=1e-5)
+    expected = torch.ones(4, dtype=torch.float64)
+    assert_close(residual, expected, rtol=0, atol=1e-5)
     second = torch.linalg.svd(torch.logit(examples.double()), full_matrices=False).Vh[1:]
-    assert phi_span_residual(second.sigmoid(), examples, torch.logit).item() == pytest.approx(1, abs=1e-5)
+    found = phi_span_residual(second.sigmoid(), examples, torch.logit).item()
+    assert found == pytest.approx(1, abs=1e-5)
 
 
 def test_rounding_that_leaves_the_range_is_not_counted():
@@ -64,12 +66,15 @@ def test_rounding_that_leaves_the_range_is_not_counted():
 
 
 def test_the_middle_of_the_sigmoid_has_preimage_zero():
-    assert phi_span_residual(torch.full((1, 3), 0.5), torch.rand(1, 3), torch.logit).tolist() == [0]
+    outputs = torch.full((1, 3), 0.5)
+    found = phi_span_residual(outputs, torch.rand(1, 3), torch.logit).tolist()
+    assert found == [0]
 
 
 def test_an_output_that_is_not_finite_gives_nan():
     outputs = torch.tensor([[torch.nan, 0.5], [0.5, 0.6]])
-    assert phi_span_residual(outputs, torch.rand(1, 2), torch.logit).isnan().tolist() == [True, False]
+    found = phi_span_residual(outputs, torch.rand(1, 2), torch.logit).isnan().tolist()
+    assert found == [True, False]
 
 
 def test_metric_averages():
@@ -78,7 +83,8 @@ def test_metric_averages():
     metric = PhiSpanResidual(examples, torch.logit)
     metric.update(outputs[:2])
     metric.update(outputs[2:])
-    assert_close(metric.compute(), phi_span_residual(outputs, examples, torch.logit).mean())
+    expected = phi_span_residual(outputs, examples, torch.logit).mean()
+    assert_close(metric.compute(), expected)
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, 1.2])

@@ -20,7 +20,8 @@ def test_radius_of_matrices_with_known_eigenvalues():
 def test_it_is_the_radius_of_the_map():
     matrices = normal(2, 6, 6)
     for matrix, radius in zip(matrices, spectral_radius(matrices)[0], strict=True):
-        assert_close(spectrum(lambda x, a=matrix: x @ a.mT, torch.zeros(1, 6)).radius[0], radius)
+        found = spectrum(lambda x, a=matrix: x @ a.mT, torch.zeros(1, 6)).radius[0]
+        assert_close(found, radius)
 
 
 def test_the_bound_covers_a_defective_matrix():
@@ -74,8 +75,10 @@ def test_nan_is_not_contracting_and_makes_the_others_nan():
 
 
 def test_a_smaller_radius_and_a_larger_share_are_better():
-    assert [SpectralRadius(reduce=r).higher_is_better for r in ("max", "mean", "contracting")] == [False, False, True]
-    assert [SpectralRadius(reduce=r).plot_upper_bound for r in ("max", "mean", "contracting")] == [None, None, 1.0]
+    found = [SpectralRadius(reduce=r).higher_is_better for r in ("max", "mean", "contracting")]
+    assert found == [False, False, True]
+    found = [SpectralRadius(reduce=r).plot_upper_bound for r in ("max", "mean", "contracting")]
+    assert found == [None, None, 1.0]
 
 
 def test_errors():

@@ -16,8 +16,10 @@ def test_relative_error_of_a_scaled_copy():
 def test_mse_is_that_of_torch():
     y, x = normal(2, 6, 1, 4, 4)
     rows = reconstruction_error(y, x, kind="mse")
-    assert rows.mean().item() == pytest.approx(torch.nn.functional.mse_loss(y, x).item(), rel=1e-14)
-    assert rows[2].item() == pytest.approx(torch.nn.functional.mse_loss(y[2], x[2]).item(), rel=1e-14)
+    expected = torch.nn.functional.mse_loss(y, x).item()
+    assert rows.mean().item() == pytest.approx(expected, rel=1e-14)
+    expected = torch.nn.functional.mse_loss(y[2], x[2]).item()
+    assert rows[2].item() == pytest.approx(expected, rel=1e-14)
 
 
 def test_rotating_space_and_permuting_rows():
@@ -27,7 +29,8 @@ def test_rotating_space_and_permuting_rows():
     for kind in ("relative", "mse"):
         expected = reconstruction_error(y, x, kind=kind)
         assert_close(reconstruction_error(y @ rotation, x @ rotation, kind=kind), expected)
-        assert torch.equal(reconstruction_error(y[order], x[order], kind=kind), expected[order])
+        found = reconstruction_error(y[order], x[order], kind=kind)
+        assert torch.equal(found, expected[order])
 
 
 def test_float16_is_squared_in_float64():
@@ -53,7 +56,8 @@ def test_metric_averages(kind):
     metric = ReconstructionError(kind=kind)
     metric.update(y[:3], x[:3])
     metric.update(y[3:], x[3:])
-    assert_close(metric.compute(), reconstruction_error(y, x, kind=kind).mean())
+    expected = reconstruction_error(y, x, kind=kind).mean()
+    assert_close(metric.compute(), expected)
 
 
 def test_errors():

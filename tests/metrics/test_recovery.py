@@ -1,6 +1,7 @@
 import pytest
 import torch
 from draws import normal, uniform
+from plane_maps import halves
 
 from memzoo.dynamics import recovery_curve
 from memzoo.errors import NonFiniteError
@@ -17,12 +18,9 @@ def test_it_equals_the_definition(eps):
 
 
 def test_it_ends_the_curve_of_recovery():
-    def f(x):
-        return torch.stack([torch.tanh(4 * x[:, 0]) / 0.99932930, 0.7 * x[:, 1]], 1)
-
     starts = uniform(100, 2) * 2 - 1
     examples = torch.tensor([[-1.0, 0], [1, 0], [0, 0.5]], dtype=torch.float64)
-    curve = recovery_curve(f, starts, examples, 30, eps=0.05)
+    curve = recovery_curve(halves, starts, examples, 30, eps=0.05)
     value = recovery_probability(curve.points, examples, 0.05).item()
     assert value == pytest.approx(curve.rate[-1].item()) == pytest.approx(2 / 3)
 
@@ -35,13 +33,15 @@ def test_a_small_eps_is_decided_exactly_in_float32():
     points = examples.double() + offset[:, None] * direction
     assert recovery_probability(points, examples, 1e-3) == 0.5
     exact = (points.float().double() - examples.double()).norm(dim=1) < 1e-3
-    assert recovery_probability(points.float(), examples, 1e-3) == exact.double().mean()
+    expected = exact.double().mean()
+    assert recovery_probability(points.float(), examples, 1e-3) == expected
 
 
 def test_the_ball_is_open_and_repeated_examples_count_each():
     examples = torch.tensor([[0.0], [0.0], [5.0]])
     assert recovery_probability(torch.tensor([[0.5]]), examples, 0.5) == 0
-    assert recovery_probability(torch.tensor([[0.49]]), examples, 0.5).item() == pytest.approx(2 / 3)
+    found = recovery_probability(torch.tensor([[0.49]]), examples, 0.5).item()
+    assert found == pytest.approx(2 / 3)
 
 
 def test_points_that_are_not_finite_are_near_nothing():
@@ -57,7 +57,8 @@ def test_rotating_space_and_permuting_rows_change_nothing():
     examples = normal(20, 4)
     expected = recovery_probability(points, examples, 0.9)
     assert recovery_probability(points @ rotation, examples @ rotation, 0.9) == expected
-    assert recovery_probability(points[torch.randperm(30)], examples[torch.randperm(20)], 0.9) == expected
+    found = recovery_probability(points[torch.randperm(30)], examples[torch.randperm(20)], 0.9)
+    assert found == expected
 
 
 def test_metric_unites_what_batches_reach():

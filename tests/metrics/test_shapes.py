@@ -15,6 +15,7 @@ from memzoo.metrics.reconstruction import reconstruction_error
 from memzoo.metrics.recovery import recovery_probability
 from memzoo.metrics.span import span_residual
 
+# each function with arguments of the shapes that its signature names
 CALLS = {
     span_residual: lambda rows, others: (rows, others),
     phi_span_residual: lambda rows, others: (rows, others, torch.logit),

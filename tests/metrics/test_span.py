@@ -15,17 +15,21 @@ def test_residual_is_the_sine_of_the_angle_to_the_span():
     outside = basis[:, 2]
     examples = torch.stack([inside, inside + basis[:, 1]])
     angles = torch.tensor([0.0, 0.3, math.pi / 2], dtype=torch.float64)
+    # a multiple does not change the angle
     outputs = 7 * (angles.cos()[:, None] * inside + angles.sin()[:, None] * outside)
     assert_close(span_residual(outputs, examples), angles.sin(), rtol=0, atol=1e-12)
 
 
 def test_dependent_examples_and_zero_outputs():
     examples = torch.tensor([[1.0, 0, 0], [2, 0, 0], [0, 0, 0]])
-    assert span_residual(torch.tensor([[5.0, 0, 0], [0, 1, 0], [0, 0, 0]]), examples).tolist() == [0, 1, 0]
+    outputs = torch.tensor([[5.0, 0, 0], [0, 1, 0], [0, 0, 0]])
+    found = span_residual(outputs, examples).tolist()
+    assert found == [0, 1, 0]
 
 
 def test_zero_examples_span_nothing():
-    assert span_residual(torch.ones(1, 3), torch.zeros(2, 3)).tolist() == [1]
+    found = span_residual(torch.ones(1, 3), torch.zeros(2, 3)).tolist()
+    assert found == [1]
 
 
 def test_rounding_of_float32_examples_adds_no_direction():
@@ -58,7 +62,8 @@ def test_rotating_space_and_mixing_examples_change_nothing():
 
 def test_an_output_that_is_not_finite_is_no_perfect_one():
     outputs = torch.tensor([[torch.nan, 0], [torch.inf, 0], [1, 0]])
-    assert span_residual(outputs, torch.ones(1, 2)).isnan().tolist() == [True, True, False]
+    found = span_residual(outputs, torch.ones(1, 2)).isnan().tolist()
+    assert found == [True, True, False]
 
 
 def test_metric_is_the_mean_over_batches_and_merges_like_processes():

@@ -33,8 +33,11 @@ def test_a_projection_of_isotropic_data(k):
     x = torch.cat([torch.eye(4), -torch.eye(4)]).double()
     basis = torch.linalg.qr(normal(4, 4)).Q[:, :k]
     y = x @ basis @ basis.mT
-    assert identity_distance(y, x).item() == pytest.approx((1 - k / 4) ** 0.5, abs=1e-14)
-    assert constant_distance(y, x).item() == pytest.approx((k / 4) ** 0.5, abs=1e-14)
+    # a projection on k of 4 isotropic directions keeps k / 4 of the scatter
+    expected = (1 - k / 4) ** 0.5
+    assert identity_distance(y, x).item() == pytest.approx(expected, abs=1e-14)
+    found = constant_distance(y, x).item()
+    assert found == pytest.approx((k / 4) ** 0.5, abs=1e-14)
 
 
 @pytest.mark.parametrize("distance", [identity_distance, constant_distance])
@@ -72,6 +75,7 @@ def compute_exact_scatter(x):
 @pytest.mark.parametrize("parts", [1, 2, 5, 40])
 def test_scatter_far_from_the_origin_keeps_its_digits(parts):
     x = (1e7 + torch.randn(40, 3)).float()  # whole numbers: float32 resolves 1 there
+    # sum of squares less n times the squared mean: the difference of two large numbers
     naive = (x.square().sum() - len(x) * x.mean(0).square().sum()).item()
     expected = compute_exact_scatter(x)
     assert abs(naive / expected - 1) > 0.1  # what a difference of sums in float32 makes of it
@@ -100,12 +104,16 @@ def test_float32_rows_on_a_large_offset():
         for metric in metrics:
             metric.update(y[part : part + 10], x[part : part + 10])
     scatter = compute_exact_scatter(x)
-    assert metrics[0].compute().item() == pytest.approx((500 / scatter) ** 0.5, rel=1e-9)
+    found = metrics[0].compute().item()
+    # y - x = 1 in each of 100 * 5 numbers
+    assert found == pytest.approx((500 / scatter) ** 0.5, rel=1e-9)
     assert metrics[1].compute().item() == pytest.approx(1, rel=1e-9)
 
 
 def test_equal_rows_do_not_scatter_at_all():
-    assert scatter_state(torch.full((7, 3), 0.1, dtype=torch.float64))[1] == 0
+    points = torch.full((7, 3), 0.1, dtype=torch.float64)
+    found = scatter_state(points)[1]
+    assert found == 0
 
 
 @pytest.mark.parametrize("metric", [IdentityDistance, ConstantDistance])
@@ -119,13 +127,16 @@ def test_equal_rows_do_not_scatter_in_batches_either(metric):
 
 def test_equal_rows_do_not_scatter_over_processes_of_which_the_first_saw_none():
     states = [scatter_state(torch.full((n, 1), 0.1, dtype=torch.float64)) for n in (3, 4, 1, 7, 11)]
-    assert merge_states(torch.stack([empty_state((1,)), *states]))[1] == 0
+    found = merge_states(torch.stack([empty_state((1,)), *states]))[1]
+    assert found == 0
 
 
 def test_float32_rows_are_subtracted_in_float64():
     x = torch.tensor([[0.0], [2.0**-30]])
     y = torch.tensor([[0.0], [1.0]])
-    assert identity_distance(y, x).item() == pytest.approx((1 - 2**-30) / (2**-30 * 0.5**0.5), rel=1e-12)
+    # x scatters by (2^-30)^2 / 2, and y - x = (0, 1 - 2^-30)
+    expected = (1 - 2**-30) / (2**-30 * 0.5**0.5)
+    assert identity_distance(y, x).item() == pytest.approx(expected, rel=1e-12)
 
 
 def test_without_scatter_there_is_no_scale():

@@ -40,5 +40,6 @@ def test_training_uses_the_configured_optimizer_and_schedule():
         rates.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         scheduler.step()
+    # constant for six steps, then half a period of the cosine over five
     expected = [0.1] * 6 + [0.05 * (1 + math.cos(math.pi * k / 5)) for k in range(1, 6)]
     assert rates == pytest.approx(expected)

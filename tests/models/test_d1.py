@@ -22,7 +22,9 @@ def test_d1_halves_down_to_one_pixel_and_doubles_back():
 def test_linear_d1_is_linear():
     model = D1(shape=(1, 8, 8), filters=4)
     (x, y) = torch.rand(2, 1, 1, 8, 8)
-    assert_close(model(2 * x - 3 * y), 2 * model(x) - 3 * model(y))
+    # f(a x + b y) = a f(x) + b f(y)
+    expected = 2 * model(x) - 3 * model(y)
+    assert_close(model(2 * x - 3 * y), expected)
 
 
 def test_d1_equals_its_definition():

@@ -43,13 +43,16 @@ def test_it_equals_its_definition(activation):
 def test_the_linear_network_has_at_most_the_rank_of_its_narrow_part():
     model = D2(**SMALL, init="xavier_uniform")
     matrix = operator(model).matrix
+    # the rank is at most the number of values at the narrowest place
     assert torch.linalg.matrix_rank(matrix) <= 3 * 2 * 2
 
 
 def test_at_the_papers_value_the_gain_of_a_layer_is_about_one():
     weight = D2().net[3].weight
     assert weight.shape == (64, 64, 3, 3)
-    assert weight.sum((1, 2, 3)).mean().item() == pytest.approx(64 * 9 * 1.8e-3, rel=0.01)
+    found = weight.sum((1, 2, 3)).mean().item()
+    # 64 channels of 3 x 3 weights with mean 1.8e-3
+    assert found == pytest.approx(64 * 9 * 1.8e-3, rel=0.01)
 
 
 def test_equal_parameters_stay_equal_and_noise_parts_them():

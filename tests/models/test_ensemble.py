@@ -43,7 +43,8 @@ def test_each_member_is_the_network_of_its_own(name):
     x = normal(5, *model.shape)
     expected = torch.stack([member.double()(x[:, e]) for e, member in enumerate(model)], dim=1)
     assert_close(model(x), expected, rtol=0, atol=1e-12)
-    assert len({tuple(member(x[:1, 0].float()).flatten().tolist()) for member in model.float()}) == 4
+    found = len({tuple(member(x[:1, 0].float()).flatten().tolist()) for member in model.float()})
+    assert found == 4
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
@@ -121,7 +122,8 @@ def test_operators_are_those_of_the_members(name):
     for found, member in zip(model.operators(), model, strict=True):
         assert_close(found, operator(member).matrix, rtol=0, atol=1e-12)
     radii = [operator(member).spectrum.radius.item() for member in model]
-    assert_close(model.eigenvalues()[:, 0].abs(), torch.tensor(radii, dtype=torch.float64))
+    expected = torch.tensor(radii, dtype=torch.float64)
+    assert_close(model.eigenvalues()[:, 0].abs(), expected)
 
 
 def test_what_is_not_linear_has_no_operator():
@@ -182,7 +184,8 @@ def test_members_are_drawn_one_after_another():
     torch.manual_seed(3)
     first = [FullyConnected(shape=(4,), depth=2, width=3) for _ in range(2)]
     torch.manual_seed(3)
-    model = Ensemble(architecture="FullyConnected", member={"shape": (4,), "depth": 2, "width": 3}, members=2)
+    member = {"shape": (4,), "depth": 2, "width": 3}
+    model = Ensemble(architecture="FullyConnected", member=member, members=2)
     for ours, theirs in zip(model, first, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
 
@@ -203,12 +206,14 @@ def test_gradients_of_350_layers_are_those_of_convolutions():
     points = x.transpose(0, 1)
     (single_filter_chain(filters, points, model.net.skips) - points).square().mean().backward()
     wanted = torch.stack([layer.weight.grad[0, 0] for layer in model.convolutions])[:, None]
-    assert_close(filters.grad, wanted, rtol=1e-10, atol=1e-10 * wanted.abs().max().item())
+    atol = 1e-10 * wanted.abs().max().item()
+    assert_close(filters.grad, wanted, rtol=1e-10, atol=atol)
 
 
 def test_fixed_parameters_stay_fixed():
     member = {"shape": (4,), "width": 6}
-    model = Ensemble(architecture="WideReLU", member=member, members=3, training={"lr": 0.1, "steps": 5})
+    training = {"lr": 0.1, "steps": 5}
+    model = Ensemble(architecture="WideReLU", member=member, members=3, training=training)
     before = [{name: value.clone() for name, value in member.named_parameters()} for member in model]
     fixed = {name for name, value in ARCHITECTURES["WideReLU"](member).named_parameters() if not value.requires_grad}
     fit(model, torch.rand(2, *model.shape))
@@ -227,9 +232,8 @@ def test_the_adaptive_step_is_refused():
 
 def test_a_member_whose_gradient_overflows_is_given_up_and_the_others_go_on():
     member = {"shape": (6,), "depth": 2, "width": 4, "activation": "linear"}
-    model = Ensemble(
-        architecture="FullyConnected", member=member, members=3, training={"steps": 20, "optimizer": "sgd"}
-    )
+    training = {"steps": 20, "optimizer": "sgd"}
+    model = Ensemble(architecture="FullyConnected", member=member, members=3, training=training)
     for stack, names in zip(model.net.stacks, model.net.names, strict=True):
         if names == ["1.weight"]:
             stack.data[:, 1] = 1e-30

@@ -21,8 +21,10 @@ def fit(model, x, steps):
 def test_training_is_theorem_a_at_every_time(loss):
     x = uniform(2, 1, 3, 3)
     g = 0.8 * step_bound(x.flatten(1))
+    # the gradient of the mean is 2 / numel times that of the half sum
     lr = g if loss == "half_sum" else g * x.numel() / 2
-    model = LinearAutoencoder(shape=(1, 3, 3), training={"optimizer": "sgd", "lr": lr, "loss": loss}).double()
+    training = {"optimizer": "sgd", "lr": lr, "loss": loss}
+    model = LinearAutoencoder(shape=(1, 3, 3), training=training).double()
     assert (model.matrix == 0).all()
     fit(model, x, 12)
     expected = gradient_descent_solution(x.flatten(1), g, 12)

@@ -22,9 +22,8 @@ def examples():
 def test_following_the_objective_is_the_adaptive_descent(name):
     x = examples()
     g = 0.9 * adaptive_step_bound(x.flatten(1))
-    model = OneLayerAutoencoder(
-        shape=(1, 2, 3), phi=name, training={"optimizer": "adaptive", "lr": g, "loss": "half_sum"}
-    ).double()
+    training = {"optimizer": "adaptive", "lr": g, "loss": "half_sum"}
+    model = OneLayerAutoencoder(shape=(1, 2, 3), phi=name, training=training).double()
     optimizer = torch.optim.SGD(model.parameters(), lr=g)
     for step in range(25):
         expected = adaptive_descent(x.flatten(1), name, g, step)
@@ -39,7 +38,8 @@ def test_following_the_objective_is_the_adaptive_descent(name):
 def test_the_trainer_runs_theorem_1():
     x = examples()
     g = 0.9 * adaptive_step_bound(x.flatten(1))
-    model = OneLayerAutoencoder(shape=(1, 2, 3), training={"optimizer": "adaptive", "lr": g}).double()
+    training = {"optimizer": "adaptive", "lr": g}
+    model = OneLayerAutoencoder(shape=(1, 2, 3), training=training).double()
     Trainer(max_steps=7, logger=False, enable_checkpointing=False, enable_progress_bar=False).fit(
         model, full_batches(x)
     )
@@ -61,7 +61,8 @@ def test_closed_form(name):
     model = OneLayerAutoencoder(shape=(1, 2, 3), phi=name).double()
     assert (model.matrix == 0).all()
     model.fit_closed_form(x)
-    assert_close(model.matrix.detach(), minimum_norm_preimage(x.flatten(1), name))
+    expected = minimum_norm_preimage(x.flatten(1), name)
+    assert_close(model.matrix.detach(), expected)
     assert_close(model(x).detach(), x)
     twin = OneLayerAutoencoder(json.loads(json.dumps(model.config.model_dump(mode="json")))).double()
     twin.load_state_dict(model.state_dict(), strict=True)
@@ -71,16 +72,15 @@ def test_closed_form(name):
 def test_a_phi_of_ones_own_by_its_registered_name():
     with pytest.raises(ValidationError, match="no phi is named 'algebraic', known are sigmoid"):
         OneLayerAutoencoder(shape=(1, 2, 3), phi="algebraic")
-    register_phi(
-        Phi(
-            "algebraic",
-            lambda z: z / (1 + z * z).sqrt(),
-            lambda x: x / (1 - x * x).sqrt(),
-            lambda z: (1 + z * z) ** -1.5,
-            -1.0,
-            1.0,
-        )
+    phi = Phi(
+        "algebraic",
+        lambda z: z / (1 + z * z).sqrt(),
+        lambda x: x / (1 - x * x).sqrt(),
+        lambda z: (1 + z * z) ** -1.5,
+        -1.0,
+        1.0,
     )
+    register_phi(phi)
     x = examples()
     model = OneLayerAutoencoder(shape=(1, 2, 3), phi="algebraic").double().fit_closed_form(x)
     assert_close(model(x).detach(), x)

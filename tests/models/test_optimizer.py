@@ -8,7 +8,8 @@ from memzoo.models import FullyConnected
 
 def test_muon_steps_along_every_direction_of_the_gradient_alike():
     torch.manual_seed(0)
-    model = FullyConnected(shape=(1, 4, 4), depth=2, width=32, training={"optimizer": "muon", "lr": 0.01})
+    training = {"optimizer": "muon", "lr": 0.01}
+    model = FullyConnected(shape=(1, 4, 4), depth=2, width=32, training=training)
     layers = [layer for layer in model.net if isinstance(layer, nn.Linear)]
     before = [layer.weight.detach().clone() for layer in layers]
     optimizer = model.configure_optimizers()["optimizer"]

@@ -81,7 +81,8 @@ def test_training_stops_at_the_stated_loss(steps_per_batch):
     assert squared_error(model(IMAGES), IMAGES).item() < 1.2e-4
     if steps_per_batch > 1:  # stopped before the step that would follow
         plain = build_small()
-        train_by_plain_loop(plain, torch.optim.Adam(plain.parameters(), lr=0.01), trainer.global_step - 1)
+        optimizer = torch.optim.Adam(plain.parameters(), lr=0.01)
+        train_by_plain_loop(plain, optimizer, trainer.global_step - 1)
         assert squared_error(plain.net(IMAGES), IMAGES).item() >= 1e-4
         assert squared_error(model(IMAGES), IMAGES).item() < 1e-4
 
@@ -93,6 +94,7 @@ def test_the_scale_of_the_loss_is_that_of_the_step(reduction, factor):
         training={"optimizer": "sgd", "lr": 0.01, "loss": reduction},
     )  # fmt: skip
     fit(model, IMAGES, steps=1)
+    # at W = 0 the gradient of the sum of squares is -2 X^T X
     assert_close(model.net[1].weight, 0.01 * factor * IMAGES.T @ IMAGES)
 
 
@@ -120,7 +122,8 @@ def test_divergence_names_step_and_loss_and_keeps_the_last_finite_weights(steps_
     assert flushes_denormals() == before
     assert all(parameter.isfinite().all() for parameter in model.parameters())
     step, loss = re.search(r"of step (\d+) \(loss ([\d.e+]+)\)", str(caught.value)).groups()
-    assert squared_error(model(IMAGES), IMAGES).item() == pytest.approx(float(loss), rel=1e-3)
+    found = squared_error(model(IMAGES), IMAGES).item()
+    assert found == pytest.approx(float(loss), rel=1e-3)
     assert int(step) % 100 == 0
 
 
@@ -146,7 +149,8 @@ def test_gradient_overflow_is_an_error_although_the_loss_is_finite():
 @pytest.mark.parametrize("steps_per_batch", [1, 50])
 def test_gradient_underflow_is_reported_once(steps_per_batch):
     training = Training(steps_per_batch=steps_per_batch)
-    model = D1(shape=(1, 16, 16), filters=2, init={"scheme": "constant", "value": 1e-12}, training=training)
+    init = {"scheme": "constant", "value": 1e-12}
+    model = D1(shape=(1, 16, 16), filters=2, init=init, training=training)
     with pytest.warns(UserWarning, match=r"gradient of every weight .* exactly zero at optimizer step 0") as caught:
         fit(model, torch.rand(1, 1, 16, 16), steps=300, steps_per_epoch=300)
     assert sum("underflowed" in str(warning.message) for warning in caught) == 1
@@ -192,9 +196,10 @@ def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(steps_per_batch,
     fit(whole, IMAGES, steps_per_epoch=batches // 2)
     fit(first, IMAGES, steps=30, steps_per_epoch=batches // 2).save_checkpoint(tmp_path / "half.ckpt")
     trainer = Trainer(max_steps=60, max_epochs=-1, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    images = full_batches(IMAGES, steps_per_epoch=batches // 2)
     trainer.fit(
         second,
-        full_batches(IMAGES, steps_per_epoch=batches // 2),
+        images,
         ckpt_path=tmp_path / "half.ckpt",
         weights_only=True,
     )
@@ -219,7 +224,8 @@ def test_loggers_see_optimizer_steps(tmp_path):
     trainer.fit(model, full_batches(IMAGES))
     lines = (tmp_path / "lightning_logs/version_0/metrics.csv").read_text().splitlines()
     column = lines[0].split(",").index("step")
-    assert [int(float(line.split(",")[column])) for line in lines[1:]] == [20, 40, 60]
+    found = [int(float(line.split(",")[column])) for line in lines[1:]]
+    assert found == [20, 40, 60]
 
 
 def test_the_loss_that_callbacks_see_under_the_adaptive_step_is_the_loss():
@@ -243,7 +249,8 @@ def test_a_fit_from_loaded_weights_begins_its_own_course(tmp_path):
     loaded = FullyConnected.load_from_checkpoint(tmp_path / "a.ckpt")
     fit(loaded, IMAGES, steps=10)
     assert [step for step, _ in loaded.course] == list(range(10))
-    assert loaded.course[0][1] == pytest.approx(squared_error(first(IMAGES), IMAGES).item())
+    expected = squared_error(first(IMAGES), IMAGES).item()
+    assert loaded.course[0][1] == pytest.approx(expected)
     resumed = build_small()
     trainer = Trainer(
         max_steps=60,

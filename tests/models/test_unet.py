@@ -40,7 +40,8 @@ def test_it_equals_its_definition(output, activation):
 def test_skips_join_up_to_the_given_side_and_never_the_image(skip_side, joined):
     model = UNet(filters=(5, 6, 7, 8, 9), skip_side=skip_side)
     extra = [up.in_channels - before for up, before in zip(model.net.up, (9, 8, 7, 6, 5), strict=True)]
-    assert extra == [width if side in joined else 0 for side, width in ((2, 8), (4, 7), (8, 6), (16, 5), (32, 0))]
+    expected = [width if side in joined else 0 for side, width in ((2, 8), (4, 7), (8, 6), (16, 5), (32, 0))]
+    assert extra == expected
 
 
 def test_default_starts_with_zero_biases_and_stays_in_range():

@@ -35,7 +35,8 @@ def test_training_moves_the_second_layer_alone_towards_the_closed_form():
     moved = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
     assert moved == {"net.3.weight"}
     trained = model.second.detach().clone()
-    assert_close(trained, model.fit_closed_form(x).second.detach(), rtol=0, atol=1e-4)
+    expected = model.fit_closed_form(x).second.detach()
+    assert_close(trained, expected, rtol=0, atol=1e-4)
 
 
 def test_integers_are_refused():
@@ -46,7 +47,8 @@ def test_integers_are_refused():
 def test_one_image_at_great_width():
     x = torch.rand(1, 1, 2, 2)
     model = WideReLU(shape=(1, 2, 2), width=100_000).fit_closed_form(x)
-    assert spectrum(model, x).radius.item() == pytest.approx(limit_radius(x.flatten()), abs=0.02)
+    found = spectrum(model, x).radius.item()
+    assert found == pytest.approx(limit_radius(x.flatten()), abs=0.02)
 
 
 @pytest.mark.parametrize("distribution", ["uniform", "centred_exponential"])

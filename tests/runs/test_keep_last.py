@@ -3,17 +3,14 @@
 from types import SimpleNamespace
 
 import torch
+from fake_runs import bare_trainer
 
 from memzoo.runs.keep_last import LAST, KeepLast, read_stopping_reason
 
 
-def trainer(**known):
-    return SimpleNamespace(**{"should_stop": False, "global_step": 7, **known})
-
-
 def test_the_last_state_is_written_at_the_moments_that_were_asked_for(tmp_path):
     saved = []
-    run = trainer(
+    run = bare_trainer(
         fast_dev_run=False,
         is_global_zero=True,
         num_training_batches=5,

@@ -14,6 +14,7 @@ def run(**changes):
         "max_steps": -1,
         "min_epochs": None,
         "min_steps": None,
+        # the fifth epoch is under way, counted from 0
         "current_epoch": 4,
         "global_step": 50,
         "should_stop": False,
@@ -23,24 +24,33 @@ def run(**changes):
 
 
 @pytest.mark.parametrize(
-    ("changes", "ends"),
+    "changes",
     [
-        ({}, False),
-        ({"max_epochs": 5}, True),
-        ({"max_epochs": 6}, False),
-        ({"max_epochs": None}, False),
-        ({"max_epochs": 0}, True),
-        ({"max_steps": 50}, True),
-        ({"max_steps": 51}, False),
-        ({"should_stop": True}, True),
-        ({"should_stop": True, "min_epochs": 5}, True),
-        ({"should_stop": True, "min_epochs": 6}, False),
-        ({"should_stop": True, "min_steps": 50}, True),
-        ({"should_stop": True, "min_steps": 51}, False),
+        {"max_epochs": 5},
+        {"max_epochs": 0},
+        {"max_steps": 50},
+        {"should_stop": True},
+        {"should_stop": True, "min_epochs": 5},
+        {"should_stop": True, "min_steps": 50},
     ],
 )
-def test_a_run_is_known_to_end_with_this_epoch(changes, ends):
-    assert ends_here(run(**changes)) is ends
+def test_a_run_is_known_to_end_with_this_epoch(changes):
+    assert ends_here(run(**changes)) is True
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"max_epochs": 6},
+        {"max_epochs": None},
+        {"max_steps": 51},
+        {"should_stop": True, "min_epochs": 6},
+        {"should_stop": True, "min_steps": 51},
+    ],
+)
+def test_a_run_is_known_to_go_on_after_this_epoch(changes):
+    assert ends_here(run(**changes)) is False
 
 
 def timer(left):
@@ -55,26 +65,37 @@ def early(reason):
     return callback
 
 
+def rule(because):
+    return SimpleNamespace(stopped_because=because)
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({}, "the data ended"),
         ({"should_stop": True}, "trainer.should_stop was set"),
         ({"max_epochs": 4}, "max_epochs=4 reached"),
         ({"max_epochs": 0}, "max_epochs=0 reached"),
-        ({"max_epochs": 5}, "the data ended"),
-        ({"max_epochs": None}, "the data ended"),
+        # of two limits that are reached, steps come first
         ({"max_steps": 50, "max_epochs": 4}, "max_steps=50 reached"),
-        ({"max_steps": 51}, "the data ended"),
         ({"callbacks": [timer(0.0)]}, "max_time reached"),
-        ({"callbacks": [timer(1.0)]}, "the data ended"),
-        ({"callbacks": [timer(None)]}, "the data ended"),
         ({"callbacks": [early(" no better ")], "max_epochs": 4}, "EarlyStopping: no better"),
-        ({"callbacks": [early(None)]}, "the data ended"),
-        ({"callbacks": [SimpleNamespace(stopped_because="a rule")], "max_steps": 50}, "a rule"),
-        ({"callbacks": [SimpleNamespace(stopped_because=None)]}, "the data ended"),
+        ({"callbacks": [rule("a rule")], "max_steps": 50}, "a rule"),
     ],
 )
 def test_the_reason_for_the_end_of_a_run_is_named(changes, reason):
-    assert stopping_reason(run(**changes)) == reason
-    assert stopping_reason(run(**changes), KeyboardInterrupt()) == "interrupted (KeyboardInterrupt)"
+    check_reason(run(**changes), reason)
+
+
+@pytest.mark.parametrize("changes", [{}, {"max_epochs": 5}, {"max_epochs": None}, {"max_steps": 51}])
+def test_a_run_within_its_limits_ended_with_the_data(changes):
+    check_reason(run(**changes), "the data ended")
+
+
+@pytest.mark.parametrize("callback", [timer(1.0), timer(None), early(None), rule(None)])
+def test_a_callback_that_did_not_stop_the_run_is_no_reason(callback):
+    check_reason(run(callbacks=[callback]), "the data ended")
+
+
+def check_reason(ended, reason):
+    assert stopping_reason(ended) == reason
+    assert stopping_reason(ended, KeyboardInterrupt()) == "interrupted (KeyboardInterrupt)"

@@ -58,6 +58,8 @@ def run(name, make, module=Theirs, data=None, **options):
         strategy="ddp",
         **{**options, "devices": 2},
     )
+    certificates = next((c.certificates for c in callbacks if getattr(c, "certificates", None)), None)
+    attractor = next((c for c in callbacks if hasattr(c, "starts")), None)
     kept = {
         "history": {callback.name: callback.history for callback in callbacks if hasattr(callback, "history")},
         "metrics": {key: float(value) for key, value in trainer.callback_metrics.items()},
@@ -65,8 +67,8 @@ def run(name, make, module=Theirs, data=None, **options):
         "generators": generators,
         "losses": trained.losses,
         "epochs": trainer.current_epoch,
-        "offsets": next((c.certificates.offset for c in callbacks if getattr(c, "certificates", None)), None),
-        "tracked": next(((c.examples, c.starts, c.eps, c.steps) for c in callbacks if hasattr(c, "starts")), None),
+        "offsets": certificates and certificates.offset,
+        "tracked": attractor and (attractor.examples, attractor.starts, attractor.eps, attractor.steps),
     }
     torch.save(kept, FOLDER / f"{name}-{RANK}.pt")
 
@@ -79,13 +81,8 @@ run("plain", list)
 run("uneven", both)
 run("one", lambda: both(examples=IMAGES[:1]))
 run("subset", both, data=alone)
-run(
-    "limited",
-    both,
-    data=loaders(IMAGES, shuffle=False, batch_size=2, sampler=turns),
-    limit_train_batches=1,
-    max_epochs=1,
-)
+turned = loaders(IMAGES, shuffle=False, batch_size=2, sampler=turns)
+run("limited", both, data=turned, limit_train_batches=1, max_epochs=1)
 run("averaged", lambda: [*both(), EMAWeightAveraging(decay=0.5)])
 run("manual", list, Manual)
 run("manual watched", lambda: [quiet(every_n_epochs=None, every_n_steps=1, steps=2)], Manual)

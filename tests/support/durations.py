@@ -38,13 +38,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @lru_cache(maxsize=1)
-def _recorded() -> dict[str, float]:
+def _read_durations() -> dict[str, float]:
     return json.loads(FILE.read_text()) if FILE.is_file() else {}
 
 
 def _group(name: str) -> str:
     """Return what one process runs in a row: a file, whose tests may share what is costly; a long fact alone."""
-    apart = name.startswith(FACTS) and _recorded().get(name, 0) >= APART
+    apart = name.startswith(FACTS) and _read_durations().get(name, 0) >= APART
     return name if apart else name.partition("::")[0]
 
 
@@ -63,17 +63,17 @@ def _is_slow(name: str) -> bool:
     file = name.partition("::")[0]
     if file.endswith(".md"):  # the blocks of a page go on from each other
         return file in _slow_files()
-    return _recorded().get(name, 0) >= LISTED or _length(file) >= LONG
+    return _read_durations().get(name, 0) >= LISTED or _length(file) >= LONG
 
 
 @lru_cache(maxsize=1000)
 def _length(file: str) -> float:
-    return sum(seconds for name, seconds in _recorded().items() if name.partition("::")[0] == file)
+    return sum(seconds for name, seconds in _read_durations().items() if name.partition("::")[0] == file)
 
 
 @lru_cache(maxsize=1)
 def _slow_files() -> set[str]:
-    return {name.partition("::")[0] for name in _recorded() if "::" in name}
+    return {name.partition("::")[0] for name in _read_durations() if "::" in name}
 
 
 def _sort(items: list[pytest.Item]) -> None:
@@ -82,8 +82,8 @@ def _sort(items: list[pytest.Item]) -> None:
     for item in items:
         group = _group(item.nodeid)
         if group not in lengths and group != item.nodeid:
-            lengths[group] = _recorded().get(group, 0)
-        lengths[group] += _recorded().get(item.nodeid, 0)
+            lengths[group] = _read_durations().get(group, 0)
+        lengths[group] += _read_durations().get(item.nodeid, 0)
 
     def rank(item: pytest.Item) -> tuple[bool, float]:
         return not item.nodeid.startswith(FACTS), -lengths[_group(item.nodeid)]
@@ -115,6 +115,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         return
     listed: dict[str, float] = defaultdict(float)
     for name, duration in _measured.items():
+        # short tests are counted together under the name of their file
         listed[name if duration >= LISTED else name.partition("::")[0]] += duration
     content = {name: round(duration, 1) for name, duration in sorted(listed.items()) if round(duration, 1) > 0}
     FILE.write_text(json.dumps(content, indent=1) + "\n")

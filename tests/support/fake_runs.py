@@ -62,6 +62,7 @@ def trainer(**known):
         reduce=lambda value, reduce_op: value.mul_(1),  # in place, as the real ones do
         reduce_boolean_decision=lambda value: value,
     )
+    # what callbacks read of a Trainer that trains in one process, in the first epoch
     defaults = {
         "strategy": strategy,
         "callbacks": [],
@@ -84,6 +85,11 @@ def trainer(**known):
         "train_dataloader": loader,
     }
     return SimpleNamespace(**{**defaults, **known})
+
+
+def bare_trainer(**known):
+    """Make a Trainer that knows a step, and what it is told."""
+    return SimpleNamespace(**{"should_stop": False, "global_step": 7, **known})
 
 
 def begin_run(callback, run=None, module=None):

@@ -60,6 +60,7 @@ class Client:
         output = self.folder / f"output-{self.count}.txt"
         chosen = {name: value for name, value in (self.variables | variables).items() if value}
         prelude = PRELUDE.format(output=str(output), environment=chosen, memory=str(self.folder))
+        # a forked child has PRELOADED imported, and starts in milliseconds; a new interpreter needs seconds
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOADED)
         process = context.Process(target=exec, args=(prelude + textwrap.dedent(code), {"__name__": "client"}))
@@ -72,11 +73,11 @@ class Client:
 
     @property
     def cache(self) -> Path:
-        """Where its downloads go."""
+        """Return the folder of its downloads."""
         return Path(self.variables["HF_HOME"]) / "hub"
 
     def empty(self) -> None:
-        """A machine that has never fetched anything."""
+        """Remove all that this machine has fetched."""
         for name in ("HF_HOME", "MEMZOO_DIR"):
             shutil.rmtree(self.variables[name], ignore_errors=True)
 
@@ -96,7 +97,7 @@ class Running:
         return printed
 
     def kill(self) -> None:
-        """kill -9."""
+        """Kill it by SIGKILL, which it cannot catch."""
         self.process.kill()
         self.process.join()
 
@@ -116,12 +117,13 @@ def publish(hub: Hub, client: Client, registry: Path) -> OnHub:
     if "zoo/small-fc" in hub.private:
         hub.delete("zoo/small-fc")
     client.run(f"memzoo.publish('small-fc', 'zoo/small-fc', record={str(registry)!r})", MEMZOO_REGISTRIES=str(registry))
+    # publishing leaves files in the cache
     client.empty()
-    return pinned(hub, client, registry)
+    return pin_checkpoint(hub, client, registry)
 
 
-def pinned(hub: Hub, client: Client, registry: Path) -> OnHub:
-    """A machine that has the registry file, and nothing else."""
+def pin_checkpoint(hub: Hub, client: Client, registry: Path) -> OnHub:
+    """Leave the machine the registry file that pins the checkpoint, and nothing else."""
     alone = registry.parent / "alone" / "registry.yaml"
     alone.parent.mkdir(exist_ok=True)
     shutil.copy(registry, alone)
@@ -132,9 +134,10 @@ def pinned(hub: Hub, client: Client, registry: Path) -> OnHub:
 
 
 def installation(folder: Path, *, files: bool) -> Path:
-    """A copy of the registry, with or without the files of the checkpoints; returns the registry file."""
+    """Copy the registry, with or without the files of the checkpoints, and return the registry file."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(home() / "checkpoints.yaml", folder)
     if files:
+        # hard links: the files of the zoo are large
         shutil.copytree(home() / "checkpoints", folder / "checkpoints", copy_function=os.link)
     return folder / "checkpoints.yaml"

@@ -46,18 +46,20 @@ class HubError(Exception):
 
     def __init__(self, status: int, message: str = "", code: str | None = None) -> None:
         super().__init__(message)
-        self.status, self.message, self.code = status, message, code
+        self.status = status
+        self.message = message
+        self.code = code
 
 
 def git(repository: Path, *arguments: str, feed: bytes | None = None, index: Path | None = None) -> bytes:
-    """Output of a git command."""
+    """Run a git command and return its output."""
     environment = GIT if index is None else {**GIT, "GIT_INDEX_FILE": str(index)}
     command = ["git", "-C", str(repository), *arguments]
     return subprocess.run(command, input=feed, capture_output=True, env=environment, check=True).stdout
 
 
 def try_git(repository: Path, *arguments: str) -> str | None:
-    """Output of a git command, None when it fails."""
+    """Run a git command and return its output, None when it fails."""
     try:
         return git(repository, *arguments).decode().strip()
     except subprocess.CalledProcessError:
@@ -84,22 +86,24 @@ class Faults:
     """Set when a request waits."""
 
     def clear(self) -> None:
-        """Nothing goes wrong any more."""
+        """Release every request that waits, and let nothing go wrong any more."""
         for event in [*self.hold.values(), *([self.stall[1]] if self.stall else [])]:
             event.set()
-        self.status, self.cut, self.body, self.hold, self.stall = {}, [], None, {}, None
-        self.lost, self.held = {}, threading.Event()
+        vars(self).update(vars(Faults()))  # every field has its default again
 
 
 class Hub:
     """Repositories, large objects, tokens ``{token: user}`` and faults."""
 
     def __init__(self, root: Path, tokens: dict[str, str], *, xet: bool) -> None:
-        self.root, self.tokens, self.xet = root, tokens, xet
+        self.root = root
+        self.tokens = tokens
+        self.xet = xet
         for name in ("repositories", "lfs", "cas"):
             (root / name).mkdir(parents=True)
         self.private: dict[str, bool] = {}
-        self.lock, self.secret = threading.RLock(), os.urandom(16)
+        self.lock = threading.RLock()
+        self.secret = os.urandom(16)
         self.faults = Faults()
         self.log: list[tuple[str, str]] = []
         self.storage = ""  # address of the second server, which sends large objects
@@ -133,6 +137,7 @@ class Hub:
             raise HubError(404, "Repository not found", "RepoNotFound")
         if write and user is None:
             raise HubError(401, "Invalid username or password.")
+        # the Hub answers 404, and not 403, for a private repository, so as not to reveal that it exists
         if user is not None and user != name.split("/")[0]:
             if write:
                 raise HubError(403, "Forbidden")
@@ -160,11 +165,12 @@ class Hub:
         return entries
 
     def _large(self, name: str, oid: str, size: int) -> dict[str, Any]:
-        """What a pointer stands for."""
+        """Describe the large object that a pointer stands for."""
         pointer = POINTER.match(git(self.path(name), "cat-file", "blob", oid)) if size < 200 else None
         if pointer is None:
             return {}
-        sha256, whole = pointer[1].decode(), int(pointer[2])
+        sha256 = pointer[1].decode()
+        whole = int(pointer[2])
         found = {"size": whole, "lfs": {"oid": sha256, "size": whole, "pointerSize": size}}
         stored = self.shards().get(sha256) if self.xet else None
         return found | ({"xetHash": stored[0]} if stored else {})
@@ -181,7 +187,8 @@ class Hub:
         self, name: str, branch: str, message: str, adds: dict[str, bytes], deletes: list[str], parent: str | None
     ) -> str:
         with self.lock:
-            repository, head = self.path(name), self.head(name, branch)
+            repository = self.path(name)
+            head = self.head(name, branch)
             if head is None and branch != "main":
                 raise HubError(404, f"Invalid rev id: {branch}", "RevisionNotFound")
             if parent and not (head or "").startswith(parent):
@@ -190,15 +197,8 @@ class Hub:
             try:
                 if head:
                     git(repository, "read-tree", head, index=index)
-                lines = b""
-                for path in deletes:
-                    gone = git(repository, "ls-files", "-z", "--", path, index=index).split(b"\0")[:-1]
-                    if not gone:
-                        raise HubError(404, f"A file with this name doesn't exist: {path}", "EntryNotFound")
-                    lines += b"".join(b"0 " + b"0" * 40 + b"\t" + entry + b"\0" for entry in gone)
-                for path, data in adds.items():
-                    oid = git(repository, "hash-object", "-w", "--stdin", feed=data).strip()
-                    lines += b"100644 " + oid + b"\t" + path.encode() + b"\0"
+                lines = b"".join(stage_deletion(repository, index, path) for path in deletes)
+                lines += b"".join(stage_file(repository, path, data) for path, data in adds.items())
                 if lines:
                     git(repository, "update-index", "-z", "--index-info", feed=lines, index=index)
                 tree = git(repository, "write-tree", index=index).decode().strip()
@@ -210,11 +210,11 @@ class Hub:
                 index.unlink(missing_ok=True)
 
     def count(self, name: str) -> int:
-        """Commits on the main branch."""
+        """Count the commits on the main branch."""
         return int(git(self.path(name), "rev-list", "--count", "main"))
 
     def read(self, name: str, path: str, revision: str = "main") -> bytes:
-        """Content of a file as a client would see it."""
+        """Read the content of a file as a client would see it."""
         entry = self.file(name, self.revision(name, revision), path)
         assert entry is not None, f"{name} has no {path}"
         if "lfs" in entry:
@@ -222,7 +222,7 @@ class Hub:
         return git(self.path(name), "cat-file", "blob", entry["oid"])
 
     def write(self, name: str, files: dict[str, bytes]) -> str:
-        """A commit from outside, with the same large files as an upload would have."""
+        """Commit from outside, with the same large files as an upload would have."""
         adds = {}
         for path, data in files.items():
             adds[path] = data
@@ -238,14 +238,14 @@ class Hub:
         return (self.root / "lfs" / sha256).exists() or (self.xet and sha256 in self.shards())
 
     def shards(self) -> dict[str, tuple[str, int]]:
-        """SHA-256 -> (Xet hash, size) of all files that clients stored by Xet."""
+        """Map SHA-256 to (Xet hash, size) for all files that clients stored by Xet."""
         for path in (self.root / "cas/xet/xorbs/shards").glob("*.mdb"):
             if path not in self._shards:
                 self._shards[path] = dict(read_shard(path.read_bytes()))
         return {sha256: found for shard in self._shards.values() for sha256, found in shard.items()}
 
     def materialise(self, sha256: str) -> Path:
-        """A large object as a file: as uploaded over LFS, or rebuilt from the Xet storage."""
+        """Return a large object as a file: as uploaded over LFS, or rebuilt from the Xet storage."""
         path = self.root / "lfs" / sha256
         with self.lock:
             if not path.exists():
@@ -262,24 +262,42 @@ class Hub:
         return hmac.new(self.secret, text.encode(), "sha256").hexdigest()[:32]
 
 
+def stage_deletion(repository: Path, index: Path, path: str) -> bytes:
+    """Return the lines by which ``git update-index --index-info`` removes a file or a folder: mode 0, no object."""
+    gone = git(repository, "ls-files", "-z", "--", path, index=index).split(b"\0")[:-1]
+    if not gone:
+        raise HubError(404, f"A file with this name doesn't exist: {path}", "EntryNotFound")
+    return b"".join(b"0 " + b"0" * 40 + b"\t" + entry + b"\0" for entry in gone)
+
+
+def stage_file(repository: Path, path: str, data: bytes) -> bytes:
+    """Store a file, and return the line by which ``git update-index --index-info`` adds it."""
+    oid = git(repository, "hash-object", "-w", "--stdin", feed=data).strip()
+    return b"100644 " + oid + b"\t" + path.encode() + b"\0"
+
+
 def pointer(sha256: str, size: int) -> bytes:
-    """What git holds in the place of a large file."""
+    """Return what git holds in the place of a large file."""
     return f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n".encode()
 
 
 def read_shard(data: bytes) -> Iterator[tuple[str, tuple[str, int]]]:
-    """(SHA-256, (Xet hash, size)) of each file in a Xet shard: records of 48 bytes behind a header of 48."""
+    """Yield (SHA-256, (Xet hash, size)) of each file in a Xet shard: records of 48 bytes behind a header of 48."""
 
     def words(raw: bytes) -> str:
         return "".join(f"{word:016x}" for word in struct.unpack("<4Q", raw))
 
     at = 48
     while True:
-        name, (flags, segments) = data[at : at + 32], struct.unpack("<II", data[at + 32 : at + 40])
+        name = data[at : at + 32]
+        flags, segments = struct.unpack("<II", data[at + 32 : at + 40])
         at += 48
+        # a name of ones ends the list
         if name == b"\xff" * 32 or at >= len(data):
             return
+        # each segment names its unpacked bytes at offset 36
         size = sum(struct.unpack("<I", data[at + 48 * i + 36 : at + 48 * i + 40])[0] for i in range(segments))
+        # bit 31: a verification record follows each segment; bit 30: the SHA-256 follows all
         at += 48 * segments * (2 if flags & 1 << 31 else 1)
         if flags & 1 << 30:
             yield words(data[at : at + 32]), (words(name), size)
@@ -308,6 +326,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
             return self.rfile.read(int(self.headers.get("Content-Length") or 0))
         out = b""
+        # RFC 9112, section 7.1: each chunk follows its length in hexadecimal digits
         while size := int(self.rfile.readline().split(b";")[0], 16):
             out += self.rfile.read(size)
             self.rfile.readline()
@@ -318,7 +337,8 @@ class Handler(BaseHTTPRequestHandler):
         for pattern, count in self.hub.faults.lost.items():
             if count and status < 300 and re.search(pattern, self.path):
                 self.hub.faults.lost[pattern] -= 1
-                status, content = 502, {"error": "injected"}
+                status = 502
+                content = {"error": "injected"}
         data = b"" if content is None else json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json; charset=utf-8")
@@ -335,28 +355,42 @@ class Handler(BaseHTTPRequestHandler):
 
     def dispatch(self) -> None:
         address = urllib.parse.urlsplit(self.path)
-        query = {name: values[-1] for name, values in urllib.parse.parse_qs(address.query).items()}
         self.data = self.body() if self.command in ("POST", "PUT", "DELETE") else b""
         self.hub.log.append((self.command, self.path))
-        for pattern, codes in self.hub.faults.status.items():
-            if codes and re.search(pattern, address.path):
-                return self.answer(codes.pop(0), {"error": "injected"})
-        for pattern, event in self.hub.faults.hold.items():
-            if re.search(pattern, address.path):
-                self.hub.faults.held.set()
-                event.wait(60)
-                return self.answer(500, {"error": "held and refused"})
+        if self.inject_fault(address.path):
+            return
         try:
-            for method, pattern, route in ROUTES:
-                found = re.fullmatch(pattern, address.path)
-                if found and (method == self.command or (method, self.command) == ("GET", "HEAD")):
-                    return route(self, query, *(group and urllib.parse.unquote(group) for group in found.groups()))
-            raise HubError(404, f"no route {self.command} {address.path}")
+            self.follow_route(address.path, address.query)
         except HubError as error:
             headers = {"X-Error-Message": error.message.replace("\n", " ")}
             if error.code:
                 headers["X-Error-Code"] = error.code
             self.answer(error.status, {"error": error.message}, headers)
+
+    def inject_fault(self, path: str) -> bool:
+        """Answer with an error where a fault is set for this path; return whether one was."""
+        for pattern, codes in self.hub.faults.status.items():
+            if codes and re.search(pattern, path):
+                self.answer(codes.pop(0), {"error": "injected"})
+                return True
+        for pattern, event in self.hub.faults.hold.items():
+            if re.search(pattern, path):
+                self.hub.faults.held.set()
+                event.wait(60)
+                self.answer(500, {"error": "held and refused"})
+                return True
+        return False
+
+    def follow_route(self, path: str, query_text: str) -> None:
+        query = {name: values[-1] for name, values in urllib.parse.parse_qs(query_text).items()}
+        for method, pattern, route in ROUTES:
+            found = re.fullmatch(pattern, path)
+            # HEAD is answered as GET, without the body
+            if found and (method == self.command or (method, self.command) == ("GET", "HEAD")):
+                arguments = [group and urllib.parse.unquote(group) for group in found.groups()]
+                route(self, query, *arguments)
+                return
+        raise HubError(404, f"no route {self.command} {path}")
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = dispatch
 
@@ -379,7 +413,8 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(200, content | {"auth": {"type": "access_token", "accessToken": token}})
 
     def create(self, query: dict) -> None:
-        user, wanted = self.user(), json.loads(self.data)
+        user = self.user()
+        wanted = json.loads(self.data)
         if user is None:
             raise HubError(401, "Invalid username or password.")
         name = f"{wanted.get('organization') or user}/{wanted['name']}"
@@ -441,7 +476,8 @@ class Handler(BaseHTTPRequestHandler):
         )
 
     def models(self, query: dict) -> None:
-        user, author = self.user(), query.get("author")
+        user = self.user()
+        author = query.get("author")
         names = [
             name
             for name, private in self.hub.private.items()
@@ -476,7 +512,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def tag(self, query: dict, name: str, revision: str) -> None:
         self.hub.check(name, self.user(), write=True)
-        wanted, commit = json.loads(self.data), self.hub.revision(name, revision)
+        wanted = json.loads(self.data)
+        commit = self.hub.revision(name, revision)
         if try_git(self.hub.path(name), "rev-parse", "-q", "--verify", f"refs/tags/{wanted['tag']}"):
             raise HubError(409, "Tag already exists")
         message = ["-a", "-m", wanted["message"]] if wanted.get("message") else []
@@ -487,7 +524,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def preupload(self, query: dict, name: str, revision: str) -> None:
         self.hub.check(name, self.user(), write=True)
-        commit, out = self.hub.revision(name, revision), []
+        commit = self.hub.revision(name, revision)
+        out = []
         for file in json.loads(self.data)["files"]:
             entry = self.hub.file(name, commit, file["path"])
             binary = b"\0" in base64.b64decode(file.get("sample", ""))
@@ -501,7 +539,8 @@ class Handler(BaseHTTPRequestHandler):
         self.hub.check(name, self.user(), write=kind == "write")
         if not self.hub.xet:
             raise HubError(404, "xet not enabled")
-        storage, expires = f"local://{self.hub.root}/cas", int(time.time()) + 3600
+        storage = f"local://{self.hub.root}/cas"
+        expires = int(time.time()) + 3600
         headers = {"X-Xet-Cas-Url": storage, "X-Xet-Token-Expiration": str(expires), "X-Xet-Access-Token": "x"}
         self.answer(200, {"casUrl": storage, "exp": expires, "accessToken": "x"}, headers)
 
@@ -509,7 +548,8 @@ class Handler(BaseHTTPRequestHandler):
         self.hub.check(name, self.user(), write=True)
         out = []
         for wanted in json.loads(self.data)["objects"]:
-            oid, about = wanted["oid"], {"oid": wanted["oid"], "size": wanted["size"]}
+            oid = wanted["oid"]
+            about = {"oid": oid, "size": wanted["size"]}
             if not self.hub.have(oid):
                 signature = self.hub.sign(oid)
                 about["actions"] = {
@@ -535,7 +575,8 @@ class Handler(BaseHTTPRequestHandler):
     def commit(self, query: dict, name: str, revision: str) -> None:
         self.hub.check(name, self.user(), write=True)
         adds: dict[str, bytes] = {}
-        deletes, header = [], {}
+        deletes = []
+        header = {}
         for line in self.data.splitlines():
             operation = json.loads(line)
             value = operation["value"]
@@ -570,7 +611,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(404, {"error": "Entry not found"}, headers)
         if "lfs" not in entry:
             data = git(self.hub.path(name), "cat-file", "blob", entry["oid"])
-            return self.ranged(data, {"X-Repo-Commit": commit, "ETag": f'"{entry["oid"]}"'})
+            return self.send(data, {"X-Repo-Commit": commit, "ETag": f'"{entry["oid"]}"'})
         oid = entry["lfs"]["oid"]
         headers = {
             "X-Repo-Commit": commit,
@@ -588,16 +629,20 @@ class Handler(BaseHTTPRequestHandler):
             raise HubError(403, "bad signature")
         data = self.hub.materialise(oid).read_bytes()
         change = self.hub.faults.body
-        self.ranged(data if change is None else change(data), {"ETag": f'"{oid}"'}, large=True)
+        self.send(data if change is None else change(data), {"ETag": f'"{oid}"'}, large=True)
 
-    def ranged(self, data: bytes, headers: dict[str, str], *, large: bool = False) -> None:
-        total, status = len(data), 200
+    def send(self, data: bytes, headers: dict[str, str], *, large: bool = False) -> None:
+        """Send a file, or the part of it that the request names by a range (RFC 9110, section 14)."""
+        status = 200
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
         if wanted:
-            first, last = int(wanted[1]), min(int(wanted[2] or total - 1), total - 1)
+            total = len(data)
+            first = int(wanted[1])
+            last = min(int(wanted[2] or total - 1), total - 1)
             if first >= total:
                 raise HubError(416, "range")
-            headers["Content-Range"], status = f"bytes {first}-{last}/{total}", 206
+            status = 206
+            headers["Content-Range"] = f"bytes {first}-{last}/{total}"
             data = data[first : last + 1]
         self.send_response(status)
         for name, value in {**headers, "Accept-Ranges": "bytes", "Content-Length": str(len(data))}.items():
@@ -605,17 +650,24 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return
-        cut, stall = self.hub.faults.cut, self.hub.faults.stall
-        if large and ((cut and len(data) > cut[0]) or (stall and len(data) > stall[0])):
-            self.wfile.write(data[: stall[0] if stall else cut.pop(0)])
+        faults = self.hub.faults
+        if large and faults.stall and len(data) > faults.stall[0]:
+            end, event = faults.stall
+            self.wfile.write(data[:end])
             self.wfile.flush()
-            if stall:
-                self.hub.faults.held.set()
-                stall[1].wait(60)
-            self.close_connection = True
-            self.connection.shutdown(2)
-            return
-        self.wfile.write(data)
+            faults.held.set()
+            event.wait(60)
+            self.drop_connection()
+        elif large and faults.cut and len(data) > faults.cut[0]:
+            self.wfile.write(data[: faults.cut.pop(0)])
+            self.wfile.flush()
+            self.drop_connection()
+        else:
+            self.wfile.write(data)
+
+    def drop_connection(self) -> None:
+        self.close_connection = True
+        self.connection.shutdown(2)
 
 
 NAME = r"([^/]+/[^/]+)"

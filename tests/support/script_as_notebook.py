@@ -10,7 +10,7 @@ from typing import Any
 
 
 def cells(source: str) -> list[tuple[str, str]]:
-    """``(kind, text)`` of each cell, ``"markdown"`` or ``"code"``."""
+    """Yield ``(kind, text)`` of each cell, ``"markdown"`` or ``"code"``."""
     found = []
     for block in ("\n" + source).split("\n# %%")[1:]:
         head, _, body = block.partition("\n")
@@ -23,7 +23,7 @@ def cells(source: str) -> list[tuple[str, str]]:
 
 
 def notebook(source: str) -> dict[str, Any]:
-    """In Jupyter's format, version 4.5, without outputs."""
+    """Return the script in Jupyter's format, version 4.5, without outputs."""
     made = []
     for number, (kind, text) in enumerate(cells(source)):
         cell: dict[str, Any] = {

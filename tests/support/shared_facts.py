@@ -28,7 +28,7 @@ _digests: WeakKeyDictionary[Measurements, str] = WeakKeyDictionary()
 
 @contextmanager
 def sharing(folder: Path) -> Iterator[None]:
-    """Let every measure of facts take its value from ``folder`` if it is there, and put it there if it is not."""
+    """Share every measured fact by ``folder``: take its value from there, or put it there."""
     measures = dict(MEASURES)
     install(folder)
     try:
@@ -40,10 +40,10 @@ def sharing(folder: Path) -> Iterator[None]:
 def install(folder: Path) -> None:
     """Share the facts that this process measures, until it ends."""
     for name, measure in list(MEASURES.items()):
-        MEASURES[name] = _shared(inspect.unwrap(measure), folder)  # never one within another: both would wait
+        MEASURES[name] = _share(inspect.unwrap(measure), folder)  # never one within another: both would wait
 
 
-def _shared(measure: Measure, folder: Path) -> Measure:
+def _share(measure: Measure, folder: Path) -> Measure:
     @wraps(measure)  # the signature too: entries are checked against it
     def look_up(measurements: Measurements, **arguments: float) -> float:
         question = f"{_digest(measurements)} {measure.__name__} {json.dumps(arguments, sort_keys=True)}"
@@ -53,6 +53,7 @@ def _shared(measure: Measure, folder: Path) -> Measure:
                 value = json.dumps(measure(measurements, **arguments))
                 aside = path.with_suffix(f".{os.getpid()}")
                 aside.write_text(value)
+                # a rename is atomic: no process reads half a number
                 aside.replace(path)
             return json.loads(path.read_text())
 

@@ -26,6 +26,7 @@ class Pull(nn.Module):
 
     def forward(self, z):
         stored = self.stored.to(z)
+        # squares have the same order as distances
         squares = (z.flatten(1)[:, None] - stored.flatten(1)).square().sum(2)
         home = stored[squares.argmin(1)]
         return home + self.config.rate * (z - home)
@@ -72,6 +73,7 @@ def make_material(name, models):
 def scatter_around(stored, count, size=0.3):
     """Draw points beside the stored images, beside one after the other."""
     rows = stored[torch.arange(count) % len(stored)]
+    # divided by the root of the dimension, the distance is about ``size``
     return rows + size * torch.randn_like(rows) / stored[0].numel() ** 0.5
 
 

@@ -19,7 +19,7 @@ HELD_OUT = torch.rand(7, 1, 4, 4, generator=torch.Generator().manual_seed(6))
 
 
 def images_in(batch):
-    """The first floating-point tensor of a batch."""
+    """Return the first floating-point tensor of a batch."""
     if isinstance(batch, torch.Tensor):
         return batch if batch.is_floating_point() else None
     parts = batch.values() if isinstance(batch, Mapping) else batch
@@ -156,7 +156,7 @@ class Module(LightningDataModule):
         return loader(HELD_OUT, shuffle=False)
 
 
-def augmented(index):
+def augment(index):
     return IMAGES[index] + 0.1 * torch.randn(1, 4, 4) + 0.01 * random.random()
 
 
@@ -165,8 +165,13 @@ def loader(images=IMAGES, *, shuffle=True, batch_size=2, **options):
     return DataLoader(data, batch_size=batch_size, shuffle=shuffle, **options)
 
 
+def in_order():
+    """Return loaders of the training and the validation images that do not shuffle."""
+    return {"train_dataloaders": loader(shuffle=False), "val_dataloaders": loader(HELD_OUT, shuffle=False)}
+
+
 def train(module, callbacks, data, *, wrap=lambda module: module, resume=None, **options):
-    """``(trainer, final state)``: weights and the states of all global generators, from one fixed seed."""
+    """Train from one fixed seed; return the trainer, the module, its weights and the states of all generators."""
     settings = {
         "max_epochs": 2,
         "accelerator": "cpu",
@@ -178,6 +183,7 @@ def train(module, callbacks, data, *, wrap=lambda module: module, resume=None, *
         "enable_progress_bar": False,
         "enable_model_summary": False,
     }
+    # with and without callbacks, from the same state of every generator
     seed_everything(3, verbose=False)
     module = module()
     callbacks = callbacks()
@@ -198,13 +204,13 @@ def train(module, callbacks, data, *, wrap=lambda module: module, resume=None, *
 
 
 def same(one, other):
-    """Bit-identical, name by name."""
+    """Tell whether two states are equal bit for bit, name by name."""
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 @torch.compiler.set_stance("force_eager")
 def in_single_process(make, weights, attractor, *, dtype=torch.float32):
-    """What both callbacks should have said of these weights, from :mod:`memzoo.dynamics` alone."""
+    """Compute by :mod:`memzoo.dynamics` alone what both callbacks should have logged of these weights."""
     module = make().to(dtype)
     module.load_state_dict(weights)
     module.eval()

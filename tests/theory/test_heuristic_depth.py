@@ -12,9 +12,11 @@ from memzoo.theory import (
 
 
 def test_heuristic_depth_is_the_papers_and_matches_a_full_matrix():
-    assert [heuristic_depth(side) for side in range(2, 8)] == [2, 9, 29, 70, 144, 267]
+    expected = [2, 9, 29, 70, 144, 267]
+    assert [heuristic_depth(side) for side in range(2, 8)] == expected
     for side in range(1, 30):
         depth = heuristic_depth(side)
+        # a full matrix has side^4 entries, a layer has 9 parameters
         assert parameter_count(depth) >= side**4 > parameter_count(depth) - 9
     assert heuristic_depth(10**5) == -(-(10**20) // 9)  # in floating point the last digits would be lost
     with pytest.raises(ValueError, match="side and kernel must be at least 1, got 0 and 3"):
@@ -25,7 +27,8 @@ def test_heuristic_depth_is_the_papers_and_matches_a_full_matrix():
 def test_parameters_are_those_of_the_network(layers, filters):
     sizes = [1, *[filters] * (layers - 1), 1]
     net = nn.Sequential(*[nn.Conv2d(i, o, 3, bias=False) for i, o in pairwise(sizes)])
-    assert parameter_count(layers, filters) == sum(p.numel() for p in net.parameters())
+    expected = sum(p.numel() for p in net.parameters())
+    assert parameter_count(layers, filters) == expected
 
 
 def test_tables_recounted():

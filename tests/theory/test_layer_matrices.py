@@ -61,7 +61,8 @@ def test_the_papers_convolution_of_a_3x3_image():
                  0 0 0 1 2 3 4 5 6
                  0 0 0 0 1 2 0 4 5"""
     expected = torch.tensor([[float(entry) for entry in row.split()] for row in printed.splitlines()])
-    assert torch.equal(convolution_matrix(torch.arange(1.0, 10).reshape(3, 3), 3), expected)
+    found = convolution_matrix(torch.arange(1.0, 10).reshape(3, 3), 3)
+    assert torch.equal(found, expected)
 
 
 def test_the_papers_upsampling_of_a_1x1_image():
@@ -80,7 +81,8 @@ def test_padded_convolution_is_algorithm_1_stacked_over_filters(stride, channels
 
 @pytest.mark.parametrize(("side", "channels", "factor"), [(1, 1, 2), (3, 1, 2), (2, 3, 3)])
 def test_padded_upsampling_is_algorithm_2_with_its_column_loop_mended(side, channels, factor):
-    assert torch.equal(upsampling_matrix(side, factor, channels, padded=True), run_algorithm_2(side, channels, factor))
+    found = upsampling_matrix(side, factor, channels, padded=True)
+    assert torch.equal(found, run_algorithm_2(side, channels, factor))
 
 
 def test_algorithm_2_as_printed_does_not_give_the_printed_example():
@@ -97,14 +99,17 @@ def test_convolution_equals_conv2d(kernel, padding, stride):
     matrix = convolution_matrix(filters, 6, stride=stride, padding=padding)
     assert_close(x.flatten(1) @ matrix.T, y.flatten(1))
     wide = convolution_matrix(filters, 6, stride=stride, padding=padding, padded=True)
+    # a padded matrix maps images with their border to images with a border
     border = nn.ZeroPad2d(p)
-    assert_close(border(x).flatten(1) @ wide.T, border(y).flatten(1))
+    expected = border(y).flatten(1)
+    assert_close(border(x).flatten(1) @ wide.T, expected)
 
 
 def test_upsampling_equals_interpolate():
     x = torch.randn(2, 3, 4, 4)
     y = nn.functional.interpolate(x, scale_factor=3, mode="nearest")
-    assert torch.equal(x.flatten(1) @ upsampling_matrix(4, 3, 3).T, y.flatten(1))
+    found = x.flatten(1) @ upsampling_matrix(4, 3, 3).T
+    assert torch.equal(found, y.flatten(1))
 
 
 @pytest.mark.parametrize("padded", [False, True])
@@ -114,7 +119,8 @@ def test_products_equal_the_operator_of_the_network(padded):
         nn.Upsample(scale_factor=2, mode="nearest"),
         nn.Conv2d(3, 1, 3, padding=1, bias=False),
     ).double()
-    down = convolution_matrix(net[0].weight.detach(), 4, stride=2, padded=padded)
+    filters = net[0].weight.detach()
+    down = convolution_matrix(filters, 4, stride=2, padded=padded)
     up = upsampling_matrix(2, 2, 3, padded=padded, dtype=torch.float64)
     last = convolution_matrix(net[2].weight.detach(), 4, padded=padded)
     product = last @ up @ down

@@ -15,12 +15,14 @@ def test_no_affine_map_of_that_rank_does_better_and_one_reaches_it(examples):
     centre = x.mean(0)
     for width in (1, 4, 8):
         floor = loss_floor(examples, width)
+        # Eckart and Young (1936): the best affine map of rank r projects on the r leading directions of the scatter
         _, vectors = torch.linalg.eigh((x - centre).T @ (x - centre))
         basis = vectors[:, -width:]
         reached = (x - centre - (x - centre) @ basis @ basis.T).square().mean().item()
         assert reached == pytest.approx(floor, rel=1e-9)
         for seed in range(20):
-            other = torch.randn(15, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+            generator = torch.Generator().manual_seed(seed)
+            other = torch.randn(15, width, generator=generator, dtype=torch.float64)
             q, _ = torch.linalg.qr(other)
             assert (x - centre - (x - centre) @ q @ q.T).square().mean().item() > floor
 

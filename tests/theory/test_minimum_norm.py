@@ -31,7 +31,8 @@ def test_closed_form_is_gradient_descent_at_every_time(t, with_start):
     x = normal(3, 6)
     start = normal(6, 6) if with_start else None
     lr = 0.9 * step_bound(x)
-    assert_close(gradient_descent_solution(x, lr, t, start), descend(x, lr, t, start), rtol=0, atol=1e-12)
+    expected = descend(x, lr, t, start)
+    assert_close(gradient_descent_solution(x, lr, t, start), expected, rtol=0, atol=1e-12)
 
 
 def test_between_one_and_two_over_lambda_it_overshoots_to_the_same_limit():
@@ -50,9 +51,12 @@ def test_limit_is_the_projection_and_the_minimum_norm_solution():
     x = normal(3, 7)
     limit = gradient_descent_solution(x, 0.5 * step_bound(x), math.inf)
     assert_close(limit, torch.linalg.lstsq(x, x).solution.T)  # the driver's least-norm solution
+    # after so many steps nothing is left of the start
     assert_close(gradient_descent_solution(x, 0.5 * step_bound(x), 10**6), limit)
     values = torch.linalg.eigvalsh(limit)
-    assert_close(values, torch.tensor([0.0] * 4 + [1.0] * 3, dtype=torch.float64))
+    # a projection on three examples in seven dimensions
+    expected = torch.tensor([0.0] * 4 + [1.0] * 3, dtype=torch.float64)
+    assert_close(values, expected)
 
 
 def test_dependent_and_zero_examples_span_what_they_span():
@@ -70,7 +74,8 @@ def test_what_the_start_has_outside_the_span_stays():
     x = normal(3, 6)
     start = normal(6, 6)
     limit = minimum_norm_solution(x, start)
-    assert_close(limit, gradient_descent_solution(x, 0.9 * step_bound(x), math.inf, start))
+    expected = gradient_descent_solution(x, 0.9 * step_bound(x), math.inf, start)
+    assert_close(limit, expected)
     outside = torch.linalg.qr(x.T, mode="complete").Q[:, 3:]
     assert_close(limit @ outside, start @ outside)
     assert_close(x @ limit.T, x)

@@ -113,6 +113,7 @@ def test_a_constant_step_ends_at_the_same_solution(name, x):
 def test_step_bound_by_loops():
     x = 0.05 + 0.9 * uniform(3, 5)
     ratio = max((x[i, j] / x[i, k]).item() for i in range(3) for j in range(5) for k in range(5))
+    # 1 / (n d max x_ij / x_ik), over all i, j and k
     assert adaptive_step_bound(x) == pytest.approx(1 / (3 * 5 * ratio))
     with pytest.raises(ValueError, match=r"needs coordinates > 0 \(Assumption 1a\), the smallest is -1"):
         adaptive_step_bound(torch.tensor([[-1.0, 1.0]]))

@@ -28,10 +28,12 @@ def evaluate_as_printed(x, values, delta, eps):
 
 def test_the_function_is_the_papers():
     values = [0.2, 0.45, 0.8]
-    f = piecewise_linear_map(torch.tensor(values, dtype=torch.float64)[:, None], eps=0.03)
+    examples = torch.tensor(values, dtype=torch.float64)[:, None]
+    f = piecewise_linear_map(examples, eps=0.03)
     x = uniform(500, 1)
     expected = [evaluate_as_printed(point, values, f.delta.item(), f.eps.item()) for point in x[:, 0].tolist()]
-    assert_close(f(x)[:, 0], torch.tensor(expected, dtype=torch.float64))
+    found = f(x)[:, 0]
+    assert_close(found, torch.tensor(expected, dtype=torch.float64))
     assert f.delta.item() == pytest.approx(0.25 / 4)
     assert f.eps.item() == pytest.approx(0.9 * 0.03)
 
@@ -52,9 +54,11 @@ def test_examples_are_fixed_attractors_and_the_error_stays_below_eps(n, eps):
 
 
 def test_the_bound_on_the_error_is_nearly_used():
-    f = piecewise_linear_map(torch.tensor([[0.3, 0.6], [0.7, 0.2]], dtype=torch.float64), 0.01)
+    examples = torch.tensor([[0.3, 0.6], [0.7, 0.2]], dtype=torch.float64)
+    f = piecewise_linear_map(examples, 0.01)
     corner = torch.tensor([[0.3, 0.6]], dtype=torch.float64) + f.delta
-    assert (f(corner) - corner).norm().item() == pytest.approx(0.9 * 0.01)
+    found = (f(corner) - corner).norm().item()
+    assert found == pytest.approx(0.9 * 0.01)
 
 
 def count_slope_changes(f, coordinate):
@@ -77,8 +81,10 @@ def test_two_change_points_a_value_and_one_more_unit():
 
 
 def test_delta_leaves_room_at_the_ends():
-    f = piecewise_linear_map(torch.tensor([[0.01, 0.99, 0.5]], dtype=torch.float64), 1.0)
-    assert_close(f.delta, torch.tensor([0.005, 0.005, 0.25], dtype=torch.float64))
+    examples = torch.tensor([[0.01, 0.99, 0.5]], dtype=torch.float64)
+    f = piecewise_linear_map(examples, 1.0)
+    expected = torch.tensor([0.005, 0.005, 0.25], dtype=torch.float64)
+    assert_close(f.delta, expected)
     ends = torch.tensor([[0.0] * 3, [1.0] * 3], dtype=torch.float64)
     assert_close(f(ends), ends)
     assert (f.slopes[:, [0, -1]] > 1).all()  # repelling
@@ -100,7 +106,8 @@ def test_every_combination_of_coordinates_is_an_attractor():
 def test_shared_coordinates_count_once():
     x = torch.tensor([[0.2, 0.7], [0.2, 0.3], [0.2, 0.3]])
     assert attractor_count(x) == 2
-    assert torch.equal(attractors(x), torch.tensor([[0.2, 0.3], [0.2, 0.7]]))
+    expected = torch.tensor([[0.2, 0.3], [0.2, 0.7]])
+    assert torch.equal(attractors(x), expected)
     assert attractor_count(torch.rand(10, 100)) == 10**100
 
 
@@ -110,7 +117,8 @@ def test_a_wider_interval_takes_black_and_white_pixels():
         piecewise_linear_map(x, 0.1)
     f = piecewise_linear_map(x, 0.1, low=-1, high=2)
     assert_close(f(x), x)
-    assert_close(f(torch.tensor([[-1.0, 2.0]]).double()), torch.tensor([[-1.0, 2.0]]).double())
+    expected = torch.tensor([[-1.0, 2.0]]).double()
+    assert_close(f(torch.tensor([[-1.0, 2.0]]).double()), expected)
     assert (f(torch.tensor([[-7.0, -3.0]]).double()) == -1).all()
 
 

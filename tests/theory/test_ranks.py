@@ -20,13 +20,15 @@ def test_the_rank_is_that_of_the_preimages_not_of_the_examples():
         pair = rank_counterexample(v.to(dtype), "sigmoid")
         assert check_assumptions(pair, "sigmoid").hold
         assert (rank_of_examples(pair), rank_of_solution(pair, "sigmoid")) == (2, 1)
-    a = minimum_norm_preimage(torch.sigmoid(torch.stack([v, 2 * v])), "sigmoid")
+    examples = torch.sigmoid(torch.stack([v, 2 * v]))
+    a = minimum_norm_preimage(examples, "sigmoid")
     singular = torch.linalg.svdvals(a)
     assert singular[1] < 1e-12 * singular[0]
 
 
 def test_descent_finds_the_solution_of_rank_one():
-    pair = rank_counterexample(torch.tensor([-1.5, 1.5, 0.5], dtype=torch.float64), "sigmoid")
+    direction = torch.tensor([-1.5, 1.5, 0.5], dtype=torch.float64)
+    pair = rank_counterexample(direction, "sigmoid")
     singular = torch.linalg.svdvals(adaptive_descent(pair, "sigmoid", 0.1, steps=30000))
     assert singular[1] < 1e-3 * singular[0]
 

@@ -37,6 +37,7 @@ def test_second_layer_is_where_gradient_descent_from_zero_ends(n):
     first = draw_layer(30, 5)
     features = torch.relu(x @ first.weight.T + first.bias)
     w2 = torch.zeros(5, 30, dtype=torch.float64)
+    # the largest curvature is |F|_2^2: this step is stable
     step = 1 / torch.linalg.matrix_norm(features, 2) ** 2
     for _ in range(3000):
         w2 -= step * (features @ w2.T - x).T @ features
@@ -72,10 +73,12 @@ def test_small_matrix_has_the_nonzero_eigenvalues_of_the_jacobian(n):
     for j in range(n):
         active = (x[j] @ first.weight.T + first.bias > 0).double()
         jacobian = w2 * active @ first.weight
-        assert_close(torch.linalg.matrix_norm(jacobian), measure_norm(first, w2, x[j]))
+        expected = measure_norm(first, w2, x[j])
+        assert_close(torch.linalg.matrix_norm(jacobian), expected)
         for power in (1, 2, 3):  # traces of powers are sums of powers of eigenvalues
             left = torch.linalg.matrix_power(jacobian, power).trace()
-            assert_close(left, torch.linalg.matrix_power(matrices[j], power).trace())
+            expected = torch.linalg.matrix_power(matrices[j], power).trace()
+            assert_close(left, expected)
 
 
 def measure_norm(first, w2, x):

@@ -42,6 +42,7 @@ def list_variants(source):
             ("comparison", "a >= b < c"), ("comparison", "a < b >= c"),
             ("boundary", "a <= b < c"), ("boundary", "a < b <= c"),
         ]}),
+        # what has no mistake: text, joined lists, types, and messages
         ("'text'", set()),
         ("[a] + b", set()),
         ("int | None", set()),

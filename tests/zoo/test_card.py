@@ -27,7 +27,8 @@ def test_the_card_in_the_tree_is_that_of_the_entry(id):
     assert metrics == {fact.name: fact.ours for fact in entry.facts}
     assert f"reproduces {len(entry.examples.positions()) * entry.examples.count} training images" in text
     pictures = {"trajectories.png"} if entry.recipe.closed_form else {"training.png", "trajectories.png"}
-    assert {path.name for path in folder.iterdir()} == {*entry.files, "README.md", *pictures}
+    expected = {*entry.files, "README.md", *pictures}
+    assert {path.name for path in folder.iterdir()} == expected
 
 
 @pytest.mark.skipif(not SOURCE, reason="needs the source tree")
@@ -77,7 +78,8 @@ def test_pictures_are_the_same_every_time(tmp_path):
         (tmp_path / name).mkdir()
         draw_pictures(model, history, tmp_path / name)
     for picture in ("training.png", "trajectories.png"):
-        assert (tmp_path / "a" / picture).read_bytes() == (tmp_path / "b" / picture).read_bytes()
+        expected = (tmp_path / "b" / picture).read_bytes()
+        assert (tmp_path / "a" / picture).read_bytes() == expected
         with Image.open(tmp_path / "a" / picture) as opened:
             assert opened.mode == "P"  # few colours, half the bytes
 
@@ -85,12 +87,14 @@ def test_pictures_are_the_same_every_time(tmp_path):
 def test_pictures_show_the_orbits_and_the_measurements():
     figure = draw_trajectories(memzoo.load("table2-1"))  # one row a member
     assert len(figure.axes) == 5 * 8
-    assert [axes.get_title() for axes in figure.axes[:8]] == [
+    expected = [
         "start",
         *(f"t = {t}" for t in (1, 2, 5, 10, 20, 200)),
         "nearest\nimage",
     ]
+    assert [axes.get_title() for axes in figure.axes[:8]] == expected
     history = memzoo.zoo.read_history(home() / "checkpoints/mnist20-fc14x128/history.json")
     above, below = draw_training(history, several=False).axes
-    assert above.lines[0].get_ydata()[-1] == history.loss[-1][1]
+    expected = history.loss[-1][1]
+    assert above.lines[0].get_ydata()[-1] == expected
     assert below.lines[0].get_ydata()[-1] == history.measured[-1]["attractor/fraction"] == 1

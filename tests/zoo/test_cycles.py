@@ -40,7 +40,8 @@ class Shift(nn.Module):
         self.c = nn.Parameter(torch.tensor(c))
         self.config = ArchitectureConfig(shape=(COUNT,))
         self.examples = torch.eye(COUNT)
-        self.probes = torch.rand(500, COUNT, generator=torch.Generator().manual_seed(0))
+        generator = torch.Generator().manual_seed(0)
+        self.probes = torch.rand(500, COUNT, generator=generator)
 
     def forward(self, x: Tensor) -> Tensor:
         """Move each coordinate on, through the cubic."""
@@ -101,8 +102,10 @@ def test_recall_is_that_of_the_basins_in_closed_form():
     noise = gaussian_noise(400, (COUNT,), seed=3)
     expected = [((x > 0.5).sum(1) == 1).double().mean().item() for x in (m.probes, noise)]
     assert 0.1 < expected[0] < 0.5
-    assert measure(m, "probes_on_cycle", relative=0.05, t=60, count=500) == pytest.approx(expected[0])
-    assert measure(m, "noise_on_cycle", relative=0.05, t=60, count=400, seed=3) == pytest.approx(expected[1])
+    found = measure(m, "probes_on_cycle", relative=0.05, t=60, count=500)
+    assert found == pytest.approx(expected[0])
+    found = measure(m, "noise_on_cycle", relative=0.05, t=60, count=400, seed=3)
+    assert found == pytest.approx(expected[1])
     assert measure(m, "probes_on_cycle", relative=0.05, t=1, count=500) < expected[0] / 2  # not there yet
     with pytest.raises(ValueError, match="500 held-out starts travel"):
         measure(m, "probes_on_cycle", relative=0.05, t=1, count=501)
@@ -123,9 +126,8 @@ def test_batches_hold_each_image_with_its_target():
     for batch in seen:
         rows = torch.cdist(batch.input, images).argmin(1)
         assert torch.equal(batch.target, wanted[rows])
-    assert torch.equal(
-        torch.cat([batch[0] for batch in mini_batches(images, 2, seed=1)]), torch.cat([b[0] for b in seen])
-    )
+    expected = torch.cat([b[0] for b in seen])
+    assert torch.equal(torch.cat([batch[0] for batch in mini_batches(images, 2, seed=1)]), expected)
     with pytest.raises(ValueError, match="need a target each, of their own shape"):
         full_batches(images, targets=wanted[:, :2])
 
@@ -158,9 +160,11 @@ def test_labels_are_left_alone():
 
 def test_members_of_an_ensemble_have_targets_too():
     images = torch.rand(4, 2, 3)
-    ensemble = Ensemble(architecture="FullyConnected", member={"shape": (3,), "depth": 2, "width": 8}, members=2)
+    member = {"shape": (3,), "depth": 2, "width": 8}
+    ensemble = Ensemble(architecture="FullyConnected", member=member, members=2)
     loss = ensemble.objective(images, images.roll(-1, 0))[0].item()
-    assert loss == pytest.approx((ensemble(images) - images.roll(-1, 0)).square().mean((0, 2)).max().item())
+    expected = (ensemble(images) - images.roll(-1, 0)).square().mean((0, 2)).max().item()
+    assert loss == pytest.approx(expected)
 
 
 def test_the_adaptive_step_has_no_targets():
@@ -209,7 +213,8 @@ def test_a_recipe_trains_each_image_on_the_next(tmp_path, batch_size):
     folder, rows = train(register(tmp_path, batch_size=batch_size), tmp_path / "runs", **QUIET)
     assert all(row.ok for row in rows)
     model = memzoo.load(f"local-dir:{folder}")
-    torch.testing.assert_close(model(model.examples), model.examples.roll(-1, 0), atol=0.05, rtol=0)
+    expected = model.examples.roll(-1, 0)
+    torch.testing.assert_close(model(model.examples), expected, atol=0.05, rtol=0)
     entry = read_entry(folder / "entry.yaml")
     assert entry.recipe.targets == "next"
     assert "targets: next" in (folder / "entry.yaml").read_text()
@@ -222,7 +227,8 @@ def test_a_recipe_trains_each_image_on_the_next(tmp_path, batch_size):
 def test_the_default_is_not_written_and_changes_no_card(tmp_path):
     path = tmp_path / "registry.yaml"
     for recipe in ({"targets": "same"}, {}):
-        entry = parse_entry("test-cycle", {**make_content(), "recipe": {**make_content()["recipe"], **recipe}}, path)
+        content = {**make_content(), "recipe": {**make_content()["recipe"], **recipe}}
+        entry = parse_entry("test-cycle", content, path)
         assert ("targets" in entry_yaml(entry)) == (not recipe)
         assert ("next" in render_card(entry)) == (not recipe)
     assert all("targets" not in entry_yaml(memzoo.info(name)) for name in ("fig3b", "fig7", "table2-1"))

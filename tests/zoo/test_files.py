@@ -87,6 +87,7 @@ def test_registered_weights_are_checked_like_those_of_a_stranger(change_register
 @pytest.mark.parametrize("change", [lambda t: t.pop("net.1.bias"), lambda t: t.update(more=torch.zeros(1))])
 def test_torch_refuses_other_names_too(change_registered, change, monkeypatch):
     change_registered(change)
+    # without the check of memzoo, the strict loading of torch is the second guard
     monkeypatch.setattr(loader, "check_tensors", lambda *_: None)
     with pytest.raises(RuntimeError, match=r"Missing key|Unexpected key"):
         memzoo.load("small-fc")
@@ -115,6 +116,7 @@ def test_a_change_that_leaves_size_and_times_is_found_by_reading_again(tmp_path)
     before = path.stat()
     check_file(path, wanted)
     path.write_bytes(b"abd")
+    # a cache of hashes that trusts size and times would not see this change
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     with pytest.raises(CorruptCheckpointError, match=r"SHA-256 .* changed or damaged"):
         check_file(path, wanted)
@@ -123,10 +125,12 @@ def test_a_change_that_leaves_size_and_times_is_found_by_reading_again(tmp_path)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        # what a proxy or a login page sends in the place of a file
         (b"<!DOCTYPE html>", "is an HTML page"),
         (b"  \n<HTML lang", "is an HTML page"),
         (b"<?xml version", "is an HTML page"),
         (b"<head>", "is an HTML page"),
+        # protocol 4 of pickle begins so, and so does the zip archive of torch.save
         (b"\x80\x04\x95\x00\x00\x00\x00\x00\x00", "is a pickle"),
         (b"PK\x03\x04", "is a pickle"),
         (b"version https://git-lfs.github.com/spec/v1", "is a Git LFS pointer"),

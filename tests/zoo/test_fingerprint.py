@@ -11,6 +11,7 @@ from memzoo.zoo.loading.fingerprint import check_fingerprint, make_probe, take_f
 
 @pytest.mark.parametrize(("shape", "rows"), [((1, 4, 4), 2), ((8,), 2), ((4,), 2), ((3,), 3), ((1,), 8)])
 def test_the_probe_is_the_multiples_of_the_golden_ratio(shape, rows):
+    # multiples of the golden ratio modulo 1 fill the interval evenly
     golden = (5**0.5 - 1) / 2
     found = make_probe(shape, seed=3)
     assert found.shape == (rows, *shape)

@@ -19,34 +19,42 @@ from memzoo.zoo.registry.registry_file import entry_yaml, parse_registry
 MANY = settings(
     max_examples=1000,
     deadline=None,
+    # every run tries the same files
     derandomize=True,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
+# numbers beyond the range of a float, and of the digits that Python converts; control characters; a path
 SCALARS = ["null", "-1", "0", "1.5", ".nan", ".inf", "1e999", "9" * 5000, "true", "''", "'\\u0000'", "../../etc/passwd"]
 NASTY = [
     *SCALARS,
+    # tags that would build objects
     "!!python/object/apply:os.system ['true']",
     "!!python/name:os.system",
     "!!binary 'x'",
+    # a date that does not exist, and values that YAML 1.1 turns into dates and numbers
     "2001-99-99",
     "2001-01-01",
     "0x",
     "0x" + "f" * 5000,
+    # a mapping that holds itself, and lists so deep that a recursive reader fails
     "&a {x: *a}",
     "[" * 240 + "]" * 240,
     "[" * 300 + "]" * 300,
     "&a [*a]",
     "*gone",
+    # merge keys, and keys that are no text
     "{<<: {a: 1}}",
     "{[1]: 2}",
     "{? {a: b} : c}",
+    # brackets that nobody closes
     "[" * 2000,
     "{a: " * 300,
     "- x",
     "\t",
     "%YAML 9.9",
     "--- a\n---\nb",
+    # names of files that no checkpoint may have
     "model.pkl",
     "/etc/passwd",
     "step-0.safetensors",
@@ -146,10 +154,11 @@ def _line(data, text):
 
 @pytest.fixture(scope="module")
 def folder(template, tmp_path_factory):
-    """A checkpoint whose files may be damaged; no hashes guard it."""
+    """Write a checkpoint whose files may be damaged; no hashes guard it."""
     return shutil.copytree(template.parent / "checkpoints/small-fc", tmp_path_factory.mktemp("fuzz") / "small-fc")
 
 
+# around the ends of 32 and 64 bit integers, and beyond
 NUMBERS = st.one_of(
     st.integers(-5, 5), st.integers(0, 2**64), st.sampled_from([2**31, 2**63 - 1, 2**63, 2**80, 10**30])
 )
@@ -182,6 +191,7 @@ def change_tensor(data, content):
 
 def change_file(data, original):
     """Return the bytes of a safetensors file with a changed tensor, header, length of the header or body."""
+    # a safetensors file: 8 bytes with the length of the header, the header as JSON, the numbers
     (size,) = struct.unpack("<Q", original[:8])
     match data.draw(st.sampled_from(["json", "bytes", "length", "body"])):
         case "json":

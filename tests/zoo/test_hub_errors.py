@@ -24,35 +24,73 @@ def make_class(name, *bases):
 
 
 @pytest.mark.parametrize(
-    ("error", "kind", "message"),
+    ("error", "message"),
     [
-        (make_answer(401), HubAccessError, r"refuses \(401"),
-        (make_answer(403), HubAccessError, r"refuses \(403"),
-        (make_class("GatedRepoError")("x"), HubAccessError, r"refuses \(None"),
-        (make_answer(412), PublishError, "has changed since it was looked at"),
-        (make_answer(409, server_message="taken"), PublishError, r"does not take it \(409\): taken"),
-        (make_answer(400), PublishError, r"does not take it \(400\): OSError: refused"),
-        (make_answer(422), PublishError, r"does not take it \(422\)"),
-        (make_class("RevisionNotFoundError")("x"), CheckpointMissingError, "has no such revision"),
-        (make_class("EntryNotFoundError")("x"), CheckpointMissingError, "no such file in it"),
-        (make_class("RepositoryNotFoundError")("x"), CheckpointMissingError, "no such repository"),
-        (make_class("HFValidationError")("bad name\nmore"), CheckpointMissingError, "f: HFValidationError: bad name$"),
-        (OSError(errno.ENOSPC, "full"), StorageError, "the disk or a quota is full"),
-        (RuntimeError("failed (os error 28)"), StorageError, "the disk or a quota is full"),
-        (RuntimeError("Os { code: 13 }"), StorageError, "the cache cannot be written"),
-        (OSError(errno.EACCES, "closed"), StorageError, "the cache cannot be written"),
-        (make_answer(500), HubUnreachableError, "answers 500"),
-        (make_answer(399), HubUnreachableError, "cannot be reached, or the line was cut"),
-        (
-            make_class("TransportError")(),
-            HubUnreachableError,
-            r"cannot be reached, or the line was cut \(TransportError\)",
-        ),
-        (make_class("TransportError", PermissionError)(errno.EACCES, "x"), HubUnreachableError, "cannot be reached"),
-        (ValueError("x"), HubUnreachableError, "cannot be reached"),
+        (make_answer(401), r"refuses \(401"),
+        (make_answer(403), r"refuses \(403"),
+        (make_class("GatedRepoError")("x"), r"refuses \(None"),
     ],
 )
-def test_each_error_has_its_kind_and_its_message(error, kind, message):
+def test_a_refusal_is_an_access_error(error, message):
+    check_explanation(error, HubAccessError, message)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (make_answer(412), "has changed since it was looked at"),
+        (make_answer(409, server_message="taken"), r"does not take it \(409\): taken"),
+        (make_answer(400), r"does not take it \(400\): OSError: refused"),
+        (make_answer(422), r"does not take it \(422\)"),
+    ],
+)
+def test_what_the_hub_does_not_take_is_a_publish_error(error, message):
+    check_explanation(error, PublishError, message)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("RevisionNotFoundError", "x", "has no such revision"),
+        ("EntryNotFoundError", "x", "no such file in it"),
+        ("RepositoryNotFoundError", "x", "no such repository"),
+        ("HFValidationError", "bad name\nmore", "f: HFValidationError: bad name$"),
+    ],
+)
+def test_what_does_not_exist_is_a_missing_checkpoint(name, text, message):
+    check_explanation(make_class(name)(text), CheckpointMissingError, message)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        # Python reports the number of the error, the storage written in Rust only its text
+        (OSError(errno.ENOSPC, "full"), "the disk or a quota is full"),
+        (RuntimeError("failed (os error 28)"), "the disk or a quota is full"),
+        (RuntimeError("Os { code: 13 }"), "the cache cannot be written"),
+        (OSError(errno.EACCES, "closed"), "the cache cannot be written"),
+    ],
+)
+def test_a_disk_that_cannot_be_written_is_a_storage_error(error, message):
+    check_explanation(error, StorageError, message)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (make_answer(500), "answers 500"),
+        # no status of a server that failed
+        (make_answer(399), "cannot be reached, or the line was cut"),
+        (make_class("TransportError")(), r"cannot be reached, or the line was cut \(TransportError\)"),
+        (make_class("TransportError", PermissionError)(errno.EACCES, "x"), "cannot be reached"),
+        (ValueError("x"), "cannot be reached"),
+    ],
+)
+def test_everything_else_is_an_unreachable_hub(error, message):
+    check_explanation(error, HubUnreachableError, message)
+
+
+def check_explanation(error, kind, message):
     explained = explain(Failure("f", error))
     assert type(explained) is kind
     with pytest.raises(kind, match=message):

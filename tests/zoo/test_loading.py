@@ -101,6 +101,7 @@ def test_a_truncated_file_is_refused(folder, name):
 def test_a_flipped_bit_is_noticed(folder, name, where):
     path = folder / name
     content = bytearray(path.read_bytes())
+    # in the header, in the numbers, and at the end
     content[int(where * len(content))] ^= 1
     path.write_bytes(content)
     with pytest.raises(CorruptCheckpointError, match=rf"{name} has SHA-256 .* the registry says .*changed or damaged"):
@@ -191,6 +192,7 @@ def test_pickles_are_never_opened_by_content(folder, tmp_path, name, protocol):
         memzoo.load(f"local-dir:{folder}")
     with pytest.raises(CorruptCheckpointError):
         load_folder(folder, memzoo.info(ID))
+    # the pickle would have made this file
     assert not (tmp_path / "ran").exists()
     pickle.loads(pickle.dumps(Touch(tmp_path / "ran"), protocol))  # this is how it would have looked
     assert (tmp_path / "ran").exists()
@@ -294,7 +296,8 @@ def test_a_configuration_must_not_ask_for_weights_from_elsewhere(folder, nested)
     member = {"shape": [3, 32, 32], "backbone": "test_resnet", "pretrained": True}
     ensemble = {"architecture": "TimmAutoencoder", "members": 1, "member": member}
     kind = "Ensemble" if nested else "TimmAutoencoder"
-    path.write_text(json.dumps({**saved, "architecture": kind, "config": ensemble if nested else member}))
+    text = json.dumps({**saved, "architecture": kind, "config": ensemble if nested else member})
+    path.write_text(text)
     with pytest.raises(CorruptCheckpointError, match="asks for pretrained weights from elsewhere"):
         memzoo.load(f"local-dir:{folder}")
 

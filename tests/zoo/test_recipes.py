@@ -123,7 +123,8 @@ def test_mini_batches_are_those_of_the_recipe(tmp_path):
     everything = points("swissroll", range(50), (3,)).images
     for first in (0, 3):
         rows = torch.cat(batches[first : first + 3])
-        assert torch.equal(rows[rows[:, 0].argsort()], everything[everything[:, 0].argsort()])
+        expected = everything[everything[:, 0].argsort()]
+        assert torch.equal(rows[rows[:, 0].argsort()], expected)
     assert not torch.equal(batches[0], batches[6])
     assert len(batches) == STEPS
 
@@ -154,15 +155,17 @@ def test_only_the_images_that_iteration_reaches_travel_of_a_large_set(tmp_path, 
     few = points("swissroll", [0], (3,))
     whole = {"dataset": "swissroll", "split": "train", "indices": "0:50"}
     digest = points("swissroll", range(50), (3,)).digest
+    facts = [
+        {"name": "all", "measure": "whole_error", "tolerance": 1e-6},
+        {"name": "others", "measure": "probe_error", "tolerance": 1e-6},
+        {"name": "captured", "measure": "probes_captured"},
+    ]
+    examples = {**whole, "indices": [0], "sha256": list(few.sha256)}
     name = register(
         tmp_path,
-        examples={**whole, "indices": [0], "sha256": list(few.sha256)},
+        examples=examples,
         training_set={**whole, "sha256": digest},
-        facts=[
-            {"name": "all", "measure": "whole_error", "tolerance": 1e-6},
-            {"name": "others", "measure": "probe_error", "tolerance": 1e-6},
-            {"name": "captured", "measure": "probes_captured"},
-        ],
+        facts=facts,
     )
     folder, rows = train(name, tmp_path / "out", **QUIET)
     model = memzoo.load(f"local-dir:{folder}")
@@ -235,7 +238,8 @@ def test_weights_stored_in_float16_are_those_that_are_measured(tmp_path, monkeyp
         assert {tensor.dtype for tensor in load_file(folder / file).values()} == {torch.float16}
     model = memzoo.load(f"local-dir:{folder}")
     early = memzoo.load(f"local-dir:{folder}", step=30)
-    assert {value.dtype for net in (model, early) for value in net.state_dict().values()} == {torch.float32}
+    found = {value.dtype for net in (model, early) for value in net.state_dict().values()}
+    assert found == {torch.float32}
     with torch.no_grad():
         loss = float((model(model.examples) - model.examples).square().mean())
     assert rows[0].measured == pytest.approx(loss, rel=1e-6)
@@ -246,15 +250,18 @@ def test_weights_stored_in_float16_are_those_that_are_measured(tmp_path, monkeyp
     exact, _ = train(register(tmp_path / "full"), tmp_path / "full", **QUIET)
     assert "stored in" not in (exact / CARD).read_text()
     for key, value in load_weights(exact).items():
-        assert torch.equal(load_weights(folder)[key], value.half().float())
+        expected = value.half().float()
+        assert torch.equal(load_weights(folder)[key], expected)
     for key, value in load_weights(exact, step=30).items():
-        assert torch.equal(load_weights(folder, step=30)[key], value.half().float())
+        expected = value.half().float()
+        assert torch.equal(load_weights(folder, step=30)[key], expected)
 
 
 def test_steps_that_a_run_does_not_reach_are_left_out_with_their_facts(tmp_path):
     fact = {"measure": "mean_squared_error", "tolerance": 1e-6}
     facts = [{"name": "loss", **fact}, {"name": "late loss", "step": 30, **fact}]
-    name = register(tmp_path, recipe={**RECIPE, "keep": [6, 30]}, facts=facts)
+    recipe = {**RECIPE, "keep": [6, 30]}
+    name = register(tmp_path, recipe=recipe, facts=facts)
     with pytest.warns(UserWarning, match=r"the run ended before steps \[30\], which were to be kept"):
         folder, rows = train(name, tmp_path, max_steps=12, **QUIET)
     assert [row.fact.name for row in rows] == ["loss"]
@@ -272,7 +279,8 @@ def test_several_processes_are_a_deviation():
     one = Trainer(accelerator="cpu", max_steps=STEPS, max_epochs=-1, logger=False, **QUIET)
     assert list_deviations(recipe, one, STEPS) == []
     assert list_deviations(recipe, one, 12) == ["stopped at step 12"]
-    stopping = recipe.model_copy(update={"training": recipe.training.model_copy(update={"stop_loss": 0.1})})
+    update = {"training": recipe.training.model_copy(update={"stop_loss": 0.1})}
+    stopping = recipe.model_copy(update=update)
     assert list_deviations(stopping, one, 12) == []
 
 

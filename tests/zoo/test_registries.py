@@ -32,6 +32,7 @@ def test_a_registered_file_is_searched_like_our_own(small):
 
 
 def test_a_file_that_the_environment_names_is_a_registry(small, monkeypatch):
+    # an empty name, as a trailing separator leaves it, is no registry
     monkeypatch.setenv("MEMZOO_REGISTRIES", os.pathsep.join([str(small), ""]))
     assert memzoo.info("small-fc").id == "small-fc"
     monkeypatch.setenv("MEMZOO_REGISTRIES", str(small.parent / "gone.yaml"))
@@ -81,6 +82,7 @@ def install(small, tmp_path, monkeypatch):
     def install_with(*values):
         points = [EntryPoint(name=f"their-{value}", value=value, group=registries.GROUP) for value in values]
         monkeypatch.setattr(registries, "entry_points", lambda group: points if group == registries.GROUP else [])
+        # the entry points of packages are read once in a process
         registries._list_registries_of_packages.cache_clear()
 
     yield install_with

@@ -15,6 +15,7 @@ from memzoo.zoo.registry.registry_file import entry_yaml, read_registry, replace
 
 def test_models_are_listed_by_id_and_not_by_alias():
     names = memzoo.list_models()
+    # table1-1 is an alias
     assert {"cifar10-d1", "mnist20-fc14x128", "table1-1"} - set(names) == {"table1-1"}
 
 
@@ -32,7 +33,8 @@ def test_models_are_listed_by_pattern_architecture_dataset_and_figure():
 
 
 def test_natural_order_compares_numbers_as_numbers():
-    assert sorted(["d10", "d2", "a-3x12", "a-3x4", "d"], key=split_numbers) == ["a-3x4", "a-3x12", "d", "d2", "d10"]
+    expected = ["a-3x4", "a-3x12", "d", "d2", "d10"]
+    assert sorted(["d10", "d2", "a-3x12", "a-3x4", "d"], key=split_numbers) == expected
 
 
 def test_indices_may_be_a_range():
@@ -70,6 +72,7 @@ def change_registry(tmp_path, old, new):
         ("  title: ", "  architecture: D1\n  title: ", r"key 'architecture' stands twice"),
         ("cifar10-d1:", "../../etc:", r"entry '\.\./\.\./etc' does not follow the schema: id: String should match"),
         ("cifar10-d1:", "7:", r"ids must be text, got \[7\]"),
+        # files that could run code, or lie outside of the folder
         ("    model.safetensors: {", "    model.pkl: {", r"files\.model\.pkl.*may be a pickle, which can run code"),
         (
             "    model.safetensors: {",
@@ -132,6 +135,7 @@ def test_an_entry_that_can_be_listed_and_not_built_or_measured_is_refused_by_eve
     before = sorted(small.parent.rglob("*"))
     with pytest.raises(RegistryError, match=rf"{small.parent}.*\.yaml: entry 'small-fc' does not follow.*{message}"):
         USES[use](small)
+    # a refusal leaves nothing half-written
     assert sorted(small.parent.rglob("*")) == before
 
 
@@ -169,6 +173,7 @@ def test_a_configuration_that_is_too_deep_for_yaml_is_a_clear_error(small):
         return entry_yaml(entry) if levels == 0 else write_deep_in_the_stack(levels - 1)
 
     with pytest.raises(RegistryError, match=r"entry 'small-fc': config is nested too deeply to be written as YAML"):
+        # so deep in the stack, the recursive writer of YAML runs out of it
         write_deep_in_the_stack(sys.getrecursionlimit() // 2)
 
 

@@ -350,14 +350,16 @@ def test_each_measure_of_reproduction_exists():
 
 @pytest.mark.parametrize("measure", sorted(REPRODUCING))
 def test_a_fact_of_reproduction_contradicts_the_denial(measure):
-    (objection,) = object_to_denial(make_denial(Fact(name="a fact", measure=measure, ours=0.25)))
+    entry = make_denial(Fact(name="a fact", measure=measure, ours=0.25))
+    (objection,) = object_to_denial(entry)
     assert f"'a fact' ({measure}) is 0.25" in objection
     assert "Set it to true, and rights.weights to a licence that the images allow" in objection
     assert object_to_denial(make_denial(Fact(name="a fact", measure=measure, ours=0.0))) == []
 
 
 def test_facts_of_weights_that_were_kept_during_training_count_too():
-    (objection,) = object_to_denial(make_denial(Fact(name="early", measure="attractors", step=10, ours=1.0)))
+    entry = make_denial(Fact(name="early", measure="attractors", step=10, ours=1.0))
+    (objection,) = object_to_denial(entry)
     assert "'early' (attractors) is 1" in objection
 
 

@@ -11,6 +11,7 @@ from memzoo.cli import main
 from memzoo.zoo.registry.registries import home
 from memzoo.zoo.registry.registry_file import json_schema, json_schema_text
 
+# one change of a sound entry each
 WRONG = {
     "unknown key": lambda entry: entry.update(colour="red"),
     "unknown key in a fact": lambda entry: entry["facts"][0].update(colour="red"),

@@ -17,14 +17,14 @@ FEW = {"max_steps": 20, "enable_progress_bar": False, "enable_model_summary": Fa
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, shared_facts):
+def short_training(tmp_path_factory, shared_facts):
     """Return the folder of a short training, which tests must not change, and the facts measured of it."""
     return train(ID, tmp_path_factory.mktemp("trained"), **FEW)
 
 
-def test_a_trained_folder_is_complete_and_loads(trained):
-    folder, rows = trained
-    assert sorted(path.name for path in folder.iterdir()) == [
+def test_a_trained_folder_is_complete_and_loads(short_training):
+    folder, rows = short_training
+    expected = [
         "README.md",
         "config.json",
         "entry.yaml",
@@ -34,6 +34,7 @@ def test_a_trained_folder_is_complete_and_loads(trained):
         "training.png",
         "trajectories.png",
     ]
+    assert sorted(path.name for path in folder.iterdir()) == expected
     model = memzoo.load(f"local-dir:{folder}")
     assert torch.equal(model.examples, memzoo.load(ID).examples)
     facts = {row.fact.name: row for row in rows}
@@ -43,9 +44,9 @@ def test_a_trained_folder_is_complete_and_loads(trained):
     assert f'memzoo.load("{ID}")' in card
 
 
-def test_the_same_seed_gives_the_same_weights(trained, tmp_path):
+def test_the_same_seed_gives_the_same_weights(short_training, tmp_path):
     again = train(ID, tmp_path, **FEW)
-    one, other = (memzoo.load(f"local-dir:{folder}").state_dict() for folder, _ in (trained, again))
+    one, other = (memzoo.load(f"local-dir:{folder}").state_dict() for folder, _ in (short_training, again))
     assert all(torch.equal(value, other[name]) for name, value in one.items())
 
 
@@ -94,7 +95,8 @@ def test_a_failed_write_leaves_nothing_and_keeps_the_old(tmp_path):
 
 def test_an_entry_round_trips_through_yaml():
     entry = memzoo.info(ID)
-    assert memzoo.zoo.Entry.model_validate({**yaml.safe_load(entry_yaml(entry))[ID], "id": ID}) == entry
+    found = memzoo.zoo.Entry.model_validate({**yaml.safe_load(entry_yaml(entry))[ID], "id": ID})
+    assert found == entry
 
 
 def test_recording_replaces_one_entry_and_nothing_else(tmp_path):
@@ -114,8 +116,8 @@ def test_recording_replaces_one_entry_and_nothing_else(tmp_path):
     assert not list(root.glob("*.partial"))
 
 
-def test_recording_needs_an_entry_of_that_name(trained, tmp_path):
-    folder, _ = trained
+def test_recording_needs_an_entry_of_that_name(short_training, tmp_path):
+    folder, _ = short_training
     (tmp_path / "checkpoints.yaml").write_text("other:\n  title: x\n")
     with pytest.raises(RegistryError, match=r"0 blocks that begin with 'mnist20-fc14x128:', needs exactly one"):
         record(folder, tmp_path)

@@ -12,10 +12,12 @@ def test_a_folder_is_put_in_its_place_when_all_is_written(tmp_path):
     folder = tmp_path / "deep" / "made"
     for content in ("one", "two"):
         with write_aside(folder) as aside:
+            # a rename is atomic within one file system only
             assert aside.parent == folder.parent
             (aside / "file").write_text(content)
             assert not folder.exists() or (folder / "file").read_text() == "one"
         assert (folder / "file").read_text() == content
+        # temporary folders are made for their owner alone: these permissions were widened
         assert folder.stat().st_mode & 0o777 == 0o755
         assert [path.name for path in folder.parent.iterdir()] == ["made"]
 
@@ -66,6 +68,7 @@ def test_text_is_written_in_utf_8_for_all_to_read(tmp_path):
     path = tmp_path / "r.yaml"
     write_text("ä", path)
     assert path.read_bytes() == "ä".encode()
+    # temporary files are made for their owner alone: these permissions were widened
     assert path.stat().st_mode & 0o777 == 0o644
 
 

@@ -91,6 +91,7 @@ def test_the_picture_holds_the_three_images_and_a_margin(known):
     assert found["own"].tolist() == [0, 1, 2]
     assert torch.equal(found["images"], stored[:3])
     assert torch.equal(found["others"], stored[3:])
+    # the plane is a square around the triangle, whose longer leg is 3
     half = 3 / 2 + basins.MARGIN * LONGEST
     for values, centre in ((found["x"], 1.0), (found["y"], 1.5)):
         assert len(values) == SIDE
@@ -172,7 +173,8 @@ def test_the_plane_is_coloured_by_where_its_points_end(known):
     (image,) = axes.images
     half = (found["x"][1] - found["x"][0]).item() / 2
     limits = [end for values in (found["x"], found["y"]) for end in (values[0] - half, values[-1] + half)]
-    assert image.get_extent() == pytest.approx([limit.item() for limit in limits])
+    expected = [limit.item() for limit in limits]
+    assert image.get_extent() == pytest.approx(expected)
     assert image.origin == "lower"
     assert "along A to B" in axes.get_xlabel()
     (legend,) = figure.legends
@@ -204,5 +206,7 @@ def test_another_image_is_shown_in_the_middle_of_its_region_where_there_is_room(
         return
     ((place, pixels),) = others
     middle = side // 2
-    assert place == pytest.approx((found["x"][6 + middle].item(), found["y"][4 + middle].item()))
-    torch.testing.assert_close(pixels, stored[3, 0].clamp(0, 1))
+    expected = (found["x"][6 + middle].item(), found["y"][4 + middle].item())
+    assert place == pytest.approx(expected)
+    expected = stored[3, 0].clamp(0, 1)
+    torch.testing.assert_close(pixels, expected)

@@ -58,7 +58,8 @@ def test_orthogonal_images_are_attractors_of_all_four(known):
     assert found["attractors"].tolist() == [COUNT] * 4
     assert found["limits"].tolist() == [COUNT] * 4
     distance = (UNITS / 2) ** 0.5  # half of the pixels differ
-    assert_close(found["eps"], torch.full((4,), 0.1 * distance, dtype=torch.float64))
+    expected = torch.full((4,), 0.1 * distance, dtype=torch.float64)
+    assert_close(found["eps"], expected)
     for index in range(4):
         for kind in ("noise", "mask"):
             assert found[f"{kind}_{index}_rate"][0] == 1
@@ -77,7 +78,8 @@ def test_offsets_and_radii_are_those_of_the_closed_forms(known):
     radius = BETA * UNITS * torch.linalg.eigvalsh(derivative).max().item()
     wanted = torch.tensor([0.1, 0, 0, radius], dtype=torch.float64)  # a sign is flat where it is not a jump
     assert_close(found["radius"].double(), wanted, atol=1e-5, rtol=0)
-    assert_close(found["ends"][:3].float(), stored[:1].expand(3, -1, -1, -1), atol=1e-5, rtol=0)
+    expected = stored[:1].expand(3, -1, -1, -1)
+    assert_close(found["ends"][:3].float(), expected, atol=1e-5, rtol=0)
     pattern = 2 * stored[:, 0].double() - 1
     mixed = a * pattern[0] + b * (pattern[1] + pattern[2])
     assert_close(found["ends"][3, 0].double(), (mixed + 1) / 2, atol=1e-5, rtol=0)
@@ -85,7 +87,8 @@ def test_offsets_and_radii_are_those_of_the_closed_forms(known):
 
 def test_starts_near_two_of_three_images_recover_these(known):
     _, stored, found = known
-    assert_close(found["recovery"].double(), torch.full((4,), 2 / 3, dtype=torch.float64))
+    expected = torch.full((4,), 2 / 3, dtype=torch.float64)
+    assert_close(found["recovery"].double(), expected)
     assert found["arrived"].tolist() == [1] * 4
     # a tenth in each pixel, 0.57 in all, is more than eps = 0.4: they are not there before the first step
     assert found["arrived_at_once"].tolist() == [1] * 4
@@ -93,7 +96,8 @@ def test_starts_near_two_of_three_images_recover_these(known):
     assert found["gap"] == UNITS
     majority = stored.mean(0) > 0.5
     same = (stored[0] > 0.5) == majority
-    assert found["majority"].item() == pytest.approx(same.double().mean().item())
+    expected = same.double().mean().item()
+    assert found["majority"].item() == pytest.approx(expected)
 
 
 def test_the_gap_is_that_between_an_image_and_the_most_similar_one(monkeypatch):
@@ -186,7 +190,8 @@ def test_the_picture_has_a_recall_curve_for_each_memory(drawn_arrays):
             assert_close(x, drawn_arrays[f"{kind}_{index}_level"].double())
             assert_close(y, drawn_arrays[f"{kind}_{index}_{part}"])
     (legend,) = figure.legends
-    assert {text.get_text() for text in legend.get_texts()} == {label for label, *_ in curves}
+    expected = {label for label, *_ in curves}
+    assert {text.get_text() for text in legend.get_texts()} == expected
 
 
 def test_the_picture_has_two_bars_and_an_image_for_each_memory(drawn_arrays):
@@ -195,7 +200,8 @@ def test_the_picture_has_two_bars_and_an_image_for_each_memory(drawn_arrays):
     assert lengths[0::2] == [20, 0, 19, 18]
     assert lengths[1::2] == pytest.approx([19, 1, 10, 5])  # shares of 20 images
     centres = [bar.get_y() + bar.get_height() / 2 for bar in bars.patches]
-    assert [round(centre) for centre in centres] == [0, 0, 1, 1, 2, 2, 3, 3]
+    expected = [0, 0, 1, 1, 2, 2, 3, 3]
+    assert [round(centre) for centre in centres] == expected
     words = [text.get_text() for text in bars.texts]
     assert words[:2] == ["20 attractors", f"19 recovered, t = {STEPS}"]
     thumbnails = read_thumbnails(bars)

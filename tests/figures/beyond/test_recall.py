@@ -69,6 +69,7 @@ def test_parts_of_a_curve_are_named():
     trials = 100
     z = 1.959964
     share = (rate * trials).round() / trials
+    # Wilson's interval in its usual form: centre and half width
     middle = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
     variance = share * (1 - share) / trials + (z / (2 * trials)) ** 2
     half = z * variance.sqrt() / (1 + z**2 / trials)
@@ -127,7 +128,8 @@ def test_rows_say_how_much_damage_the_recall_stands(drawn_arrays):
         index = 0 if quantity.startswith("20 ") else 1
         assert row[quantity].checkpoint == FIGURE.ids()[index]
     whole = [row[f"{count} images: recall without damage"] for count in (20, 100)]
-    assert [(one.ours, one.holds) for one in whole] == [(1.0, True), (0.9, False)]
+    found = [(one.ours, one.holds) for one in whole]
+    assert found == [(1.0, True), (0.9, False)]
 
 
 def test_each_panel_draws_its_kind_of_damage(drawn_arrays):

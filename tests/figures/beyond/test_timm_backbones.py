@@ -33,7 +33,8 @@ def test_orbits_are_named_by_the_backbones_and_end_at_images(known):
         starts = torch.cat([own[:1], noise])
         assert_close(rows[:, 0], starts)
         for column, t in enumerate(timm_backbones.TIMES):
-            assert_close(rows[:, column + 1], move_points(starts, stored, t, rate), atol=1e-4, rtol=0)
+            expected = move_points(starts, stored, t, rate)
+            assert_close(rows[:, column + 1], expected, atol=1e-4, rtol=0)
         assert_close(rows[:, -1], rows[:, -2], atol=1e-4, rtol=0)  # it has arrived there
 
 

@@ -40,15 +40,18 @@ def test_iterates_norms_and_distances_are_those_of_the_closed_form(known):
     material, starts, examples, stored, norm = known
     found = fig12.FIGURE.arrays(material)
     assert_close(found["norm"].double(), norm)
-    assert_close(found["paper"], torch.tensor([0.0087, 0.0079, 9.67, 17.64]))
+    expected = torch.tensor([0.0087, 0.0079, 9.67, 17.64])
+    assert_close(found["paper"], expected)
     first = starts[: fig12.SHOWN]
     assert torch.equal(found["starts"], first)
     for index, rate in enumerate(RATES):
         for row, t in enumerate(fig12.TIMES):
-            assert_close(found["iterates"][index, row], move_points(first, stored[index], t, rate))
+            expected = move_points(first, stored[index], t, rate)
+            assert_close(found["iterates"][index, row], expected)
         ends = move_points(starts, stored[index], 100, rate).flatten(1)
         distance, home = torch.cdist(ends, examples[index].flatten(1)).min(1)
-        assert torch.equal(found["nearest"][index], examples[index][home[: fig12.SHOWN]])
+        expected = examples[index][home[: fig12.SHOWN]]
+        assert torch.equal(found["nearest"][index], expected)
         relative = distance / examples[index][home].flatten(1).norm(dim=1)
         assert_close(found["distance"][index], relative, atol=1e-9, rtol=1e-6)
 
@@ -57,7 +60,8 @@ def test_rows_compare_norms_and_have_the_facts_of_each_network(known):
     material, *_, norm = known
     row = index_rows(fig12.FIGURE.rows(material, fig12.FIGURE.arrays(material)))
     ratio = row["smaller Kaiming over larger Xavier norm before training"]
-    assert ratio.ours == pytest.approx((norm[2:].min() / norm[:2].max()).item())
+    expected = (norm[2:].min() / norm[:2].max()).item()
+    assert ratio.ours == pytest.approx(expected)
     assert ratio.holds
     assert ratio.paper == "1111"  # 9.67 / 0.0087
     for index, name in enumerate(fig12.NAMES):
@@ -109,7 +113,8 @@ def test_the_picture_has_a_panel_of_images_for_each_initialisation(arrays):
     for panel, iterates, ends in zip(panels, arrays["iterates"], arrays["nearest"], strict=True):
         columns = torch.stack([*iterates, ends], 1)
         assert_close(read_images(panel.axes), columns.flatten(0, 1))
-        assert [axes.get_title() for axes in panel.axes[:3]] == ["t = 1", "t = 100", "nearest"]
+        found = [axes.get_title() for axes in panel.axes[:3]]
+        assert found == ["t = 1", "t = 100", "nearest"]
 
 
 def test_the_picture_has_norms_before_and_distances_after_training(arrays):
@@ -124,6 +129,7 @@ def test_the_picture_has_norms_before_and_distances_after_training(arrays):
         points, middle = distances.lines[2 * index : 2 * index + 2]
         assert_close(torch.as_tensor(points.get_ydata()), values)
         assert round(float(points.get_xdata().mean())) == index
-        assert middle.get_ydata()[0] == pytest.approx(values.sort().values[14:16].mean().item())
+        expected = values.sort().values[14:16].mean().item()
+        assert middle.get_ydata()[0] == pytest.approx(expected)
     names = [text.get_text() for text in distances.get_xticklabels()]
     assert names == [name.replace(" ", "\n") for name in fig12.NAMES]

@@ -19,7 +19,8 @@ def roll():
     examples = torch.cat([stored, between])
     far = stored.new_tensor([[-1e5, 0, 0]])
     starts = torch.cat([scatter_around(stored[:3], 6), far])
-    material = make_material("fig2", {0: pull(stored, starts, rate=RATE, examples=examples)})
+    models = {0: pull(stored, starts, rate=RATE, examples=examples)}
+    material = make_material("fig2", models)
     return material, stored, examples, starts
 
 
@@ -42,8 +43,10 @@ def test_rows_have_the_facts_and_the_number_of_points_that_are_reached(roll):
     assert (attractors.ours, attractors.holds) == (3, False)
     distance = torch.cdist(starts, stored).amin(1)
     for t in (11, 111):
+        # t steps shrink every distance by RATE^t
         near = RATE**t * distance < fig2.EPS
-        assert row[f"share at t = {t}"].ours == pytest.approx(near.double().mean().item())
+        expected = near.double().mean().item()
+        assert row[f"share at t = {t}"].ours == pytest.approx(expected)
     loss = 2 * (0.01 * 0.4) ** 2 / 15  # of the example that is not stored
     assert row["training loss"].ours == pytest.approx(loss)
 
@@ -79,5 +82,6 @@ def test_the_picture_shows_the_points_in_space_and_along_the_roll():
         labels = [drawn.get_label() for drawn in plane.collections]
         assert labels[0] == "training point, attractor"
         assert labels[3] == "start that has not arrived"
-    assert [axes.get_ylabel() for axes in figure.axes[1::2]] == ["z", "", "", ""]
+    found = [axes.get_ylabel() for axes in figure.axes[1::2]]
+    assert found == ["z", "", "", ""]
     assert len(figure.legends[0].get_texts()) == 4

@@ -32,7 +32,8 @@ def test_arrivals_and_recovered_images_are_counted_at_each_time():
         first = starts[: fig3a.SHOWN]
         home = distance[-1].argmin(1)[: fig3a.SHOWN]
         iterates = [orbit[t, : fig3a.SHOWN] for t in fig3a.TIMES]
-        assert_close(found["orbits"][index], torch.stack([first, *iterates, examples[home]], 1))
+        expected = torch.stack([first, *iterates, examples[home]], 1)
+        assert_close(found["orbits"][index], expected)
     row = index_rows(fig3a.FIGURE.rows(material, found))
     for name in fig3a.NAMES:
         assert row[f"{name}: certified attractors"].ours == 2  # the first shares its limit with the fourth
@@ -50,7 +51,8 @@ def test_the_picture_has_a_curve_for_each_network():
     figure = fig3a.FIGURE.draw(found)
     assert_only_figure(figure)
     images = [read_pixels(axes).float() for axes in figure.axes if axes.images]
-    assert_close(torch.stack(images), found["orbits"].flatten(0, 2)[:, 0])
+    expected = found["orbits"].flatten(0, 2)[:, 0]
+    assert_close(torch.stack(images), expected)
     above, below = figure.subfigs
     assert [panel.get_suptitle() for panel in above.subfigs] == list(fig3a.NAMES)
     labels = [axes.get_ylabel() for axes in below.axes]

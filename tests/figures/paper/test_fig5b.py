@@ -41,13 +41,15 @@ def test_distances_and_orbits_are_those_of_the_closed_form(known):
         assert_close(found[kind], wanted, atol=1e-6, rtol=1e-4)
     first = torch.cat([probes[: fig5b.IMAGES], gaussian_noise(fig5b.NOISE, SHAPE, seed=0)])
     assert torch.equal(found["orbits"][:, 0], first)
-    assert_close(found["orbits"][:, 2], move_points(first, stored, 2, RATE), atol=1e-6, rtol=0)
+    expected = move_points(first, stored, 2, RATE)
+    assert_close(found["orbits"][:, 2], expected, atol=1e-6, rtol=0)
 
 
 def test_a_row_says_when_the_median_is_within_a_hundredth(known):
     material, stored, probes = known
     found = fig5b.FIGURE.arrays(material)
     median = measure_distance(probes, stored, 0, RATE).median().item()
+    # t steps shrink every distance by RATE^t
     first = next(t for t in TIMES if RATE**t * median <= fig5b.CLOSE)
     row = index_rows(fig5b.FIGURE.rows(material, found))
     assert row[QUANTITY].ours == first
@@ -74,10 +76,12 @@ def test_the_picture_has_medians_and_shares_of_each_kind(largest):
     for kind, label, *_ in fig5b.KINDS:
         x, y = read_line(top, label)
         assert_close(x, times.double())
-        assert_close(y, found[kind].sort(1).values[:, 14:16].mean(1))
+        expected = found[kind].sort(1).values[:, 14:16].mean(1)
+        assert_close(y, expected)
         x, y = read_line(bottom, label)
         assert_close(x, times.double())
-        assert_close(y, (found[kind] <= 0.01).sum(1) / 30, check_dtype=False)
+        expected = (found[kind] <= 0.01).sum(1) / 30
+        assert_close(y, expected, check_dtype=False)
     assert top.get_yscale() == "log"
     assert (top.get_ylim()[1] == fig5b.FAR) == (largest > 1)  # diverging orbits leave the picture
     assert bottom.get_xlabel() == "iterations t"

@@ -29,10 +29,14 @@ def test_limits_and_outputs_after_each_step_are_found(course):
     mean = stored[500].expand_as(final)
     limits = torch.stack([mean, stored[5000], final])
     assert_close(found["limits"], limits)
+    # one step of the map goes from x to m + RATE (x - m)
     assert_close(found["outputs"], limits + RATE * (final - limits))
-    assert_close(found["offset"].double(), (final - limits).flatten(2).norm(dim=2))
-    assert_close(found["radius"].double(), torch.full((3, 4), RATE, dtype=torch.float64))
-    assert found["limit_of"].tolist() == [[0, 0, 0, 0], [0, 1, 2, 3], [0, 1, 2, 3]]
+    expected = (final - limits).flatten(2).norm(dim=2)
+    assert_close(found["offset"].double(), expected)
+    expected = torch.full((3, 4), RATE, dtype=torch.float64)
+    assert_close(found["radius"].double(), expected)
+    expected = [[0, 0, 0, 0], [0, 1, 2, 3], [0, 1, 2, 3]]
+    assert found["limit_of"].tolist() == expected
     assert found["attracts"].all()  # the mean, too, although it belongs to no single image
 
 

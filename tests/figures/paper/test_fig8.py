@@ -29,7 +29,8 @@ def test_multiples_of_the_image_and_the_spectrum_are_found():
     x = image.flatten()
     multiple = noise.flatten(1) @ x / x.dot(x)
     assert_close(found["multiple"].float(), multiple)
-    assert_close(found["noise_outputs"], multiple[:, None, None, None] * image, atol=1e-4, rtol=0)
+    expected = multiple[:, None, None, None] * image
+    assert_close(found["noise_outputs"], expected, atol=1e-4, rtol=0)
     assert_close(found["reproduced"], image.double())
     wanted = torch.full((48,), 1e-6, dtype=torch.float64)
     wanted[0] = 1
@@ -43,7 +44,8 @@ def test_multiples_of_the_image_and_the_spectrum_are_found():
 
 @pytest.mark.parametrize(("scale", "second"), [(1.0, 8e-6), (1.02, 1e-6)])
 def test_spectra_beyond_the_bracket_fall_short(scale, second):
-    material = make_material("fig8", {0: build_linear(torch.rand(1, *SHAPE), second, scale)})
+    models = {0: build_linear(torch.rand(1, *SHAPE), second, scale)}
+    material = make_material("fig8", models)
     assert fig8.FIGURE.rows(material, {})[0].holds is False
 
 
@@ -70,7 +72,8 @@ def test_the_picture_shows_image_and_outputs(arrays):
     wanted = [arrays["examples"], arrays["reproduced"], arrays["noise"] / 4 + 0.5, stretched]
     assert_close(read_images(images), torch.cat(wanted))
     multiples = [rf"${multiple}\,\times$ image" for multiple in ("0.50", "-1.25", "2.00")]
-    assert [axes.get_title() for axes in images] == ["training image", "output", "", "", "", *multiples]
+    expected = ["training image", "output", "", "", "", *multiples]
+    assert [axes.get_title() for axes in images] == expected
     labels = [axes.get_ylabel() for axes in images if axes.get_ylabel()]
     assert labels == ["Gaussian input", "output (rescaled)"]
 

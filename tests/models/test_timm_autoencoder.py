@@ -93,10 +93,12 @@ def test_pixels_are_scaled_as_the_backbone_states():
     cfg = timm.get_pretrained_cfg("test_resnet")
     model = TimmAutoencoder(**RESNET)
     x = torch.rand(2, 3, 16, 16)
+    # the normalisation that timm states for the backbone
     expected = torch.stack([(x[:, c] - cfg.mean[c]) / cfg.std[c] for c in range(3)], 1)
     assert_close(model.net[0](x), expected)
     grey = TimmAutoencoder(**VIT)
-    assert torch.equal(grey.net[0](x[:, :1]), x[:, :1])
+    found = grey.net[0](x[:, :1])
+    assert torch.equal(found, x[:, :1])
 
 
 def test_the_spectrum_of_a_transformer_is_that_of_its_jacobian():
@@ -117,6 +119,7 @@ def test_forward_differentiation_passes_attention():
     model = TimmAutoencoder(**VIT).eval().double()
     x, direction = uniform(2, 1, 1, 8, 8)
     _, tangent = torch.func.jvp(model, (x,), (direction,))
+    # central difference
     difference = (model(x + 1e-6 * direction) - model(x - 1e-6 * direction)) / 2e-6
     assert_close(tangent, difference, rtol=1e-6, atol=1e-9)
 
