@@ -155,7 +155,7 @@ def test_a_checkpoint_of_an_earlier_version_is_resumed(tmp_path):
     for callback, row in ((attractor, ATTRACTOR_ROW), (contraction, CONTRACTION_ROW)):
         assert callback.history[0] == row
         assert [line["step"] for line in callback.history] == [2, 8, 9]
-        assert list(callback.history[-1]) == list(row)
+        assert [key for key in callback.history[-1] if key in row] == list(row)  # later versions measure more
         assert torch.equal(callback.examples, EXAMPLES)
         assert callback.cadence.steps == 9
     assert torch.equal(attractor.starts, STARTS)
