@@ -129,6 +129,11 @@ class MeasuringCallback(FitCallback, ABC):
     def _name_values(self, values: dict[str, float]) -> Row:
         """Return the values by their keys, in the order of the table of quantities."""
         names = [quantity.key for quantity in self.QUANTITIES]
+        missing = [name for name in names if name not in values]
+        assert not missing, (
+            f"{type(self).__name__}.combine_parts in {type(self).__module__.replace('.', '/')}.py returns no "
+            f"{', '.join(missing)}, which memzoo/callbacks/quantities.py says it logs"
+        )
         names += [name for name in values if name not in names]
         return {f"{self.name}/{name}": float(values[name]) for name in names}
 

@@ -54,7 +54,9 @@ class Reporter:
         self._logged_this_run = True
         self._logged_rows = len(history)
         several = trainer.world_size > 1
-        for key, in_bar in self._in_progress_bar.items():
+        # The last row of a resumed run may come from an earlier version, which measured fewer quantities.
+        measured = [(key, in_bar) for key, in_bar in self._in_progress_bar.items() if key in history[-1]]
+        for key, in_bar in measured:
             module.log(key, history[-1][key], prog_bar=in_bar, on_epoch=True, sync_dist=several, batch_size=1)
 
     def log_outside_of_fit(self, trainer: Trainer, module: LightningModule, values: Row) -> None:

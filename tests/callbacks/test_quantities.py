@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 from fake_runs import Corners, Net, X, after_batch, begin_run, trainer
+from their_runs import in_single_process
 
 from memzoo.callbacks import AttractorCallback, ContractionCallback
 from memzoo.callbacks.history import format_history
-from memzoo.callbacks.quantities import QUANTITIES, QUARTILES, quantities_of
+from memzoo.callbacks.quantities import QUANTITIES, QUARTILES, Quantity, quantities_of
+from memzoo.callbacks.reporting import Reporter
 from memzoo.errors import NonFiniteError
 
 README = Path(__file__).parents[2] / "README.md"
@@ -40,10 +42,27 @@ def test_no_two_quantities_have_one_key_or_one_heading():
 def test_every_quantity_is_measured_in_the_order_of_the_table(kind, make):
     found = make().measure(Net(Corners()))
     keys = [f"{kind}/{quantity.key}" for quantity in quantities_of(kind)]
-    assert list(found) == [*keys, *(f"{kind}/{key}" for key in QUARTILES)], (
-        f"combine_parts of the {kind} callback and the table in memzoo/callbacks/quantities.py name other quantities"
+    expected = [*keys, *(f"{kind}/{key}" for key in QUARTILES)]
+    assert list(found) == expected, (
+        f"combine_parts in memzoo/callbacks/{kind}.py returns {', '.join(sorted(set(found) - set(expected)))}: add a "
+        "row to QUANTITIES in memzoo/callbacks/quantities.py"
     )
     assert make().keys == tuple(keys)
+
+
+@KINDS
+def test_a_quantity_without_a_value_is_named_with_its_file(kind, make, monkeypatch):
+    callback = make()
+    new = Quantity("new", "new", "g", "New", (kind,))
+    monkeypatch.setattr(type(callback), "QUANTITIES", (*callback.QUANTITIES, new))
+    with pytest.raises(AssertionError, match=rf"combine_parts in memzoo/callbacks/{kind}\.py returns no .*new, which"):
+        callback.measure(Net(Corners()))
+
+
+def test_every_quantity_is_computed_a_second_time_from_the_dynamics():
+    callback = attractor()
+    callback.measure(Net(Corners()))
+    assert in_single_process(lambda: Net(Corners()), {}, callback)  # it compares its keys with the table
 
 
 @KINDS
@@ -70,6 +89,15 @@ def test_a_network_that_is_not_finite_has_the_values_of_the_table(kind, make, mo
         assert value == pytest.approx(quantity.if_not_finite, nan_ok=True), quantity.key
         is_share = quantity.format.endswith("%")
         assert math.isnan(quantity.if_not_finite) is not is_share  # nothing is memorized, nothing contracts
+
+
+def test_a_row_of_an_earlier_version_is_logged_without_what_it_lacks():
+    # A resumed run logs the last row of its checkpoint again.
+    module = begin_run(attractor(), module=Net(Corners()))[2]
+    quantities = quantities_of("attractor")
+    row = {f"attractor/{quantity.key}": 0.5 for quantity in quantities[1:]}
+    Reporter("attractor", "attractor", quantities).log_after_epoch(trainer(), module, [row], is_new=True)
+    assert {key: value for key, value, _ in module.logged} == row
 
 
 @KINDS
@@ -101,13 +129,22 @@ def test_every_quantity_with_a_panel_is_a_curve_of_the_plot(kind, make):
 @KINDS
 def test_every_quantity_is_documented_with_the_line_of_the_table(kind, make):
     entries = ENTRY.findall(inspect.getdoc(type(make())) + "\n")
-    assert [(name, key) for name, key, _ in entries] == [(kind, quantity.key) for quantity in quantities_of(kind)], (
-        f"the docstring of {type(make()).__name__} has other keys than the table, or has them in another order"
+    keys = [f"{kind}/{quantity.key}" for quantity in quantities_of(kind)]
+    where = f"the docstring of {type(make()).__name__} in memzoo/callbacks/{kind}.py"
+    assert [f"{name}/{key}" for name, key, _ in entries] == keys, (
+        f"{where} must have an entry of each key, in the order of memzoo/callbacks/quantities.py: {', '.join(keys)}"
     )
     for quantity, (_, key, text) in zip(quantities_of(kind), entries, strict=True):
-        assert " ".join(text.split()).startswith(quantity.description), f"{kind}/{key} begins with other words"
+        assert " ".join(text.split()).startswith(quantity.description), (
+            f"the entry of {kind}/{key} in {where} must begin with '{quantity.description}', its line in "
+            "memzoo/callbacks/quantities.py"
+        )
 
 
 def test_the_readme_names_all_keys_of_the_attractor_callback():
     named = set(re.findall(r"`attractor/(\w+)`", README.read_text()))
-    assert named == {quantity.key for quantity in quantities_of("attractor")}
+    logged = {quantity.key for quantity in quantities_of("attractor")}
+    missing = [f"`attractor/{key}`" for key in sorted(logged - named)]
+    assert not missing, f"README.md does not name {', '.join(missing)}: add it to the keys of the AttractorCallback"
+    unknown = [f"`attractor/{key}`" for key in sorted(named - logged)]
+    assert not unknown, f"README.md names {', '.join(unknown)}, which memzoo/callbacks/quantities.py does not have"

@@ -137,7 +137,7 @@ def check_measured_on(callback, row):
     """Check that the history goes on behind ``row``, with the same keys and the same examples."""
     assert callback.history[0] == row
     assert [line["step"] for line in callback.history] == [2, 8, 9]
-    assert list(callback.history[-1]) == list(row)
+    assert [key for key in callback.history[-1] if key in row] == list(row)  # later versions measure more
     assert torch.equal(callback.examples, EXAMPLES)
     assert callback.cadence.steps == 9
 

@@ -1,7 +1,11 @@
 """The catalogue of figures, the small figures made from their checkpoints, and the parts of every figure."""
 
+import importlib
 import json
 import math
+import pkgutil
+import re
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
@@ -11,7 +15,17 @@ from small_checkpoint import small_checkpoint
 
 import memzoo
 from memzoo.errors import UnknownCheckpointError
-from memzoo.figures import FIGURES, Claim, Figure, Material, draw_trajectories, reproduce, reproduce_all
+from memzoo.figures import (
+    FIGURES,
+    Claim,
+    Figure,
+    Material,
+    beyond,
+    draw_trajectories,
+    paper,
+    reproduce,
+    reproduce_all,
+)
 from memzoo.models import FullyConnected
 from memzoo.zoo.registry import registries
 
@@ -30,6 +44,22 @@ SMALL = (
     "activations",
 )
 """Figures whose checkpoints are measured in a moment; the facts of all others are recomputed with their checkpoints."""
+
+LIKE_ANOTHER = ("fig4b", "fig5a", "fig11")
+"""Figures that are neither small nor have a file of tests: their parts are those of a figure that has."""
+BORROWED = ("basins", "recall", "memories")
+"""Figures made from networks of the paper's figures, whose entries do not name them."""
+ROOT = Path(__file__).parents[2]
+
+
+def find_figures():
+    """Return every figure that a file of memzoo.figures.paper or .beyond defines, with the file, by its name."""
+    found = {}
+    for folder in (paper, beyond):
+        for module in pkgutil.iter_modules(folder.__path__, f"{folder.__name__}."):
+            defined = vars(importlib.import_module(module.name)).values()
+            found |= {value.name: (value, module.name) for value in defined if isinstance(value, Figure)}
+    return found
 
 
 class Made(dict):
@@ -50,22 +80,48 @@ def made(tmp_path_factory, shared_facts):
     return Made(tmp_path_factory.mktemp("figures"))
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_every_figure_has_checkpoints_that_name_it(name):
-    figure = FIGURES[name]
-    assert figure.name == name
-    assert figure.ids()
-    borrowed = {"basins", "recall", "memories"}  # made from networks of the paper's figures
-    assert all(name in memzoo.info(id).figures for id in figure.ids()) or name in borrowed
-    assert figure.title
-    assert figure.caption
+@pytest.mark.parametrize("name", sorted(find_figures().keys() | FIGURES.keys()))
+def test_every_figure_is_in_the_catalogue_with_its_checkpoints_its_tests_and_its_section(name):
+    figure, module = find_figures().get(name, (None, ""))
+    assert figure, f"no file of memzoo/figures/paper or memzoo/figures/beyond has a Figure of the name {name}"
+    file = f"{module.replace('.', '/')}.py"
+    assert FIGURES.get(name) is figure, (
+        f"{name} is not in the catalogue: add its import and its row in FIGURES to memzoo/figures/catalogue.py"
+    )
+    assert figure.ids(), (
+        f"{name} has no checkpoints: name it under `figures` in their entries in checkpoints.yaml, or give it a "
+        f"function `checkpoints=` in {file}"
+    )
+    silent = [id for id in figure.ids() if name not in memzoo.info(id).figures]
+    assert not silent or name in BORROWED, (
+        f"checkpoints.yaml does not name {name} under `figures` of {', '.join(silent)}: add it there, or to BORROWED "
+        "in tests/figures/test_figures.py where their entries shall not name it"
+    )
+    assert figure.title, f"{name} has no title: add it in {file}"
+    assert figure.caption, f"{name} has no caption, which says how to read the picture: add it in {file}"
+    folder, stem = module.split(".")[-2:]
+    tests = f"tests/figures/{folder}/test_{stem}.py"
+    assert name in {*SMALL, *LIKE_ANOTHER} or (ROOT / tests).exists(), (
+        f"nothing tests {name}: write {tests}, or add it to SMALL in tests/figures/test_figures.py where its "
+        "checkpoints are measured in a moment"
+    )
+    if folder == "beyond":
+        pages = [page.read_text() for page in (ROOT / "docs").glob("*.md")]
+        command = re.compile(rf"memzoo reproduce {name}(?![\w-])")
+        assert any(command.search(page) for page in pages), (
+            f"no page shows {name}: add a section with `memzoo reproduce {name} --out out` to docs/beyond.md"
+        )
 
 
 def test_every_figure_of_the_registry_is_there():
     named = {figure for id in memzoo.list_models() for figure in memzoo.info(id).figures}
-    assert {name for name in named if name.startswith(("fig", "table"))} <= set(FIGURES)
-    for name in named & set(FIGURES):
-        assert set(memzoo.list_models(figure=name)) <= set(FIGURES[name].ids()), name
+    unknown = {name for name in named if not name.startswith("theorem")} - FIGURES.keys()
+    assert not unknown, (
+        f"checkpoints.yaml names {', '.join(sorted(unknown))}: add the figure to FIGURES in memzoo/figures/catalogue.py"
+    )
+    for name in named & FIGURES.keys():
+        left_out = set(memzoo.list_models(figure=name)) - set(FIGURES[name].ids())
+        assert not left_out, f"checkpoints.yaml names {name} under {', '.join(left_out)}, not among its `checkpoints=`"
 
 
 @pytest.mark.parametrize("name", FIGURES)

@@ -4,6 +4,7 @@ import importlib
 import inspect
 import pickle
 import pkgutil
+import re
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import torch.multiprocessing
 from lightning.pytorch import LightningModule, Trainer
 from torch.testing import assert_close
 from torch.utils.data import DataLoader, TensorDataset
-from torchmetrics import MetricCollection
+from torchmetrics import Metric, MetricCollection
 
 from memzoo import metrics
 from memzoo.metrics.constant import ConstantDistance, constant_distance
@@ -25,7 +26,6 @@ from memzoo.metrics.phi_span import PhiSpanResidual, phi_span_residual
 from memzoo.metrics.radius import SpectralRadius
 from memzoo.metrics.reconstruction import ReconstructionError, reconstruction_error
 from memzoo.metrics.recovery import RecoveryProbability, recovery_probability
-from memzoo.metrics.row_mean import RowMean
 from memzoo.metrics.span import SpanResidual, span_residual
 
 GENERATOR = torch.Generator().manual_seed(3)
@@ -67,22 +67,35 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 def find_metrics():
     """Return every metric class that a file of memzoo.metrics defines, by its name."""
-    for file in pkgutil.iter_modules(metrics.__path__):
-        importlib.import_module(f"memzoo.metrics.{file.name}")
-    kinds = [kind for base in (ExactMetric, RowMean) for kind in base.__subclasses__()]
-    return {kind.__name__: kind for kind in kinds if not inspect.isabstract(kind)}
+    files = [importlib.import_module(f"memzoo.metrics.{file.name}") for file in pkgutil.iter_modules(metrics.__path__)]
+    kinds = [kind for file in files for kind in vars(file).values() if inspect.isclass(kind)]
+    own = [kind for kind in kinds if issubclass(kind, Metric) and kind.__module__.startswith("memzoo.")]
+    return {kind.__name__: kind for kind in own if not inspect.isabstract(kind)}
 
 
 @pytest.mark.parametrize("name", find_metrics())
 def test_every_metric_is_in_the_tables_and_on_the_pages(name):
+    kind = find_metrics()[name]
+    file = kind.__module__.replace(".", "/") + ".py"
+    assert issubclass(kind, ExactMetric), f"{name} would lose digits: derive it from ExactMetric or RowMean in {file}"
     covered = {type(build()) for build, _, _ in CASES.values()}
-    assert find_metrics()[name] in covered, (
+    assert kind in covered, (
         f"{name} has no case: add a row to CASES in tests/metrics/test_every_metric.py, with how it is built, its "
         "arguments for all rows and its value on them"
     )
-    assert name in metrics.__all__, f"memzoo.metrics does not show {name}: import it in memzoo/metrics/__init__.py"
-    assert f"| `{name}(" in (DOCS / "metrics.md").read_text(), (
+    function = re.sub(r"\B(?=[A-Z])", "_", name).lower()
+    for public in (name, function):
+        assert public in metrics.__all__, (
+            f"memzoo.metrics does not show {public}: import it in memzoo/metrics/__init__.py and add it to __all__"
+        )
+    assert callable(getattr(metrics, function)), f"memzoo.metrics.{function} must be the function that {name} adds up"
+    page = (DOCS / "metrics.md").read_text()
+    assert f"| `{name}(" in page, (
         f"docs/metrics.md does not name {name}: add a row with | `{name}(...)` | to its first table"
+    )
+    words = function.replace("_", " ")
+    assert f"| {words} |" in page.replace("-", " "), (
+        f"docs/metrics.md has no equation of {name}: add a row that begins with | {words} | to its second table"
     )
 
 

@@ -31,7 +31,10 @@ CALLS = {
 def test_every_function_of_the_metrics_is_called():
     functions = {name for name in metrics.__all__ if name.islower()}
     missing = functions - {function.__name__ for function in CALLS}
-    assert not missing, f"{', '.join(missing)}: add a row with its arguments to CALLS in tests/metrics/test_shapes.py"
+    assert not missing, (
+        f"no call of {', '.join(sorted(missing))}: add a row with its arguments to CALLS in "
+        "tests/metrics/test_shapes.py"
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])

@@ -75,7 +75,9 @@ def test_every_file_is_in_the_stub_of_its_folder(module):
     folder, _, name = module.rpartition(".")
     stub = Path(importlib.import_module(folder).__file__).with_suffix(".pyi")
     line = f"from . import {name} as {name}"
-    assert line in stub.read_text(), f"{module} is no attribute of {folder}: add '{line}' to {stub.name} beside it"
+    assert f"{line}\n" in stub.read_text(), (
+        f"{module} is no attribute of {folder}: add '{line}' to {folder.replace('.', '/')}/{stub.name}"
+    )
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

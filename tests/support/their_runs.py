@@ -12,6 +12,7 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer, see
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
+from memzoo.callbacks.quantities import QUANTITIES
 from memzoo.dynamics import certify, recovery_curve, spectrum
 
 IMAGES = torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(5))
@@ -232,4 +233,10 @@ def in_single_process(make, weights, attractor, *, dtype=torch.float32):
         "sigma_median": leading.sigma_max.quantile(0.5),
     }
     named = {f"attractor/{key}": float(value) for key, value in (shares | radii).items()}
-    return named | {f"contraction/{key}": float(value) for key, value in contraction.items()}
+    named |= {f"contraction/{key}": float(value) for key, value in contraction.items()}
+    logged = {f"{kind}/{quantity.key}" for quantity in QUANTITIES for kind in quantity.logged_by}
+    assert named.keys() == logged, (
+        f"{', '.join(sorted(named.keys() ^ logged))}: in_single_process in tests/support/their_runs.py and the table "
+        "in memzoo/callbacks/quantities.py name other quantities"
+    )
+    return named

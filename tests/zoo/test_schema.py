@@ -73,6 +73,9 @@ def test_the_copy_for_editors_is_current(capsys):
     json.loads(printed)
     if (home() / "docs").is_dir():
         stored = json.loads((home() / "docs/_static/checkpoints.schema.json").read_text())
-        assert remove_defaults(stored) == remove_defaults(json.loads(printed))
+        assert remove_defaults(stored) == remove_defaults(json.loads(printed)), (
+            "docs/_static/checkpoints.schema.json does not describe the present configurations: write it anew with "
+            "`memzoo schema > docs/_static/checkpoints.schema.json`"
+        )
         first_line = (home() / "checkpoints.yaml").read_text().split("\n", 1)[0]
         assert first_line == "# yaml-language-server: $schema=docs/_static/checkpoints.schema.json"
