@@ -42,6 +42,7 @@ def test_a_spectrum_is_drawn_in_the_plane():
     assert axes.get_xlim() == axes.get_ylim() == pytest.approx((-2.3, 2.3))
     assert axes.get_aspect() == 1
     assert axes.patches[0].get_radius() == 1
+    assert not axes.patches[0].get_fill()  # the unit circle is a line, not a disc that hides the axes
     assert [axes.spines[side].get_visible() for side in ("top", "right", "bottom", "left")] == [False] * 2 + [True] * 2
     assert figure.get_suptitle() == "here: largest |λ| = 2"
     assert draw_spectrum(0.1 * values, "").axes[0].get_xlim() == pytest.approx((-1.15, 1.15))
