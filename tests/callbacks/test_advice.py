@@ -37,6 +37,10 @@ def test_the_last_loss_is_compared_with_one_of_the_middle_of_the_run(step):
     assert collect_warnings([row(step, 1.0), row(100, 0.1)])
 
 
+def test_a_run_of_few_steps_is_judged_as_one_of_many():
+    assert collect_warnings([row(0, 9.0), row(1, 1.0), row(4, 0.1)])
+
+
 @pytest.mark.parametrize("step", [0, 24, 76])
 def test_nothing_is_said_from_a_loss_too_early_or_too_late(step):
     assert not collect_warnings([row(step, 1.0), row(100, 0.1)])

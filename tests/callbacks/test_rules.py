@@ -108,6 +108,16 @@ def test_the_last_clean_weights_are_put_back():
     assert all(torch.equal(module.state_dict()[name], value) for name, value in clean.items())
 
 
+def test_a_new_fit_forgets_the_clean_weights_of_the_last_one():
+    rule = StopBeforeMemorized()
+    assert (rule.clean, rule.clean_step) == (None, -1)
+    module = nn.Linear(1, 1)
+    rule.on_measurement(trainer(), module, source_that_measured(0.0))
+    assert rule.clean_step == 7
+    rule.begin(trainer(callbacks=[AttractorCallback(), rule]), module)
+    assert (rule.clean, rule.clean_step, rule.stopped_because) == (None, -1, None)
+
+
 def test_without_restoring_nothing_is_kept():
     rule = StopBeforeMemorized(restore=False)
     run = bare_trainer()

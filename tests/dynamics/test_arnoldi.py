@@ -286,6 +286,23 @@ def test_the_eigenvalues_nearest_to_a_given_one_are_found():
     assert found.values[0].real.tolist() == pytest.approx(expected.tolist())
 
 
+def test_the_search_ends_when_the_eigenvalue_nearest_to_a_given_one_has_converged():
+    # 2 stands alone; the others fill a circle of radius 1, on which no Krylov space of few columns finds one
+    circle = torch.eye(400, dtype=torch.float64).roll(1, 0)
+    columns = 0
+
+    def product(stack):
+        nonlocal columns
+        columns += len(stack)
+        return torch.cat([2 * stack[..., :1], stack[..., 1:] @ circle.T], -1)
+
+    near = torch.tensor([2.0 + 0j], dtype=torch.complex128)
+    found = compute_ritz_pairs(product, torch.randn(1, 401, 1, dtype=torch.float64), 2, 1e-6, near)
+    assert found.values[0, 0].real.item() == pytest.approx(2, rel=1e-10)
+    assert found.residual[0, 1] > 1e-2
+    assert columns < 60
+
+
 def test_the_largest_singular_values_of_several_matrices_and_of_zero_are_found():
     matrices = torch.randn(3, 20, 20, dtype=torch.float64)
     matrices[1] = 0

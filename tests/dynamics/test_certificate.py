@@ -1,9 +1,13 @@
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 from plane_maps import cubic
 from torch import nn
 
 from memzoo.dynamics import certify, spectrum
+from memzoo.dynamics.attractors.certificate import CURVATURE
 from memzoo.errors import NonFiniteError
 from memzoo.models import FullyConnected
 
@@ -52,6 +56,26 @@ def test_slow_orbits_to_one_global_limit_share_it(rho, dtype):
     assert certificates.fraction == 0
 
 
+def test_orbits_to_one_limit_share_it_although_newtons_step_points_beside_it():
+    # u -> u - g (u + h u^2): from u = 1 Newton's step leads to h / (1 + 2 h), a twentieth of the way beside the limit 0
+    g = 1e-6
+    h = 0.05
+    found = certify(lambda u: u - g * (u + h * u**2), torch.tensor([[0.0], [1.0]], dtype=torch.float64), eps=0.5)
+    assert found.heading[1].item() == pytest.approx(h / (1 + 2 * h), rel=0.02)
+    assert found.limit_of.tolist() == [0, 0]
+    assert not found.attractor.any()
+
+
+def test_an_orbit_without_a_limit_ahead_shares_none():
+    # to the right of 0 all points drift on for ever, and Newton's step is infinite; -1 attracts those to its left
+    def f(x):
+        return torch.where(x > 0, x + 1e-6, -1 + 0.5 * (x + 1))
+
+    found = certify(f, torch.tensor([[10.0], [-1.0]], dtype=torch.float64), eps=0.5)
+    assert found.limit_of.tolist() == [0, 1]
+    assert found.attractor.tolist() == [False, True]
+
+
 @pytest.mark.parametrize("gap", [2e-5, 1e-6, 1e-11])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_small_residual_far_from_the_fixed_point_is_no_certificate(gap, dtype):
@@ -76,6 +100,86 @@ def test_the_location_error_is_the_distance_where_the_residual_does_not_show_it(
     expected = away.norm().item()
     assert found.location_error.item() == pytest.approx(expected, rel=1e-2)
     assert not found.attractor.any()
+
+
+def test_a_residual_below_rounding_is_no_certificate_where_the_radius_is_near_1():
+    # From 1 the only fixed point, 2, is 1 away, and the step towards it is four units in the last place: too small for
+    # Newton's method, which would not see its way. All numbers here are exact.
+    gap = 2.0**-50
+    found = certify(lambda x: x + gap * (2 - x), torch.ones(1, 1, dtype=torch.float64), eps=0.5)
+    assert found.fixed.all()
+    assert found.points.item() == pytest.approx(1)
+    assert found.location_error.item() == pytest.approx(1, rel=1e-2)
+    assert not found.attractor.any()
+
+
+@pytest.mark.parametrize("unit", [2.0**-20, 1.0, 2.0**20])
+def test_the_error_of_the_radius_counts_the_way_to_the_true_fixed_point(unit):
+    # Around the fixed point c the map is u -> u - g u - q u^3: from u = 1 on, 100 away from the origin, Newton's method
+    # may not go there. The radius is 1 - g at the fixed point and 1 - g - 3 q at u = 1.
+    g = 1e-9
+    q = 1e-10
+    centre = 100 * unit
+
+    def f(x):
+        u = (x - centre) / unit
+        return x - unit * (g * u + q * u**3)
+
+    found = certify(f, torch.tensor([[centre + unit]], dtype=torch.float64), eps=0.5 * unit)
+    assert found.fixed.all()
+    assert found.radius.item() == pytest.approx(1 - g - 3 * q, abs=1e-13)
+    assert found.radius_error.item() >= 3 * q
+    # to first order the way is the Newton step (g + q) / (g + 3 q), whatever the unit
+    way = (g + q) / (g + 3 * q)
+    assert found.location_error.item() == pytest.approx(way * unit, rel=1e-2)
+    assert found.radius_error.item() == pytest.approx(CURVATURE * way / 101, rel=1e-2)
+    assert not found.attractor.any()
+
+
+def test_a_kink_is_noticed_where_a_part_of_eps_is_below_the_rounding_of_the_points():
+    # float32 numbers near 1e4 are 1e-3 apart: a push of a thousandth of eps would not move the point
+    centre = 1e4
+
+    def f(x):
+        return centre + torch.where(x > centre, 3 * (x - centre), 0.5 * (x - centre))
+
+    found = certify(f, torch.full((1, 1), centre), eps=0.1)
+    assert found.radius.item() == pytest.approx(0.5)
+    assert not found.returns.any()
+    assert not found.attractor.any()
+    assert certify(lambda x: centre + 0.5 * (x - centre), torch.full((1, 1), centre), eps=0.1).attractor.all()
+
+
+def test_a_push_out_of_the_domain_of_the_map_does_not_return():
+    # to the right of the fixed point the map is not defined; its derivative there is that of the other side
+    found = certify(lambda x: torch.where(x > 0, torch.nan, 0.5 * x), torch.zeros(1, 1), eps=0.1)
+    assert found.radius.item() == pytest.approx(0.5)
+    assert not found.returns.any()
+    assert not found.attractor.any()
+
+
+@pytest.mark.parametrize(
+    ("changed", "holds"),
+    [
+        ({}, True),
+        ({"offset": 0.5, "location_error": 0.25}, True),
+        ({"offset": 0.5, "location_error": 0.5}, False),  # on the sphere of radius eps
+        ({"offset": 0.75, "location_error": 0.5}, False),
+        ({"radius": 0.5, "radius_error": 0.25}, True),
+        ({"radius": 0.5, "radius_error": 0.5}, False),  # a radius of 1 is not excluded
+        ({"radius": 0.75, "radius_error": 0.5}, False),
+        ({"radius": math.nan, "radius_error": math.nan}, False),
+        ({"fixed": False}, False),
+        ({"distinct": False}, False),
+        ({"returns": False}, False),
+    ],
+)
+def test_an_attractor_meets_every_condition(changed, holds):
+    found = certify(lambda x: 1.0 + 0 * x, torch.ones(1, 1, dtype=torch.float64), eps=1.0)
+    assert found.attractor.all()
+    values = {name: getattr(found, name).new_tensor([value]) for name, value in changed.items()}
+    assert replace(found, **values).attractor.tolist() == [holds]
+    assert str(replace(found, **values)).endswith("attractor") is holds
 
 
 @pytest.mark.parametrize("side", [1, -1])
@@ -216,8 +320,9 @@ def test_duplicates_do_not_exclude_each_other():
 
 
 @pytest.mark.parametrize("f", [lambda x: 2 * x, torch.exp, lambda x: x + 1, lambda x: x**2 + 1])
-def test_divergent_maps_certify_nothing(f):
-    examples = torch.tensor([[10.0, 3.0], [0.5, 0.2]])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])  # in float64 the norms of the last points overflow
+def test_divergent_maps_certify_nothing(f, dtype):
+    examples = torch.tensor([[10.0, 3.0], [0.5, 0.2]], dtype=dtype)
     certificates = certify(f, examples)
     assert not certificates.fixed.any()
     assert certificates.fraction == 0

@@ -116,6 +116,16 @@ def test_slack_is_below_every_distance_from_eps_and_close_to_the_least():
         assert (slack >= 0.99 * gap - 1e-4).all()
 
 
+def test_slack_is_below_every_distance_from_eps_where_the_bounds_overflow():
+    points = torch.full((1, 3), 1e30)
+    examples = torch.randn(5, 3)
+    eps = 0.1
+    gap = (points[:, None].double() - examples.double()).norm(dim=2).amin(1) - eps
+    ((row, _, slack),) = decide_pairs(distance_bounds.DistanceBounds(examples, eps), points, eps)
+    assert not len(row)
+    assert 0.99 * gap < slack < gap
+
+
 def test_nearest_equals_a_brute_force_also_far_out():
     points = torch.randn(60, 20)
     examples = torch.randn(40, 20)

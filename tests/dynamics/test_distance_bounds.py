@@ -59,6 +59,24 @@ def test_true_distances_lie_between_the_bounds(dtype, centre, size, offset):
         assert exceeds[true > 1.05 * limit + 0.1 * found.unit].all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("far", ["points", "examples"])
+def test_true_distances_lie_between_the_bounds_where_one_norm_is_all_that_rounds(dtype, far):
+    # one side lies a thousand units from the centre, the other almost in it
+    away = 1000 * torch.nn.functional.normalize(torch.randn(200, 5, dtype=dtype), dim=1)
+    if far == "points":
+        points, examples = away, torch.randn(2, 5, dtype=dtype)
+    else:
+        points, examples = 1e-3 * torch.randn(2, 5, dtype=dtype), torch.cat([away, -away])
+    found = DistanceBounds(examples)
+    square = (by_subtraction(points, examples) / found.unit).square()
+    low, norms = found.lower(points)
+    row, column = torch.ones_like(low, dtype=torch.bool).nonzero(as_tuple=True)
+    high = found.upper(low.flatten(), norms[row], column).reshape(low.shape)
+    assert (low.double() <= square).all()
+    assert (square <= high.double()).all()
+
+
 def test_the_unit_covers_the_examples_and_the_scale():
     examples = torch.tensor([[0.0, 0], [6, 8]])
     assert DistanceBounds(examples).unit == pytest.approx(5)  # half of the way from one to the other

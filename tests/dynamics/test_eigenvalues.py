@@ -1,5 +1,6 @@
 """Spectra of Jacobians against closed forms, full eigensolves and brute force."""
 
+import cmath
 import copy
 import math
 
@@ -11,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from memzoo.dynamics import certify, recovery_curve, spectrum
 from memzoo.dynamics.spectra.factors import Factors
-from memzoo.dynamics.spectra.full_spectrum import compute_full_spectrum
+from memzoo.dynamics.spectra.full_spectrum import _bound_radius, compute_full_spectrum
 from memzoo.dynamics.spectra.jacobian import cut_pays
 from memzoo.errors import NonFiniteError, NotASelfMapError
 from memzoo.models import D1, FullyConnected
@@ -119,6 +120,78 @@ def test_a_rank_that_the_sample_does_not_show_is_found_nevertheless():
     assert found.radius.tolist() == pytest.approx([0.5, 0.9] * 4, rel=1e-12)
     assert (found.radius_error < 1e-12).all()
     torch.testing.assert_close(found.eigenvalues[1].real, many)
+
+
+def test_the_eigensolve_has_the_size_of_the_numerical_rank():
+    # five units of a layer of 60 are on; one column more is kept, for what rounding leaves
+    units = torch.cat([torch.linspace(0.9, 0.5, 5), torch.zeros(55)]).double()
+    found = compute_full_spectrum(build_dense_factors(units.diag()[None], eps=0.0), "dense", None, **PLAIN)
+    assert 5 <= found.eigenvalues.shape[1] <= 6
+    assert found.eigenvalues[0, :5].real.tolist() == pytest.approx(units[:5].tolist())
+
+
+def move_corner(a, b, c, corner):
+    """Return the radius of [[a, c], [corner, b]]."""
+    root = cmath.sqrt(((a - b) / 2) ** 2 + c * corner)
+    return max(abs((a + b) / 2 + root), abs((a + b) / 2 - root))
+
+
+def test_the_bound_covers_an_eigenvalue_that_rounding_makes_the_leading_one():
+    # 0.9 stands alone and is well conditioned; [[0.85, 10], [0, 0.8]] beside it is not
+    matrix = torch.zeros(3, 3, dtype=torch.float64)
+    matrix[0, 0] = 0.9
+    matrix[1:, 1:] = torch.tensor([[0.85, 10.0], [0.0, 0.8]], dtype=torch.float64)
+    eps = 1.5e-4
+    found = compute_full_spectrum(build_dense_factors(matrix[None], eps), "dense", None, **PLAIN)
+    moved = move_corner(0.85, 0.8, 10.0, eps * torch.linalg.matrix_norm(matrix).item())
+    assert moved > 0.94
+    assert found.radius.item() == pytest.approx(0.9)
+    assert found.radius.item() + found.radius_error.item() >= moved
+
+
+@pytest.mark.parametrize("lost", [0.5, 0.9, 0.99])
+def test_both_bounds_hold_for_a_matrix_whose_smallest_entry_is_uncertain(lost):
+    # The eigenvalues of a cycle of three with the weights a, b, c are the cube roots of a b c. The largest one falls to
+    # the cube root of 1 - lost where c loses this share of itself, and rises to that of 1 + lost where it gains it.
+    weight = 100.0
+    last = 1 / weight**2
+    core = torch.tensor([[[0.0, weight, 0.0], [0.0, 0.0, weight], [last, 0.0, 0.0]]], dtype=torch.float64)
+    values, right = torch.linalg.eig(core)
+    condition = torch.linalg.inv(right).norm(dim=2) * right.norm(dim=1)
+    # three times the change: the bounds are those of first order
+    lower, upper = _bound_radius(core, values, condition, torch.tensor([3 * lost * last], dtype=torch.float64))
+    assert 0 <= lower.item() <= (1 - lost) ** (1 / 3)
+    assert (1 + lost) ** (1 / 3) <= upper.item() <= 2
+
+
+def test_the_condition_of_a_jacobian_of_low_rank_is_that_of_the_whole_matrix():
+    # u v^T has the eigenvalue v . u, with the condition |u| |v| / |v . u|; at its narrowest place it is a single number
+    u, v = torch.rand(2, 6, dtype=torch.float64)
+    model = nn.Sequential(nn.Linear(6, 1, bias=False), nn.Linear(1, 6, bias=False)).double()
+    with torch.no_grad():
+        model[0].weight.copy_(v[None])
+        model[1].weight.copy_(u[:, None])
+    for method in ("cut", "dense"):
+        found = spectrum(model, torch.zeros(1, 6), method=method)
+        assert found.condition.item() == pytest.approx((u.norm() * v.norm() / (v @ u)).item())
+
+
+def test_how_a_jacobian_is_divided_among_its_factors_does_not_change_its_bound():
+    left = torch.randn(1, 6, 3, dtype=torch.float64)
+    right = torch.randn(1, 3, 6, dtype=torch.float64)
+    finite = torch.ones(1, dtype=torch.bool)
+
+    def bound(left, right):
+        factors = Factors(left, right, None, None, finite, 1e-12)
+        return compute_full_spectrum(factors, "dense", None, **PLAIN).radius_error.item()
+
+    usual = bound(left, right)
+    assert usual > 0
+    assert bound(8 * left, right / 8) == pytest.approx(usual)
+    assert bound(8 * left, right) == pytest.approx(8 * usual)
+    assert bound(left, 8 * right) == pytest.approx(8 * usual)
+    square = left @ right + torch.eye(6, dtype=torch.float64)
+    assert bound(square, torch.eye(6, dtype=torch.float64)[None]) == pytest.approx(bound(square, None), rel=1e-6)
 
 
 def build_dense_factors(matrices, eps):

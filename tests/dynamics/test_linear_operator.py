@@ -121,6 +121,17 @@ def test_an_operator_prints_as_its_spectrum_in_the_notation_of_the_paper():
     assert str(operator(lambda x: x @ (0.4 * matrix).T, (5,))) == "[< 5e-1]"
 
 
+def test_moduli_from_one_half_on_are_printed():
+    assert operator(lambda x: x @ torch.diag(torch.tensor([1.0, -0.5, 0.4375])), (3,)).bracket() == "1, .5, [< 5e-1]"
+
+
+def test_the_digits_that_a_large_offset_takes_are_no_bend():
+    # 1e6 + 1e-12 x keeps four digits of the second term at x = 1000, and none at x = 1
+    found = operator(lambda x: 1e6 + 1e-12 * x, (3,))
+    assert found.offset.tolist() == [1e6] * 3
+    assert found.matrix.abs().max() < 1e-9
+
+
 def test_a_projection_by_a_nonnormal_matrix_has_radius_1():
     # x y^T / (y^T x) has spectrum 1, 0, however stretched
     x = torch.tensor([[1.0], [2], [3]]).double()

@@ -84,6 +84,22 @@ def test_rounding_of_the_lengths_is_allowed_for():
         assert bool(tracker.reached) == (2000 - t < 999.1)
 
 
+def test_rounding_of_the_lengths_grows_with_the_number_of_coordinates():
+    # A norm of 20000 squares in float32 may be off by 20000 units in the last place, 2.4e-3 of it. Each step of 1 is
+    # given as 1 - 3e-3; the path is 1000.5 of these when the sphere is crossed.
+    dim = 20_000
+    centre = torch.zeros(1, dim, dtype=torch.float64)  # so that the slack is as long as it may be
+    centre[0, 0] = 2000
+    point = torch.zeros(1, dim)
+    tracker = NeighbourTracker(point, centre, 999.1)
+    for t in range(990, 1003):
+        length = torch.tensor([(1 - 3e-3) * (990 if t == 990 else 1)])
+        point = point.clone()
+        point[0, 0] = t
+        tracker.move(torch.tensor([0]), point, length)
+        assert bool(tracker.reached) == (2000 - t < 999.1)
+
+
 def test_steps_whose_squares_underflow_add_up():
     # from 4e-23 to 1e-23 and back out in float32, whose norm of such a step is zero
     examples = torch.zeros(1, 1)
@@ -108,6 +124,13 @@ def test_points_beyond_the_range_of_squares_are_tracked():
     tracker = NeighbourTracker(points, torch.eye(2), 0.5)
     assert tracker.points_near.tolist() == [1, 0]
     check_tracker(tracker, points, torch.eye(2), 0.5)
+
+
+def test_a_point_that_comes_back_from_beyond_the_range_of_squares_is_noticed():
+    examples = torch.eye(2)
+    tracker = NeighbourTracker(torch.tensor([[1e30, 0.0]]), examples, 0.5)
+    tracker.move(torch.tensor([0]), torch.tensor([[1.0, 0.0]]), torch.tensor([1e30]))
+    check_tracker(tracker, torch.tensor([[1.0, 0.0]]), examples, 0.5)
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 40])

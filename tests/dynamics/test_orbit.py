@@ -46,6 +46,14 @@ def test_settled_rows_are_not_evaluated_again_and_keep_their_point():
     assert orbit.points[:, 0].tolist() == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize(("units", "settled"), [(8, True), (9, False)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_step_of_eight_units_in_the_last_place_counts_as_settled(units, settled, dtype):
+    step = units * torch.finfo(dtype).eps
+    orbit = iterate(lambda x: x + step, torch.ones(1, 1, dtype=dtype), 1)
+    assert orbit.converged.tolist() == [settled]
+
+
 def test_a_slow_orbit_is_not_taken_for_settled_too_early():
     # radius .9: what is left when the step reaches rounding is ten steps, some 2e-14
     x0 = torch.tensor([[3.0]], dtype=torch.float64)
@@ -233,3 +241,20 @@ def test_rows_settle_by_the_size_of_the_point_and_not_of_its_coordinates():
     x0 = torch.randn(5, 8).double()
     plain, latent = (iterate(model, x0, 500, tol=1e-9, latent=choice) for choice in (False, True))
     assert latent.steps.tolist() == plain.steps.tolist()
+
+
+def test_latent_rows_settle_by_the_size_of_the_point():
+    # f(c + a v) = c + 0.9 a v with |c| = 1e6 and v across c: the step t is 0.1 * 0.9^(t - 1) long, and 1e-9 |c| = 1e-3
+    centre = torch.zeros(8, dtype=torch.float64)
+    centre[0] = 1e6
+    v = torch.zeros(8, dtype=torch.float64)
+    v[1:3] = 0.5**0.5
+    model = nn.Sequential(nn.Linear(8, 1, bias=False), nn.ReLU(), nn.Linear(1, 8)).double()
+    with torch.no_grad():
+        model[0].weight.copy_(v[None])
+        model[2].weight.copy_(0.9 * v[:, None])
+        model[2].bias.copy_(centre)
+    expected = 1 + math.ceil(math.log(0.01) / math.log(0.9))
+    for latent in (False, True):
+        orbit = iterate(model, (centre + v)[None], 500, tol=1e-9, latent=latent)
+        assert orbit.steps.tolist() == [expected]

@@ -57,6 +57,29 @@ def test_a_float32_module_is_read_in_float64_and_left_as_it_is():
     assert found == {torch.float32, torch.int64}
 
 
+def test_digits_count_only_where_both_results_are_finite():
+    # The first coordinate is NaN at numbers that float32 does not hold, the others lose their digits.
+    def f(x):
+        rounded = x.float().double()
+        return torch.cat([torch.where(x == rounded, x, torch.nan)[:, :1], rounded[:, 1:].tanh()], 1)
+
+    found, points = promote_to_float64(f, torch.rand(2, 3, dtype=torch.float64))
+    assert found is f
+    assert points.dtype == torch.float32
+
+
+def test_a_module_with_tied_weights_is_read_in_float64():
+    first = nn.Linear(3, 3)
+    second = nn.Linear(3, 3)
+    second.weight = first.weight
+    model = nn.Sequential(first, nn.Tanh(), second)
+    wide, x = promote_to_float64(model, torch.rand(2, 3))
+    weight = first.weight.double()
+    hidden = (x @ weight.T + first.bias.double()).tanh()
+    assert x.dtype == torch.float64
+    torch.testing.assert_close(wide(x), hidden @ weight.T + second.bias.double(), rtol=1e-12, atol=1e-12)
+
+
 def test_gradients_reach_the_parameters():
     model = nn.Linear(2, 2)
     cast_map(model, torch.float64)(torch.ones(1, 2).double()).sum().backward()

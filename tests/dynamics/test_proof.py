@@ -19,6 +19,15 @@ def test_two_products_agree_up_to_the_rounding_of_numbers_of_their_size(size):
     assert rows_agree(zero + 1, zero + torch.nan, sizes, EPS).all()  # nothing is compared where f has no Jacobian
 
 
+def test_two_products_agree_up_to_the_rounding_of_a_long_computation():
+    # no allowance for the size of the factors: what is left is eps^0.55 of the product, half of its digits and more
+    true = torch.tensor([[3.0, 4.0]], dtype=torch.float64)
+    gap = EPS**0.55 * 5 * torch.tensor([[0.6, -0.8]], dtype=torch.float64)
+    nothing = torch.zeros(1, dtype=torch.float64)
+    assert rows_agree(true + 0.9 * gap, true, nothing, EPS).all()
+    assert not rows_agree(true + 1.1 * gap, true, nothing, EPS).any()
+
+
 @pytest.mark.parametrize(("error", "holds"), [(0.0, True), (1e-6, False)])
 def test_a_witness_confirms_the_jacobian_and_refuses_one_with_a_wrong_entry(error, holds):
     matrix = torch.randn(5, 5, dtype=torch.float64)

@@ -1,5 +1,7 @@
 """Bounds on the spectral radius by squaring."""
 
+from fractions import Fraction
+
 import pytest
 import torch
 from torch import nn
@@ -19,6 +21,57 @@ def test_the_radius_lies_between_the_bounds(size):
     assert (lower <= radius * (1 + 1e-12)).all()
     assert (radius <= upper * (1 + 1e-12)).all()
     assert (upper / lower).max() < 1.02
+
+
+@pytest.mark.parametrize("size", [2, 5])
+@pytest.mark.parametrize("delta", [1e-6, 1e-2])
+def test_the_bounds_hold_for_every_matrix_near_the_identity(size, delta):
+    # E = I delta / sqrt(k) has the norm delta; I + E has the radius 1 + delta / sqrt(k), I - E has 1 - delta / sqrt(k)
+    identity = torch.eye(size, dtype=torch.float64)[None]
+    lower, upper = bound_radius(identity, torch.tensor([delta], dtype=torch.float64))
+    assert 1 - 2 * delta < lower.item() <= (1 - delta / size**0.5) * (1 + 1e-14)
+    assert 1 + delta / size**0.5 <= upper.item() < 1.2
+
+
+@pytest.mark.parametrize("delta", [1e-10, 1e-4])
+def test_the_bounds_hold_for_every_matrix_near_one_whose_square_is_zero(delta):
+    # [[0, 1], [0, 0]] has radius 0, and [[0, 1], [delta, 0]] has radius sqrt(delta)
+    nilpotent = torch.tensor([[[0.0, 1.0], [0.0, 0.0]]], dtype=torch.float64)
+    lower, upper = bound_radius(nilpotent, torch.tensor([delta], dtype=torch.float64))
+    assert lower.item() == 0
+    assert delta**0.5 <= upper.item() < 2 * delta**0.5
+
+
+def test_the_rounding_of_the_products_raises_no_lower_bound():
+    # The square of [[a b, -a^2], [b^2, -a b]] is zero, but not that of its rounded entries in other units.
+    a, b = torch.randint(1, 1000, (2, 200), generator=torch.Generator().manual_seed(0)).double()
+    matrices = torch.stack([a * b, -a * a, b * b, -a * b], 1).reshape(-1, 2, 2)
+    lower, _ = bound_radius(matrices, torch.zeros(200, dtype=torch.float64))
+    assert not lower.any()
+
+
+def test_the_bounds_of_a_jacobian_cover_the_rounding_of_its_entries():
+    # A shift of four coordinates has radius 0; one unit in the last place in the corner makes it eps^(1/4).
+    shift = torch.ones(3, dtype=torch.float64).diag(1)
+    lower, upper = radius_bracket(lambda x: x @ shift.T, torch.zeros(1, 4))
+    assert lower.item() == 0
+    assert torch.finfo(torch.float64).eps ** 0.25 <= upper.item() < 1e-2
+
+
+def test_the_bounds_cover_the_rounding_of_factors_that_cancel():
+    # The Jacobian u v^T has the radius |v . u|, which is far smaller than what the products u_i v_i round off.
+    u = 1e6 * torch.rand(9, dtype=torch.float64)
+    v = 1e6 * torch.rand(9, dtype=torch.float64)
+    v[-1] = -(v[:-1] @ u[:-1]) / u[-1]
+    radius = abs(sum(Fraction(a) * Fraction(b) for a, b in zip(u.tolist(), v.tolist(), strict=True)))
+    lower, upper = radius_bracket(lambda x: (x @ v)[:, None] * u, torch.zeros(1, 9))
+    assert lower.item() <= radius <= upper.item()
+    model = nn.Sequential(nn.Linear(9, 1, bias=False), nn.Linear(1, 9, bias=False)).double()
+    with torch.no_grad():
+        model[0].weight.copy_(v[None])
+        model[1].weight.copy_(u[:, None])
+    lower, upper = radius_bracket(model, torch.zeros(1, 9))  # through the cut
+    assert lower.item() <= radius <= upper.item()
 
 
 def test_the_radius_of_a_network_lies_between_its_bounds():

@@ -167,6 +167,14 @@ def test_an_orbit_that_has_nearly_arrived_counts_for_the_offset():
     assert curve.offset == pytest.approx(0.1, rel=0.01)
 
 
+@pytest.mark.parametrize(("shift", "near"), [(0.3, True), (0.4, False)])
+def test_the_offset_counts_orbits_that_end_twice_as_near_to_their_own_example_as_to_any_other(shift, near):
+    # examples at 0 and 1; the orbit of 0 ends at the shift, that of 1 at 7, far from both
+    examples = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
+    curve = recovery_curve(lambda x: torch.where(x < 0.9, shift, 7.0).to(x), examples, examples, 5, eps=10.0)
+    assert curve.offset == pytest.approx(shift if near else math.nan, nan_ok=True)
+
+
 def test_the_offset_of_duplicates_is_that_of_one_example():
     examples = torch.full((3, 1), 2.0)
     curve = recovery_curve(round_and_shift(0.05), torch.zeros(1, 1), examples, 9, eps=0.2)

@@ -155,6 +155,7 @@ def test_forward_gives_the_batch_and_keeps_all(case):
         batch = metric(*(row[part].requires_grad_() for row in rows))
         assert_equal(batch, update_in_parts(build, rows, [part]).compute())
         assert not batch.requires_grad
+    assert metric.is_differentiable is False  # and it says so
     assert_equal(metric.compute(), expected)
 
 

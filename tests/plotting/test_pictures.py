@@ -56,6 +56,7 @@ def test_the_plane_of_a_spectrum_holds_all_points_and_the_unit_circle():
     assert axes.get_xlim() == axes.get_ylim() == pytest.approx((-2.3, 2.3))
     assert axes.get_aspect() == 1
     assert axes.patches[0].get_radius() == 1
+    assert not axes.patches[0].get_fill()  # the unit circle is a line, not a disc that hides the axes
     visible = {side for side in axes.spines if axes.spines[side].get_visible()}
     assert visible == {"bottom", "left"}
     # the unit circle and a margin of 15 % are always shown

@@ -209,7 +209,8 @@ def certify(
     blur[orbit.diverged | ~scale.isfinite()] = torch.nan
     limit_of, distinct = _tell_limits_apart(heading, blur, examples)
 
-    # 5. Spectrum. To first order, the fixed point is |residual| / |1 - radius| away along the leading direction.
+    # 5. Spectrum. To first order, the fixed point is |residual| / |1 - radius| away along the leading direction. Where
+    # the radius is unknown, the residual itself is reported; no verdict depends on it there.
     radius, error = _compute_radii(jacobians, points, fixed, 1e-9 * scale)
     by_radius = torch.where(residual == 0, 0.0, residual.double() / (1 - radius).abs().nan_to_num(1.0))
     location_error = torch.maximum(length_left.double(), by_radius)

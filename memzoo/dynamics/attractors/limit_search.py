@@ -95,6 +95,8 @@ class LimitSearch:
         if not len(rows):
             return
         largest = self.points[rows].flatten(1).norm(dim=1).max().item()
+        # Orbits in a narrow type rest all around their limit: within a hundred units in the last place they are one
+        # group. The number is a matter of work: of two groups at one limit, each would have a certificate of its own.
         resolution = 100 * torch.finfo(self.points.dtype).eps * largest
         groups = find_clusters(self.points[rows], max(STILL * self._eps, resolution))
         heads = torch.stack([group[0] for group in groups])
@@ -133,7 +135,7 @@ class LimitSearch:
         """
         distance = (self.points[rows] - candidate.point).flatten(1).norm(dim=1)
         near = distance <= REACH * self._eps
-        near[0] = True  # the first row was certified itself
+        near[0] = True  # the first row was certified itself; a second time would give the same
         self._decide_one_by_one(period, rows[~(settled | near)][: self._max_limits])
         members = rows[settled | (near & (not candidate.unstable))]
         if len(members):

@@ -75,7 +75,9 @@ class DistanceBounds:
         examples = self.centred[first_example:]
         with torch.autocast(points.device.type, enabled=False):
             bounds = torch.addmm(shrink * self.squared_norms[first_example:], centred_points, examples.mT, alpha=-2)
-        bounds += (shrink * point_norms - self.absolute_error)[:, None]
+        # An infinite bound would say that the distance is infinite; NaN leaves the pair to be subtracted.
+        own = (shrink * point_norms - self.absolute_error).nan_to_num(torch.nan, posinf=torch.nan)
+        bounds += own[:, None]
         return bounds, point_norms
 
     def upper(

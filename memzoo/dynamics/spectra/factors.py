@@ -56,6 +56,16 @@ class Factors:
         core = self.left if self.outer_left is None else self.outer_left @ self.left
         return self.inward(core)
 
+    def bound_rounding(self) -> Float[Tensor, " batch"]:
+        """Bound the norm of the error of the Jacobian that the relative rounding errors of its factors cause.
+
+        Each entry is a sum over the layers of a network; the root of the height allows for errors that add up in it at
+        random. The product of the factors may be much smaller than they are, its error is not.
+        """
+        rounding = self.eps * self.left.shape[-2] ** 0.5
+        other = self.left.shape[-1] ** 0.5 if self.right is None else torch.linalg.matrix_norm(self.right)
+        return rounding * torch.linalg.matrix_norm(self.left) * other
+
 
 def factor_at_cut(
     graph: TracedGraph, constants: dict[str, Tensor], points: Tensor, tangents: int, eps: float

@@ -50,7 +50,7 @@ def compute_full_spectrum(
     condition = torch.where(~exists.unsqueeze(-1) | ~condition.isfinite(), torch.inf, condition)
 
     radius = values[:, 0].abs()
-    lower, upper = _bound_radius(core, values, condition, _bound_rounding(factors) + left_out)
+    lower, upper = _bound_radius(core, values, condition, factors.bound_rounding() + left_out)
     sigma_max = _compute_sigma_max(tail)
     # The condition so far is that of the restriction to the range; the left vector of J itself is w T / lambda.
     dual_parts = [torch.linalg.vector_norm(part[:, :1] @ tail, dim=(-2, -1)) for part in (left.real, left.imag)]
@@ -82,13 +82,6 @@ def _form_core(factors: Factors, basis: Tensor | None, tail: Tensor) -> Tensor:
         for factor in (factors.outer_right, factors.outer_left):
             inner = inner if factor is None else inner @ factor
     return inner if basis is None else inner @ basis
-
-
-def _bound_rounding(factors: Factors) -> Tensor:
-    """Bound the norm of the error of the Jacobian that the relative rounding errors of its factors cause."""
-    rounding = factors.eps * factors.left.shape[-2] ** 0.5
-    other = factors.left.shape[-1] ** 0.5 if factors.right is None else torch.linalg.matrix_norm(factors.right)
-    return rounding * torch.linalg.matrix_norm(factors.left) * other
 
 
 def _bound_radius(core: Tensor, values: Tensor, condition: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:

@@ -56,9 +56,8 @@ def radius_bracket(
     for rows in jacobians.split_into_blocks(x):
         factors = jacobians.form_factors(x[rows])
         refuse_non_finite(factors.finite, rows)
-        core = factors.core()
-        delta = torch.linalg.matrix_norm(core.detach()) * torch.finfo(core.dtype).eps * core.shape[-1]
-        bounds.append(torch.stack(bound_radius(core, delta, squarings)).expand(2, len(rows)))
+        delta = factors.bound_rounding().detach()
+        bounds.append(torch.stack(bound_radius(factors.core(), delta, squarings)).expand(2, len(rows)))
     lower, upper = torch.cat(bounds, 1)
     return lower, upper
 
