@@ -112,9 +112,9 @@ def test_a_new_fit_forgets_the_clean_weights_of_the_last_one():
     rule = StopBeforeMemorized()
     assert (rule.clean, rule.clean_step) == (None, -1)
     module = nn.Linear(1, 1)
-    rule.on_measurement(trainer(), module, source_that_measured(0.0))
+    rule.on_measurement(bare_trainer(), module, source_that_measured(0.0))
     assert rule.clean_step == 7
-    rule.begin(trainer(callbacks=[AttractorCallback(), rule]), module)
+    rule.begin(bare_trainer(callbacks=[AttractorCallback(), rule]), module)
     assert (rule.clean, rule.clean_step, rule.stopped_because) == (None, -1, None)
 
 
