@@ -52,5 +52,5 @@ def test_two_places_are_one_limit_within_the_errors_of_both(distance, location_e
 @pytest.mark.parametrize(("factor", "limit"), [(2.0, -1), (0.5, 0)])
 def test_an_orbit_on_the_move_is_not_on_its_way_to_a_repeller(factor, limit):
     search = build_search(torch.full((1, 1), 1e-3, dtype=torch.float64), lambda x: factor * x)
-    search._visit_singly(1, torch.tensor([0]))
+    search._decide_one_by_one(1, torch.tensor([0]))
     assert search.limit.tolist() == [limit]
