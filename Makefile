@@ -23,7 +23,8 @@ help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/installed ## Train a network on 20 images, watch them become attractors, get a picture (a few minutes)
-	$(BIN)/python -W ignore::FutureWarning examples/demo.py # those are Lightning's own
+	@# The matrices are small: one thread is as fast as two, and does not wait for a core that is busy.
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore::FutureWarning examples/demo.py # those are Lightning's own
 
 check: $(VENV)/installed-test ## Lint, types and the fast tests: before each commit
 	@$(MAKE) --no-print-directory --jobs 2 lint types fast

@@ -46,5 +46,7 @@ def shared_data():
     """Return the folder of the real MNIST and CIFAR-10 files; skip the test where there is none."""
     root = Path(os.environ.get("MEMZOO_TEST_DATA", Path(__file__).parents[2] / "shared/data"))
     if not (root / "cifar-10-batches-bin").is_dir():
-        pytest.skip(f"no datasets under {root}")
+        pytest.skip(
+            f"no datasets under {root}; MEMZOO_TEST_DATA names a folder with MNIST/raw and cifar-10-batches-bin"
+        )
     return root
