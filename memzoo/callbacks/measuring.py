@@ -24,7 +24,7 @@ from memzoo.callbacks.weights import (
     refuse_sharded,
     use_common_buffers,
 )
-from memzoo.errors import NonFiniteError
+from memzoo.errors import InvalidArgumentError, NonFiniteError
 from memzoo.modules import Adapter, evaluation_mode, find_self_map, like_parameters
 from memzoo.runs import FitCallback, callbacks_of, ends_here, stopping_reason
 
@@ -103,7 +103,7 @@ class MeasuringCallback(FitCallback, ABC):
     def combine_parts(self, parts: list[Any], examples: Tensor) -> dict[str, float]:
         """Return the quantities by their names, from the parts of all processes.
 
-        More than ``QUANTITIES`` go to the history.
+        All of ``QUANTITIES`` must be among them; any others go to the history alone.
         """
 
     def choose_others(self, trainer: Trainer, examples: Tensor) -> None:
@@ -130,10 +130,11 @@ class MeasuringCallback(FitCallback, ABC):
         """Return the values by their keys, in the order of the table of quantities."""
         names = [quantity.key for quantity in self.QUANTITIES]
         missing = [name for name in names if name not in values]
-        assert not missing, (
-            f"{type(self).__name__}.combine_parts in {type(self).__module__.replace('.', '/')}.py returns no "
-            f"{', '.join(missing)}, which memzoo/callbacks/quantities.py says it logs"
-        )
+        if missing:
+            raise InvalidArgumentError(
+                f"{type(self).__name__}.combine_parts in {type(self).__module__} returns {', '.join(values)}, but no "
+                f"{', '.join(missing)}, which QUANTITIES of the class lists; return a value for it, or remove its row."
+            )
         names += [name for name in values if name not in names]
         return {f"{self.name}/{name}": float(values[name]) for name in names}
 
@@ -233,7 +234,7 @@ class MeasuringCallback(FitCallback, ABC):
             wanted = not self._is_closed(trainer, module)
         else:
             wanted = self._is_due_after_epoch(trainer) and not self._is_measured(trainer)
-        if wanted:
+        if wanted or self._lacks_monitored_keys():
             self._record(trainer, module, closing=closing, must=closing or self._monitored)
         self._reporter.log_after_epoch(trainer, module, self.history, is_new=self._is_measured(trainer))
 
@@ -248,6 +249,10 @@ class MeasuringCallback(FitCallback, ABC):
         if cadence.every_n_epochs is not None:
             return due and trainer.is_last_batch  # the last one of several validations in an epoch
         return due or self._monitored
+
+    def _lacks_monitored_keys(self) -> bool:
+        """Tell whether the run was resumed from an earlier version, which did not measure all that may be monitored."""
+        return self._monitored and bool(self.history) and not self.history[-1].keys() >= set(self.keys)
 
     def _is_measured(self, trainer: Trainer) -> bool:
         """Tell whether the state after the present step was measured."""

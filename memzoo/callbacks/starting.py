@@ -44,8 +44,16 @@ class StartingCallback(MeasuringCallback, ABC):
             self.starts = trainer.strategy.broadcast(self._choose_starts(trainer, examples).detach().cpu())
 
     def most_starts(self, module: nn.Module, examples: Tensor) -> int:
-        """Return how many starts are taken, if they are not given."""
-        assert self.max_starts is not None
+        """Return how many starts are taken, if they are not given.
+
+        Raises:
+            ValueError: The callback has no ``max_starts``.
+        """
+        if self.max_starts is None:
+            raise InvalidArgumentError(
+                f"{type(self).__name__} needs a number of starts if these are not given, got max_starts=None; pass "
+                "max_starts=4, for example."
+            )
         return self.max_starts
 
     def _choose_starts(self, trainer: Trainer, examples: Tensor) -> Tensor:

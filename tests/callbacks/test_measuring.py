@@ -183,6 +183,24 @@ def test_times_are_counted_without_the_measurements(monkeypatch):
     assert other.history is not state["history"]
 
 
+@pytest.mark.parametrize("settings", [{"every_n_epochs": 5}, {"every_n_steps": 500}, {"budget": 1e-9}])
+def test_a_monitor_finds_its_key_although_the_resumed_row_lacks_it(settings):
+    callback = Means(X, **settings)
+    run = trainer(global_step=3, callbacks=[EarlyStopping("means/count"), callback])
+    module = Net()
+    callback.setup(run, module, "fit")
+    row = {"step": 3, "epoch": 0, "loss": 0.5, "means/mean": 5.5, "seconds": 0.1}  # an earlier version did not count
+    callback.load_state_dict(callback.state_dict() | {"history": [row]})
+    callback.on_train_start(run, module)
+    callback.on_train_epoch_end(run, module)  # of the epoch in whose validation the checkpoint was written
+    assert {key: value for key, value, _ in module.logged} == {"means/mean": 5.5, "means/count": 6}
+    assert [row["step"] for row in callback.history] == [3, 3]
+    run.current_epoch = 1
+    after_batch(callback, run, module, 4)
+    callback.on_train_epoch_end(run, module)
+    assert len(callback.history) == (3 if "budget" in settings else 2)  # by the budget, a monitor has every epoch
+
+
 def test_a_measurement_that_would_break_the_budget_is_put_off(monkeypatch):
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr("memzoo.callbacks.cadence.time", SimpleNamespace(monotonic=lambda: clock.now))

@@ -7,7 +7,7 @@ import torch
 from fake_runs import Corners, Net, Stream, X, begin_run, run_of, trainer
 from torch.utils.data import DataLoader, TensorDataset
 
-from memzoo.callbacks import AttractorCallback
+from memzoo.callbacks import AttractorCallback, TrajectoryLogger
 from memzoo.errors import NonFiniteError
 
 
@@ -53,6 +53,11 @@ def test_noise_is_seeded_and_validation_is_not_looked_at():
     assert begin(AttractorCallback(X)).starts.shape == (200, 2)  # a map that costs nothing
     stream = DataLoader(Stream())
     assert begin(AttractorCallback(X, max_starts=4), val_dataloaders=stream).starts.shape == (4, 2)
+
+
+def test_where_starts_are_not_given_their_number_must_be():
+    with pytest.raises(ValueError, match=r"TrajectoryLogger needs a number of starts .*, got max_starts=None; pass"):
+        begin(TrajectoryLogger(X, max_starts=None, folder="unused"))
 
 
 def test_starts_are_test_images_in_a_test():

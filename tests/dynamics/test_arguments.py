@@ -191,6 +191,17 @@ def test_settings_of_a_census_have_their_ranges(settings, message):
 
 
 @pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"max_period": 0}, "max_period must be a whole number >= 1, got 0"),
+        ({"max_limits": 0}, "max_limits must be a whole number >= 1, got 0"),
+    ],
+)
+def test_settings_of_a_search_for_attractors_have_their_ranges(settings, message):
+    check_refusal(message, find_attractors, half, POINTS, **settings)
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ((1, 2, 0), "confidence must lie between 0 and 1, got 0"),

@@ -126,6 +126,19 @@ def test_slack_is_below_every_distance_from_eps_where_the_bounds_overflow():
     assert 0.99 * gap < slack < gap
 
 
+def test_points_from_which_squares_overflow_are_decided_without_a_subtraction(monkeypatch):
+    subtracted = []
+    exact = distance_bounds.DistanceBounds.exact
+
+    def count(bounds, points, point, example):
+        subtracted.append(len(point))
+        return exact(bounds, points, point, example)
+
+    monkeypatch.setattr(distance_bounds.DistanceBounds, "exact", count)
+    list(decide_pairs(distance_bounds.DistanceBounds(torch.randn(5, 3), 0.1), torch.full((4, 3), 1e30), 0.1))
+    assert sum(subtracted) == 0
+
+
 def test_nearest_equals_a_brute_force_also_far_out():
     points = torch.randn(60, 20)
     examples = torch.randn(40, 20)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from memzoo._checks import check_batch, check_eps, check_same_shape
 from memzoo._types import Map
-from memzoo.dynamics.attractors.limit_search import LimitSearch
+from memzoo.dynamics.attractors.limit_search import LimitSearch, check_search_limits
 from memzoo.dynamics.attractors.limit_sets import LimitSet
 from memzoo.dynamics.intervals import Share, wilson
 from memzoo.dynamics.orbits import default_eps, group_duplicates, iterate, nearest
@@ -152,9 +152,7 @@ def census(
     check_batch(starts, "starts")
     check_batch(examples, "examples")
     check_same_shape(starts, examples, "starts and examples")
-    for name, value in (("max_period", max_period), ("max_limits", max_limits)):
-        if not isinstance(value, int) or value < 1:
-            raise InvalidArgumentError(f"{name} must be a whole number >= 1, got {value!r}.")
+    check_search_limits(max_period, max_limits)
     if not 0 < confidence < 1:
         raise InvalidArgumentError(f"confidence must lie between 0 and 1, got {confidence!r}; 0.95 is usual.")
     eps = default_eps(examples) if eps is None else eps

@@ -9,7 +9,7 @@ from torch import Tensor
 from memzoo._checks import check_batch, check_eps
 from memzoo._types import Map
 from memzoo.dynamics.attractors.certificate import certify
-from memzoo.dynamics.attractors.limit_search import LimitSearch
+from memzoo.dynamics.attractors.limit_search import LimitSearch, check_search_limits
 from memzoo.dynamics.attractors.limit_sets import LimitSet
 from memzoo.dynamics.orbits import Orbit, compose_with_itself, iterate
 from memzoo.errors import InvalidArgumentError
@@ -98,7 +98,8 @@ def find_attractors(
     Raises:
         NonFiniteError: NaN or infinity in the starts or in the parameters of ``f``.
         NotASelfMapError: ``f`` changes the shape.
-        ValueError: ``eps`` not positive, or left out where every orbit ends at the origin.
+        ValueError: ``eps`` not positive, or left out where every orbit ends at the origin; ``max_period`` or
+            ``max_limits`` below 1.
 
     Example:
         >>> found = find_attractors(lambda x: torch.tanh(3 * x), torch.tensor([[0.3], [2.0], [-0.1], [0.0]]), eps=0.1)
@@ -106,6 +107,7 @@ def find_attractors(
         ([(2, 0.995), (1, -0.995)], 1)
     """
     check_batch(starts, "starts")
+    check_search_limits(max_period, max_limits)
     orbit = iterate(f, starts, steps)
     eps = _derive_eps(orbit, starts) if eps is None else eps
     check_eps(eps)

@@ -16,6 +16,7 @@ from memzoo.dynamics.attractors.certificate import REACH
 from memzoo.dynamics.attractors.clusters import BLOCK, find_clusters
 from memzoo.dynamics.attractors.limit_sets import LimitSet
 from memzoo.dynamics.orbits import SETTLED, Orbit, compose_with_itself, nearest
+from memzoo.errors import InvalidArgumentError
 
 STILL = 0.01
 """Times eps: smaller steps may be the end of an orbit, and end points this close are one candidate."""
@@ -210,6 +211,13 @@ class LimitSearch:
         if len(cycle) == 1 and limit.attracting and offset + candidate.location_error < self._eps:
             return replace(limit, kind="training", example=int(found.index))
         return limit
+
+
+def check_search_limits(max_period: int, max_limits: int) -> None:
+    """Raise an error unless both can limit a search: whole numbers from 1 on."""
+    for name, value in (("max_period", max_period), ("max_limits", max_limits)):
+        if not isinstance(value, int) or value < 1:
+            raise InvalidArgumentError(f"{name} must be a whole number >= 1, got {value!r}.")
 
 
 def _find_smallest_period(cycle: Float[Tensor, "period *shape"], tol: float) -> int:

@@ -57,6 +57,9 @@ def decide_pairs(
         lower[point, example] = torch.inf
         gap = lower.amin(1).double().sqrt() * bounds.unit - eps
         gap = gap.scatter_reduce(0, point, (distance - eps).abs(), "amin")
+        # Squares overflow long before distances do.
+        far = gap.isinf()
+        gap[far] = bounds.lower_far(block[far]) - eps
         inside = distance < eps
         yield point[inside], example[inside], (1 - rounding) * gap - 2 * rounding * eps
 

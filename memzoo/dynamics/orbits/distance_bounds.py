@@ -66,7 +66,8 @@ class DistanceBounds:
         """Compute lower bounds of the squared distances to the examples from ``first_example`` on.
 
         Returns:
-            The bounds, NaN where they overflow, and the squared norms of the centred points, which :meth:`upper` needs.
+            The bounds, infinite or NaN for points so far away that squares overflow (:meth:`lower_far`), and the
+            squared norms of the centred points, which :meth:`upper` needs.
         """
         centred_points = ((points.double() - self.centre) / self.unit).to(self.centred.dtype)
         point_norms = centred_points.square().sum(1)
@@ -75,10 +76,15 @@ class DistanceBounds:
         examples = self.centred[first_example:]
         with torch.autocast(points.device.type, enabled=False):
             bounds = torch.addmm(shrink * self.squared_norms[first_example:], centred_points, examples.mT, alpha=-2)
-        # An infinite bound would say that the distance is infinite; NaN leaves the pair to be subtracted.
-        own = (shrink * point_norms - self.absolute_error).nan_to_num(torch.nan, posinf=torch.nan)
-        bounds += own[:, None]
+        bounds += (shrink * point_norms - self.absolute_error)[:, None]
         return bounds, point_norms
+
+    def lower_far(self, points: Float[Tensor, "b d"]) -> Float[Tensor, " b"]:
+        """Compute a lower bound of the distances (not squared) from each point to all examples, sharp for far points.
+
+        By the triangle inequality |a - b| >= |a - centre| - |b - centre|.
+        """
+        return (points.double() - self.centre).norm(dim=1) - self.unit
 
     def upper(
         self,

@@ -63,6 +63,7 @@ class Factors:
         random. The product of the factors may be much smaller than they are, its error is not.
         """
         rounding = self.eps * self.left.shape[-2] ** 0.5
+        # A factor that is None is the identity, whose norm is the root of its size.
         other = self.left.shape[-1] ** 0.5 if self.right is None else torch.linalg.matrix_norm(self.right)
         return rounding * torch.linalg.matrix_norm(self.left) * other
 

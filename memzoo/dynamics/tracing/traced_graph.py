@@ -158,8 +158,11 @@ def _is_linear(node: fx.Node, inputs: set[fx.Node]) -> bool:
     if "rounding_mode" in node.kwargs or not _is_floating_point(node):
         return False
     operation = node.target.overloadpacket if isinstance(node.target, torch._ops.OpOverload) else node.target
-    if operation in LINEAR:
-        return True
+    return operation in LINEAR or _is_linear_in_one_place(operation, node, inputs)
+
+
+def _is_linear_in_one_place(operation: Any, node: fx.Node, inputs: set[fx.Node]) -> bool:
+    """Tell whether ``inputs`` take one place, in which the operation is affine if all other arguments are constants."""
     if operation not in LINEAR_IN or any(i in node.kwargs.values() for i in inputs):
         return False
     if operation in (aten.native_batch_norm, aten.cudnn_batch_norm) and node.args[5]:
