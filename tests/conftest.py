@@ -1,5 +1,6 @@
 import os
 import random
+import shutil
 from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # pictures are written, never shown
@@ -39,6 +40,12 @@ def shared_facts(facts_folder):
     """Measure each fact of each network once in a run of the tests, for whichever test needs it first."""
     with sharing(facts_folder):
         yield facts_folder
+
+
+@pytest.fixture
+def small(template, tmp_path):
+    """Copy the folder's own ``template``, a checkpoint ``small-fc``; return the registry file of the copy."""
+    return Path(shutil.copytree(template.parent, tmp_path / "own")) / template.name
 
 
 @pytest.fixture

@@ -12,7 +12,9 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 @pytest.mark.parametrize("name", [name for name, kind in vars(errors).items() if inspect.isclass(kind)])
 def test_every_error_has_its_remedy(name):
-    assert name in (DOCS / "trouble.md").read_text()
+    assert name in (DOCS / "trouble.md").read_text(), (
+        f"docs/trouble.md does not name {name}: add what it means and what to do"
+    )
 
 
 def test_the_messages_shown_are_those_of_the_code():
@@ -33,5 +35,5 @@ def test_the_messages_shown_are_those_of_the_code():
         "but the images that travel with the weights are under",
         "and there is no default",
     ):
-        assert said in source
-        assert said in (DOCS / "trouble.md").read_text()
+        assert said in source, f"no message of memzoo says '{said}' any more: change docs/trouble.md and this list"
+        assert said in (DOCS / "trouble.md").read_text(), f"docs/trouble.md does not show '{said}'"

@@ -15,10 +15,11 @@ PROTOCOLS = {"AttributeError", "NotImplementedError", "ConstructorError"}
 
 
 def list_raised(path):
-    """Return the line and the name of each error that a file raises by calling its class."""
+    """Return the line and the name of each error that a file raises, with a message or without."""
     tree = ast.parse(path.read_text())
-    calls = [node.exc for node in ast.walk(tree) if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)]
-    return [(call.lineno, ast.unparse(call.func).rpartition(".")[2]) for call in calls]
+    raised = [node.exc for node in ast.walk(tree) if isinstance(node, ast.Raise) and node.exc is not None]
+    kinds = [error.func if isinstance(error, ast.Call) else error for error in raised]
+    return [(kind.lineno, ast.unparse(kind).rpartition(".")[2]) for kind in kinds]
 
 
 def test_every_error_that_is_raised_on_purpose_derives_from_memzoo_error():
@@ -28,9 +29,9 @@ def test_every_error_that_is_raised_on_purpose_derives_from_memzoo_error():
     others = [
         f"{path.relative_to(folder)}:{line} raises {name}; raise an error of memzoo.errors"
         for path, line, name in raised
-        if name[0].isupper() and name not in ERRORS | PROTOCOLS
+        if name[0].isupper() and name not in ERRORS | PROTOCOLS  # a small letter begins the name of a variable
     ]
-    assert not others
+    assert not others, "\n".join(others)
 
 
 @pytest.mark.parametrize("name", sorted(ERRORS - {"MemzooError"}))

@@ -312,12 +312,17 @@ def test_every_architecture_has_its_fields_in_the_configuration(architecture, ca
 
     fields = models.ARCHITECTURES[architecture].config_class.model_fields
     required = {"shape": "[1, 2, 2]", "units": "3"}
+    unknown = {name for name, about in fields.items() if about.is_required()} - required.keys()
+    assert not unknown, (
+        f"{architecture} cannot be built without {', '.join(sorted(unknown))}: add a value to `required` in this test"
+    )
     given = [f"--model.{name}={required[name]}" for name, about in fields.items() if about.is_required()]
     with pytest.raises(SystemExit) as ended:
         main(["fit", "--model", architecture, "--data", "MNIST20", *given, "--print_config"])
     assert ended.value.code == 0
     said = capsys.readouterr().out
-    assert all(f"    {name}:" in said for name in (*fields, "training"))
+    missing = [name for name in (*fields, "training") if f"    {name}:" not in said]
+    assert not missing, f"the configuration of {architecture} does not show {', '.join(missing)}"
 
 
 @pytest.mark.parametrize(

@@ -114,9 +114,8 @@ def test_what_the_quick_way_leaves_undecided_is_certified_in_full() -> None:
     callback = AttractorCallback(example, torch.zeros(1, 300), eps=5.0)
     assert callback.measure(f)["attractor/fraction"] == 1
     assert callback.certificates is not None
-    # the derivative of y + 1e-3 sin y at the fixed point, the origin, times .998, and turned
     found = callback.certificates.radius.item()
-    # y + 1e-3 sin y has slope 1 + 1e-3 at the origin, and the linear part has radius 0.998
+    # y + 1e-3 sin y has slope 1 + 1e-3 at the origin, which is the fixed point, and the linear part has radius 0.998
     assert found == pytest.approx(0.998 * (1 + 1e-3), rel=1e-6)
 
 

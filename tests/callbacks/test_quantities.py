@@ -28,6 +28,11 @@ def contraction(**settings):
     return ContractionCallback(X, verbose=False, **settings)
 
 
+def make_values(kind):
+    """Give every quantity of a callback another value, so that none is taken for another."""
+    return {f"{kind}/{quantity.key}": 0.125 * index for index, quantity in enumerate(quantities_of(kind), 1)}
+
+
 KINDS = pytest.mark.parametrize(("kind", "make"), [("attractor", attractor), ("contraction", contraction)])
 
 
@@ -104,13 +109,14 @@ def test_a_row_of_an_earlier_version_is_logged_without_what_it_lacks():
 @KINDS
 def test_every_quantity_is_a_column_of_the_printed_table(kind, make):
     callback = make()
-    row = {"step": 1, "loss": 1.0} | {f"{kind}/{quantity.key}": 0.5 for quantity in quantities_of(kind)}
+    values = make_values(kind)
+    row = {"step": 1, "loss": 1.0} | values
     callback.history = [row]
-    _, heading, _, values = callback.table().splitlines()
+    _, heading, _, line = callback.table().splitlines()
     expected = ["step", "loss", *(quantity.heading for quantity in quantities_of(kind))]
     assert heading.split() == " ".join(expected).split()
-    found = values.split()[2:]
-    assert found == [format(0.5, quantity.format) for quantity in quantities_of(kind)]
+    found = line.split()[2:]
+    assert found == [format(values[f"{kind}/{quantity.key}"], quantity.format) for quantity in quantities_of(kind)]
     assert format_history([row], kind, "title").splitlines()[1] == heading
 
 
@@ -118,13 +124,11 @@ def test_every_quantity_is_a_column_of_the_printed_table(kind, make):
 def test_every_quantity_with_a_panel_is_a_curve_of_the_plot(kind, make):
     callback = make()
     shown = [quantity for quantity in quantities_of(kind) if quantity.panel]
-    callback.history = [
-        {"step": step, "loss": 1.0} | {f"{kind}/{quantity.key}": 0.5 for quantity in quantities_of(kind)}
-        for step in (1, 2)
-    ]
-    curves = {line.get_label() for axes in callback.plot().axes for line in axes.lines}
-    expected = {quantity.label for quantity in shown}
-    assert {label for label in curves if not label.startswith("_")} == expected
+    values = make_values(kind)
+    callback.history = [{"step": step, "loss": 1.0} | values for step in (1, 2)]
+    curves = {line.get_label(): list(line.get_ydata()) for axes in callback.plot().axes for line in axes.lines}
+    expected = {quantity.label: [values[f"{kind}/{quantity.key}"]] * 2 for quantity in shown}
+    assert {label: heights for label, heights in curves.items() if not label.startswith("_")} == expected
 
 
 @KINDS

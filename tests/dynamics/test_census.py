@@ -391,7 +391,7 @@ def test_limits_beyond_the_most_that_are_certified_are_undecided():
     starts = torch.arange(200, dtype=torch.float64)[:, None] + 0.2
     starts = torch.cat([starts, starts[150:160]])
     whole = census(f, starts, column(70.0, 71.0))
-    assert whole.counts == {-1: 208, 70: 1, 71: 1} or whole.counts == {-1: 208, 0: 1, 1: 1}
+    assert whole.counts == {-1: 208, 0: 1, 1: 1}
     few = census(f, starts, column(70.0, 71.0), max_limits=15)
     assert few.label[[70, 71]].tolist() == [0, 1]  # those near an example come first
     assert (few.label[150:160] == -1).all()  # then the large groups

@@ -56,6 +56,9 @@ def test_the_bounds_of_a_jacobian_cover_the_rounding_of_its_entries():
     lower, upper = radius_bracket(lambda x: x @ shift.T, torch.zeros(1, 4))
     assert lower.item() == 0
     assert torch.finfo(torch.float64).eps ** 0.25 <= upper.item() < 1e-2
+    # The powers of 1 are exact: only the entry itself may be rounded, which leaves open on which side of 1 it is.
+    lower, upper = radius_bracket(lambda x: x * 1, torch.zeros(1, 1))
+    assert lower.item() < 1 < upper.item() < 1 + 1e-12
 
 
 def test_the_bounds_cover_the_rounding_of_factors_that_cancel():

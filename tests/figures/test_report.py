@@ -2,6 +2,7 @@ from html.parser import HTMLParser
 
 import pytest
 import torch
+from stand_in import draw_line
 
 import memzoo
 from memzoo.figures import Reproduction, Row, write_report
@@ -37,14 +38,6 @@ class Page(HTMLParser):
         self.words.append(data)
 
 
-def plot():
-    import matplotlib.pyplot as plt
-
-    figure = plt.figure(figsize=(2, 2))
-    figure.subplots().plot([0, 1])
-    return figure
-
-
 @pytest.fixture
 def results(tmp_path):
     sound = Reproduction(
@@ -57,7 +50,7 @@ def results(tmp_path):
             Row("third", "", 0.001, None, "cifar10-d1"),
         ),
         {"x": torch.zeros(2)},
-        plot,
+        draw_line,
         ("The paper's text is ambiguous.",),
         "How to read it.",
     )

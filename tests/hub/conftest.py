@@ -57,12 +57,6 @@ def template(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def small(template, tmp_path) -> Path:
-    """Copy the small checkpoint, and return the registry file of the copy."""
-    return Path(shutil.copytree(template.parent, tmp_path / "own")) / template.name
-
-
-@pytest.fixture
 def publication(hub, client, small, snapshots) -> OnHub:
     """Publish the small checkpoint as ``zoo/small-fc``; nobody has fetched it."""
     if hub not in snapshots:

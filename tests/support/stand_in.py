@@ -98,6 +98,13 @@ def index_rows(rows):
     return found
 
 
+def draw_line(*_):
+    """Draw a picture for a test to which any picture will do, whatever the arrays are."""
+    figure = plt.figure(figsize=(2, 2))
+    figure.subplots().plot([0, 1])
+    return figure
+
+
 def assert_only_figure(figure):
     """Assert that no other figure of matplotlib is open, which would never be closed."""
     assert plt.get_fignums() == [figure.number]

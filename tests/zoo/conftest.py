@@ -1,6 +1,3 @@
-import shutil
-from pathlib import Path
-
 import pytest
 from small_checkpoint import small_checkpoint
 
@@ -11,12 +8,6 @@ from memzoo.zoo.registry import registries
 def template(tmp_path_factory):
     """Make a small checkpoint with weights of steps 100 and 200; return its registry file, not to be changed."""
     return small_checkpoint(tmp_path_factory.mktemp("template"), steps=(100, 200))
-
-
-@pytest.fixture
-def small(template, tmp_path) -> Path:
-    """Return a copy of the registry file with one small checkpoint, ``small-fc``, and of its files."""
-    return Path(shutil.copytree(template.parent, tmp_path / "own")) / template.name
 
 
 @pytest.fixture(autouse=True)

@@ -194,19 +194,22 @@ def test_the_three_images_stand_beside_their_points(known):
         torch.testing.assert_close(pixels, image[0].clamp(0, 1))
 
 
-@pytest.mark.parametrize("side", [11, 9])
-def test_another_image_is_shown_in_the_middle_of_its_region_where_there_is_room(known, side):
-    _, stored, found = known
+def read_other_thumbnails(found, side):
+    """Let a square of the plane lead to another image; read the small images that are not those of the three."""
     ends = torch.zeros_like(found["ends"])
     ends[4 : 4 + side, 6 : 6 + side] = 3
     (axes,) = FIGURE.draw(found | {"ends": ends}).axes
-    others = read_thumbnails(axes)[3:]
-    if side < 2 * basins.FITS + 1:
-        assert not others
-        return
-    ((place, pixels),) = others
-    middle = side // 2
-    expected = (found["x"][6 + middle].item(), found["y"][4 + middle].item())
+    return read_thumbnails(axes)[3:]
+
+
+def test_another_image_is_shown_in_the_middle_of_its_region(known):
+    _, stored, found = known
+    ((place, pixels),) = read_other_thumbnails(found, 2 * basins.FITS + 1)
+    expected = (found["x"][6 + basins.FITS].item(), found["y"][4 + basins.FITS].item())
     assert place == pytest.approx(expected)
     expected = stored[3, 0].clamp(0, 1)
     torch.testing.assert_close(pixels, expected)
+
+
+def test_another_image_is_not_shown_where_there_is_no_room(known):
+    assert not read_other_thumbnails(known[-1], 2 * basins.FITS - 1)
