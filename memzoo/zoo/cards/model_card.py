@@ -95,10 +95,13 @@ def _list_origin(entry: Entry) -> list[str]:
 
 
 def _format_cell(value: float | str | None) -> str:
-    """Format a value of the table of facts."""
+    """Format a name or a value of the table of facts."""
     if value is None:
         return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, str):
+        # In Markdown a line break ends the table, and a bar ends the cell: ||x|| would be four cells.
+        return " ".join(value.split()).replace("|", r"\|")
+    return f"{value:.4g}"
 
 
 TEMPLATES.filters["cell"] = _format_cell
