@@ -24,7 +24,8 @@ from .recipes.folder import record
 from .recipes.saving import save
 from .recipes.training import train
 from .registry.registries import checkpoints_of, info, list_models, register
-from .registry.registry_file import entry_yaml, json_schema
+from .registry.registry_file import entry_yaml
+from .registry.schema import json_schema
 from .verification import Verification, verify
 
 __all__ = [
