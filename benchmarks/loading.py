@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import memzoo
-from memzoo.zoo.loading.loader import build
+from memzoo.zoo.loading.building import build
 
 RUNS = 20
 IMPORTS = 7

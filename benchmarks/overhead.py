@@ -1,9 +1,10 @@
 """Measure what the callback costs: wall time of a run with it over that of the same run without, one after the other.
 
 The runs are D1 with leaky ReLU on ten CIFAR-10 images, and a fully connected network, 7 layers of 512, on 1000 MNIST
-images, both with all images in one batch; at the default budget, and with a measurement at every epoch of 100 steps.
+images, both with all images in one batch; at the default budget, and with ``--every-epoch`` also with a measurement at
+every epoch of 100 steps.
 
-    python benchmarks/overhead.py [--steps-d1 3000] [--steps-fc 300]
+    python benchmarks/overhead.py [--steps-d1 3000] [--steps-fc 300] [--every-epoch]
 """
 
 import argparse

@@ -68,7 +68,7 @@ def _check_maps_rows_alone(module: nn.Module, name: str) -> None:
             f"{name} uses batch statistics even in eval mode, so rows interact "
             "and there is no self-map; build it with track_running_stats=True."
         )
-    if module.training and (is_norm or isinstance(module, nn.modules.dropout._DropoutNd)):
+    if module.training and (is_norm or isinstance(module, (nn.modules.dropout._DropoutNd, nn.RReLU))):
         raise InvalidArgumentError(
             f"{name} is in training mode, so the map is random or mixes rows; call .eval() on the model first."
         )

@@ -8,10 +8,12 @@ import numpy as np
 from jaxtyping import Int
 from torch import Tensor
 
+from memzoo.plotting import BLUE, VERMILION
+
 SIZE = (7.0, 2.5)
 """Width and height in inches."""
 TICKS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
-STYLES = (("#D55E00", "solid"), ("#0072B2", "dashed"))
+STYLES = ((VERMILION, "solid"), (BLUE, "dashed"))
 """Colour and dash pattern of each group: the colours differ to every eye, and the dashes differ without colour."""
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from torch import Tensor
 
+from memzoo._templates import read_templates
 from memzoo._version import __version__
 from memzoo.auditing.curve import render_recovery
 from memzoo.auditing.pictures import encode_png, is_strip
@@ -19,13 +19,7 @@ from memzoo.auditing.verdict import describe_owner, format_share, format_step, s
 
 SHOWN = 24
 """Largest number of pictures of one kind; the table at the end has every row."""
-TEMPLATES = Environment(
-    loader=FileSystemLoader(Path(__file__).parent),
-    autoescape=True,  # the name of a module is text of the user
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+TEMPLATES = read_templates(Path(__file__).parent)
 
 
 @dataclass(frozen=True)

@@ -38,19 +38,33 @@ def fit(setup: FitSetup) -> str:
         AlreadyExistsError: An earlier run is in the folder.
         MemzooError: The training failed.
     """
-    first = getattr(rank_zero_only, "rank", 0) == 0
     if setup.config.ckpt_path not in (None, "last") and not Path(setup.config.ckpt_path).is_file():
         raise CheckpointMissingError(f"no checkpoint at {setup.config.ckpt_path}; give a .ckpt file to go on from.")
-    # Who names a checkpoint wants to go on from it, even if its run is over.
-    resumed = setup.checkpoint if setup.config.ckpt_path is None else None
-    if resumed is not None and (stopped := read_stopping_reason(resumed)) is not None:
-        return (
-            f"the run in {setup.folder} is over, and nothing was trained: {stopped}\n"
-            f"--ckpt_path {resumed} goes on from it all the same."
-        )
-    if first:
+    if (over := _explain_if_over(setup)) is not None:
+        return over
+    # One process alone writes; Lightning takes its rank from the environment.
+    if getattr(rank_zero_only, "rank", 0) == 0:
         _make_room(setup)
         setup.write_config()
+    _train(setup)
+    return _report(setup) if setup.trainer.is_global_zero else ""
+
+
+def _explain_if_over(setup: FitSetup) -> str | None:
+    """Say that the run to resume has ended by itself; None if there is something to train."""
+    # Who names a checkpoint wants to go on from it, even if its run is over.
+    resumed = setup.checkpoint if setup.config.ckpt_path is None else None
+    stopped = None if resumed is None else read_stopping_reason(resumed)
+    if stopped is None:
+        return None
+    return (
+        f"the run in {setup.folder} is over, and nothing was trained: {stopped}\n"
+        f"--ckpt_path {resumed} goes on from it all the same."
+    )
+
+
+def _train(setup: FitSetup) -> None:
+    """Run the Trainer; an error that is not of the user's own module becomes one of memzoo, in one line."""
     with warnings.catch_warnings():
         for text in QUIET:
             warnings.filterwarnings("ignore", f".*{text}")
@@ -62,7 +76,6 @@ def fit(setup: FitSetup) -> str:
             if _is_theirs(setup.model, error):
                 raise
             raise MemzooError(str(error)) from error
-    return _report(setup) if setup.trainer.is_global_zero else ""
 
 
 def _is_theirs(model: Any, error: BaseException) -> bool:

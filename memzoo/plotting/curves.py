@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from itertools import cycle
 from typing import Any
 
-from memzoo.plotting.colours import BLACK, BLUE, ORANGE, RED, SKY
+from memzoo.plotting.colours import BLACK, BLUE, ORANGE, SKY, VERMILION
 
 Curve = tuple[str, Sequence[float]]
 """A label and one value for each measurement."""
 SHARE_STYLES = ((BLUE, 5.0), (ORANGE, 2.5), (BLACK, 1.0))
 """Colour and width of each curve: the later ones are thinner, because shares often coincide."""
-RADIUS_COLOURS = (RED, SKY)
+RADIUS_COLOURS = (VERMILION, SKY)
 
 
 def draw_history(

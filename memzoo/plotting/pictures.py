@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from memzoo.plotting.colours import BLUE, RED
+from memzoo.plotting.colours import BLUE, VERMILION
 from memzoo.plotting.image_grid import as_images, image_grid
 
 DPI = 110
@@ -105,7 +105,7 @@ def _draw_eigenvalues(axes: Any, placed: Tensor, modulus: Tensor) -> None:
     is_leading.scatter_(1, modulus.argmax(1, keepdim=True), value=True)
     for chosen, colour, marker, label in (
         (modulus < 1, BLUE, "o", "inside the unit circle"),
-        (modulus >= 1, RED, "^", "on or outside it"),
+        (modulus >= 1, VERMILION, "^", "on or outside it"),
     ):
         style = {"c": colour, "marker": marker, "edgecolors": "black", "clip_on": False}
         others = placed[chosen & ~is_leading]

@@ -14,15 +14,18 @@ from . import verification as verification
 from .cards.history import History, read_history
 from .cards.pictures import draw_training
 from .entry import Entry, Fact
+from .loading.building import create
 from .loading.downloading import download
-from .loading.loader import create, is_available, load
+from .loading.loader import load
+from .loading.locating import is_available
 from .publishing.comparison import Difference, compare_with_hub, extra_repositories
 from .publishing.publication import Publication, publish
 from .recipes.folder import record
 from .recipes.saving import save
 from .recipes.training import train
 from .registry.registries import checkpoints_of, info, list_models, register
-from .registry.registry_file import entry_yaml, json_schema
+from .registry.registry_file import entry_yaml
+from .registry.schema import json_schema
 from .verification import Verification, verify
 
 __all__ = [

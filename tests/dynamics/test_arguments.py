@@ -7,6 +7,7 @@ from inspect import signature
 import pytest
 import torch
 
+from memzoo._checks import check_module
 from memzoo.dynamics import (
     basin_radius,
     capacity_curve,
@@ -357,3 +358,11 @@ def test_results_carry_no_graph(name):
     result = function(**{key: value.clone().requires_grad_() for key, value in batches.items()})
     values = vars(result).values() if is_dataclass(result) else []
     assert not any(value.requires_grad for value in values if isinstance(value, torch.Tensor))
+
+
+@pytest.mark.parametrize("layer", [torch.nn.Dropout2d(), torch.nn.AlphaDropout(), torch.nn.RReLU()])
+def test_a_layer_that_is_random_in_training_mode_is_refused_there(layer):
+    module = torch.nn.Sequential(layer)
+    with pytest.raises(ValueError, match=rf"module '0' \({type(layer).__name__}\) is in training mode.*call \.eval"):
+        check_module(module)
+    check_module(module.eval())

@@ -1,5 +1,7 @@
 """The model card holds what it must, and tells whether somebody has edited it."""
 
+import re
+
 import pytest
 import yaml
 from cards import SAME_EXAMPLE
@@ -44,6 +46,17 @@ def test_an_example_that_is_not_run_is_run_from_another_card(id):
         return "\n".join(kept).replace(name, "ID")
 
     assert read_example(id).splitlines() == read_example(run).splitlines()
+
+
+def test_bars_and_line_breaks_in_a_fact_stay_in_their_cell():
+    entry = memzoo.info("cifar10-d1")
+    fact = entry.facts[0].model_copy(update={"name": "share of\nall |x|", "paper": "|a| or b", "step": None})
+    text = render_card(entry.model_copy(update={"facts": [fact]}))
+    rows = [line for line in text.splitlines() if line.startswith("| share")]
+    assert len(rows) == 1
+    cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", rows[0])[1:-1]]
+    assert cells[:2] == [r"share of all \|x\|", r"\|a\| or b"]
+    assert len(cells) == 4  # as many as the heading has
 
 
 def test_a_seal_is_broken_by_any_edit():

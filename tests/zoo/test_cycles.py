@@ -16,7 +16,7 @@ from memzoo.models import ArchitectureConfig, Autoencoder, Ensemble, FullyConnec
 from memzoo.zoo import train
 from memzoo.zoo.cards.model_card import render_card
 from memzoo.zoo.entry import Recipe
-from memzoo.zoo.loading.loader import read_entry
+from memzoo.zoo.loading.locating import read_entry
 from memzoo.zoo.measures.facts import MEASURES
 from memzoo.zoo.measures.measurements import Measurements
 from memzoo.zoo.registry.entry_check import check_entry

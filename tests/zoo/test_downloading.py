@@ -9,7 +9,7 @@ import memzoo
 from memzoo.errors import CheckpointMissingError, StorageError, UnknownCheckpointError
 from memzoo.zoo.hub.sources import Folder
 from memzoo.zoo.loading import downloading
-from memzoo.zoo.loading.loader import LocatedCheckpoint
+from memzoo.zoo.loading.locating import LocatedCheckpoint
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from torch import nn
 
 import memzoo
 from memzoo.errors import CheckpointMissingError, CorruptCheckpointError
-from memzoo.zoo.loading import loader
+from memzoo.zoo.loading import building
 from memzoo.zoo.registry.files import check_file, check_tensors, describe, read_config, read_tensors
 
 CHANGES = {
@@ -88,7 +88,7 @@ def test_registered_weights_are_checked_like_those_of_a_stranger(change_register
 def test_torch_refuses_other_names_too(change_registered, change, monkeypatch):
     change_registered(change)
     # without the check of memzoo, the strict loading of torch is the second guard
-    monkeypatch.setattr(loader, "check_tensors", lambda *_: None)
+    monkeypatch.setattr(building, "check_tensors", lambda *_: None)
     with pytest.raises(RuntimeError, match=r"Missing key|Unexpected key"):
         memzoo.load("small-fc")
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 import yaml
 from lightning.pytorch import Trainer
+from load_folder import load_folder
 from safetensors.torch import load_file, save_file
 
 import memzoo
@@ -19,17 +20,9 @@ from memzoo.errors import (
     UnknownCheckpointError,
 )
 from memzoo.zoo.entry import Images
-from memzoo.zoo.loading.loader import (
-    _asks_for,
-    _find_numbers,
-    _shorten,
-    build,
-    check_images,
-    is_available,
-    load_folder,
-    locate,
-    read_entry,
-)
+from memzoo.zoo.loading.building import _asks_for, _find_numbers, build
+from memzoo.zoo.loading.loader import _shorten, check_images
+from memzoo.zoo.loading.locating import is_available, locate, read_entry
 from memzoo.zoo.registry.files import read_tensors
 from memzoo.zoo.registry.registries import home
 

@@ -18,7 +18,7 @@ from memzoo.zoo import train
 from memzoo.zoo.cards.history import read_history
 from memzoo.zoo.entry import Entry, Recipe
 from memzoo.zoo.loading.images import find_two_nearest
-from memzoo.zoo.loading.loader import read_entry
+from memzoo.zoo.loading.locating import read_entry
 from memzoo.zoo.recipes.deviations import list_deviations
 from memzoo.zoo.recipes.part_training import make_batches
 from memzoo.zoo.recipes.training import round_weights

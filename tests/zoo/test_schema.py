@@ -9,7 +9,7 @@ import yaml
 
 from memzoo.cli import main
 from memzoo.zoo.registry.registries import home
-from memzoo.zoo.registry.registry_file import json_schema, json_schema_text
+from memzoo.zoo.registry.schema import json_schema, json_schema_text
 
 # one change of a sound entry each
 WRONG = {

@@ -3,11 +3,11 @@ import shutil
 import pytest
 import torch
 import yaml
+from load_folder import load_folder
 
 import memzoo
 from memzoo.errors import CorruptCheckpointError, DataMissingError, RegistryError, StorageError
 from memzoo.zoo import record, train
-from memzoo.zoo.loading.loader import load_folder
 from memzoo.zoo.registry.registries import home
 from memzoo.zoo.registry.registry_file import entry_yaml, read_registry
 from memzoo.zoo.registry.writing import write_aside

@@ -20,7 +20,14 @@ from tools.mutants.serving import serve
 from tools.mutants.sites import Site, find_sites
 
 FOLDERS = ("dynamics", "metrics", "zoo", "callbacks")  # the quick ones first
-ZOO = {"zoo/loading/loader.py", "zoo/loading/fingerprint.py", "zoo/registry/files.py", "zoo/hub/sources.py"}
+ZOO = {
+    "zoo/hub/sources.py",
+    "zoo/loading/building.py",
+    "zoo/loading/fingerprint.py",
+    "zoo/loading/loader.py",
+    "zoo/loading/locating.py",
+    "zoo/registry/files.py",
+}
 """Files of the zoo whose mutants are drawn: those that loading a checkpoint consists of."""
 SECONDS = 120  # CPU time for all tests of a mutant: what else the machine does has no part in a verdict
 PATIENCE = 5  # wall time for each of these seconds, for a mutant that waits for ever

@@ -19,7 +19,7 @@ from memzoo.figures.engine import (
     create_figure,
     draw_band,
     place_image,
-    shift_to_grey,
+    show_noise_as_grey,
     tidy,
 )
 from memzoo.plotting import as_images, show_image
@@ -127,9 +127,7 @@ def _draw_slope(axes: Any, arrays: Arrays) -> None:
 def _draw_orbits(figure: Any, arrays: Arrays) -> None:
     """Draw a row for each start: the start, early iterates, then every iterate once around."""
     times = arrays["times"].tolist()
-    noise = arrays["noise_rows"].clone()
-    noise[:, 0] = shift_to_grey(noise[:, 0])
-    orbits = [*noise, *arrays["probes_rows"]]
+    orbits = [*show_noise_as_grey(arrays["noise_rows"]), *arrays["probes_rows"]]
     grid = figure.subplots(len(orbits), len(times) + 1, squeeze=False, gridspec_kw={"wspace": 0.02, "hspace": 0.02})
     first, *others = times
     for axes, heading in zip(grid[0], ["start", f"t = {first}", *others], strict=True):

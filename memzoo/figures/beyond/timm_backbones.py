@@ -12,10 +12,10 @@ from memzoo.figures.engine import (
     Material,
     Row,
     create_figure,
+    fill_with_orbits,
     follow_orbits,
     name_columns,
 )
-from memzoo.plotting import image_grid
 
 TIMES = (1, 2, 5, 10, 200)
 
@@ -36,13 +36,12 @@ def _list_backbones(material: Material) -> list[str]:
 
 def draw(arrays: Arrays) -> Any:
     """Draw two rows for each backbone."""
-    headings = name_columns(TIMES)
-    side = WIDTH / (len(headings) + 0.5)
+    side = WIDTH / (len(name_columns(TIMES)) + 0.5)
     figure = create_figure(WIDTH, (2 * side + 0.35) * len(arrays))
     panels = figure.subfigures(len(arrays), 1, squeeze=False)[:, 0]
     for panel, (name, orbits) in zip(panels, arrays.items(), strict=True):
         panel.supylabel(name, fontsize=8)
-        image_grid(panel, list(zip(headings, orbits.unbind(1), strict=True)))
+        fill_with_orbits(panel, orbits, TIMES)
     return figure
 
 

@@ -14,18 +14,7 @@ from memzoo.figures.engine.drawing import (
 from memzoo.figures.engine.figure import Arrays, Figure, stack_arrays
 from memzoo.figures.engine.material import Claim, Material
 from memzoo.figures.engine.reproduction import Reproduction, Row, report_number
-from memzoo.figures.engine.style import (
-    BLACK,
-    BLUE,
-    COLUMN,
-    GREEN,
-    GREY,
-    MARKS,
-    ORANGE,
-    SERIES,
-    VERMILION,
-    WIDTH,
-)
+from memzoo.figures.engine.style import COLUMN, MARKS, SERIES, WIDTH
 from memzoo.figures.engine.trajectories import (
     draw_orbits,
     draw_trajectories,
@@ -34,6 +23,7 @@ from memzoo.figures.engine.trajectories import (
     name_columns,
     show_noise_as_grey,
 )
+from memzoo.plotting import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION
 
 __all__ = [
     "BLACK",

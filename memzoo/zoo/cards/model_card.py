@@ -8,8 +8,7 @@ import hashlib
 import re
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
+from memzoo._templates import read_templates
 from memzoo.zoo.cards.history import read_history
 from memzoo.zoo.cards.training_description import describe_training, list_settings
 from memzoo.zoo.entry import HISTORY, Entry
@@ -21,13 +20,7 @@ PAPER_ON_SEQUENCES = "1909.12362"
 FEW = 50  # examples that are certified in a moment
 SEAL = "<!-- Written by memzoo; as long as this line is true, publishing may renew it: {} -->"
 
-TEMPLATES = Environment(
-    loader=FileSystemLoader(Path(__file__).parent),
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    keep_trailing_newline=True,
-)
+TEMPLATES = read_templates(Path(__file__).parent)
 
 
 def render_card(entry: Entry, folder: Path | None = None, *, repository: str | None = None) -> str:
@@ -95,10 +88,13 @@ def _list_origin(entry: Entry) -> list[str]:
 
 
 def _format_cell(value: float | str | None) -> str:
-    """Format a value of the table of facts."""
+    """Format a name or a value of the table of facts."""
     if value is None:
         return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, str):
+        # In Markdown a line break ends the table, and a bar ends the cell: ||x|| would be four cells.
+        return " ".join(value.split()).replace("|", r"\|")
+    return f"{value:.4g}"
 
 
 TEMPLATES.filters["cell"] = _format_cell

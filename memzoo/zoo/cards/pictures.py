@@ -9,9 +9,9 @@ from torch import Tensor
 
 from memzoo.dynamics import iterate, nearest
 from memzoo.models import Autoencoder, Ensemble
-from memzoo.plotting import as_images, image_grid
+from memzoo.plotting import BLUE, ORANGE, as_images, image_grid
 from memzoo.zoo.cards.history import History
-from memzoo.zoo.cards.point_pictures import BLUE, ORANGE, draw_line, draw_plane, travelling_images
+from memzoo.zoo.cards.point_pictures import draw_line, draw_plane, travelling_images
 from memzoo.zoo.registry import CURVE, TRAJECTORIES
 
 TIMES = (1, 2, 5, 10, 20, 200)

@@ -12,10 +12,8 @@ from torch import Tensor
 
 from memzoo.dynamics import iterate
 from memzoo.models import Autoencoder
+from memzoo.plotting import BLUE, GREY, ORANGE
 
-BLUE = "#0072B2"
-ORANGE = "#E69F00"  # the two are distinct to every eye
-GREY = "#999999"
 STEPS = 1000  # iterations in the map of a plane
 COBWEB_STEPS = 30
 MARGIN = 0.25  # beyond the points, of their range

@@ -7,7 +7,7 @@ from pathlib import Path
 from memzoo.errors import CheckpointMissingError, MemzooError, StorageError, UnknownCheckpointError
 from memzoo.zoo.entry import Entry
 from memzoo.zoo.hub import Folder, Source
-from memzoo.zoo.loading.loader import LocatedCheckpoint, locate, read_entry
+from memzoo.zoo.loading.locating import LocatedCheckpoint, locate, read_entry
 from memzoo.zoo.registry import CARD, ENTRY, PICTURES, check_file, entry_yaml, registry, write_aside
 
 FULL_DISK = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)

@@ -36,7 +36,7 @@ def solve(model: Autoencoder, inputs: Tensor) -> Outcome:
     """Set the weights to those that the theory gives for these training images.
 
     Raises:
-        TypeError: The theory gives none for this architecture.
+        InvalidTypeError: The theory gives none for this architecture.
     """
     if not isinstance(model, (WideReLU, PiecewiseLinear)):
         raise InvalidTypeError(f"the weights of a {type(model).__name__} have no closed form here; train it.")

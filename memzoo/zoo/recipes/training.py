@@ -75,7 +75,8 @@ def train(
     Raises:
         AlreadyExistsError: The folder is there and ``overwrite`` is off, or the state of an unfinished run is of
             another recipe, seed, precision or number of processes; nothing was trained.
-        ValueError: The strategy trains in copies of this process.
+        UsageError: The strategy trains in copies of this process, or a limit of the Trainer is given for several parts.
+        ValueRangeError: The weights do not fit into the type in which the recipe stores them.
     """
     done = train_recipe(name, out, seed=seed, data_root=data_root, overwrite=overwrite, **trainer_options)
     return done.folder, done.rows
@@ -206,7 +207,8 @@ def round_weights(state: dict[str, Tensor], recipe: Recipe) -> dict[str, Tensor]
     lost = [key for key, value in state.items() if value.isfinite().all() and not small[key].isfinite().all()]
     if lost:
         raise ValueRangeError(
-            f"{', '.join(lost)} hold values beyond those of {recipe.stored}; store them in more bits."
+            f"{', '.join(lost)} hold values beyond those of {recipe.stored}; store them in more bits, by "
+            "`stored: float32` in the recipe."
         )
     return small
 

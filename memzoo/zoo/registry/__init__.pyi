@@ -7,6 +7,7 @@ from . import reference as reference
 from . import registries as registries
 from . import registry_file as registry_file
 from . import reproduction as reproduction
+from . import schema as schema
 from . import writing as writing
 from .entry_check import check_entry
 from .files import (
@@ -29,11 +30,11 @@ from .registry_file import (
     check_replaceable,
     entry_yaml,
     insert_entry,
-    json_schema_text,
     parse_registry,
     replace_entry,
 )
 from .reproduction import object_to_denial
+from .schema import json_schema_text
 from .writing import check_writable, write_aside, write_text
 
 __all__ = [

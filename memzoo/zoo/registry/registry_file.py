@@ -1,6 +1,5 @@
-"""Read a registry file such as ``checkpoints.yaml``, check it, replace one entry in it, and give its JSON Schema."""
+"""Read a registry file such as ``checkpoints.yaml``, check it, and replace one entry in it."""
 
-import json
 import os
 import re
 from functools import lru_cache
@@ -8,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from memzoo.errors import CheckpointMissingError, RegistryError, StorageError
-from memzoo.zoo.entry import FILE, ID, Entry, describe_problems
+from memzoo.zoo.entry import Entry, describe_problems
 from memzoo.zoo.registry.entry_check import check_entry
 from memzoo.zoo.registry.writing import write_text
 
@@ -210,54 +209,3 @@ def check_replaceable(id: str, path: Path) -> tuple[list[str], int]:
     if len(heads) != 1:
         raise RegistryError(f"{path} has {len(heads)} blocks that begin with '{id}:', needs exactly one.")
     return lines, heads[0]
-
-
-# Schema ---------------------------------------------------------------------------------------------------------------
-
-
-def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of a registry file, for editors.
-
-    In it the architecture of an entry decides what its configuration may hold.
-    """
-    from memzoo.models import ARCHITECTURES  # imports torch
-
-    configs = {name: architecture.config_class for name, architecture in sorted(ARCHITECTURES.items())}
-    kinds = (Entry, *configs.values())
-    _, schemas = TypeAdapter.json_schemas([(kind, "validation", TypeAdapter(kind)) for kind in kinds])
-    definitions = schemas["$defs"]
-    _adapt_to_files(definitions["Entry"], configs)
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "memzoo registry",
-        "description": "Checkpoints by id.",
-        "type": "object",
-        "propertyNames": {"pattern": ID},
-        "additionalProperties": {"$ref": "#/$defs/Entry"},
-        "$defs": definitions,
-    }
-
-
-def _adapt_to_files(entry: dict[str, Any], configs: dict[str, type]) -> None:
-    """Change the schema that pydantic derives from :class:`Entry` into that of an entry in a file."""
-    properties = entry["properties"]
-    # In a file the id is the key of the entry.
-    del properties["id"]
-    entry["required"].remove("id")
-    properties["files"] |= {
-        "patternProperties": {FILE: {"$ref": "#/$defs/File"}},
-        "additionalProperties": False,
-    }
-    properties["architecture"] = {"enum": list(configs)}
-    entry["allOf"] = [
-        {
-            "if": {"properties": {"architecture": {"const": name}}},
-            "then": {"properties": {"config": {"$ref": f"#/$defs/{config.__name__}"}}},
-        }
-        for name, config in configs.items()
-    ]
-
-
-def json_schema_text() -> str:
-    """Return the text of :func:`json_schema` as it is stored in the documentation."""
-    return json.dumps(json_schema(), indent=1, sort_keys=True) + "\n"
