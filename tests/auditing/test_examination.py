@@ -269,5 +269,5 @@ def test_a_module_of_vectors_takes_images_and_reports_images():
 
 
 def test_an_audit_raises_errors_of_memzoo():
-    with pytest.raises(AuditInputError):
+    with pytest.raises(AuditInputError, match="says what the network maps; pass starts="):
         memzoo.audit(lambda x: x)

@@ -350,10 +350,9 @@ def test_settings_that_are_left_out():
     assert basin_radius(half, 0 * POINTS, 0.1).share == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("name", CALLS)
+# the bounds of radius_bracket are there to be differentiated
+@pytest.mark.parametrize("name", sorted(CALLS.keys() - {"radius_bracket"}))
 def test_results_carry_no_graph(name):
-    if name == "radius_bracket":
-        return  # its bounds are there to be differentiated
     function, batches = CALLS[name]
     result = function(**{key: value.clone().requires_grad_() for key, value in batches.items()})
     values = vars(result).values() if is_dataclass(result) else []

@@ -56,12 +56,12 @@ def test_the_probe_is_the_one_that_the_fingerprint_names():
     assert taken[0].values != taken[1].values
     for wanted in taken:
         check_fingerprint(nn.Identity(), (8,), wanted)
-    with pytest.raises(FingerprintError):
+    with pytest.raises(FingerprintError, match="computes another function"):
         check_fingerprint(nn.Identity(), (8,), Fingerprint(seed=1, values=taken[0].values))
 
 
 def test_an_output_of_zeros_has_a_fingerprint():
     wanted = take_fingerprint(torch.zeros_like, (8,))
     check_fingerprint(torch.zeros_like, (8,), wanted)
-    with pytest.raises(FingerprintError):
+    with pytest.raises(FingerprintError, match="computes another function"):
         check_fingerprint(lambda x: torch.full_like(x, 1e-9), (8,), wanted)

@@ -359,7 +359,7 @@ def test_availability_is_told_without_loading(folder, tmp_path):
     assert is_available(ID)
     assert is_available(f"local-dir:{folder}")
     assert not is_available(f"local-dir:{tmp_path / 'nothing'}")
-    with pytest.raises(UnknownCheckpointError):
+    with pytest.raises(UnknownCheckpointError, match="no checkpoint 'no-such-checkpoint'"):
         is_available("no-such-checkpoint")
 
 
@@ -437,7 +437,7 @@ def test_images_are_those_that_the_registry_names():
     each = Images(dataset="mnist", split="train", indices=[3, 5], sha256=list(chosen.sha256))
     for about in (one, each):
         assert check_images(chosen, about) is chosen
-        with pytest.raises(CorruptCheckpointError):
+        with pytest.raises(CorruptCheckpointError, match="SHA-256 .* wanted"):
             check_images(Selection("mnist", "train", (3, 5), images + 1), about)
     with pytest.raises(
         CorruptCheckpointError, match=r"the 2 images of mnist/train \[3:5\] have SHA-256 .* in all, wanted"

@@ -21,7 +21,7 @@ def test_a_file_may_be_registered_twice(small):
 
 
 def test_a_registered_file_is_searched_like_our_own(small):
-    with pytest.raises(UnknownCheckpointError):
+    with pytest.raises(UnknownCheckpointError, match="no checkpoint 'small-fc'"):
         memzoo.load("small-fc")
     memzoo.register(small)
     alias = "small"
