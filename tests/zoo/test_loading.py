@@ -437,7 +437,7 @@ def test_images_are_those_that_the_registry_names():
     each = Images(dataset="mnist", split="train", indices=[3, 5], sha256=list(chosen.sha256))
     for about in (one, each):
         assert check_images(chosen, about) is chosen
-        with pytest.raises(CorruptCheckpointError, match="SHA-256 .* wanted"):
+        with pytest.raises(CorruptCheckpointError, match=r"SHA-256 .* wanted"):
             check_images(Selection("mnist", "train", (3, 5), images + 1), about)
     with pytest.raises(
         CorruptCheckpointError, match=r"the 2 images of mnist/train \[3:5\] have SHA-256 .* in all, wanted"
