@@ -89,20 +89,46 @@ def nearest(points: Float[Tensor, "batch *shape"], examples: Float[Tensor, "n *s
     indices: list[Tensor] = []
     for block in split_into_blocks(points.flatten(1), len(examples)):
         lower, _ = bounds.lower(block)
-        every_point = torch.arange(len(block), device=lower.device)
-        likely = lower.topk(count, largest=False).indices.unbind(1)
-        guesses = [bounds.exact(block, every_point, example) for example in likely]
-        farthest_guess = torch.stack(guesses, 1).amax(1, keepdim=True)
-        # Only examples that may be nearer than the guesses are subtracted.
-        point, example = (~bounds.certainly_farther(lower, farthest_guess)).nonzero(as_tuple=True)
-        exact = torch.full(lower.shape, torch.inf, dtype=torch.float64, device=lower.device)
-        exact[point, example] = bounds.exact(block, point, example)
-        smallest = exact.topk(count, largest=False)
+        smallest = _find_smallest(bounds, block, lower, count)
         distances.append(smallest.values)
         indices.append(smallest.indices)
     distance = torch.cat(distances)
     second = distance[:, 1] if count > 1 else torch.full_like(distance[:, 0], torch.inf)
     return Nearest(torch.cat(indices)[:, 0], distance[:, 0], second)
+
+
+@torch.no_grad()
+def nearest_outside(
+    examples: Float[Tensor, "n d"], group: Int[Tensor, " n"], rows: Int[Tensor, " b"]
+) -> Float[Tensor, " b"]:
+    """Find the distance of each of ``rows`` to the nearest example of another group, exact in float64.
+
+    Args:
+        examples: Flattened examples, one a row.
+        group: The group that each example belongs to; there are at least two groups.
+        rows: Indices of the examples whose distances are asked for.
+    """
+    bounds = DistanceBounds(examples)
+    distances: list[Tensor] = []
+    for chosen in split_into_blocks(rows, len(examples)):
+        block = examples[chosen]
+        lower, _ = bounds.lower(block)
+        lower[group[chosen][:, None] == group] = torch.inf
+        distances.append(_find_smallest(bounds, block, lower, 1).values[:, 0])
+    return torch.cat(distances)
+
+
+def _find_smallest(bounds: DistanceBounds, block: Tensor, lower: Tensor, count: int) -> torch.return_types.topk:
+    """Find the smallest distances of each point, and the examples; those with an infinite lower bound do not count."""
+    every_point = torch.arange(len(block), device=lower.device)
+    likely = lower.topk(count, largest=False).indices.unbind(1)
+    guesses = [bounds.exact(block, every_point, example) for example in likely]
+    farthest_guess = torch.stack(guesses, 1).amax(1, keepdim=True)
+    # Only examples that may be nearer than the guesses are subtracted.
+    point, example = (~bounds.certainly_farther(lower, farthest_guess)).nonzero(as_tuple=True)
+    exact = torch.full(lower.shape, torch.inf, dtype=torch.float64, device=lower.device)
+    exact[point, example] = bounds.exact(block, point, example)
+    return exact.topk(count, largest=False)
 
 
 @torch.no_grad()
