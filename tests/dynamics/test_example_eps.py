@@ -4,8 +4,9 @@ import warnings
 import pytest
 import torch
 
+from memzoo._checks import check_eps
 from memzoo.dynamics import default_eps, example_eps, group_near_copies
-from memzoo.dynamics.orbits import check_eps, format_eps, resolve_eps
+from memzoo.dynamics.orbits import format_eps, resolve_eps
 from memzoo.errors import InvalidArgumentError
 
 
