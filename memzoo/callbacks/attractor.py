@@ -265,7 +265,7 @@ class AttractorCallback(StartingCallback):
 
     def about(self) -> str:
         """Say what the values refer to."""
-        eps = "unknown" if self.eps is None else format_eps(self.eps)
+        eps = "nan" if self.eps is None else format_eps(self.eps)
         return f"{super().about()}, T = {self.steps}, eps = {eps}"
 
     def examples_table(self) -> str:
