@@ -119,7 +119,8 @@ def _find_arrivals(f: Map, starts: Tensor, images: Tensor, eps: Tensor, steps: i
     """
     with warnings.catch_warnings():  # the notes say this in the words of an audit
         warnings.filterwarnings("ignore", message="eps = .* the distance of the fixed points", category=UserWarning)
-        curve = recovery_curve(f, starts, images, steps, eps=eps)
+        # The tolerance of the callbacks, so that both count the same on the same weights and starts.
+        curve = recovery_curve(f, starts, images, steps, eps=eps, tol=None)
     recovered_at = curve.recovered_at
     # -1 and NaN stay if an image is never recovered.
     start = torch.full_like(recovered_at, -1)

@@ -91,15 +91,15 @@ def _format_table(audit: Findings) -> list[str]:
     if audit.members is None:
         return []
     names = ("ever recovered", "recovered (R_T)", "attractors")
-    lines = [f"{'':<16}{''.join(f'{name:<27}' for name in names)}{'median step':>11}"]
+    lines = [f"{'':<16}{''.join(f'{name:<32}' for name in names)}{'median step':>11}"]
     for name, group in (("training images", audit.members), ("controls", audit.controls)):
         if group is not None:
             shares = (group.ever_recovered_share, group.recovered_share, group.attractor_share)
-            cells = "".join(f"{format_share(share, group.count):<27}" for share in shares)
+            cells = "".join(f"{format_share(share, group.count):<32}" for share in shares)
             lines.append(f"{name:<16}{cells}{format_step(group):>11}")
     if audit.recovered_p is not None:
         p_values = (audit.ever_recovered_p, audit.recovered_p, audit.attractor_p)
-        cells = "".join(f"{p_value:<27.2g}" for p_value in p_values)
+        cells = "".join(f"{p_value:<32.2g}" for p_value in p_values)
         lines.append(f"{'chance (p)':<16}{cells}AUC of the error {audit.error_auc:.2f}")
     return lines
 

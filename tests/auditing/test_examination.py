@@ -222,7 +222,7 @@ def test_recovered_is_judged_at_the_last_step_and_ever_recovered_at_any():
     assert [summary["members"][key] for key in ("recovered", "ever_recovered")] == [1, 2]
     assert (found.recovered_p, found.ever_recovered_p) == (fisher_exact(1, 2, 0, 2), fisher_exact(2, 2, 1, 2))
     text = str(found)
-    assert re.search(r"training images *2 of 2, 100 % .* 1 of 2, 50 %", text)
+    assert re.search(r"training images 2 of 2, 100 % .* 1 of 2, 50 %", text)
     assert "came out by step 5 (ever recovered)" in found.html
     assert "recovered at step 5 (R_T)" in found.html
 
