@@ -72,8 +72,9 @@ def _compare_eps(members: Judged) -> Iterator[str]:
     offsets = members.offset[members.offset.isfinite() & (members.offset < norm)]
     if len(offsets) and members.eps.quantile(0.5) < OFFSETS * offsets.median():
         yield (
-            f"eps = {format_eps(members.eps)} is below {OFFSETS} times the median distance of the members from the limits "
-            f"of their own orbits ({offsets.median():.3g}): images that come out blurred or shifted count as not recovered."
+            f"eps = {format_eps(members.eps)} is below {OFFSETS} times the median distance of the members from the "
+            f"limits of their own orbits ({offsets.median():.3g}): images that come out blurred or shifted count as "
+            "not recovered."
         )
 
 

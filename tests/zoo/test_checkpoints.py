@@ -45,9 +45,9 @@ def test_every_image_is_recovered_and_nearly_every_start_ends_at_one(mnist20):
     with torch.no_grad():
         for _ in range(200):
             x = mnist20(x)
-    distance = (x[:, None].double() - mnist20.examples[None].double()).flatten(2).norm(dim=2).amin(1)
+    distance = (x[:, None].double() - mnist20.examples[None].double()).flatten(2).norm(dim=2)
     expected = curve.arrived[-1].item()
-    assert (distance < curve.eps).double().mean().item() == pytest.approx(expected, abs=2e-3)
+    assert (distance < curve.eps).any(1).double().mean().item() == pytest.approx(expected, abs=2e-3)
 
 
 def test_the_linear_network_has_the_spectrum_of_figure_7():
