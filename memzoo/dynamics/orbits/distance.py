@@ -157,7 +157,8 @@ def default_eps(examples: Float[Tensor, "n *shape"]) -> float:
 
     One radius for all examples is as small as the closest pair of them makes it; functions that are given no ``eps``
     take :func:`memzoo.dynamics.example_eps`, one for each example. Balls of this radius around different examples are
-    far from touching, so a point within ``eps`` of an example belongs to that example alone. Exact duplicates count once, with a warning. Time :math:`O(n^2 d)`.
+    far from touching, so a point within ``eps`` of an example belongs to that example alone. Exact duplicates count
+    once, with a warning. Time :math:`O(n^2 d)`.
 
     Example:
         >>> default_eps(torch.tensor([[0.0, 0.0], [3.0, 4.0]]))
