@@ -93,7 +93,7 @@ def audit(
     if groups:
         starts, left_out = leave_out_near(starts, pool, radii)
     # Where orbits end is told apart on one scale, so that the eps of no single image decides about all limits.
-    scale = radii.quantile(0.5).item() if groups else eps
+    scale = radii.quantile(0.5).item() if groups else _require_number(eps)
 
     # One tensor, so that images and starts are converted to the same points.
     with open_map(module, self_map, torch.cat([*groups, starts])) as (f, points):
@@ -146,6 +146,15 @@ def _check_groups(members: Tensor | None, controls: Tensor | None) -> list[Tenso
             f"{int(neighbours.index[same[0]])}: controls must not have been trained on; take them from held-out images."
         )
     return [members, controls]
+
+
+def _require_number(eps: float | Tensor | None) -> float | None:
+    """Return the scale of distances where there are no images, and raise an error if it is a vector."""
+    if isinstance(eps, Tensor):
+        raise AuditInputError(
+            f"without members eps is one number, got {tuple(eps.shape)} numbers: there are no images that they are of."
+        )
+    return eps
 
 
 def _name_near_copies(copies: Tensor, members: int) -> tuple[NearCopies, ...]:

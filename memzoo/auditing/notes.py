@@ -40,9 +40,9 @@ def _compare_sizes(members: Judged, controls: Judged | None) -> Iterator[str]:
     """Note that there are no controls, or another number of controls than of members."""
     if controls is None:
         yield "There are no controls: how many untrained images would be recovered as well is not known."
-    elif len(members.images) != len(controls.images):
+    elif members.count != controls.count:
         yield (
-            f"There are {len(members.images)} members and {len(controls.images)} controls: compare the shares by their "
+            f"There are {members.count} members and {controls.count} controls: compare the shares by their "
             "intervals, not the counts."
         )
 

@@ -196,7 +196,7 @@ def test_a_near_copy_of_a_member_hides_nothing_and_is_counted_once(distance):
     assert found.members.attractor_share == alone.members.attractor_share
     assert found.members.count == 12
     assert found.near_copies == ((("member", 3), ("member", 12)),)
-    assert any("count as one image: member 3, member 12." in note for note in found.notes)
+    assert [note for note in found.notes if "count as one image: member 3, member 12." in note] == list(found.notes)
     assert "12 training images (13 with near-copies)" in found.verdict
     row = json.loads(found.json)["members"][12]
     assert row["copy_of"] == 3
@@ -276,6 +276,7 @@ def test_without_members_attractors_are_found_and_called_no_image():
         ({"members": MEMBERS, "starts": STARTS[:, :2]}, r"starts and members must be points of one space"),
         ({"members": MEMBERS, "controls": CONTROLS[:, :2]}, r"members and controls must be points of one space"),
         ({"members": MEMBERS, "eps": 0.0}, r"eps must be a finite number > 0, got 0.0"),
+        ({"starts": STARTS, "eps": torch.ones(3)}, r"without members eps is one number, got \(3,\) numbers"),
         ({"members": MEMBERS, "steps": -1}, r"steps must be a whole number >= 0"),
     ],
 )
