@@ -1,0 +1,151 @@
+"""Find the point where the orbit of each example ends, and tell whether it is a fixed point.
+
+Everything is computed in the widest arithmetic of the map, from the example itself. In float32 an orbit that leaves an
+unstable example goes where the rounding of the first steps sends it, and that depends on the number of threads and on
+the other rows of the batch.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from memzoo._types import Map
+from memzoo.dynamics.attractors.newton import compute_residual_norm, polish_fixed_point
+from memzoo.dynamics.orbits import SETTLED, iterate
+from memzoo.dynamics.spectra import Jacobians
+from memzoo.dynamics.tracing import accelerate_convolutions_in_dtype, outputs_agree
+
+POLISHED_STEPS = 100
+"""Most iterations between the first rest of an orbit and Newton's method."""
+LONGER = (1, 2, 4, 8, 4)
+"""Numbers of iterations, in units of those asked for, after which an open orbit is looked at again: 19 together."""
+LONGEST_CYCLE = 64
+"""Longest period of a cycle that is recognised, so that its orbit need not be followed on."""
+
+
+@dataclass(frozen=True)
+class OrbitLimits:
+    """Where orbits end, one row an example."""
+
+    points: Float[Tensor, "n *shape"]
+    """Limits; where there is none, the last finite point."""
+    step_left: Float[Tensor, "n d"]
+    """Newton steps that were not taken; infinite where there is none."""
+    residual: Float[Tensor, " n"]
+    """L2 norm of f(x) - x; infinity where the orbit diverged."""
+    fixed: Bool[Tensor, " n"]
+    """The residual is at the level of rounding."""
+    open: Bool[Tensor, " n"]
+    """The orbit was followed as far as allowed, and has not come to a fixed point whose place is known, nor to a cycle,
+    nor has it diverged."""
+
+
+def find_orbit_limits(
+    wide: Map,
+    jacobians: Jacobians,
+    examples: Float[Tensor, "n *shape"],
+    steps: int,
+    reach: Float[Tensor, " n"],
+    *,
+    follow_on: bool = True,
+) -> OrbitLimits:
+    """Iterate from each example and polish the end by Newton's method; follow on the orbits that are still open.
+
+    Args:
+        wide: Self-map in the arithmetic of the Jacobians, see :func:`choose_quick_map`.
+        jacobians: Its Jacobians.
+        examples: Starts.
+        steps: Most iterations before an orbit counts as open; it is then followed up to 20 times as long.
+        reach: How far Newton's method may move each point.
+        follow_on: Whether any verdict depends on where open orbits end.
+    """
+    search = _LimitSearch(wide, jacobians, examples, reach)
+    every_row = torch.arange(len(examples), device=examples.device)
+    search.advance(every_row, steps)
+    for times in LONGER if follow_on and steps else ():
+        rows = search.open.nonzero().flatten()
+        if not len(rows):
+            break
+        rows = search.remove_cycles(rows)
+        search.advance(rows, times * steps)
+    return OrbitLimits(search.points, search.step_left, search.residual, search.fixed, search.open)
+
+
+class _LimitSearch:
+    """Hold the last points of orbits, and what is known about them."""
+
+    def __init__(self, wide: Map, jacobians: Jacobians, examples: Tensor, reach: Tensor) -> None:
+        self._map = wide
+        self._jacobians = jacobians
+        self.points: Tensor = examples.to(jacobians.dtype, copy=True)
+        self._reach = reach
+        self._size = examples.flatten(1).to(jacobians.dtype).norm(dim=1)
+        # The first rest is that of single precision: from there Newton's method is quicker.
+        self._rest = SETTLED * max(torch.finfo(jacobians.dtype).eps, torch.finfo(torch.float32).eps)
+        self.step_left: Tensor = torch.full_like(self.points.flatten(1), torch.inf)
+        self.residual: Tensor = torch.full_like(self._size, torch.inf, dtype=torch.float64)
+        self.fixed: Tensor = torch.zeros(len(examples), dtype=torch.bool, device=examples.device)
+        self.open: Tensor = torch.ones_like(self.fixed)
+
+    def advance(self, rows: Int[Tensor, " m"], steps: int) -> None:
+        """Iterate the orbits of some rows, polish their ends and find out which are still open."""
+        if not len(rows):
+            return
+        orbit = iterate(self._map, self.points[rows], steps, tol=self._rest)
+        polished = iterate(self._map, orbit.points, min(steps, POLISHED_STEPS))
+        diverged = orbit.diverged | polished.diverged
+        points, step_left = polish_fixed_point(self._jacobians, polished.points, self._reach[rows])
+        residual = compute_residual_norm(self._jacobians.wide, points).double()
+        size = torch.maximum(points.flatten(1).norm(dim=1), self._size[rows])
+        # Comparisons with NaN are false.
+        fixed = residual.isfinite() & (residual <= _residual_tolerance(points.dtype) * size) & ~diverged
+        known = step_left.norm(dim=1) <= self._reach[rows]
+        self.points[rows] = points
+        self.step_left[rows] = step_left
+        self.residual[rows] = torch.where(diverged, torch.inf, residual)
+        self.fixed[rows] = fixed
+        self.open[rows] = ~(diverged | (fixed & known))
+
+    def remove_cycles(self, rows: Int[Tensor, " m"]) -> Int[Tensor, " m"]:
+        """Return the rows whose orbits have not closed after a few steps; the others are not open any more."""
+        start = self.points[rows]
+        size = start.flatten(1).norm(dim=1)
+        rounding = SETTLED * torch.finfo(start.dtype).eps * size
+        point = start
+        closed = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
+        for period in range(1, LONGEST_CYCLE + 1):
+            point = self._map(point)
+            gap = (point - start).flatten(1).norm(dim=1)
+            if period == 1:
+                moves = gap > LONGEST_CYCLE * rounding  # an orbit that creeps has not closed
+            closed |= moves & (gap <= period * rounding)
+        self.open[rows[closed]] = False
+        return rows[~closed]
+
+
+def _residual_tolerance(dtype: torch.dtype) -> float:
+    """Return the relative residual below which a point counts as fixed: rounding, with room for a deep network."""
+    return torch.finfo(dtype).eps ** 0.5 * (1e-2 if dtype == torch.float64 else 1e-1)
+
+
+def choose_quick_map(f: Map, jacobians: Jacobians, examples: Tensor) -> Map:
+    """Choose the quickest form of the map in the arithmetic of its Jacobians."""
+    points = examples.to(jacobians.dtype)
+    if jacobians.affine and jacobians.method == "cut":
+        affine = _form_affine_map(jacobians, points[:1])
+        if outputs_agree(affine, jacobians.wide, points):
+            return affine
+    return accelerate_convolutions_in_dtype(f, points, jacobians.dtype) or jacobians.wide
+
+
+def _form_affine_map(jacobians: Jacobians, point: Tensor) -> Map:
+    """Form x -> J x + c through the cut: two thin products instead of all layers."""
+    factors = jacobians.form_factors(point)
+
+    def multiply(x: Tensor) -> Tensor:
+        return factors.outward(factors.inward(x.flatten(1).mT[None]))[0].mT.reshape(x.shape)
+
+    shift = jacobians.wide(point) - multiply(point)
+    return lambda x: multiply(x) + shift
