@@ -162,9 +162,9 @@ def test_a_push_out_of_the_domain_of_the_map_does_not_return():
     ("changed", "holds"),
     [
         ({}, True),
-        ({"offset": 0.5, "location_error": 0.25}, True),
-        ({"offset": 0.5, "location_error": 0.5}, False),  # on the sphere of radius eps
-        ({"offset": 0.75, "location_error": 0.5}, False),
+        ({"group_offset": 0.5, "location_error": 0.25}, True),
+        ({"group_offset": 0.5, "location_error": 0.5}, False),  # on the sphere of radius eps
+        ({"group_offset": 0.75, "location_error": 0.5}, False),
         ({"radius": 0.5, "radius_error": 0.25}, True),
         ({"radius": 0.5, "radius_error": 0.5}, False),  # a radius of 1 is not excluded
         ({"radius": 0.75, "radius_error": 0.5}, False),

@@ -8,7 +8,7 @@ the other rows of the batch.
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from memzoo._types import Map
@@ -19,8 +19,12 @@ from memzoo.dynamics.tracing import accelerate_convolutions_in_dtype, outputs_ag
 
 POLISHED_STEPS = 100
 """Most iterations between the first rest of an orbit and Newton's method."""
+QUARTERS = 4
+"""Parts of the iterations that were asked for, between which the pace of the moving orbits is compared."""
 LONGER = (1, 2, 4, 8, 4)
-"""Numbers of iterations, in units of those asked for, after which an open orbit is looked at again: 19 together."""
+"""Parts, in units of the iterations that were asked for, in which an open orbit is followed on: 19 together."""
+LOOK = 16
+"""Iterations over which the pace of an orbit is measured."""
 LONGEST_CYCLE = 64
 """Longest period of a cycle that is recognised, so that its orbit need not be followed on."""
 
@@ -62,14 +66,17 @@ def find_orbit_limits(
         follow_on: Whether any verdict depends on where open orbits end.
     """
     search = _LimitSearch(wide, jacobians, examples, reach)
-    every_row = torch.arange(len(examples), device=examples.device)
-    search.advance(every_row, steps)
+    first, more = divmod(steps, QUARTERS)
+    search.iterate(first + more)
+    for _ in range(QUARTERS - 1):
+        search.iterate(first)
+    search.polish(min(steps, POLISHED_STEPS))
+    search.remove_cycles()
     for times in LONGER if follow_on and steps else ():
-        rows = search.open.nonzero().flatten()
-        if not len(rows):
+        if not search.slows.any():
             break
-        rows = search.remove_cycles(rows)
-        search.advance(rows, times * steps)
+        search.iterate(times * steps)
+        search.polish(min(steps, POLISHED_STEPS))
     return OrbitLimits(search.points, search.step_left, search.residual, search.fixed, search.open)
 
 
@@ -88,41 +95,73 @@ class _LimitSearch:
         self.residual: Tensor = torch.full_like(self._size, torch.inf, dtype=torch.float64)
         self.fixed: Tensor = torch.zeros(len(examples), dtype=torch.bool, device=examples.device)
         self.open: Tensor = torch.ones_like(self.fixed)
+        self.slows: Tensor = torch.ones_like(self.fixed)
+        """Which open orbits have become slower from each look to the next. A slow orbit to a fixed point does so; one
+        that is chaotic, or on its way to nowhere, need not be followed on."""
+        self._moving = torch.ones_like(self.fixed)
+        self._diverged = torch.zeros_like(self.fixed)
+        self._pace = torch.full_like(self._size, torch.inf)
 
-    def advance(self, rows: Int[Tensor, " m"], steps: int) -> None:
-        """Iterate the orbits of some rows, polish their ends and find out which are still open."""
+    def iterate(self, steps: int) -> None:
+        """Iterate the orbits that still move and become slower, and measure their pace."""
+        rows = (self._moving & self.slows).nonzero().flatten()
         if not len(rows):
             return
         orbit = iterate(self._map, self.points[rows], steps, tol=self._rest)
-        polished = iterate(self._map, orbit.points, min(steps, POLISHED_STEPS))
-        diverged = orbit.diverged | polished.diverged
-        points, step_left = polish_fixed_point(self._jacobians, polished.points, self._reach[rows])
+        self.points[rows] = orbit.points
+        self._diverged[rows] = orbit.diverged
+        self._moving[rows] = ~(orbit.converged | orbit.diverged)
+        rows = rows[self._moving[rows]]
+        pace = self._measure_pace(self.points[rows])
+        self.slows[rows] = pace < self._pace[rows]
+        self._pace[rows] = pace
+
+    def polish(self, steps: int) -> None:
+        """Polish the points of the open orbits, and find out which are still open."""
+        rows = (self.open & ~self._diverged).nonzero().flatten()
+        self.open[self._diverged] = False
+        if not len(rows):
+            return
+        orbit = iterate(self._map, self.points[rows], steps)
+        points, step_left = polish_fixed_point(self._jacobians, orbit.points, self._reach[rows])
         residual = compute_residual_norm(self._jacobians.wide, points).double()
         size = torch.maximum(points.flatten(1).norm(dim=1), self._size[rows])
         # Comparisons with NaN are false.
-        fixed = residual.isfinite() & (residual <= _residual_tolerance(points.dtype) * size) & ~diverged
+        fixed = residual.isfinite() & (residual <= _residual_tolerance(points.dtype) * size) & ~orbit.diverged
         known = step_left.norm(dim=1) <= self._reach[rows]
         self.points[rows] = points
         self.step_left[rows] = step_left
-        self.residual[rows] = torch.where(diverged, torch.inf, residual)
+        self.residual[rows] = torch.where(orbit.diverged, torch.inf, residual)
         self.fixed[rows] = fixed
-        self.open[rows] = ~(diverged | (fixed & known))
+        self.open[rows] = ~(orbit.diverged | (fixed & known))
+        self.slows &= self.open
+        # An orbit that came to rest where there is no fixed point, by a small step, goes on.
+        self._moving[rows] = self.open[rows]
 
-    def remove_cycles(self, rows: Int[Tensor, " m"]) -> Int[Tensor, " m"]:
-        """Return the rows whose orbits have not closed after a few steps; the others are not open any more."""
+    def remove_cycles(self) -> None:
+        """Find the open orbits that have closed; they are not open any more."""
+        rows = self.open.nonzero().flatten()
+        if not len(rows):
+            return
         start = self.points[rows]
-        size = start.flatten(1).norm(dim=1)
-        rounding = SETTLED * torch.finfo(start.dtype).eps * size
-        point = start
-        closed = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
-        for period in range(1, LONGEST_CYCLE + 1):
+        rounding = SETTLED * torch.finfo(start.dtype).eps * start.flatten(1).norm(dim=1)
+        point = self._map(start)
+        moves = (point - start).flatten(1).norm(dim=1) > LONGEST_CYCLE * rounding  # an orbit that creeps has not closed
+        closed = torch.zeros_like(moves)
+        for period in range(2, LONGEST_CYCLE + 1):
             point = self._map(point)
-            gap = (point - start).flatten(1).norm(dim=1)
-            if period == 1:
-                moves = gap > LONGEST_CYCLE * rounding  # an orbit that creeps has not closed
-            closed |= moves & (gap <= period * rounding)
+            closed |= moves & ((point - start).flatten(1).norm(dim=1) <= period * rounding)
         self.open[rows[closed]] = False
-        return rows[~closed]
+        self.slows &= self.open
+
+    def _measure_pace(self, point: Float[Tensor, "m *shape"]) -> Float[Tensor, " m"]:
+        """Measure the largest of the next steps."""
+        pace = torch.zeros(len(point), dtype=point.dtype, device=point.device)
+        for _ in range(LOOK if len(point) else 0):
+            image = self._map(point)
+            pace = torch.maximum(pace, (image - point).flatten(1).norm(dim=1))
+            point = image
+        return pace
 
 
 def _residual_tolerance(dtype: torch.dtype) -> float:
