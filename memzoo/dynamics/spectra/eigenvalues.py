@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import torch
 from jaxtyping import Float
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from memzoo._checks import check_batch, check_module
 from memzoo._types import Map
-from memzoo.dynamics.spectra.derivative_check import Check, DerivativeCheck, describe_surroundings
+from memzoo.dynamics.spectra.derivative_check import Check, DerivativeCheck
 from memzoo.dynamics.spectra.full_spectrum import compute_full_spectrum
 from memzoo.dynamics.spectra.jacobian import (
     LARGEST_BY_DIFFERENCES,
@@ -19,6 +20,7 @@ from memzoo.dynamics.spectra.jacobian import (
     refuse_non_finite,
 )
 from memzoo.dynamics.spectra.leading_spectrum import compute_leading_spectrum
+from memzoo.dynamics.spectra.own_derivative import build_check
 from memzoo.dynamics.spectra.spectrum import (
     Spectrum,
     erase_rows,
@@ -108,17 +110,28 @@ def compute_spectrum(
 ) -> Spectrum:
     """Compute :func:`spectrum` from given Jacobians; unless ``strict``, it is NaN if one is not finite."""
     wanted = _Wanted(top, vectors=vectors, transient=transient)
-    found = _compute_checked_spectrum(jacobians, x, wanted, strict=strict)
-    wrong = found.find_contradicted()
-    if not len(wrong):
-        return found
-    for other in jacobians.list_alternatives():
-        found = replace_rows(found, wrong, _compute_checked_spectrum(other, x[wrong], wanted, strict=False))
-        wrong = found.find_contradicted()
-        if not len(wrong):
-            break
-    _warn_of_wrong_derivative(jacobians, len(wrong))
-    return erase_rows(found, wrong)
+    rows = torch.arange(len(x), device=x.device)
+    found: Spectrum | None = None
+    failure: RuntimeError | None = None
+    for way in chain([jacobians], jacobians.list_alternatives()):
+        try:
+            part = _compute_checked_spectrum(way, x[rows], wanted, strict=strict and way is jacobians)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:  # what autograd cannot do
+            failure = failure or error
+            continue
+        found = part if found is None else replace_rows(found, rows, part)
+        rows = found.find_contradicted()
+        if not len(rows):
+            if way is not jacobians:
+                _warn_of_wrong_derivative(jacobians, 0)
+            return found
+    if found is None:
+        assert failure is not None
+        raise failure
+    _warn_of_wrong_derivative(jacobians, len(rows))
+    return erase_rows(found, rows)
 
 
 def _warn_of_wrong_derivative(jacobians: Jacobians, unknown: int) -> None:
@@ -127,8 +140,8 @@ def _warn_of_wrong_derivative(jacobians: Jacobians, unknown: int) -> None:
     if unknown:
         reported = f"the radius is NaN, because differences need at most {LARGEST_BY_DIFFERENCES} dimensions"
     warnings.warn(
-        f"autograd's derivative of {type(jacobians.f).__name__} is not that of the map (no_grad, detach(), a "
-        f"straight-through estimator or a backward of its own); {reported}.",
+        f"autograd's derivative of {type(jacobians.f).__name__} is not that of the map, or there is none (no_grad, "
+        f"detach(), a straight-through estimator, a backward of its own); {reported}.",
         stacklevel=4,
     )
 
@@ -144,8 +157,7 @@ class _Wanted:
 
 def _compute_checked_spectrum(jacobians: Jacobians, x: Tensor, wanted: _Wanted, *, strict: bool) -> Spectrum:
     """Compute the spectrum in one way, and compare the Jacobians with differences of the map at each point."""
-    around = describe_surroundings(jacobians.points.flatten(1))
-    check = DerivativeCheck(jacobians.evaluate_flat, jacobians.form_push, jacobians.eps, around)
+    check = build_check(jacobians)
     flat = x.to(jacobians.dtype).flatten(1)
     compute = _compute_leading_block if jacobians.method == "arnoldi" else _compute_full_block
     parts: list[Spectrum] = []
@@ -188,8 +200,14 @@ def _compute_full_block(
         part = repeat_spectrum(part, len(x))
         return _add_check(part, found.summarise(len(x)))
     found = check.check(flat, others, factors.push, staircase=not jacobians.affine)
-    return _add_check(part, found.leave_out(~factors.finite))
+    return _add_check(part, found.withdraw(~factors.finite))
 
 
 def _add_check(part: Spectrum, check: Check) -> Spectrum:
-    return replace(part, derivative=check.words, resting=check.resting)
+    """Add what the check of the derivative found.
+
+    A radius below 1 holds for one side of a kink. Where the map itself does not contract, it says nothing.
+    """
+    below = part.radius + part.radius_error < 1
+    check = check.withdraw(below & (check.growth.to(below.device) >= 1))
+    return replace(part, derivative=check.words, resting=check.resting.to(below.device))

@@ -95,7 +95,8 @@ class Jacobians:
             )
         if method == "differences" and self.dim > LARGEST_BY_DIFFERENCES:
             raise InvalidArgumentError(
-                f"method='differences' needs at most {LARGEST_BY_DIFFERENCES} dimensions, got {self.dim}; use another one."
+                f"method='differences' needs at most {LARGEST_BY_DIFFERENCES} dimensions, got {self.dim}; "
+                "use another method."
             )
         self.differentiated: Map = flatten_map(self.wide, self.shape)
         """Function of one flat row whose derivative is taken: the map, or its bare operations."""

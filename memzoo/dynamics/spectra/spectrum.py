@@ -62,8 +62,8 @@ class Spectrum:
     def verdict(self) -> list[Verdict]:
         """Return a verdict for each point: ``contracting`` and ``expanding`` hold beyond the error bound.
 
-        An exact 1 is ``undecided``, and so is every radius whose ``derivative`` is neither verified nor one-sided. A small radius makes an attractor only of a fixed point: see
-        :func:`memzoo.dynamics.certify`.
+        An exact 1 is ``undecided``, and so is every radius whose ``derivative`` is neither verified nor one-sided. A
+        small radius makes an attractor only of a fixed point: see :func:`memzoo.dynamics.certify`.
         """
         trusted = self.trusted
         below = (trusted & (self.radius + self.radius_error < 1)).tolist()
