@@ -25,7 +25,14 @@ from memzoo.dynamics.attractors.orbit_limits import choose_quick_map, find_orbit
 from memzoo.dynamics.attractors.pushes import Pushes, push_points
 from memzoo.dynamics.attractors.shared_limits import find_shared_limits, measure_distances, measure_group_offsets
 from memzoo.dynamics.orbits import SETTLED, format_eps, group_near_copies, resolve_eps
-from memzoo.dynamics.spectra import Jacobians, Method, Spectrum, check_differentiable_self_map, compute_spectrum
+from memzoo.dynamics.spectra import (
+    Derivative,
+    Jacobians,
+    Method,
+    Spectrum,
+    check_differentiable_self_map,
+    compute_spectrum,
+)
 from memzoo.dynamics.tracing import restore_plain_attributes
 
 REACH = 0.1
@@ -36,12 +43,16 @@ CURVATURE = 1e3
 """Assumed largest change of the spectral radius per relative distance from the point where it is computed."""
 PUSH = 1e-3
 """Length of a push in units of eps."""
+COARSE_PUSH = 0.5
+"""The same where the outputs of the map rest under small steps."""
 LARGEST_EPS = 0.05
 """Share of the norm of an example beyond which a larger eps makes no larger pushes."""
 SHARP = 300
 """Least length of a push, in units in the last place of the point."""
 BLUNT = 30
 """The same where eps leaves no room for more. With less than this the arithmetic cannot tell what an attractor is."""
+DOUBTFUL: tuple[Derivative, ...] = ("unverified", "contradicted")
+"""Derivatives that prove no attractor. Where one is one-sided, or the outputs rest, the pushes decide."""
 SHOWN = 20
 """Rows of a printed table."""
 
@@ -70,9 +81,13 @@ class Certificates:
     """Spectral radius at the limit; NaN where the limit is not a fixed point."""
     radius_error: Float[Tensor, " n"]
     """Error bound of ``radius``, including its change over the location error; NaN where ``radius`` is NaN."""
+    derivative: list[Derivative]
+    """What comparing the derivative at the limit with differences of the map has shown, see
+    :class:`memzoo.dynamics.Spectrum`; ``unverified`` where the limit is not a fixed point."""
     returns: Bool[Tensor, " n"]
     """Small pushes do not grow in the long run, see :mod:`memzoo.dynamics.attractors.pushes`. At a kink or a jump the
-    Jacobian is that of one side and cannot tell. False if nothing was tried."""
+    Jacobian is that of one side and cannot tell. Where the outputs of the map rest under small steps, the pushes are as
+    long as half of ``eps``, and have to come back as they are. False if nothing was tried."""
     distinct: Bool[Tensor, " n"]
     """No other example (near-copies aside) is known to end at the same point, whether near to the example or far from
     it: a map that sends two examples to one of them has not stored two, and a constant map has stored none."""
@@ -98,13 +113,14 @@ class Certificates:
         # An example may share its limit with an example of another part, or be a near-copy of it.
         group = group_near_copies(examples).group.to(rows["limit"].device)
         shared = find_shared_limits(rows["limit"], rows["resolution"], group)
+        rows |= shared._asdict()
         rows["group_offset"] = measure_group_offsets(rows["limit"], examples.to(group.device), group)
-        return replace(parts[0], **{**rows, **shared._asdict()})
+        return replace(parts[0], **rows, derivative=[word for part in parts for word in part.derivative])
 
     def __getitem__(self, rows: Int[Tensor, " m"]) -> "Certificates":
         """Select the certificates of some of the examples, in this order; the numbers in ``limit_of`` do not change."""
         chosen = {name: value[rows] for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return replace(self, **chosen)
+        return replace(self, **chosen, derivative=[self.derivative[row] for row in rows.tolist()])
 
     @property
     def attractor(self) -> Bool[Tensor, " n"]:
@@ -138,13 +154,16 @@ class Certificates:
     def _explain(self, row: int) -> str:
         """Name the first condition of an attractor that is not met."""
         if self.attractor[row]:
-            return "attractor"
+            word = self.derivative[row]
+            return "attractor" if word == "verified" else f"{word} derivative: by pushes an attractor"
         if not self.fixed[row]:
             return "open: no fixed point found" if self.open[row] else "no fixed point found"
         if not self.distinct[row]:
             return f"shares the limit of {int(self.limit_of[row])}"
         if not self.group_offset[row] + self.location_error[row] < self.eps[row]:
             return "farther than eps"
+        if self.derivative[row] in DOUBTFUL:
+            return f"derivative {self.derivative[row]}"
         return "left when pushed" if self.radius[row] + self.radius_error[row] < 1 else "radius not below 1"
 
 
@@ -216,7 +235,8 @@ def certify(
 
     # 4. Spectrum. To first order, the fixed point is |residual| / |1 - radius| away along the leading direction. Where
     # the radius is unknown, the residual itself is reported; no verdict depends on it there.
-    radius, error = _compute_radii(jacobians, points, ends.fixed, torch.minimum(1e-9 * scale, 1e-3 * eps))
+    tol = torch.minimum(1e-9 * scale, 1e-3 * eps)
+    radius, error, derivative = _compute_radii(jacobians, points, ends.fixed, tol)
     slowness = 1 / (1 - radius).abs().nan_to_num(1.0)
     by_radius = torch.where(ends.residual == 0, 0.0, ends.residual * slowness)
     location_error = torch.maximum(ends.step_left.norm(dim=1).double(), by_radius)
@@ -232,6 +252,7 @@ def certify(
         location_error=location_error,
         radius=radius,
         radius_error=error + CURVATURE * location_error / scale,
+        derivative=derivative,
         returns=torch.zeros_like(ends.fixed),
         distinct=torch.ones_like(ends.fixed),
         limit_of=torch.arange(len(examples), device=examples.device),
@@ -275,14 +296,19 @@ def _choose_reach(uniform: Spectrum | None, reach: Tensor) -> tuple[Tensor, bool
 def _find_contracting(found: Certificates) -> Bool[Tensor, " n"]:
     """Find the fixed points near their examples whose radius is below 1 beyond the error bound."""
     near = found.group_offset + found.location_error < found.eps
-    return found.fixed & near & (found.radius + found.radius_error < 1)
+    trusted = torch.tensor([word not in DOUBTFUL for word in found.derivative], device=near.device)
+    return found.fixed & near & trusted & (found.radius + found.radius_error < 1)
 
 
-def _compute_radii(jacobians: Jacobians, points: Tensor, fixed: Tensor, tol: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute the spectral radius and its error bound at the fixed points, NaN elsewhere.
+def _compute_radii(
+    jacobians: Jacobians, points: Tensor, fixed: Tensor, tol: Tensor
+) -> tuple[Tensor, Tensor, list[Derivative]]:
+    """Compute the spectral radius, its error bound and whether the derivative is right at the fixed points.
 
-    Points within ``tol`` of each other share one eigensolve.
+    Elsewhere the first two are NaN, and the derivative is not verified. Points within ``tol`` of each other share one
+    eigensolve.
     """
+    words: list[Derivative] = ["unverified"] * len(points)
     radius = torch.full_like(fixed, torch.nan, dtype=torch.float64)
     error = radius.clone()
     flat = points.flatten(1)
@@ -291,11 +317,14 @@ def _compute_radii(jacobians: Jacobians, points: Tensor, fixed: Tensor, tol: Ten
     first = (same & fixed).int().argmax(1)
     chosen = first[fixed].unique()
     if not len(chosen):
-        return radius, error
+        return radius, error, words
     found = compute_spectrum(jacobians, points[chosen], top=1, strict=False)
     radius[chosen] = found.radius
     error[chosen] = found.radius_error
-    return torch.where(fixed, radius[first], torch.nan), torch.where(fixed, error[first], torch.nan)
+    known = dict(zip(chosen.tolist(), found.derivative, strict=True))
+    for row in fixed.nonzero().flatten().tolist():
+        words[row] = known[int(first[row])]
+    return torch.where(fixed, radius[first], torch.nan), torch.where(fixed, error[first], torch.nan), words
 
 
 def _test_pushes(f: Map, rounding: float, found: Certificates, examples: Tensor, steps: int) -> Pushes:
@@ -314,13 +343,15 @@ def _test_pushes(f: Map, rounding: float, found: Certificates, examples: Tensor,
     ulp = rounding * size
     room = found.eps / 2
     largest = torch.where(size > 0, LARGEST_EPS * size, torch.inf)
-    length = torch.maximum(PUSH * torch.minimum(found.eps, largest), torch.minimum(SHARP * ulp, room))
+    smallest_eps = torch.minimum(found.eps, largest)
+    resting = torch.tensor([word == "resting" for word in found.derivative], device=room.device)
+    length = torch.where(resting, COARSE_PUSH, PUSH) * smallest_eps
+    length = torch.maximum(length, torch.minimum(SHARP * ulp, room))
     rows = (_find_contracting(found) & (BLUNT * ulp <= room)).nonzero().flatten()
     if not len(rows):
         return Pushes(returns, amplification)
     points = found.limit[rows].reshape(-1, *examples.shape[1:])
-    coarse = torch.zeros_like(rows, dtype=torch.bool)
-    pushes = push_points(f, points, examples[rows], length[rows], steps, coarse)
+    pushes = push_points(f, points, examples[rows], length[rows], steps, resting[rows])
     returns[rows] = pushes.return_home
     amplification[rows] = torch.where(pushes.return_home, pushes.amplification, 0.0)
     return Pushes(returns, amplification)
