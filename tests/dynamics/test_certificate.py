@@ -407,7 +407,7 @@ def test_an_orbit_that_runs_away_takes_nothing_from_others(f, rows):
     assert found.attractor.tolist() == [abs(row) == 1 for row in rows]
 
 
-@pytest.mark.parametrize("gap", [1e-3, 1e-7, 1e-12])
+@pytest.mark.parametrize("gap", [1e-3, 1e-7, 1e-10])
 @pytest.mark.parametrize("norm", [0.5, 100.0])
 def test_close_attractors_are_told_apart_by_what_the_arithmetic_resolves(gap, norm):
     # a column of any size beside the one in which the two examples differ
