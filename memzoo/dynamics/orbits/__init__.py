@@ -2,7 +2,7 @@
 
 from memzoo.dynamics.orbits.distance import Nearest, close_pairs, default_eps, nearest
 from memzoo.dynamics.orbits.duplicates import ExampleGroups, group_duplicates, select_distinct
-from memzoo.dynamics.orbits.example_eps import check_eps, example_eps, format_eps, group_near_copies, resolve_eps
+from memzoo.dynamics.orbits.example_eps import example_eps, format_eps, group_near_copies, resolve_eps
 from memzoo.dynamics.orbits.iterated_map import compose_with_itself
 from memzoo.dynamics.orbits.margin import Margin, nearest_margin
 from memzoo.dynamics.orbits.orbit import SETTLED, Orbit, iterate
@@ -15,7 +15,6 @@ __all__ = [
     "Nearest",
     "Orbit",
     "RecoveryCurve",
-    "check_eps",
     "close_pairs",
     "compose_with_itself",
     "default_eps",

@@ -20,48 +20,68 @@ from memzoo.errors import InvalidArgumentError
 
 @torch.no_grad()
 def close_pairs(
-    points: Float[Tensor, "batch *shape"], examples: Float[Tensor, "n *shape"], eps: float
+    points: Float[Tensor, "batch *shape"],
+    examples: Float[Tensor, "n *shape"],
+    eps: float | Float[Tensor, " n"],
 ) -> tuple[Int[Tensor, " pairs"], Int[Tensor, " pairs"]]:
-    """Find the indices ``(point, example)`` of all pairs with L2 distance below ``eps``, exact for the given values."""
-    bounds = DistanceBounds(examples.flatten(1), eps)
+    """Find the indices ``(point, example)`` of all pairs with L2 distance below ``eps``, exact for the given values.
+
+    Args:
+        points: Points; one that is not finite is close to no example.
+        examples: Examples.
+        eps: One radius, or one for each example.
+    """
+    radii = spread_eps(eps, examples)
+    bounds = DistanceBounds(examples.flatten(1), radii.max().item())
     close_points: list[Tensor] = []
     close_examples: list[Tensor] = []
     first = 0
-    for point, example, slack in decide_pairs(bounds, points.flatten(1), eps):
+    for point, example, slack in decide_pairs(bounds, points.flatten(1), radii):
         close_points.append(point + first)
         close_examples.append(example)
         first += len(slack)
     return torch.cat(close_points), torch.cat(close_examples)
 
 
+def spread_eps(eps: float | Tensor, examples: Tensor) -> Float[Tensor, " n"]:
+    """Return a radius for each example, in float64 and on the device of the examples."""
+    radii = torch.as_tensor(eps, dtype=torch.float64, device=examples.device).detach()
+    return radii.expand(len(examples))
+
+
 def decide_pairs(
-    bounds: DistanceBounds, points: Float[Tensor, "batch d"], eps: float
+    bounds: DistanceBounds, points: Float[Tensor, "batch d"], eps: Float[Tensor, " n"]
 ) -> Iterator[tuple[Int[Tensor, " pairs"], Int[Tensor, " pairs"], Float[Tensor, " b"]]]:
-    r"""Decide which pairs are closer than ``eps``, one block of points at a time.
+    r"""Decide which points are closer to an example than its ``eps``, one block of points at a time.
 
     Yields:
         Point (within the block) and example of all such pairs, and the slack of each point: a lower bound on
-        :math:`\min_j |d_{ij} - \epsilon|`. A point that moves by less than its slack enters no ball around an example
+        :math:`\min_j |d_{ij} - \epsilon_j|`. A point that moves by less than its slack enters no ball around an example
         and leaves none.
     """
-    rounding = 4 * (points.shape[1] + 8) * torch.finfo(torch.float64).eps  # of distances in float64, now and later
-    certainly_closer = (eps / bounds.unit) ** 2 * (1 - bounds.threshold_error)
+    most = eps.max()
+    relative_eps = eps / bounds.unit
+    certainly_closer = relative_eps.square() * (1 - bounds.threshold_error)
     for block in split_into_blocks(points, len(bounds.examples)):
         lower, point_norms = bounds.lower(block)
         point, example = (~bounds.certainly_farther(lower, eps)).nonzero(as_tuple=True)  # also where the bound is NaN
         upper = bounds.upper(lower[point, example], point_norms[point], example)
         distance = upper.double().clamp(min=0).sqrt() * bounds.unit
-        undecided = (~(upper < certainly_closer)).nonzero().flatten()
+        undecided = (~(upper < certainly_closer[example])).nonzero().flatten()
         distance[undecided] = bounds.exact(block, point[undecided], example[undecided])
         # All other pairs are farther apart than eps, by at least what their lower bounds say.
         lower[point, example] = torch.inf
-        gap = lower.amin(1).double().sqrt() * bounds.unit - eps
-        gap = gap.scatter_reduce(0, point, (distance - eps).abs(), "amin")
+        subtracted = relative_eps.to(lower.dtype).clamp(min=torch.finfo(lower.dtype).tiny)  # not rounded down to zero
+        gap = lower.sqrt_().sub_(subtracted).amin(1).double() * bounds.unit
+        gap = gap.scatter_reduce(0, point, (distance - eps[example]).abs(), "amin")
         # Squares overflow long before distances do.
         far = gap.isinf()
-        gap[far] = bounds.lower_far(block[far]) - eps
-        inside = distance < eps
-        yield point[inside], example[inside], (1 - rounding) * gap - 2 * rounding * eps
+        gap[far] = bounds.lower_far(block[far]) - most
+        # Distances are rounded now and later, in float64 or in the type of the bounds.
+        dim = points.shape[1]
+        rounding = 4 * (dim + 8) * torch.finfo(torch.float64).eps + 8 * torch.finfo(lower.dtype).eps
+        inside = distance < eps[example]
+        yield point[inside], example[inside], (1 - rounding) * gap - 2 * rounding * most
 
 
 @dataclass(frozen=True)
@@ -135,8 +155,10 @@ def _find_smallest(bounds: DistanceBounds, block: Tensor, lower: Tensor, count: 
 def default_eps(examples: Float[Tensor, "n *shape"]) -> float:
     r"""Derive a radius: a tenth of the smallest distance between distinct examples, :math:`0.05 \|x\|` for one example.
 
-    Balls of this radius around different examples are far from touching, so a point within ``eps`` of an example
-    belongs to that example alone. Exact duplicates count once, with a warning. Time :math:`O(n^2 d)`.
+    One radius for all examples is as small as the closest pair of them makes it; functions that are given no ``eps``
+    take :func:`memzoo.dynamics.example_eps`, one for each example. Balls of this radius around different examples are
+    far from touching, so a point within ``eps`` of an example belongs to that example alone. Exact duplicates count
+    once, with a warning. Time :math:`O(n^2 d)`.
 
     Example:
         >>> default_eps(torch.tensor([[0.0, 0.0], [3.0, 4.0]]))

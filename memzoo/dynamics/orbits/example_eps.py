@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from memzoo._checks import check_batch
-from memzoo.dynamics.orbits.distance import decide_pairs, default_eps, nearest_outside
+from memzoo._checks import check_batch, check_eps
+from memzoo.dynamics.orbits.distance import decide_pairs, default_eps, nearest_outside, spread_eps
 from memzoo.dynamics.orbits.distance_bounds import DistanceBounds
 from memzoo.dynamics.orbits.duplicates import ExampleGroups, group_duplicates
 from memzoo.errors import InvalidArgumentError
@@ -112,29 +112,12 @@ def resolve_eps(eps: float | Tensor | None, examples: Float[Tensor, "n *shape"])
     if eps is None:
         return example_eps(examples)
     check_eps(eps)
-    radii = torch.as_tensor(eps, dtype=torch.float64, device=examples.device).detach()
-    if radii.ndim == 0:
-        return radii.repeat(len(examples))
-    if len(radii) != len(examples):
+    if isinstance(eps, Tensor) and eps.ndim and len(eps) != len(examples):
         raise InvalidArgumentError(
-            f"eps must be one number or one for each example, got {len(radii)} for {len(examples)} examples; "
+            f"eps must be one number or one for each example, got {len(eps)} for {len(examples)} examples; "
             "memzoo.dynamics.example_eps derives them."
         )
-    return radii.clone()
-
-
-def check_eps(eps: float | Tensor) -> None:
-    """Raise unless ``eps`` can be a radius in the L2 norm, or a vector of such radii."""
-    if isinstance(eps, Tensor):
-        is_real = eps.is_floating_point() and eps.ndim <= 1 and eps.numel() > 0
-        is_valid = is_real and bool((eps > 0).all() and eps.isfinite().all())
-    else:
-        is_valid = isinstance(eps, (int, float)) and 0 < eps < torch.inf
-    if not is_valid:
-        raise InvalidArgumentError(
-            f"eps must be a finite number > 0, or a vector of such numbers, got {eps!r}; leave it out to derive it "
-            "from the examples."
-        )
+    return spread_eps(eps, examples).clone()
 
 
 def format_eps(eps: float | Tensor) -> str:
@@ -170,7 +153,7 @@ def _link_close_rows(flat: Float[Tensor, "n d"], threshold: float) -> Tensor:
     """Return the first row that each row is linked to by rows closer to each other than ``threshold``."""
     group = torch.arange(len(flat), device=flat.device)
     done = 0
-    for row, other, slack in decide_pairs(DistanceBounds(flat, threshold), flat, threshold):
+    for row, other, slack in decide_pairs(DistanceBounds(flat, threshold), flat, spread_eps(threshold, flat)):
         group = _join_groups(group, row + done, other)
         done += len(slack)
     return group
