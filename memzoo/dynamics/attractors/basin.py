@@ -31,7 +31,7 @@ class BasinRadius:
 def basin_radius(
     f: Map,
     attractors: Float[Tensor, "n *shape"],
-    tol: float,
+    tol: float | Float[Tensor, " n"],
     *,
     directions: int = 32,
     confidence: float = 0.95,
@@ -50,7 +50,7 @@ def basin_radius(
     Args:
         f: Self-map; modules in eval mode.
         attractors: Attracting fixed points.
-        tol: L2 distance from the attractor within which an orbit has to end.
+        tol: L2 distance from the attractor within which an orbit has to end; one for all, or one for each.
         directions: Random points in each ball that is tested.
         confidence: Confidence of the statement about each single attractor.
         steps: Most iterations of each point.
@@ -64,7 +64,8 @@ def basin_radius(
     """
     check_batch(attractors, "attractors")
     check_steps(steps)
-    if not tol > 0 or directions < 1 or not 0 < confidence < 1:
+    near = torch.as_tensor(tol, dtype=torch.float64, device=attractors.device).expand(len(attractors))
+    if not (near > 0).all() or directions < 1 or not 0 < confidence < 1:
         raise InvalidArgumentError(
             f"basin_radius needs tol > 0, directions >= 1 and 0 < confidence < 1, got tol = {tol}, "
             f"directions = {directions}, confidence = {confidence}; 32 directions at 0.95 are usual."
@@ -79,7 +80,7 @@ def basin_radius(
         starts = flat[rows, None] + _draw_from_balls(radius[rows], directions, flat, generator)
         orbit = iterate(f, starts.reshape(-1, *attractors.shape[1:]), steps)
         gap = (orbit.points.reshape(starts.shape) - flat[rows, None]).norm(dim=-1)
-        passed = ((gap < tol) & ~orbit.diverged.reshape(gap.shape)).all(1)
+        passed = ((gap < near[rows, None]) & ~orbit.diverged.reshape(gap.shape)).all(1)
         low[rows[passed]] = radius[rows[passed]]
         high[rows[~passed]] = radius[rows[~passed]]
 
@@ -87,7 +88,7 @@ def basin_radius(
     every_row = torch.arange(len(flat), device=flat.device)
     low = torch.zeros(len(flat), dtype=torch.float64, device=flat.device)
     high = torch.full_like(low, torch.inf)
-    radius = torch.full_like(low, tol)
+    radius = near.clone()
     for _ in range(GROWTH):
         unbounded = every_row[(low == 0) | high.isinf()]
         if not len(unbounded):

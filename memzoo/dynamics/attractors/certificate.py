@@ -2,13 +2,13 @@
 
 The way of an example through :func:`certify`:
 
-1. Iterate from the example. Its limit is then the one whose basin holds the example.
-2. Polish the limit in float64, by more iterations and by a few steps of Newton's method.
+1. Iterate from the example in float64. Its limit is then the one whose basin holds the example.
+2. Polish the limit by a few steps of Newton's method. An orbit that is still open is followed on.
 3. Prove the fixed point: its residual is at the level of rounding.
-4. Tell the limits of different examples apart.
-5. Compute the spectral radius of the Jacobian at each limit, with an error bound.
-6. Give the verdict. By Theorem 2 of Radhakrishnan, Yang, Belkin and Uhler (arXiv 1810.10333) a fixed point is an
-   attractor if the radius is below 1. Since the Jacobian says nothing at a kink, small pushes must not grow either.
+4. Compute the spectral radius of the Jacobian at each limit, with an error bound. By Theorem 2 of Radhakrishnan, Yang,
+   Belkin and Uhler (arXiv 1810.10333) a fixed point is an attractor if the radius is below 1.
+5. Push what would be an attractor: since the Jacobian says nothing at a kink, pushes must not grow either.
+6. Tell the limits of different examples apart.
 """
 
 from collections.abc import Sequence
@@ -21,19 +21,38 @@ from torch import Tensor
 from memzoo._checks import check_batch, check_module, check_steps
 from memzoo._types import Map
 from memzoo.dynamics.attractors.basin import basin_radius
-from memzoo.dynamics.attractors.newton import compute_residual_norm, polish_fixed_point
-from memzoo.dynamics.orbits import format_eps, group_near_copies, iterate, resolve_eps
-from memzoo.dynamics.spectra import Jacobians, Method, check_differentiable_self_map, compute_spectrum
-from memzoo.dynamics.tracing import accelerate_convolutions_in_dtype, restore_plain_attributes
+from memzoo.dynamics.attractors.orbit_limits import choose_quick_map, find_orbit_limits
+from memzoo.dynamics.attractors.pushes import Pushes, push_points
+from memzoo.dynamics.attractors.shared_limits import find_shared_limits, measure_distances, measure_group_offsets
+from memzoo.dynamics.orbits import SETTLED, format_eps, group_near_copies, resolve_eps
+from memzoo.dynamics.spectra import (
+    Derivative,
+    Jacobians,
+    Method,
+    Spectrum,
+    check_differentiable_self_map,
+    compute_spectrum,
+)
+from memzoo.dynamics.tracing import restore_plain_attributes
 
-WIDE_STEPS = 100
-"""Most iterations in float64 before Newton's method."""
 REACH = 0.1
 """Times eps: how far Newton's method may move a limit, and within which a point is taken to belong to a limit."""
-PUSHED_STEPS = 50
-"""Steps after a push, enough for a transient to pass."""
+LONGER = 20
+"""Times the number of steps, for which what is still open is followed."""
 CURVATURE = 1e3
 """Assumed largest change of the spectral radius per relative distance from the point where it is computed."""
+PUSH = 1e-3
+"""Length of a push in units of eps."""
+COARSE_PUSH = 0.5
+"""The same where the outputs of the map rest under small steps."""
+LARGEST_EPS = 0.05
+"""Share of the norm of an example beyond which a larger eps makes no larger pushes."""
+SHARP = 300
+"""Least length of a push, in units in the last place of the point."""
+BLUNT = 30
+"""The same where eps leaves no room for more. With less than this the arithmetic cannot tell what an attractor is."""
+DOUBTFUL: tuple[Derivative, ...] = ("unverified", "contradicted")
+"""Derivatives that prove no attractor. Where one is one-sided, or the outputs rest, the pushes decide."""
 SHOWN = 20
 """Rows of a printed table."""
 
@@ -45,10 +64,15 @@ class Certificates:
     points: Float[Tensor, "n *shape"]
     """Limit of the orbit that starts at the example, polished in float64."""
     fixed: Bool[Tensor, " n"]
-    """The limit is a fixed point: its residual is at the level of rounding. If a slow orbit ends far from its example,
-    this may stay undecided, hence False."""
+    """The limit is a fixed point: its residual is at the level of rounding."""
+    open: Bool[Tensor, " n"]
+    """The orbit was followed 20 times as long as asked for and has still not come to a known fixed point or to a cycle,
+    nor has it diverged. Such an example is no attractor, and it shares no limit."""
     offset: Float[Tensor, " n"]
     """L2 distance from the example to that limit."""
+    group_offset: Float[Tensor, " n"]
+    """L2 distance to that limit from the nearest example of the group of near-copies that the example belongs to
+    (:func:`memzoo.dynamics.group_near_copies`); mostly the example itself."""
     residual: Float[Tensor, " n"]
     r"""L2 norm of :math:`f(x^*) - x^*` at the limit."""
     location_error: Float[Tensor, " n"]
@@ -57,18 +81,22 @@ class Certificates:
     """Spectral radius at the limit; NaN where the limit is not a fixed point."""
     radius_error: Float[Tensor, " n"]
     """Error bound of ``radius``, including its change over the location error; NaN where ``radius`` is NaN."""
+    derivative: list[Derivative]
+    """What comparing the derivative at the limit with differences of the map has shown, see
+    :class:`memzoo.dynamics.Spectrum`; ``unverified`` where the limit is not a fixed point."""
     returns: Bool[Tensor, " n"]
-    """Small pushes to two opposite sides do not grow. At a kink or a jump the Jacobian is that of one side and cannot
-    tell. False if nothing was tried."""
+    """Small pushes do not grow in the long run, see :mod:`memzoo.dynamics.attractors.pushes`. At a kink or a jump the
+    Jacobian is that of one side and cannot tell. Where the outputs of the map rest under small steps, the pushes are as
+    long as half of ``eps``, and have to come back as they are. False if nothing was tried."""
     distinct: Bool[Tensor, " n"]
-    """No other example (exact duplicates aside) ends at the same point, whether near to the example or far from it: a
-    map that sends two examples to one of them has not stored two, and a constant map has stored none."""
+    """No other example (near-copies aside) is known to end at the same point, whether near to the example or far from
+    it: a map that sends two examples to one of them has not stored two, and a constant map has stored none."""
     limit_of: Int[Tensor, " n"]
-    """First example that ends at the same point as this one: equal numbers share a limit."""
-    heading: Float[Tensor, "n d"]
-    """Where a slow orbit is expected to end: the limit and the Newton step that was not taken, flattened."""
-    blur: Float[Tensor, " n"]
-    """L2 radius within which ``heading`` cannot tell limits apart; NaN where the orbit diverged."""
+    """First example that is known to end at the same point as this one: equal numbers share a limit."""
+    limit: Float[Tensor, "n d"]
+    """``points`` in the precision in which they were computed, flattened."""
+    resolution: Float[Tensor, " n"]
+    """L2 radius around ``limit`` that holds the true fixed point; NaN where there is none, or its place is unknown."""
     eps: Float[Tensor, " n"]
     """Radius in L2 within which the fixed point counts as the example's own."""
     basin_radius: Float[Tensor, " n"]
@@ -82,25 +110,26 @@ class Certificates:
         """Join the certificates of consecutive parts of the examples, and decide again which limits are shared."""
         names = [name for name, value in vars(parts[0]).items() if isinstance(value, Tensor)]
         rows = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
-        # An example may share its limit with an example of another part.
-        rows["limit_of"], rows["distinct"] = _tell_limits_apart(rows["heading"], rows["blur"], examples)
-        return replace(parts[0], **rows)
+        # An example may share its limit with an example of another part, or be a near-copy of it.
+        group = group_near_copies(examples).group.to(rows["limit"].device)
+        shared = find_shared_limits(rows["limit"], rows["resolution"], group)
+        rows |= shared._asdict()
+        rows["group_offset"] = measure_group_offsets(rows["limit"], examples.to(group.device), group)
+        return replace(parts[0], **rows, derivative=[word for part in parts for word in part.derivative])
 
     def __getitem__(self, rows: Int[Tensor, " m"]) -> "Certificates":
         """Select the certificates of some of the examples, in this order; the numbers in ``limit_of`` do not change."""
         chosen = {name: value[rows] for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return replace(self, **chosen)
+        return replace(self, **chosen, derivative=[self.derivative[row] for row in rows.tolist()])
 
     @property
     def attractor(self) -> Bool[Tensor, " n"]:
         """Tell which examples are attractors.
 
-        The limit is a fixed point within ``eps``, distinct, its radius is below 1 beyond the error bound, and pushes do
-        not grow.
+        The limit is a fixed point within ``eps`` of the example or of a near-copy of it, distinct, its radius is below
+        1 beyond the error bound, and pushes do not grow.
         """
-        near = self.offset + self.location_error < self.eps
-        contracts = self.radius + self.radius_error < 1
-        return self.fixed & near & self.distinct & self.returns & contracts
+        return _find_contracting(self) & self.distinct & self.returns
 
     @property
     def fraction(self) -> float:
@@ -109,8 +138,10 @@ class Certificates:
 
     def __str__(self) -> str:
         count = len(self.attractor)
+        still_open = f", {int(self.open.sum())} orbits are still open" if self.open.any() else ""
+        attractors = int(self.attractor.sum())
         lines = [
-            f"{int(self.attractor.sum())} of {count} examples are attractors (eps = {format_eps(self.eps)})",
+            f"{attractors} of {count} examples are attractors{still_open} (eps = {format_eps(self.eps)})",
             f"{'example':>7}{'offset':>11}{'radius':>10}{'+-':>10}  verdict",
         ]
         for row in range(min(count, SHOWN)):
@@ -123,13 +154,16 @@ class Certificates:
     def _explain(self, row: int) -> str:
         """Name the first condition of an attractor that is not met."""
         if self.attractor[row]:
-            return "attractor"
+            word = self.derivative[row]
+            return "attractor" if word == "verified" else f"{word} derivative: by pushes an attractor"
         if not self.fixed[row]:
-            return "no fixed point found"
+            return "open: no fixed point found" if self.open[row] else "no fixed point found"
         if not self.distinct[row]:
             return f"shares the limit of {int(self.limit_of[row])}"
-        if self.offset[row] + self.location_error[row] >= self.eps[row]:
+        if not self.group_offset[row] + self.location_error[row] < self.eps[row]:
             return "farther than eps"
+        if self.derivative[row] in DOUBTFUL:
+            return f"derivative {self.derivative[row]}"
         return "left when pushed" if self.radius[row] + self.radius_error[row] < 1 else "radius not below 1"
 
 
@@ -150,25 +184,29 @@ def certify(
     :math:`x^* = f(x^*)` nearby. It is found by iterating from the example, so that its basin holds the example, and
     polished by Newton's method in float64, which may not leave the neighbourhood. The certificate then asks for a fixed
     point within ``eps``, shared with no other example, of spectral radius < 1 beyond the error bound (Theorem 2 of the
-    paper). Untrained and constant maps certify nothing, although their radius is near 0.
+    paper), to which small pushes come back. Untrained and constant maps certify nothing, although their radius is near
+    0. What is found depends on the map and the example alone: not on the order or the number of the examples, nor on
+    the number of threads.
 
     Args:
         f: Self-map; modules in eval mode.
         examples: Training examples.
-        eps: Radius; :func:`memzoo.dynamics.example_eps` of the examples when left out.
-        steps: Most iterations from each example.
+        eps: Radius, or one for each example; :func:`memzoo.dynamics.example_eps` when left out.
+        steps: Most iterations from each example; orbits that are then still open are followed up to 20 times as long.
         method: As in :func:`memzoo.dynamics.spectrum`.
         directions: Estimate the radius of each attractor's basin with this many random points a ball; 32 is a good
             number, 0 leaves it out. Costs more than all the rest: at most 29 times that many orbits an attractor.
         memory_limit: Bytes for the Jacobians in work at one time.
 
     Returns:
-        Cost: at most ``steps`` evaluations of f and 100 in float64, four Jacobians for each example whose orbit is
-        still moving then, one eigensolve a *distinct* limit.
+        Cost: at most ``steps`` evaluations of f in float64 (20 times as many where an orbit stays open), four Jacobians
+        for each example whose orbit is still moving then, one eigensolve a *distinct* limit, and for each example that
+        would be an attractor some fifty evaluations or more.
 
     Raises:
         NonFiniteError: NaN or infinity in the examples or in the parameters of ``f``.
         NotASelfMapError: ``f`` changes the shape.
+        InvalidArgumentError: ``eps`` is not above 0, or there is another number of radii than of examples.
 
     Example:
         >>> examples = torch.tensor([[1.0], [-1.0], [0.0]])
@@ -179,128 +217,141 @@ def certify(
     check_batch(examples, "examples")
     check_module(f)
     check_steps(steps)
-    radii = resolve_eps(eps, examples)
+    eps = resolve_eps(eps, examples)
+    group = group_near_copies(examples).group
     check_differentiable_self_map(f, examples)
+    jacobians = Jacobians(f, examples, method, memory_limit)
+    uniform = compute_spectrum(jacobians, examples[:1], top=1, strict=False) if jacobians.affine else None
 
-    # 1. Iterate.
-    orbit = iterate(f, examples, steps)
-
-    # 2. Polish in float64. Most orbits come to rest by iteration, which needs no Jacobian.
-    jacobians = Jacobians(f, orbit.points, method, memory_limit)
-    points = orbit.points.to(jacobians.dtype)
-    wide = accelerate_convolutions_in_dtype(f, points, jacobians.dtype) or jacobians.wide
-    points = iterate(wide, points, min(steps, WIDE_STEPS)).points
-    points, step_left = polish_fixed_point(jacobians, points, REACH * radii)
-
-    # 3. Prove the fixed point.
-    residual = compute_residual_norm(jacobians.wide, points)
+    # 1, 2, 3. Iterate, polish, prove.
+    wide = choose_quick_map(f, jacobians, examples)
+    reach, follow_on = _choose_reach(uniform, REACH * eps)
+    ends = find_orbit_limits(wide, jacobians, examples, steps, reach, follow_on=follow_on)
+    points = ends.points
+    flat = points.flatten(1)
     # The unit of relative distances; a limit at the origin has that of its example.
-    scale = torch.maximum(points.flatten(1).norm(dim=1), examples.flatten(1).norm(dim=1)).clamp(min=1e-30)
-    fixed = residual.isfinite() & (residual <= _residual_tolerance(points.dtype) * scale)
-    offset = (points.double() - examples.double()).flatten(1).norm(dim=1)
+    size = torch.maximum(flat.double().norm(dim=1), examples.flatten(1).double().norm(dim=1))
+    scale = size.clamp(min=1e-30)
 
-    # 4. Tell limits apart. A slow orbit is still on its way to the limit that its Newton step shows.
-    length_left = step_left.norm(dim=1)
-    heading = points.flatten(1) + torch.where(step_left.isfinite(), step_left, 0.0)
-    blur = 1e-6 * scale + (0.1 * length_left).minimum(radii)
-    # Comparisons with NaN are false: an orbit that diverged shares its limit with no other.
-    blur[orbit.diverged | ~scale.isfinite()] = torch.nan
-    limit_of, distinct = _tell_limits_apart(heading, blur, examples)
-
-    # 5. Spectrum. To first order, the fixed point is |residual| / |1 - radius| away along the leading direction. Where
+    # 4. Spectrum. To first order, the fixed point is |residual| / |1 - radius| away along the leading direction. Where
     # the radius is unknown, the residual itself is reported; no verdict depends on it there.
-    radius, error = _compute_radii(jacobians, points, fixed, 1e-9 * scale)
-    by_radius = torch.where(residual == 0, 0.0, residual.double() / (1 - radius).abs().nan_to_num(1.0))
-    location_error = torch.maximum(length_left.double(), by_radius)
-
-    # 6. Verdict. Only what would be an attractor if it passed the test of pushes is pushed.
-    diverged = orbit.diverged.reshape(-1, *[1] * (points.ndim - 1))
+    tol = torch.minimum(1e-9 * scale, 1e-3 * eps)
+    radius, error, derivative = _compute_radii(jacobians, points, ends.fixed, tol)
+    slowness = 1 / (1 - radius).abs().nan_to_num(1.0)
+    by_radius = torch.where(ends.residual == 0, 0.0, ends.residual * slowness)
+    location_error = torch.maximum(ends.step_left.norm(dim=1).double(), by_radius)
+    is_known = ends.fixed & (location_error <= reach)
+    limits = torch.finfo(examples.dtype)
     found = Certificates(
-        points=torch.where(diverged, orbit.points.to(points.dtype), points).to(examples.dtype),
-        fixed=fixed,
-        offset=offset,
-        residual=residual.double(),
+        points=points.clamp(limits.min, limits.max).to(examples.dtype),
+        fixed=ends.fixed,
+        open=ends.open | (ends.fixed & ~is_known),
+        offset=(flat.double() - examples.flatten(1).double()).norm(dim=1),
+        group_offset=measure_group_offsets(flat, examples, group),
+        residual=ends.residual,
         location_error=location_error,
         radius=radius,
         radius_error=error + CURVATURE * location_error / scale,
-        returns=torch.ones_like(fixed),
-        distinct=distinct,
-        limit_of=limit_of,
-        heading=heading,
-        blur=blur,
-        eps=radii,
+        derivative=derivative,
+        returns=torch.zeros_like(ends.fixed),
+        distinct=torch.ones_like(ends.fixed),
+        limit_of=torch.arange(len(examples), device=examples.device),
+        limit=flat,
+        resolution=torch.where(is_known, location_error, torch.nan),
+        eps=eps,
         basin_radius=torch.full_like(radius, torch.nan),
         basin_share=torch.nan,
     )
+
+    # 5. Pushes, of what would be an attractor if it passed.
+    pushes = _test_pushes(wide, jacobians.eps, found, examples, LONGER * steps)
+
+    # 6. Tell limits apart. The rounding of one step adds up until the map has forgotten it, over all steps at most.
+    added_up = slowness.clamp(max=LONGER * steps + 1) + pushes.amplification
+    resolution = found.resolution + SETTLED * jacobians.eps * size * added_up
+    shared = find_shared_limits(flat, resolution, group)
+    found = replace(found, returns=pushes.return_home, resolution=resolution, **shared._asdict())
     # Derivatives leave wrapped tensors in modules that keep a value of their forward.
     restore_plain_attributes(f, examples)
-    found = replace(found, returns=_test_pushes(f, found.points, found.attractor, radii))
     rows = found.attractor.nonzero().flatten()
     if not directions or not len(rows):
         return found
-    tol = (REACH * radii[rows]).min().item()
-    basins = basin_radius(f, found.points[rows], tol, directions=directions, steps=steps)
+    basins = basin_radius(f, found.points[rows], REACH * eps[rows], directions=directions, steps=steps)
     radii = found.basin_radius.index_put((rows,), basins.radius)
     return replace(found, basin_radius=radii, basin_share=basins.share)
 
 
-def _residual_tolerance(dtype: torch.dtype) -> float:
-    """Return the relative residual below which a point counts as fixed: rounding, with room for a deep network."""
-    return torch.finfo(dtype).eps ** 0.5 * (1e-2 if dtype == torch.float64 else 1e-1)
+def _choose_reach(uniform: Spectrum | None, reach: Tensor) -> tuple[Tensor, bool]:
+    """Choose how far Newton's method may move each point, and whether it matters where open orbits end.
 
-
-def _tell_limits_apart(heading: Tensor, blur: Tensor, examples: Tensor) -> tuple[Tensor, Tensor]:
-    """Find the first example that ends at the same point as each, and tell which examples share their limit with none.
-
-    Duplicates and near-copies among the examples may share a limit.
+    Where one Jacobian holds everywhere and contracts, all orbits end at the only fixed point, however far that is.
+    Where it does not contract, nothing is an attractor.
     """
-    # Two balls of radius blur around the places where the orbits are heading for meet.
-    shared = _pairwise_distances(heading) <= blur[:, None] + blur
-    group = group_near_copies(examples).group
-    duplicate = group[:, None] == group
-    own = torch.eye(len(blur), dtype=torch.bool, device=blur.device)
-    # The first largest entry of a row of zeros and ones is its first one.
-    return (shared | own).int().argmax(1), ~(shared & ~duplicate).any(1)
+    if uniform is None:
+        return reach, True
+    contracts = bool(uniform.radius + uniform.radius_error < 1)
+    return torch.full_like(reach, torch.inf) if contracts else reach, contracts
 
 
-def _compute_radii(jacobians: Jacobians, points: Tensor, fixed: Tensor, tol: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute the spectral radius and its error bound at the fixed points, NaN elsewhere.
+def _find_contracting(found: Certificates) -> Bool[Tensor, " n"]:
+    """Find the fixed points near their examples whose radius is below 1 beyond the error bound."""
+    near = found.group_offset + found.location_error < found.eps
+    trusted = torch.tensor([word not in DOUBTFUL for word in found.derivative], device=near.device)
+    return found.fixed & near & trusted & (found.radius + found.radius_error < 1)
 
-    Points within ``tol`` of each other share one eigensolve.
+
+def _compute_radii(
+    jacobians: Jacobians, points: Tensor, fixed: Tensor, tol: Tensor
+) -> tuple[Tensor, Tensor, list[Derivative]]:
+    """Compute the spectral radius, its error bound and whether the derivative is right at the fixed points.
+
+    Elsewhere the first two are NaN, and the derivative is not verified. Points within ``tol`` of each other share one
+    eigensolve.
     """
+    words: list[Derivative] = ["unverified"] * len(points)
     radius = torch.full_like(fixed, torch.nan, dtype=torch.float64)
     error = radius.clone()
-    same = _pairwise_distances(points.flatten(1)) <= tol[:, None]
+    flat = points.flatten(1)
+    same = measure_distances(flat, flat) <= tol[:, None]
     # Of all fixed points at the same place the first one stands for the others.
     first = (same & fixed).int().argmax(1)
     chosen = first[fixed].unique()
     if not len(chosen):
-        return radius, error
+        return radius, error, words
     found = compute_spectrum(jacobians, points[chosen], top=1, strict=False)
     radius[chosen] = found.radius
     error[chosen] = found.radius_error
-    return torch.where(fixed, radius[first], torch.nan), torch.where(fixed, error[first], torch.nan)
+    known = dict(zip(chosen.tolist(), found.derivative, strict=True))
+    for row in fixed.nonzero().flatten().tolist():
+        words[row] = known[int(first[row])]
+    return torch.where(fixed, radius[first], torch.nan), torch.where(fixed, error[first], torch.nan), words
 
 
-def _test_pushes(f: Map, points: Tensor, chosen: Bool[Tensor, " n"], eps: Tensor) -> Bool[Tensor, " n"]:
-    """Tell for which of the ``chosen`` points a push in a random direction and its opposite do not grow."""
-    result = torch.zeros_like(chosen)
-    rows = chosen.nonzero().flatten()
+def _test_pushes(f: Map, rounding: float, found: Certificates, examples: Tensor, steps: int) -> Pushes:
+    """Push the limits that would be attractors if they passed; all others do not return.
+
+    Args:
+        f: Self-map, in the arithmetic of the limits.
+        rounding: Unit in the last place of that arithmetic, relative.
+        found: Certificates so far.
+        examples: Examples.
+        steps: Most steps of a push.
+    """
+    returns = torch.zeros_like(found.fixed)
+    amplification = torch.zeros_like(found.radius)
+    size = torch.maximum(found.limit.double().norm(dim=1), examples.flatten(1).double().norm(dim=1))
+    ulp = rounding * size
+    room = found.eps / 2
+    largest = torch.where(size > 0, LARGEST_EPS * size, torch.inf)
+    smallest_eps = torch.minimum(found.eps, largest)
+    resting = torch.tensor([word == "resting" for word in found.derivative], device=room.device)
+    length = torch.where(resting, COARSE_PUSH, PUSH) * smallest_eps
+    length = torch.maximum(length, torch.minimum(SHARP * ulp, room))
+    rows = (_find_contracting(found) & (BLUNT * ulp <= room)).nonzero().flatten()
     if not len(rows):
-        return result
-    centre = points[rows]
-    size = centre.flatten(1).norm(dim=1).double()
-    length = (1e-3 * eps[rows] + 300 * torch.finfo(points.dtype).eps * size)[:, None]  # small, but above rounding
-    u = torch.randn(centre.flatten(1).shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    push = length * (u / u.norm(dim=1, keepdim=True)).to(centre.device)
-    starts = torch.cat([centre + side * push.reshape(centre.shape).to(centre.dtype) for side in (1, -1)])
-    ends = iterate(f, starts, PUSHED_STEPS, tol=0.0, latent=False)
-    gap = (ends.points - torch.cat([centre, centre])).flatten(1).double().norm(dim=1).reshape(2, -1)
-    # One part in a hundred allows for the rounding of the orbit.
-    result[rows] = (gap <= 1.01 * length.T).all(0) & ~ends.diverged.reshape(2, -1).any(0)
-    return result
-
-
-def _pairwise_distances(flat: Tensor) -> Tensor:
-    """Compute the distances between all rows, by subtraction."""
-    return torch.cdist(flat.double(), flat.double(), compute_mode="donot_use_mm_for_euclid_dist")
+        return Pushes(returns, amplification)
+    points = found.limit[rows].reshape(-1, *examples.shape[1:])
+    pushes = push_points(f, points, examples[rows], length[rows], steps, resting[rows])
+    returns[rows] = pushes.return_home
+    amplification[rows] = torch.where(pushes.return_home, pushes.amplification, 0.0)
+    return Pushes(returns, amplification)

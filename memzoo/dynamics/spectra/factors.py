@@ -45,6 +45,10 @@ class Factors:
         z = self.left @ z
         return z if self.outer_left is None else self.outer_left @ z
 
+    def push(self, v: Float[Tensor, "m batch dim"]) -> Float[Tensor, "m batch dim"]:
+        """Compute J v for stacks of vectors, one a point."""
+        return self.outward(self.inward(v.movedim(0, -1))).movedim(-1, 0)
+
     def pull(self, u: Float[Tensor, "batch dim m"]) -> Float[Tensor, "batch dim m"]:
         """Compute J^T u."""
         for factor in (self.outer_left, self.left, self.right, self.outer_right):

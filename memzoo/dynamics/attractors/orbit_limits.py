@@ -1,0 +1,190 @@
+"""Find the point where the orbit of each example ends, and tell whether it is a fixed point.
+
+Everything is computed in the widest arithmetic of the map, from the example itself. In float32 an orbit that leaves an
+unstable example goes where the rounding of the first steps sends it, and that depends on the number of threads and on
+the other rows of the batch.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from memzoo._types import Map
+from memzoo.dynamics.attractors.newton import compute_residual_norm, polish_fixed_point
+from memzoo.dynamics.orbits import SETTLED, iterate
+from memzoo.dynamics.spectra import Jacobians
+from memzoo.dynamics.tracing import accelerate_convolutions_in_dtype, outputs_agree
+
+POLISHED_STEPS = 100
+"""Most iterations between the first rest of an orbit and Newton's method."""
+QUARTERS = 4
+"""Parts of the iterations that were asked for, between which the pace of the moving orbits is compared."""
+LONGER = (1, 2, 4, 8, 4)
+"""Parts, in units of the iterations that were asked for, in which an open orbit is followed on: 19 together."""
+LOOK = 16
+"""Iterations over which the pace of an orbit is measured."""
+LONGEST_CYCLE = 64
+"""Longest period of a cycle that is recognised, so that its orbit need not be followed on."""
+
+
+@dataclass(frozen=True)
+class OrbitLimits:
+    """Where orbits end, one row an example."""
+
+    points: Float[Tensor, "n *shape"]
+    """Limits; where there is none, the last finite point."""
+    step_left: Float[Tensor, "n d"]
+    """Newton steps that were not taken; infinite where there is none."""
+    residual: Float[Tensor, " n"]
+    """L2 norm of f(x) - x; infinity where the orbit diverged."""
+    fixed: Bool[Tensor, " n"]
+    """The residual is at the level of rounding."""
+    open: Bool[Tensor, " n"]
+    """The orbit was followed as far as allowed, and has not come to a fixed point whose place is known, nor to a cycle,
+    nor has it diverged."""
+
+
+def find_orbit_limits(
+    wide: Map,
+    jacobians: Jacobians,
+    examples: Float[Tensor, "n *shape"],
+    steps: int,
+    reach: Float[Tensor, " n"],
+    *,
+    follow_on: bool = True,
+) -> OrbitLimits:
+    """Iterate from each example and polish the end by Newton's method; follow on the orbits that are still open.
+
+    Args:
+        wide: Self-map in the arithmetic of the Jacobians, see :func:`choose_quick_map`.
+        jacobians: Its Jacobians.
+        examples: Starts.
+        steps: Most iterations before an orbit counts as open; it is then followed up to 20 times as long.
+        reach: How far Newton's method may move each point.
+        follow_on: Whether any verdict depends on where open orbits end.
+    """
+    search = _LimitSearch(wide, jacobians, examples, reach)
+    first, more = divmod(steps, QUARTERS)
+    search.iterate(first + more)
+    for _ in range(QUARTERS - 1):
+        search.iterate(first)
+    search.polish(min(steps, POLISHED_STEPS))
+    search.remove_cycles()
+    for times in LONGER if follow_on and steps else ():
+        if not search.slows.any():
+            break
+        search.iterate(times * steps)
+        search.polish(min(steps, POLISHED_STEPS))
+    return OrbitLimits(search.points, search.step_left, search.residual, search.fixed, search.open)
+
+
+class _LimitSearch:
+    """Hold the last points of orbits, and what is known about them."""
+
+    def __init__(self, wide: Map, jacobians: Jacobians, examples: Tensor, reach: Tensor) -> None:
+        self._map = wide
+        self._jacobians = jacobians
+        self.points: Tensor = examples.to(jacobians.dtype, copy=True)
+        self._reach = reach
+        self._size = examples.flatten(1).to(jacobians.dtype).norm(dim=1)
+        # The first rest is that of single precision: from there Newton's method is quicker.
+        self._rest = SETTLED * max(torch.finfo(jacobians.dtype).eps, torch.finfo(torch.float32).eps)
+        self.step_left: Tensor = torch.full_like(self.points.flatten(1), torch.inf)
+        self.residual: Tensor = torch.full_like(self._size, torch.inf, dtype=torch.float64)
+        self.fixed: Tensor = torch.zeros(len(examples), dtype=torch.bool, device=examples.device)
+        self.open: Tensor = torch.ones_like(self.fixed)
+        self.slows: Tensor = torch.ones_like(self.fixed)
+        """Which open orbits have become slower from each look to the next. A slow orbit to a fixed point does so; one
+        that is chaotic, or on its way to nowhere, need not be followed on."""
+        self._moving = torch.ones_like(self.fixed)
+        self._diverged = torch.zeros_like(self.fixed)
+        self._pace = torch.full_like(self._size, torch.inf)
+
+    def iterate(self, steps: int) -> None:
+        """Iterate the orbits that still move and become slower, and measure their pace."""
+        rows = (self._moving & self.slows).nonzero().flatten()
+        if not len(rows):
+            return
+        orbit = iterate(self._map, self.points[rows], steps, tol=self._rest)
+        self.points[rows] = orbit.points
+        self._diverged[rows] = orbit.diverged
+        self._moving[rows] = ~(orbit.converged | orbit.diverged)
+        rows = rows[self._moving[rows]]
+        pace = self._measure_pace(self.points[rows])
+        self.slows[rows] = pace < self._pace[rows]
+        self._pace[rows] = pace
+
+    def polish(self, steps: int) -> None:
+        """Polish the points of the open orbits, and find out which are still open."""
+        rows = (self.open & ~self._diverged).nonzero().flatten()
+        self.open[self._diverged] = False
+        if not len(rows):
+            return
+        orbit = iterate(self._map, self.points[rows], steps)
+        points, step_left = polish_fixed_point(self._jacobians, orbit.points, self._reach[rows])
+        residual = compute_residual_norm(self._jacobians.wide, points).double()
+        size = torch.maximum(points.flatten(1).norm(dim=1), self._size[rows])
+        # Comparisons with NaN are false.
+        fixed = residual.isfinite() & (residual <= _residual_tolerance(points.dtype) * size) & ~orbit.diverged
+        known = step_left.norm(dim=1) <= self._reach[rows]
+        self.points[rows] = points
+        self.step_left[rows] = step_left
+        self.residual[rows] = torch.where(orbit.diverged, torch.inf, residual)
+        self.fixed[rows] = fixed
+        self.open[rows] = ~(orbit.diverged | (fixed & known))
+        self.slows &= self.open
+        # An orbit that came to rest where there is no fixed point, by a small step, goes on.
+        self._moving[rows] = self.open[rows]
+
+    def remove_cycles(self) -> None:
+        """Find the open orbits that have closed; they are not open any more."""
+        rows = self.open.nonzero().flatten()
+        if not len(rows):
+            return
+        start = self.points[rows]
+        rounding = SETTLED * torch.finfo(start.dtype).eps * start.flatten(1).norm(dim=1)
+        point = self._map(start)
+        moves = (point - start).flatten(1).norm(dim=1) > LONGEST_CYCLE * rounding  # an orbit that creeps has not closed
+        closed = torch.zeros_like(moves)
+        for period in range(2, LONGEST_CYCLE + 1):
+            point = self._map(point)
+            closed |= moves & ((point - start).flatten(1).norm(dim=1) <= period * rounding)
+        self.open[rows[closed]] = False
+        self.slows &= self.open
+
+    def _measure_pace(self, point: Float[Tensor, "m *shape"]) -> Float[Tensor, " m"]:
+        """Measure the largest of the next steps."""
+        pace = torch.zeros(len(point), dtype=point.dtype, device=point.device)
+        for _ in range(LOOK if len(point) else 0):
+            image = self._map(point)
+            pace = torch.maximum(pace, (image - point).flatten(1).norm(dim=1))
+            point = image
+        return pace
+
+
+def _residual_tolerance(dtype: torch.dtype) -> float:
+    """Return the relative residual below which a point counts as fixed: rounding, with room for a deep network."""
+    return torch.finfo(dtype).eps ** 0.5 * (1e-2 if dtype == torch.float64 else 1e-1)
+
+
+def choose_quick_map(f: Map, jacobians: Jacobians, examples: Tensor) -> Map:
+    """Choose the quickest form of the map in the arithmetic of its Jacobians."""
+    points = examples.to(jacobians.dtype)
+    if jacobians.affine and jacobians.method == "cut":
+        affine = _form_affine_map(jacobians, points[:1])
+        if outputs_agree(affine, jacobians.wide, points):
+            return affine
+    return accelerate_convolutions_in_dtype(f, points, jacobians.dtype) or jacobians.wide
+
+
+def _form_affine_map(jacobians: Jacobians, point: Tensor) -> Map:
+    """Form x -> J x + c through the cut: two thin products instead of all layers."""
+    factors = jacobians.form_factors(point)
+
+    def multiply(x: Tensor) -> Tensor:
+        return factors.outward(factors.inward(x.flatten(1).mT[None]))[0].mT.reshape(x.shape)
+
+    shift = jacobians.wide(point) - multiply(point)
+    return lambda x: multiply(x) + shift
