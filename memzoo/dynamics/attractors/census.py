@@ -9,7 +9,7 @@ from torch import Tensor
 
 from memzoo._checks import check_batch, check_eps, check_same_shape
 from memzoo._types import Map
-from memzoo.dynamics.attractors.limit_search import LimitSearch, check_search_limits
+from memzoo.dynamics.attractors.limit_search import LimitSearch, check_search_limits, iterate_to_rest
 from memzoo.dynamics.attractors.limit_sets import LimitSet
 from memzoo.dynamics.intervals import Share, wilson
 from memzoo.dynamics.orbits import default_eps, group_duplicates, iterate, nearest
@@ -161,8 +161,8 @@ def census(
     # Duplicates would make each other's margin zero: only the first of them takes part.
     first = group_duplicates(examples).first
     distinct = examples[first].to(starts.device)
-    orbit = iterate(f, starts, steps)
-    search = LimitSearch(f, orbit.points, distinct, eps, steps, max_limits)
+    orbit = iterate_to_rest(f, iterate(f, starts, steps), scale, steps)
+    search = LimitSearch(f, orbit.points, (distinct, radii[first].to(starts.device)), scale, steps, max_limits)
     search.find_fixed_points(orbit)
     search.find_cycles(~(orbit.converged | orbit.diverged), max_period)
 

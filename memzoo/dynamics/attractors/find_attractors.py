@@ -9,7 +9,7 @@ from torch import Tensor
 from memzoo._checks import check_batch, check_eps
 from memzoo._types import Map
 from memzoo.dynamics.attractors.certificate import certify
-from memzoo.dynamics.attractors.limit_search import LimitSearch, check_search_limits
+from memzoo.dynamics.attractors.limit_search import LimitSearch, check_search_limits, iterate_to_rest
 from memzoo.dynamics.attractors.limit_sets import LimitSet
 from memzoo.dynamics.orbits import Orbit, compose_with_itself, iterate
 from memzoo.errors import InvalidArgumentError
@@ -111,8 +111,8 @@ def find_attractors(
     orbit = iterate(f, starts, steps)
     eps = _derive_eps(orbit, starts) if eps is None else eps
     check_eps(eps)
-    # A start stands in for the examples, which only order the groups and name limits.
-    search = LimitSearch(f, orbit.points, starts[:1], eps, steps, max_limits)
+    orbit = iterate_to_rest(f, orbit, scale, steps)
+    search = LimitSearch(f, orbit.points, None, scale, steps, max_limits)
     search.find_fixed_points(orbit)
     search.find_cycles(~(orbit.converged | orbit.diverged), max_period)
 
