@@ -104,9 +104,15 @@ def check_steps(steps: int) -> None:
         raise InvalidArgumentError(f"steps must be a whole number >= 0, got {steps!r}.")
 
 
-def check_eps(eps: float) -> None:
-    """Raise unless ``eps`` can be a radius of recovery in the L2 norm."""
-    if not (isinstance(eps, (int, float)) and 0 < eps < torch.inf):
+def check_eps(eps: float | Tensor) -> None:
+    """Raise unless ``eps`` can be a radius in the L2 norm, or a vector of such radii."""
+    if isinstance(eps, Tensor):
+        is_real = eps.is_floating_point() and eps.ndim <= 1 and eps.numel() > 0
+        is_valid = is_real and bool((eps > 0).all() and eps.isfinite().all())
+    else:
+        is_valid = isinstance(eps, (int, float)) and 0 < eps < torch.inf
+    if not is_valid:
         raise InvalidArgumentError(
-            f"eps must be a finite number > 0, got {eps!r}; leave it out to derive it from the examples."
+            f"eps must be a finite number > 0, or a vector of such numbers, got {eps!r}; leave it out to derive it "
+            "from the examples."
         )

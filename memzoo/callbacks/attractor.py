@@ -18,8 +18,9 @@ from memzoo.callbacks.radii import relative_residual, summarise_radii
 from memzoo.callbacks.reporting import Row
 from memzoo.callbacks.shards import Part
 from memzoo.callbacks.starting import StartingCallback
-from memzoo.dynamics import Certificates, default_eps, recovery_curve
+from memzoo.dynamics import Certificates, example_eps, recovery_curve
 from memzoo.dynamics.attractors import certify_quickly
+from memzoo.dynamics.orbits import format_eps, resolve_eps
 from memzoo.dynamics.spectra import compute_leading_eigenvalues
 from memzoo.modules import Adapter, evaluation_mode, find_self_map, like_parameters
 
@@ -35,6 +36,9 @@ class Measured:
     radius: Tensor
     residual: Tensor
     reached: Tensor
+    """Examples that its starts are within eps of at the last step."""
+    ever_reached: Tensor
+    """Examples that its starts are within eps of at some step."""
     arrived: int
 
 
@@ -53,6 +57,9 @@ class AttractorCallback(StartingCallback):
         other, spectral radius below 1 beyond its error bound. 0 for untrained and for constant maps.
     ``attractor/recovered``
         Share of tracked examples within ``eps`` of some start after ``steps`` iterations, :math:`R_T`.
+    ``attractor/ever_recovered``
+        Share of tracked examples within ``eps`` of some start after ``steps`` iterations or fewer. An orbit may pass an
+        example and leave it again; :func:`memzoo.audit` gives both shares by the same names.
     ``attractor/converged``
         Share of starts that end within ``eps`` of a tracked example.
     ``attractor/radius_median``
@@ -79,7 +86,8 @@ class AttractorCallback(StartingCallback):
             ``"validation"`` or ``"noise"``. When left out, up to ``max_starts`` rows of the validation set, else noise
             with the examples' mean and variance. Validation images that are tracked examples themselves are left out.
         self_map: ``self_map(module, x)`` returns the reconstruction, if ``forward`` does not.
-        eps: Radius of recovery, L2; :func:`memzoo.dynamics.default_eps` of the examples when left out.
+        eps: Radius of recovery, L2, one for all tracked examples or one for each. When left out,
+            :func:`memzoo.dynamics.example_eps` of all rows that were read to choose the tracked examples.
         steps: Iterations T.
         max_examples: Most examples to measure at one time, if they are not given; 32 when left out, 8 for large maps
             that are nowhere narrower than their input, whose leading eigenvalues come from products with the Jacobian.
@@ -109,9 +117,10 @@ class AttractorCallback(StartingCallback):
     KIND: ClassVar[str] = "attractor"
     QUANTITIES: ClassVar[tuple[Quantity, ...]] = quantities_of(KIND)
     TITLE: ClassVar[str] = "Attractors"
-    given_eps: float | None
+    given_eps: float | Tensor | None
     steps: int
-    eps: float
+    eps: Tensor | None
+    """Radius of recovery of each tracked example; None before the examples are known."""
 
     def __init__(
         self,
@@ -119,7 +128,7 @@ class AttractorCallback(StartingCallback):
         starts: Starts | None = None,
         *,
         self_map: Adapter | None = None,
-        eps: float | None = None,
+        eps: float | Tensor | None = None,
         steps: int = 200,
         max_examples: int | None = None,
         rotate: int = 1,
@@ -136,7 +145,6 @@ class AttractorCallback(StartingCallback):
             check_eps(eps)
         self.given_eps = eps
         self.steps = steps
-        self.eps = math.nan
         self.certificates: Certificates | None = None
         """Certificates of the last measurement, one row for each tracked example."""
         options = StartingOptions(
@@ -158,6 +166,7 @@ class AttractorCallback(StartingCallback):
     def _forget(self) -> None:
         super()._forget()
         self.certificates = None
+        self.eps = None
 
     def most_starts(self, module: nn.Module, examples: Tensor) -> int:
         """Return the number that was asked for, else how many starts can be iterated at a reasonable cost."""
@@ -168,12 +177,17 @@ class AttractorCallback(StartingCallback):
             return affordable_starts(f, adapted[:1], self.steps)
 
     def choose_others(self, trainer: Trainer, examples: Tensor) -> None:
-        """Choose starts and eps; starts that a checkpoint brought are kept."""
+        """Choose starts and eps; those that a checkpoint brought are kept."""
         self._choose_eps(examples)
         super().choose_others(trainer, examples)
 
-    def _choose_eps(self, examples: Tensor) -> None:
-        self.eps = default_eps(examples) if self.given_eps is None else self.given_eps
+    def _choose_eps(self, examples: Tensor) -> Tensor:
+        """Return the radius of each tracked example; it is derived once, from all rows that are known."""
+        if self.eps is None and self.given_eps is not None:
+            self.eps = resolve_eps(self.given_eps, examples)
+        elif self.eps is None:
+            self.eps = self._tracked.derive_from_all(example_eps)
+        return self.eps
 
     # What is measured -------------------------------------------------------------------------------------------------
 
@@ -183,31 +197,33 @@ class AttractorCallback(StartingCallback):
         Raises:
             ValueError: No examples or starts were given, and no run has begun.
         """
-        examples = self._tracked.get()
-        if math.isnan(self.eps):
-            self._choose_eps(examples)
+        self._choose_eps(self._tracked.get())
         return super().measure(module)
 
     def measure_part(self, f: nn.Module, examples: Tensor, part: Part) -> Measured:
         """Certify the examples of this process, and find which examples its starts reach."""
+        eps = self._choose_eps(self._tracked.get())[self._tracked.chosen].to(examples.device)
         own = part.select(examples)
-        reached, arrived = self._iterate_starts(f, examples, part)
+        reached, ever_reached, arrived = self._iterate_starts(f, examples, eps, part)
         if not len(own):
-            return Measured(None, torch.empty(0), torch.empty(0), reached, arrived)
+            return Measured(None, torch.empty(0), torch.empty(0), reached, ever_reached, arrived)
         residual = relative_residual(f, own)
-        certificates = certify_quickly(f, own, self.eps, steps=max(self.steps, SETTLING))
+        certificates = certify_quickly(f, own, part.select(eps), steps=max(self.steps, SETTLING))
         on_cpu = {name: value.cpu() for name, value in vars(certificates).items() if isinstance(value, Tensor)}
         radius = compute_leading_eigenvalues(f, own).radius
-        return Measured(replace(certificates, **on_cpu), radius.cpu(), residual.cpu(), reached, arrived)
+        found = replace(certificates, **on_cpu)
+        return Measured(found, radius.cpu(), residual.cpu(), reached, ever_reached, arrived)
 
-    def _iterate_starts(self, f: nn.Module, examples: Tensor, part: Part) -> tuple[Tensor, int]:
-        """Return which examples the starts of this process reach, and how many of the starts arrive at one."""
+    def _iterate_starts(self, f: nn.Module, examples: Tensor, eps: Tensor, part: Part) -> tuple[Tensor, Tensor, int]:
+        """Return which examples the starts of this process reach, at the end and ever, and how many starts arrive."""
         starts = self.own_starts(f, examples, part)
         if not len(starts):
-            return torch.zeros(len(examples), dtype=torch.bool), 0
+            none = torch.zeros(len(examples), dtype=torch.bool)
+            return none, none, 0
         # offset: while training, a fixed point far from its example is no reason for a warning
-        curve = recovery_curve(f, starts, examples, self.steps, eps=self.eps, tol=None, offset=math.nan)
-        return curve.reached.cpu(), int((curve.ended_at >= 0).sum())
+        curve = recovery_curve(f, starts, examples, self.steps, eps=eps, tol=None, offset=math.nan)
+        ever_reached = curve.recovered_at >= 0
+        return curve.reached.cpu(), ever_reached.cpu(), int((curve.ended_at >= 0).sum())
 
     def combine_parts(self, parts: list[Any], examples: Tensor) -> dict[str, float]:
         """Combine the parts; which examples share a limit is decided over the examples of all processes."""
@@ -221,20 +237,36 @@ class AttractorCallback(StartingCallback):
         self.certificates = replace(ordered, limit_of=_name_groups(ordered.limit_of, order))
         residual = torch.cat([part.residual for part in parts])
         reached = torch.stack([part.reached for part in parts])
+        ever_reached = torch.stack([part.ever_reached for part in parts])
         arrived = sum(part.arrived for part in parts)
         return {
             "fraction": self.certificates.fraction,
             "recovered": reached.any(0).float().mean().item(),
+            "ever_recovered": ever_reached.any(0).float().mean().item(),
             "converged": arrived / len(self.starts),
             "residual": residual.quantile(0.5).item(),
             **summarise_radii(torch.cat([part.radius for part in parts])),
         }
 
-    # What is shown ----------------------------------------------------------------------------------------------------
+    # What is kept and shown -------------------------------------------------------------------------------------------
+
+    def kept(self) -> dict[str, Tensor]:
+        """Return examples, their eps, and starts, as far as they did not come as arguments."""
+        kept = super().kept()
+        # The eps of examples that a run has chosen comes from rows which a resumed run does not know.
+        if "examples" in kept and self.eps is not None and self.given_eps is None:
+            kept["eps"] = self.eps
+        return kept
+
+    def restore(self, kept: dict[str, Tensor]) -> None:
+        """Take over the tensors that a checkpoint kept; earlier versions kept no eps."""
+        super().restore(kept)
+        self.eps = kept.get("eps", self.eps)
 
     def about(self) -> str:
         """Say what the values refer to."""
-        return f"{super().about()}, T = {self.steps}, eps = {self.eps:.3g}"
+        eps = "unknown" if self.eps is None else format_eps(self.eps)
+        return f"{super().about()}, T = {self.steps}, eps = {eps}"
 
     def examples_table(self) -> str:
         """Return the last measurement with a line for each example: its verdict, its limit, who shares the limit."""

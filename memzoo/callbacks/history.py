@@ -7,6 +7,7 @@ from typing import Any
 from memzoo.callbacks.quantities import QUANTITIES, QUARTILES, Quantity
 from memzoo.callbacks.reporting import Row
 from memzoo.dynamics import Certificates
+from memzoo.dynamics.orbits import format_eps
 from memzoo.errors import DependencyMissingError
 from memzoo.plotting import draw_history
 
@@ -76,7 +77,7 @@ def format_certificates(certificates: Certificates, examples: list[int]) -> str:
         )
     limits = len(set(groups))
     head = (
-        f"{int(certificates.attractor.sum())} of {len(examples)} are attractors, eps = {certificates.eps:.3g}; "
+        f"{int(certificates.attractor.sum())} of {len(examples)} are attractors, eps = {format_eps(certificates.eps)}; "
         f"they end at {limits} distinct limit{'' if limits == 1 else 's'}:"
     )
     return "\n".join([head, *_align(lines)])

@@ -61,6 +61,16 @@ QUANTITIES = (
         label="recovered",
     ),
     Quantity(
+        "ever_recovered",
+        "ever",
+        ".0%",
+        "Share of tracked examples within ``eps`` of some start after ``steps`` iterations or fewer",
+        logged_by=("attractor",),
+        if_not_finite=0.0,
+        panel="share",
+        label="ever recovered",
+    ),
+    Quantity(
         "converged",
         "converged",
         ".1%",

@@ -1,6 +1,7 @@
 """The tracked examples: given, read from the training data, or taken from a stream; all of them, or subsets in turn."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -57,6 +58,7 @@ class TrackedExamples:
         self.chosen: Tensor = torch.empty(0, dtype=torch.long)
         """Indices of the examples of the last measurement."""
         self._stream_batches: list[Tensor] | None = None
+        self._known: Tensor | None = None
         if self.options.examples is None:
             self.examples = None
 
@@ -71,6 +73,17 @@ class TrackedExamples:
         if self.examples is None:
             raise InvalidArgumentError(f"{self.owner} tracks no examples yet: pass examples=, or fit a module first.")
         return self.examples
+
+    def derive_from_all(self, derive: Callable[[Tensor], Tensor]) -> Tensor:
+        """Derive a value for each tracked example from all rows that were read to choose these.
+
+        Args:
+            derive: Function that returns one value for each of many rows, and is given all of them.
+        """
+        examples = self.get()
+        if self._known is None:
+            return derive(examples)
+        return derive(self._known)[self._places]
 
     # Which examples are tracked ---------------------------------------------------------------------------------------
 
@@ -87,19 +100,25 @@ class TrackedExamples:
             TypeError: The training data hold no floating-point tensors.
         """
         # Each process may read other rows, of data that augment at random for example: all take those of rank 0.
-        examples = trainer.strategy.broadcast(self._read(trainer).detach().cpu())
-        check_batch(examples, "the tracked examples")
+        known = trainer.strategy.broadcast(self._read(trainer).detach().cpu())
+        check_batch(known, "the tracked examples")
+        # A stream may have brought more rows than are tracked.
+        places = torch.arange(len(known) if self._stream_batches is None else min(len(known), self.most))
+        examples = known[places]
         with evaluation_mode(module):
             f, adapted = find_self_map(module, self.options.self_map, like_parameters(examples, module))
             check_repeats(f, adapted)
             too_many = self._are_too_many(f, adapted)
         if too_many:
-            examples = examples[:: math.ceil(len(examples) / (WIDE_EXAMPLES * self.options.rotate))]
+            places = places[:: math.ceil(len(examples) / (WIDE_EXAMPLES * self.options.rotate))]
+            examples = known[places]
             rank_zero_info(
                 f"{type(module).__name__} is nowhere narrower than its {adapted[0].numel()} inputs, so that "
                 f"measuring is slower: {len(examples)} examples are tracked; set max_examples to track more."
             )
         self.examples = examples
+        self._known = known
+        self._places = places
         self._stream_batches = None
 
     def _read(self, trainer: Trainer) -> Tensor:
@@ -110,7 +129,7 @@ class TrackedExamples:
             return known
         try:
             if self._stream_batches is not None:
-                return torch.cat(self._stream_batches)[: self.most]
+                return torch.cat(self._stream_batches)
             return read_rows(trainer.train_dataloader, self.most, batches=trainer.num_training_batches)
         except (TypeError, IndexError) as error:
             raise self._unreadable(error) from error

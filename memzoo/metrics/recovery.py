@@ -1,6 +1,5 @@
 """The share of training examples that some iterated start comes close to (Section 3 of the paper)."""
 
-import math
 from typing import Any, final
 
 import torch
@@ -9,12 +8,12 @@ from torch import Tensor
 
 from memzoo._checks import check_batch, check_same_shape
 from memzoo.dynamics import close_pairs
-from memzoo.errors import InvalidArgumentError
+from memzoo.dynamics.orbits import resolve_eps
 from memzoo.metrics.exact_metric import ExactMetric
 
 
 def recovery_probability(
-    points: Float[Tensor, "batch *shape"], examples: Float[Tensor, "n *shape"], eps: float
+    points: Float[Tensor, "batch *shape"], examples: Float[Tensor, "n *shape"], eps: float | Float[Tensor, " n"] | None
 ) -> Float[Tensor, ""]:
     r"""Compute the share of the examples within ``eps`` of some point, in [0, 1]: the paper's R_t.
 
@@ -26,8 +25,8 @@ def recovery_probability(
         points: Points of the orbits at time t. A point that is not finite is near no example. Without points the
             share is 0.
         examples: Training examples; a repeated example counts as often as it occurs.
-        eps: Radius, L2, in units of the data. It decides the answer, so there is no default;
-            :func:`memzoo.dynamics.default_eps` is the usual choice.
+        eps: Radius, L2, in units of the data, one for all examples or one for each. It decides the answer, so it has to
+            be given; None asks for :func:`memzoo.dynamics.example_eps`, the usual choice.
 
     Returns:
         The share in float64. Time O(B n d), memory O(n d).
@@ -41,23 +40,14 @@ def recovery_probability(
         tensor(0.5000, dtype=torch.float64)
     """
     check_batch(examples, "examples")
-    _check_eps(eps)
-    return (_count_hits(points, examples, eps) > 0).double().mean()
+    return (_count_hits(points, examples, resolve_eps(eps, examples)) > 0).double().mean()
 
 
-def _count_hits(points: Tensor, examples: Tensor, eps: float) -> Int[Tensor, " n"]:
+def _count_hits(points: Tensor, examples: Tensor, eps: Tensor) -> Int[Tensor, " n"]:
     """Count the points within ``eps`` of each example."""
     check_same_shape(points, examples, "points and examples")
     _, example = close_pairs(points, examples, eps)
     return torch.bincount(example, minlength=len(examples))
-
-
-def _check_eps(eps: float) -> None:
-    """Raise an error unless eps is a finite number above 0."""
-    if not (isinstance(eps, (int, float)) and 0 < eps < math.inf):
-        raise InvalidArgumentError(
-            f"eps must be a finite number > 0, got {eps!r}; memzoo.dynamics.default_eps derives one."
-        )
 
 
 @final
@@ -68,7 +58,8 @@ class RecoveryProbability(ExactMetric):
 
     Args:
         examples: Training examples.
-        eps: Radius, L2, in units of the data.
+        eps: Radius, L2, in units of the data, one for all examples or one for each; None for
+            :func:`memzoo.dynamics.example_eps`.
         kwargs: Arguments of :class:`torchmetrics.Metric`.
 
     Example:
@@ -86,12 +77,13 @@ class RecoveryProbability(ExactMetric):
     hits: Tensor
     count: Tensor
 
-    def __init__(self, examples: Float[Tensor, "n *shape"], eps: float, **kwargs: Any) -> None:
+    def __init__(
+        self, examples: Float[Tensor, "n *shape"], eps: float | Float[Tensor, " n"] | None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         check_batch(examples, "examples")
-        _check_eps(eps)
         self.examples: Tensor = examples.detach()
-        self.eps = eps
+        self.eps: Tensor = resolve_eps(eps, self.examples)
         # Counts can be summed over processes; an example is reached where the sum is positive.
         self.add_state("hits", torch.zeros(len(examples), dtype=torch.long), dist_reduce_fx="sum")
         self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")

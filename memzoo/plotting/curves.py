@@ -8,7 +8,7 @@ from memzoo.plotting.colours import BLACK, BLUE, ORANGE, SKY, VERMILION
 
 Curve = tuple[str, Sequence[float]]
 """A label and one value for each measurement."""
-SHARE_STYLES = ((BLUE, 5.0), (ORANGE, 2.5), (BLACK, 1.0))
+SHARE_STYLES = ((BLUE, 6.0), (ORANGE, 4.0), (SKY, 2.5), (BLACK, 1.0))
 """Colour and width of each curve: the later ones are thinner, because shares often coincide."""
 RADIUS_COLOURS = (VERMILION, SKY)
 

@@ -25,6 +25,8 @@ CALLS = {
     "nearest": (STARTS, EXAMPLES),
     "close_pairs": (STARTS, EXAMPLES, 0.1),
     "default_eps": (EXAMPLES,),
+    "example_eps": (EXAMPLES,),
+    "group_near_copies": (EXAMPLES,),
 }
 
 

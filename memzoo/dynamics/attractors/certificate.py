@@ -18,11 +18,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from memzoo._checks import check_batch, check_eps, check_module, check_steps
+from memzoo._checks import check_batch, check_module, check_steps
 from memzoo._types import Map
 from memzoo.dynamics.attractors.basin import basin_radius
 from memzoo.dynamics.attractors.newton import compute_residual_norm, polish_fixed_point
-from memzoo.dynamics.orbits import default_eps, iterate
+from memzoo.dynamics.orbits import format_eps, group_near_copies, iterate, resolve_eps
 from memzoo.dynamics.spectra import Jacobians, Method, check_differentiable_self_map, compute_spectrum
 from memzoo.dynamics.tracing import accelerate_convolutions_in_dtype, restore_plain_attributes
 
@@ -69,7 +69,7 @@ class Certificates:
     """Where a slow orbit is expected to end: the limit and the Newton step that was not taken, flattened."""
     blur: Float[Tensor, " n"]
     """L2 radius within which ``heading`` cannot tell limits apart; NaN where the orbit diverged."""
-    eps: float
+    eps: Float[Tensor, " n"]
     """Radius in L2 within which the fixed point counts as the example's own."""
     basin_radius: Float[Tensor, " n"]
     """Radius of a ball around the attractor that leads back to it, except for a share of at most 1 - ``basin_share``.
@@ -110,7 +110,7 @@ class Certificates:
     def __str__(self) -> str:
         count = len(self.attractor)
         lines = [
-            f"{int(self.attractor.sum())} of {count} examples are attractors (eps = {self.eps:.3g})",
+            f"{int(self.attractor.sum())} of {count} examples are attractors (eps = {format_eps(self.eps)})",
             f"{'example':>7}{'offset':>11}{'radius':>10}{'+-':>10}  verdict",
         ]
         for row in range(min(count, SHOWN)):
@@ -128,7 +128,7 @@ class Certificates:
             return "no fixed point found"
         if not self.distinct[row]:
             return f"shares the limit of {int(self.limit_of[row])}"
-        if self.offset[row] + self.location_error[row] >= self.eps:
+        if self.offset[row] + self.location_error[row] >= self.eps[row]:
             return "farther than eps"
         return "left when pushed" if self.radius[row] + self.radius_error[row] < 1 else "radius not below 1"
 
@@ -137,7 +137,7 @@ class Certificates:
 def certify(
     f: Map,
     examples: Float[Tensor, "n *shape"],
-    eps: float | None = None,
+    eps: float | Float[Tensor, " n"] | None = None,
     *,
     steps: int = 1000,
     method: Method | None = None,
@@ -155,7 +155,7 @@ def certify(
     Args:
         f: Self-map; modules in eval mode.
         examples: Training examples.
-        eps: Radius; :func:`memzoo.dynamics.default_eps` of the examples when left out.
+        eps: Radius; :func:`memzoo.dynamics.example_eps` of the examples when left out.
         steps: Most iterations from each example.
         method: As in :func:`memzoo.dynamics.spectrum`.
         directions: Estimate the radius of each attractor's basin with this many random points a ball; 32 is a good
@@ -179,9 +179,7 @@ def certify(
     check_batch(examples, "examples")
     check_module(f)
     check_steps(steps)
-    if eps is None:
-        eps = default_eps(examples)
-    check_eps(eps)
+    radii = resolve_eps(eps, examples)
     check_differentiable_self_map(f, examples)
 
     # 1. Iterate.
@@ -192,7 +190,7 @@ def certify(
     points = orbit.points.to(jacobians.dtype)
     wide = accelerate_convolutions_in_dtype(f, points, jacobians.dtype) or jacobians.wide
     points = iterate(wide, points, min(steps, WIDE_STEPS)).points
-    points, step_left = polish_fixed_point(jacobians, points, REACH * eps)
+    points, step_left = polish_fixed_point(jacobians, points, REACH * radii)
 
     # 3. Prove the fixed point.
     residual = compute_residual_norm(jacobians.wide, points)
@@ -204,7 +202,7 @@ def certify(
     # 4. Tell limits apart. A slow orbit is still on its way to the limit that its Newton step shows.
     length_left = step_left.norm(dim=1)
     heading = points.flatten(1) + torch.where(step_left.isfinite(), step_left, 0.0)
-    blur = 1e-6 * scale + (0.1 * length_left).clamp(max=eps)
+    blur = 1e-6 * scale + (0.1 * length_left).minimum(radii)
     # Comparisons with NaN are false: an orbit that diverged shares its limit with no other.
     blur[orbit.diverged | ~scale.isfinite()] = torch.nan
     limit_of, distinct = _tell_limits_apart(heading, blur, examples)
@@ -230,13 +228,13 @@ def certify(
         limit_of=limit_of,
         heading=heading,
         blur=blur,
-        eps=eps,
+        eps=radii,
         basin_radius=torch.full_like(radius, torch.nan),
         basin_share=torch.nan,
     )
     # Derivatives leave wrapped tensors in modules that keep a value of their forward.
     restore_plain_attributes(f, examples)
-    found = replace(found, returns=_test_pushes(f, found.points, found.attractor, eps))
+    found = replace(found, returns=_test_pushes(f, found.points, found.attractor, radii))
     rows = found.attractor.nonzero().flatten()
     if not directions or not len(rows):
         return found
@@ -253,11 +251,12 @@ def _residual_tolerance(dtype: torch.dtype) -> float:
 def _tell_limits_apart(heading: Tensor, blur: Tensor, examples: Tensor) -> tuple[Tensor, Tensor]:
     """Find the first example that ends at the same point as each, and tell which examples share their limit with none.
 
-    Exact duplicates among the examples may share a limit.
+    Duplicates and near-copies among the examples may share a limit.
     """
     # Two balls of radius blur around the places where the orbits are heading for meet.
     shared = _pairwise_distances(heading) <= blur[:, None] + blur
-    duplicate = _pairwise_distances(examples.flatten(1)) == 0
+    group = group_near_copies(examples).group
+    duplicate = group[:, None] == group
     own = torch.eye(len(blur), dtype=torch.bool, device=blur.device)
     # The first largest entry of a row of zeros and ones is its first one.
     return (shared | own).int().argmax(1), ~(shared & ~duplicate).any(1)
@@ -282,7 +281,7 @@ def _compute_radii(jacobians: Jacobians, points: Tensor, fixed: Tensor, tol: Ten
     return torch.where(fixed, radius[first], torch.nan), torch.where(fixed, error[first], torch.nan)
 
 
-def _test_pushes(f: Map, points: Tensor, chosen: Bool[Tensor, " n"], eps: float) -> Bool[Tensor, " n"]:
+def _test_pushes(f: Map, points: Tensor, chosen: Bool[Tensor, " n"], eps: Tensor) -> Bool[Tensor, " n"]:
     """Tell for which of the ``chosen`` points a push in a random direction and its opposite do not grow."""
     result = torch.zeros_like(chosen)
     rows = chosen.nonzero().flatten()
@@ -290,7 +289,7 @@ def _test_pushes(f: Map, points: Tensor, chosen: Bool[Tensor, " n"], eps: float)
         return result
     centre = points[rows]
     size = centre.flatten(1).norm(dim=1).double()
-    length = (1e-3 * eps + 300 * torch.finfo(points.dtype).eps * size)[:, None]  # small, but above rounding
+    length = (1e-3 * eps[rows] + 300 * torch.finfo(points.dtype).eps * size)[:, None]  # small, but above rounding
     u = torch.randn(centre.flatten(1).shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     push = length * (u / u.norm(dim=1, keepdim=True)).to(centre.device)
     starts = torch.cat([centre + side * push.reshape(centre.shape).to(centre.dtype) for side in (1, -1)])

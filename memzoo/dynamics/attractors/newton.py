@@ -50,7 +50,7 @@ def compute_newton_step(jacobians: Jacobians, x: Tensor) -> Tensor:
     return torch.cat(steps)
 
 
-def polish_fixed_point(jacobians: Jacobians, points: Tensor, reach: float) -> tuple[Tensor, Tensor]:
+def polish_fixed_point(jacobians: Jacobians, points: Tensor, reach: float | Tensor) -> tuple[Tensor, Tensor]:
     """Polish each point by Newton's method, as long as that lowers its residual and stays within ``reach``.
 
     A point that Newton's method would move farther is returned unchanged.
@@ -61,6 +61,7 @@ def polish_fixed_point(jacobians: Jacobians, points: Tensor, reach: float) -> tu
     wide = jacobians.wide
     points = points.to(jacobians.dtype)
     origin = points
+    reaches = torch.as_tensor(reach, device=points.device).expand(len(points))
     best = compute_residual_norm(wide, points)
     step_left = torch.zeros_like(points.flatten(1))
     rows = torch.arange(len(points), device=points.device)
@@ -77,7 +78,7 @@ def polish_fixed_point(jacobians: Jacobians, points: Tensor, reach: float) -> tu
         trial = points[rows] + step.nan_to_num(posinf=0.0).reshape(-1, *points.shape[1:])
         residual = compute_residual_norm(wide, trial)
         moved = (trial - origin[rows]).flatten(1).norm(dim=1)
-        accepted = (residual < best[rows]) & (moved < reach)
+        accepted = (residual < best[rows]) & (moved < reaches[rows])
         step_left[rows[~accepted]] = step[~accepted]
         rows = rows[accepted]
         points = points.index_put((rows,), trial[accepted])

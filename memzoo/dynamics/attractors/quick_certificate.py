@@ -7,7 +7,7 @@ from memzoo.dynamics.attractors.certificate import Certificates, certify
 from memzoo.dynamics.spectra import choose_quick_method
 
 
-def certify_quickly(f: Map, examples: Tensor, eps: float, *, steps: int = 1000) -> Certificates:
+def certify_quickly(f: Map, examples: Tensor, eps: float | Tensor, *, steps: int = 1000) -> Certificates:
     """Certify the examples through products with the Jacobian, if the full Jacobian costs more.
 
     The verdicts are those of :func:`memzoo.dynamics.certify`, which has the same arguments. The radii agree within

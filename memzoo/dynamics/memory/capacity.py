@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from memzoo._checks import check_batch, check_eps, check_steps
+from memzoo._checks import check_batch, check_steps
 from memzoo._types import Map
 from memzoo.dynamics.attractors import certify
 from memzoo.dynamics.memory.recall import check_draws, check_levels, recall_against_noise
-from memzoo.dynamics.orbits import default_eps
+from memzoo.dynamics.orbits import resolve_eps
 from memzoo.errors import InvalidArgumentError, InvalidTypeError
 
 
@@ -31,8 +31,8 @@ class CapacityCurve:
     """Standard deviation of that noise, in units of the data."""
     draws: int
     """Noisy copies of each example."""
-    eps: float
-    """Radius in L2, the same for all n."""
+    eps: Float[Tensor, " examples"]
+    """Radius of each example in L2, the same for all n."""
 
     def capacity(self, share: float = 0.9, by: Literal["attractors", "recalled"] = "attractors") -> int:
         """Return the largest n up to which the share stays at or above ``share``; 0 if it is below at the first n.
@@ -57,7 +57,7 @@ def capacity_curve(
     level: float,
     draws: int = 16,
     steps: int = 1000,
-    eps: float | None = None,
+    eps: float | Float[Tensor, " n"] | None = None,
     seed: int = 0,
 ) -> CapacityCurve:
     """Build a map on the first n examples, for each n, and measure how many of these it stores and recalls.
@@ -74,7 +74,8 @@ def capacity_curve(
         level: Standard deviation of the noise at which recall is measured, in units of the data.
         draws: Noisy copies of each example.
         steps: Most iterations of each orbit.
-        eps: Radius; :func:`memzoo.dynamics.default_eps` of all ``examples`` when left out.
+        eps: Radius, one for all examples or one for each; :func:`memzoo.dynamics.example_eps` of all ``examples`` when
+            left out.
         seed: Seed of the noise, which has a generator of its own.
 
     Returns:
@@ -99,8 +100,9 @@ def capacity_curve(
     check_draws(draws)
     check_steps(steps)
     numbers = _check_counts(counts, len(examples))
-    eps = default_eps(examples) if eps is None else eps
-    check_eps(eps)
+    radii = resolve_eps(eps, examples)
+    # One radius for all is passed on as such: it also says that near-copies count as different examples.
+    one_for_all = eps if isinstance(eps, (int, float)) else None
     attractors: list[float] = []
     recalled: list[float] = []
     for n in numbers:
@@ -109,9 +111,10 @@ def capacity_curve(
             raise InvalidTypeError(
                 f"build must return a map from a batch to a batch, got {type(f).__name__}; return the model."
             )
-        recall = recall_against_noise(f, examples[:n], [level], draws=draws, steps=steps, eps=eps, seed=seed)
+        of_these = radii[:n] if one_for_all is None else one_for_all
+        recall = recall_against_noise(f, examples[:n], [level], draws=draws, steps=steps, eps=of_these, seed=seed)
         recalled.append(recall.rate.item())
-        certificates = certify(f, examples[:n], eps, steps=steps)
+        certificates = certify(f, examples[:n], of_these, steps=steps)
         attractors.append(certificates.attractor.double().mean().item())
     return CapacityCurve(
         counts=torch.tensor(numbers),
@@ -119,7 +122,7 @@ def capacity_curve(
         recalled=torch.tensor(recalled, dtype=torch.float64),
         level=float(level),
         draws=draws,
-        eps=eps,
+        eps=radii,
     )
 
 

@@ -10,11 +10,19 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from memzoo._checks import check_batch, check_eps, check_module, check_steps
+from memzoo._checks import check_batch, check_module, check_steps
 from memzoo._types import Map
 from memzoo.dynamics.intervals import wilson
 from memzoo.dynamics.memory.corruption import Masks, draw_gaussian
-from memzoo.dynamics.orbits import close_pairs, default_eps, group_duplicates, iterate, nearest
+from memzoo.dynamics.orbits import (
+    close_pairs,
+    format_eps,
+    group_duplicates,
+    group_near_copies,
+    iterate,
+    nearest,
+    resolve_eps,
+)
 from memzoo.errors import InvalidArgumentError
 
 
@@ -33,7 +41,7 @@ class Recall:
     per_example: Float[Tensor, "levels n"]
     """This share for each example."""
     nearest: Float[Tensor, " levels"]
-    """Share whose orbit ends nearer to that example than to any other, at whatever distance."""
+    """Share whose orbit ends nearer to that example, or a near-copy of it, than to any other, at whatever distance."""
     confused: Float[Tensor, " levels"]
     """Share whose orbit ends within ``eps`` of another example, and not of its own."""
     input_nearest: Float[Tensor, " levels"]
@@ -42,8 +50,8 @@ class Recall:
     """Corrupted copies of each example a level."""
     steps: int
     """Iterations after which an orbit is assumed to have ended."""
-    eps: float
-    """Radius in L2, given or derived from the examples."""
+    eps: Float[Tensor, " n"]
+    """Radius of each example in L2, given or derived from the examples."""
 
     def interval(self, confidence: float = 0.95) -> Float[Tensor, "levels 2"]:
         """Compute Wilson's interval of ``rate`` at each level, over the random corruptions of these examples.
@@ -66,7 +74,7 @@ class Recall:
     def __str__(self) -> str:
         n = self.per_example.shape[1]
         lines = [
-            f"{n} examples, {self.draws} draws each, eps = {self.eps:.3g}, {self.steps} steps",
+            f"{n} examples, {self.draws} draws each, eps = {format_eps(self.eps)}, {self.steps} steps",
             f"{'level':>10}{'recall %':>10}  {'95 % interval':<16}{'nearest':>9}{'confused':>10}{'input nearest':>15}",
         ]
         shares = [100 * share for share in (self.rate, self.nearest, self.confused, self.input_nearest)]
@@ -116,7 +124,7 @@ def recall_against_noise(
     *,
     draws: int = 16,
     steps: int = 200,
-    eps: float | None = None,
+    eps: float | Float[Tensor, " n"] | None = None,
     clip: tuple[float, float] | None = None,
     seed: int = 0,
 ) -> Recall:
@@ -132,7 +140,8 @@ def recall_against_noise(
         levels: Standard deviations of the noise in units of the data, increasing; 0 is the example itself.
         draws: Corrupted copies of each example.
         steps: Most iterations of each.
-        eps: Radius of recall; :func:`memzoo.dynamics.default_eps` of the examples when left out.
+        eps: Radius of recall, one for all examples or one for each; :func:`memzoo.dynamics.example_eps` when left out.
+            Unless it is one for all, near-copies (:func:`memzoo.dynamics.group_near_copies`) count as one example.
         clip: Range that the noisy points are clipped to, such as (0, 1) for images; nothing is clipped when left out.
         seed: Seed of the directions, which have a generator of their own. The same seed gives the same directions. The
             directions of an example do not change when others are added after it.
@@ -176,7 +185,7 @@ def recall_against_mask(
     fill: float | Literal["noise"] | None = None,
     draws: int = 16,
     steps: int = 200,
-    eps: float | None = None,
+    eps: float | Float[Tensor, " n"] | None = None,
     seed: int = 0,
 ) -> Recall:
     """Measure recall against masked area: the share of partly covered examples that iterate back to the whole.
@@ -193,7 +202,8 @@ def recall_against_mask(
             examples), or the mean of all values of all examples when left out.
         draws: Corrupted copies of each example.
         steps: Most iterations of each.
-        eps: Radius of recall; :func:`memzoo.dynamics.default_eps` of the examples when left out.
+        eps: Radius of recall, one for all examples or one for each; :func:`memzoo.dynamics.example_eps` when left out.
+            Unless it is one for all, near-copies (:func:`memzoo.dynamics.group_near_copies`) count as one example.
         seed: Seed of the masks, which have a generator of their own; the same seed gives the same masks.
 
     Returns:
@@ -233,20 +243,20 @@ def _measure_recall(
     levels: list[float],
     corrupt: Callable[[float], Float[Tensor, "n draws *shape"]],
     steps: int,
-    eps: float | None,
+    eps: float | Tensor | None,
 ) -> Recall:
     """Follow the corrupted examples of all levels, and count where they end."""
     check_module(f)
     check_steps(steps)
-    eps = default_eps(examples) if eps is None else eps
-    check_eps(eps)
-    first, group = group_duplicates(examples)
-    distinct = examples[first]
+    radii = resolve_eps(eps, examples)
+    # One radius for all is the plain definition, in which only equal examples are the same.
+    is_plain = isinstance(eps, (int, float))
+    group = (group_duplicates(examples) if is_plain else group_near_copies(examples)).group
     outcomes: list[Tensor] = []
     for level in levels:
         starts = corrupt(level)
         own = group.repeat_interleave(starts.shape[1])
-        outcome = _judge_ends(f, starts.flatten(0, 1), own, distinct, steps, eps)
+        outcome = _judge_ends(f, starts.flatten(0, 1), own, examples, group, steps, radii)
         outcomes.append(outcome.unflatten(1, starts.shape[:2]))
     outcome = torch.stack(outcomes).double()  # levels, kinds, n, draws
     count = outcome.sum((2, 3)) / outcome[0, 0].numel()
@@ -259,28 +269,38 @@ def _measure_recall(
         input_nearest=count[:, 3],
         draws=outcome.shape[-1],
         steps=steps,
-        eps=eps,
+        eps=radii,
     )
 
 
 def _judge_ends(
-    f: Map, starts: Tensor, own: Tensor, distinct: Tensor, steps: int, eps: float
+    f: Map, starts: Tensor, own: Tensor, examples: Tensor, group: Tensor, steps: int, eps: Tensor
 ) -> Bool[Tensor, "4 batch"]:
-    """Tell of each start, a corruption of row ``own`` of ``distinct``, whether it meets four conditions.
+    """Tell of each start whether it meets four conditions.
 
     They are: recalled, nearest to its own example at the end, confused with another example, nearest at the start.
+
+    Args:
+        f: Self-map.
+        starts: Corrupted examples.
+        own: Group of the example that was corrupted.
+        examples: All examples.
+        group: Group of each example; those of one group count as one.
+        steps: Most iterations.
+        eps: Radius of each example.
     """
     orbit = iterate(f, starts, steps)
     # A diverged orbit is judged at its start, which is finite, and then counted as if it had ended nowhere.
     ended = ~orbit.diverged
     points = torch.where(ended.reshape(-1, *[1] * (starts.ndim - 1)), orbit.points, starts)
-    start, example = close_pairs(points, distinct, eps)
+    start, example = close_pairs(points, examples, eps)
+    is_own = group[example] == own[start]
     home = torch.zeros_like(ended)
-    home[start[example == own[start]]] = True
+    home[start[is_own]] = True
     elsewhere = torch.zeros_like(ended)
-    elsewhere[start[example != own[start]]] = True
-    near = nearest(points, distinct).index == own
-    looked_up = nearest(starts, distinct).index == own
+    elsewhere[start[~is_own]] = True
+    near = group[nearest(points, examples).index] == own
+    looked_up = group[nearest(starts, examples).index] == own
     return torch.stack([home & ended, near & ended, elsewhere & ~home & ended, looked_up])
 
 

@@ -1,7 +1,8 @@
 """Orbits of a map: iteration, distances to the examples with proven bounds, recovery curves, margins."""
 
 from memzoo.dynamics.orbits.distance import Nearest, close_pairs, default_eps, nearest
-from memzoo.dynamics.orbits.duplicates import group_duplicates, select_distinct
+from memzoo.dynamics.orbits.duplicates import ExampleGroups, group_duplicates, select_distinct
+from memzoo.dynamics.orbits.example_eps import example_eps, format_eps, group_near_copies, resolve_eps
 from memzoo.dynamics.orbits.iterated_map import compose_with_itself
 from memzoo.dynamics.orbits.margin import Margin, nearest_margin
 from memzoo.dynamics.orbits.orbit import SETTLED, Orbit, iterate
@@ -9,6 +10,7 @@ from memzoo.dynamics.orbits.recovery import RecoveryCurve, recovery_curve
 
 __all__ = [
     "SETTLED",
+    "ExampleGroups",
     "Margin",
     "Nearest",
     "Orbit",
@@ -16,10 +18,14 @@ __all__ = [
     "close_pairs",
     "compose_with_itself",
     "default_eps",
+    "example_eps",
+    "format_eps",
     "group_duplicates",
+    "group_near_copies",
     "iterate",
     "nearest",
     "nearest_margin",
     "recovery_curve",
+    "resolve_eps",
     "select_distinct",
 ]

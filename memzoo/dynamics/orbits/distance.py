@@ -20,48 +20,68 @@ from memzoo.errors import InvalidArgumentError
 
 @torch.no_grad()
 def close_pairs(
-    points: Float[Tensor, "batch *shape"], examples: Float[Tensor, "n *shape"], eps: float
+    points: Float[Tensor, "batch *shape"],
+    examples: Float[Tensor, "n *shape"],
+    eps: float | Float[Tensor, " n"],
 ) -> tuple[Int[Tensor, " pairs"], Int[Tensor, " pairs"]]:
-    """Find the indices ``(point, example)`` of all pairs with L2 distance below ``eps``, exact for the given values."""
-    bounds = DistanceBounds(examples.flatten(1), eps)
+    """Find the indices ``(point, example)`` of all pairs with L2 distance below ``eps``, exact for the given values.
+
+    Args:
+        points: Points; one that is not finite is close to no example.
+        examples: Examples.
+        eps: One radius, or one for each example.
+    """
+    radii = spread_eps(eps, examples)
+    bounds = DistanceBounds(examples.flatten(1), radii.max().item())
     close_points: list[Tensor] = []
     close_examples: list[Tensor] = []
     first = 0
-    for point, example, slack in decide_pairs(bounds, points.flatten(1), eps):
+    for point, example, slack in decide_pairs(bounds, points.flatten(1), radii):
         close_points.append(point + first)
         close_examples.append(example)
         first += len(slack)
     return torch.cat(close_points), torch.cat(close_examples)
 
 
+def spread_eps(eps: float | Tensor, examples: Tensor) -> Float[Tensor, " n"]:
+    """Return a radius for each example, in float64 and on the device of the examples."""
+    radii = torch.as_tensor(eps, dtype=torch.float64, device=examples.device).detach()
+    return radii.expand(len(examples))
+
+
 def decide_pairs(
-    bounds: DistanceBounds, points: Float[Tensor, "batch d"], eps: float
+    bounds: DistanceBounds, points: Float[Tensor, "batch d"], eps: Float[Tensor, " n"]
 ) -> Iterator[tuple[Int[Tensor, " pairs"], Int[Tensor, " pairs"], Float[Tensor, " b"]]]:
-    r"""Decide which pairs are closer than ``eps``, one block of points at a time.
+    r"""Decide which points are closer to an example than its ``eps``, one block of points at a time.
 
     Yields:
         Point (within the block) and example of all such pairs, and the slack of each point: a lower bound on
-        :math:`\min_j |d_{ij} - \epsilon|`. A point that moves by less than its slack enters no ball around an example
+        :math:`\min_j |d_{ij} - \epsilon_j|`. A point that moves by less than its slack enters no ball around an example
         and leaves none.
     """
-    rounding = 4 * (points.shape[1] + 8) * torch.finfo(torch.float64).eps  # of distances in float64, now and later
-    certainly_closer = (eps / bounds.unit) ** 2 * (1 - bounds.threshold_error)
+    most = eps.max()
+    relative_eps = eps / bounds.unit
+    certainly_closer = relative_eps.square() * (1 - bounds.threshold_error)
     for block in split_into_blocks(points, len(bounds.examples)):
         lower, point_norms = bounds.lower(block)
         point, example = (~bounds.certainly_farther(lower, eps)).nonzero(as_tuple=True)  # also where the bound is NaN
         upper = bounds.upper(lower[point, example], point_norms[point], example)
         distance = upper.double().clamp(min=0).sqrt() * bounds.unit
-        undecided = (~(upper < certainly_closer)).nonzero().flatten()
+        undecided = (~(upper < certainly_closer[example])).nonzero().flatten()
         distance[undecided] = bounds.exact(block, point[undecided], example[undecided])
         # All other pairs are farther apart than eps, by at least what their lower bounds say.
         lower[point, example] = torch.inf
-        gap = lower.amin(1).double().sqrt() * bounds.unit - eps
-        gap = gap.scatter_reduce(0, point, (distance - eps).abs(), "amin")
+        subtracted = relative_eps.to(lower.dtype).clamp(min=torch.finfo(lower.dtype).tiny)  # not rounded down to zero
+        gap = lower.sqrt_().sub_(subtracted).amin(1).double() * bounds.unit
+        gap = gap.scatter_reduce(0, point, (distance - eps[example]).abs(), "amin")
         # Squares overflow long before distances do.
         far = gap.isinf()
-        gap[far] = bounds.lower_far(block[far]) - eps
-        inside = distance < eps
-        yield point[inside], example[inside], (1 - rounding) * gap - 2 * rounding * eps
+        gap[far] = bounds.lower_far(block[far]) - most
+        # Distances are rounded now and later, in float64 or in the type of the bounds.
+        dim = points.shape[1]
+        rounding = 4 * (dim + 8) * torch.finfo(torch.float64).eps + 8 * torch.finfo(lower.dtype).eps
+        inside = distance < eps[example]
+        yield point[inside], example[inside], (1 - rounding) * gap - 2 * rounding * most
 
 
 @dataclass(frozen=True)
@@ -89,20 +109,46 @@ def nearest(points: Float[Tensor, "batch *shape"], examples: Float[Tensor, "n *s
     indices: list[Tensor] = []
     for block in split_into_blocks(points.flatten(1), len(examples)):
         lower, _ = bounds.lower(block)
-        every_point = torch.arange(len(block), device=lower.device)
-        likely = lower.topk(count, largest=False).indices.unbind(1)
-        guesses = [bounds.exact(block, every_point, example) for example in likely]
-        farthest_guess = torch.stack(guesses, 1).amax(1, keepdim=True)
-        # Only examples that may be nearer than the guesses are subtracted.
-        point, example = (~bounds.certainly_farther(lower, farthest_guess)).nonzero(as_tuple=True)
-        exact = torch.full(lower.shape, torch.inf, dtype=torch.float64, device=lower.device)
-        exact[point, example] = bounds.exact(block, point, example)
-        smallest = exact.topk(count, largest=False)
+        smallest = _find_smallest(bounds, block, lower, count)
         distances.append(smallest.values)
         indices.append(smallest.indices)
     distance = torch.cat(distances)
     second = distance[:, 1] if count > 1 else torch.full_like(distance[:, 0], torch.inf)
     return Nearest(torch.cat(indices)[:, 0], distance[:, 0], second)
+
+
+@torch.no_grad()
+def nearest_outside(
+    examples: Float[Tensor, "n d"], group: Int[Tensor, " n"], rows: Int[Tensor, " b"]
+) -> Float[Tensor, " b"]:
+    """Find the distance of each of ``rows`` to the nearest example of another group, exact in float64.
+
+    Args:
+        examples: Flattened examples, one a row.
+        group: The group that each example belongs to; there are at least two groups.
+        rows: Indices of the examples whose distances are asked for.
+    """
+    bounds = DistanceBounds(examples)
+    distances: list[Tensor] = []
+    for chosen in split_into_blocks(rows, len(examples)):
+        block = examples[chosen]
+        lower, _ = bounds.lower(block)
+        lower[group[chosen][:, None] == group] = torch.inf
+        distances.append(_find_smallest(bounds, block, lower, 1).values[:, 0])
+    return torch.cat(distances)
+
+
+def _find_smallest(bounds: DistanceBounds, block: Tensor, lower: Tensor, count: int) -> torch.return_types.topk:
+    """Find the smallest distances of each point, and the examples; those with an infinite lower bound do not count."""
+    every_point = torch.arange(len(block), device=lower.device)
+    likely = lower.topk(count, largest=False).indices.unbind(1)
+    guesses = [bounds.exact(block, every_point, example) for example in likely]
+    farthest_guess = torch.stack(guesses, 1).amax(1, keepdim=True)
+    # Only examples that may be nearer than the guesses are subtracted.
+    point, example = (~bounds.certainly_farther(lower, farthest_guess)).nonzero(as_tuple=True)
+    exact = torch.full(lower.shape, torch.inf, dtype=torch.float64, device=lower.device)
+    exact[point, example] = bounds.exact(block, point, example)
+    return exact.topk(count, largest=False)
 
 
 @torch.no_grad()

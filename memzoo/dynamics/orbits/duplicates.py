@@ -10,8 +10,8 @@ ROWS = 256
 """Rows that are copied at one time."""
 
 
-class Duplicates(NamedTuple):
-    """The sets of equal examples, in the order of their first members."""
+class ExampleGroups(NamedTuple):
+    """Sets of examples that count as one, in the order of their first members."""
 
     first: Int[Tensor, " m"]
     """The first example of each set."""
@@ -19,7 +19,7 @@ class Duplicates(NamedTuple):
     """The set that each example belongs to."""
 
 
-def group_duplicates(examples: Float[Tensor, "n *shape"]) -> Duplicates:
+def group_duplicates(examples: Float[Tensor, "n *shape"]) -> ExampleGroups:
     """Group the examples that are equal in every value."""
     known: dict[bytes, int] = {}
     first_equal: list[int] = []
@@ -27,7 +27,7 @@ def group_duplicates(examples: Float[Tensor, "n *shape"]) -> Duplicates:
         # Adding 0.0 turns -0.0 into 0.0, so that equal values have equal bytes.
         for row in (rows + 0.0).contiguous().cpu().view(torch.uint8).numpy():
             first_equal.append(known.setdefault(row.tobytes(), len(first_equal)))
-    return Duplicates(*torch.tensor(first_equal, device=examples.device).unique(return_inverse=True))
+    return ExampleGroups(*torch.tensor(first_equal, device=examples.device).unique(return_inverse=True))
 
 
 def select_distinct(examples: Float[Tensor, "n *shape"]) -> Float[Tensor, "m *shape"]:

@@ -8,15 +8,15 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from memzoo.dynamics.orbits.distance import decide_pairs
+from memzoo.dynamics.orbits.distance import decide_pairs, spread_eps
 from memzoo.dynamics.orbits.distance_bounds import DistanceBounds, split_into_blocks
 
 
 class NeighbourTracker:
-    r"""Track the pairs of a moving point and a fixed example closer than ``eps``, exact at every step.
+    r"""Track the pairs of a moving point and a fixed example closer than its ``eps``, exact at every step.
 
-    The slack of a point is a lower bound on how far its distances are from ``eps``. A point is examined again only when
-    its path since the last examination is as long as its slack.
+    The slack of a point is a lower bound on how far its distance to any example is from the ``eps`` of that example. A
+    point is examined again only when its path since the last examination is as long as its slack.
 
     Cost: a point that is examined costs its n distances by matrix product; any other point costs nothing. Memory: one
     centred float32 copy of the examples and one bit a pair.
@@ -24,7 +24,7 @@ class NeighbourTracker:
     Args:
         points: Where the points start, finite; one flattened point a row.
         examples: One flattened example a row.
-        eps: Radius, L2.
+        eps: Radius, L2, one for all examples or one for each.
         offset: Distance of each example from the subspace of the coordinates, where points and examples are given in
             coordinates of a subspace that holds all points:
             :math:`d_{ij}^2 = \|x_i - e_j\|^2 + \text{offset}_j^2`. None for zero.
@@ -34,14 +34,14 @@ class NeighbourTracker:
         self,
         points: Float[Tensor, "batch d"],
         examples: Float[Tensor, "n d"],
-        eps: float,
+        eps: float | Float[Tensor, " n"],
         *,
         offset: Float[Tensor, " n"] | None = None,
     ) -> None:
         count = len(points)
         device = points.device
-        self._eps = eps
-        self._bounds = DistanceBounds(examples, eps, offset=offset)
+        self._eps = spread_eps(eps, examples)
+        self._bounds = DistanceBounds(examples, self._eps.max().item(), offset=offset)
         self.points_near: Tensor = torch.zeros(len(examples), dtype=torch.long, device=device)
         """Number of points within ``eps`` of each example."""
         self.example_near: Tensor = torch.full((count,), -1, device=device)

@@ -11,11 +11,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from memzoo._checks import check_batch, check_eps, check_module, check_same_shape, check_steps
+from memzoo._checks import check_batch, check_module, check_same_shape, check_steps
 from memzoo._types import Map
-from memzoo.dynamics.orbits.distance import default_eps, nearest
+from memzoo.dynamics.orbits.distance import nearest
 from memzoo.dynamics.orbits.distance_bounds import split_into_blocks
 from memzoo.dynamics.orbits.duplicates import select_distinct
+from memzoo.dynamics.orbits.example_eps import format_eps, resolve_eps
 from memzoo.dynamics.orbits.neighbours import NeighbourTracker
 from memzoo.dynamics.orbits.orbit import OrbitBatch, choose_latent_map, follow_by_fast_map, iterate
 from memzoo.dynamics.tracing import output_range
@@ -46,8 +47,8 @@ class RecoveryCurve:
     """Example within ``eps`` of the last point of each start, -1 if there is none; any of them if balls overlap."""
     unrecoverable: Bool[Tensor, " n"]
     """Proven: no orbit comes within ``eps`` of the example at any t >= 1, from any start."""
-    eps: float
-    """Radius in L2, given or derived from the examples."""
+    eps: Float[Tensor, " n"]
+    """Radius of each example in L2, given or derived from the examples."""
     offset: float
     """Median L2 distance of the fixed points from their examples: of the orbits of at most 256 examples, those that
     stay near their own example count; NaN if none does."""
@@ -61,7 +62,7 @@ def recovery_curve(
     starts: Float[Tensor, "batch *shape"],
     examples: Float[Tensor, "n *shape"],
     steps: int = 200,
-    eps: float | None = None,
+    eps: float | Float[Tensor, " n"] | None = None,
     *,
     tol: float | None = 0.0,
     block: int = 1024,
@@ -71,15 +72,16 @@ def recovery_curve(
     r"""Compute the recovery probability :math:`R_t = P_{x_0}(\min_z \|f^t(z) - x_0\|_2 < \epsilon)`.
 
     Section 3 of the paper defines it; the probability is over the examples and the minimum over the starts. Distances
-    are decided in float64 for the points as computed, at every ``eps``, and only for starts that have moved far enough
-    to change a decision. A step therefore costs little more than ``f``.
+    are decided in float64 for the points as computed and the examples as given, at every ``eps``, and only for starts
+    that have moved far enough to change a decision. A step therefore costs little more than ``f``.
 
     Args:
         f: Self-map; modules in eval mode.
         starts: Points z the iteration starts from, held out from training or noise.
         examples: Training examples.
         steps: T, the number of iterations.
-        eps: Radius of recovery; :func:`memzoo.dynamics.default_eps` of the examples when left out.
+        eps: Radius of recovery, one for all examples or one for each; :func:`memzoo.dynamics.example_eps` when left
+            out.
         tol: Relative step at which an orbit is frozen. 0, the default, freezes only orbits that no longer move at all,
             which is exact. None takes the resolution of the arithmetic, as :func:`memzoo.dynamics.iterate` does: it is
             faster, because settled starts are not evaluated, but it misses a drift of single units in the last place.
@@ -108,29 +110,26 @@ def recovery_curve(
     check_same_shape(starts, examples, "starts and examples")
     check_module(f)
     check_steps(steps)
-    eps = default_eps(examples) if eps is None else eps
-    check_eps(eps)
-    resolution = 100 * torch.finfo(starts.dtype).eps * examples.flatten(1).norm(dim=1).max().item()
-    if eps < resolution:
+    radii = resolve_eps(eps, examples)
+    resolution = 100 * torch.finfo(starts.dtype).eps * examples.flatten(1).double().norm(dim=1).max().item()
+    if radii.min() < resolution:
         warnings.warn(
-            f"eps = {eps:.2g} is near the resolution of {starts.dtype} orbits at this scale ({resolution:.2g}): "
-            "attractors may count as not recovered; iterate in float64 or raise eps.",
+            f"eps = {format_eps(radii)} is near the resolution of {starts.dtype} orbits at this scale "
+            f"({resolution:.2g}): attractors may count as not recovered; iterate in float64 or raise eps.",
             stacklevel=2,
         )
 
-    # Points are compared with the examples as the orbits could reach them, in the same type.
-    examples = examples.to(starts.dtype)
     if offset is None:
-        offset = _measure_offset(f, select_distinct(examples), steps, block)
-    if eps < OFFSETS * offset:
+        offset = _measure_offset(f, select_distinct(examples.to(starts.dtype)), steps, block)
+    if radii.quantile(0.5) < OFFSETS * offset:
         warnings.warn(
-            f"eps = {eps:.2g} is below {OFFSETS} times the distance of the fixed points from their examples (median "
-            f"{offset:.2g}): attractors may count as not recovered; raise eps or train longer.",
+            f"eps = {format_eps(radii)} is below {OFFSETS} times the distance of the fixed points from their examples "
+            f"(median {offset:.2g}): attractors may count as not recovered; raise eps or train longer.",
             stacklevel=2,
         )
 
     def follow(step: Map) -> tuple[OrbitBatch, _Record]:
-        return _follow(step, f, starts, examples, steps, eps, tol, block, latent)
+        return _follow(step, f, starts, examples, steps, radii, tol, block, latent)
 
     orbits, record = follow_by_fast_map(follow, f, starts, steps, block=block, latent=latent)
     return RecoveryCurve(
@@ -140,8 +139,8 @@ def recovery_curve(
         recovered_at=record.recovered_at,
         reached=record.neighbours.reached,
         ended_at=record.neighbours.example_near,
-        unrecoverable=_find_unrecoverable(f, examples, eps),
-        eps=eps,
+        unrecoverable=_find_unrecoverable(f, examples, radii),
+        eps=radii,
         offset=offset,
         points=orbits.points,
     )
@@ -165,7 +164,7 @@ def _follow(
     starts: Tensor,
     examples: Tensor,
     steps: int,
-    eps: float,
+    eps: Tensor,
     tol: float | None,
     block: int,
     latent: bool | None,
@@ -196,7 +195,7 @@ def _follow(
     return orbits, _Record(neighbours, recovered_at, rate, ever, arrived)
 
 
-def _find_unrecoverable(f: Map, examples: Tensor, eps: float) -> Tensor:
+def _find_unrecoverable(f: Map, examples: Tensor, eps: Tensor) -> Tensor:
     """Find the examples farther than ``eps`` from everything that the affine last layers of ``f`` can produce."""
     reach = output_range(f, examples)
     if reach is None:
