@@ -1,5 +1,6 @@
 """Certify points where orbits end: is there a limit, and is it isolated or one of a continuum?"""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +23,11 @@ class Candidate:
     radius_error: float
     location_error: float
     continuum: bool
+
+    @property
+    def contraction(self) -> float:
+        """Return how far the radius is from 1 beyond its error bound, 0 if it may be 1 or is not known."""
+        return max(abs(1 - self.radius) - self.radius_error, 0.0) if math.isfinite(self.radius) else 0.0
 
     @property
     def unstable(self) -> bool:

@@ -73,6 +73,8 @@ def _push_block(f: Map, points: Tensor, eps: float, steps: int) -> Pushed:
     for side in (1, -1):
         rows = (~continuum).nonzero().flatten()
         for lengths in (longest, shortest):
+            if not len(rows):
+                break
             length = lengths[rows]
             least = torch.maximum(1e-3 * length / dim**0.5, 100 * ulp[rows])
             push = side * length.to(base.dtype).reshape(-1, *[1] * (base.ndim - 1)) * direction
@@ -81,9 +83,7 @@ def _push_block(f: Map, points: Tensor, eps: float, steps: int) -> Pushed:
             motion.follow(steps, eps)
             leaves[rows[motion.gone]] = True
             rows = rows[motion.rests]
-            if not len(rows):
-                break
-        else:
+        if len(rows):
             confirmed = _confirm_by_derivative(wide, pair.base[motion.rests], motion.select(motion.rests), steps)
             continuum[rows[confirmed]] = True
     return Pushed(continuum, leaves & ~continuum)

@@ -139,7 +139,7 @@ class LimitSearch:
             groups = self._set_continua_aside(period, groups)
             left: list[_Ends] = []
             while groups and budget > 0:
-                count = min(AT_ONCE, budget)
+                count = min(AT_ONCE, budget, len(groups))
                 left += self._certify_groups(period, groups[:count])
                 budget -= count
                 groups = self._assign_near(period, groups[count:])
@@ -201,9 +201,9 @@ class LimitSearch:
         if candidate is None:
             others = group[1:]
             return others[others.settled]
-        contraction = abs(1 - candidate.radius) - candidate.radius_error
         gap = self._measure_gap(self.points[group.rows], candidate.point)
-        explained = gap <= self._explain_distance(group, torch.tensor(contraction)) + 2 * candidate.location_error
+        expected = self._explain_distance(group, torch.tensor(candidate.contraction))
+        explained = gap <= (expected + 2 * candidate.location_error).clamp(max=REACH * self._eps)
         explained[0] = True  # the first row was certified itself
         members = explained & (group.settled | (not candidate.unstable))
         if members.any():
@@ -234,7 +234,8 @@ class LimitSearch:
 
         Near a fixed point whose Jacobian is normal, of radius r, :math:`\|x - x^*\| \le \|f(x) - x\| / |1 - r|`.
         """
-        size = self.points[ends.rows].flatten(1).double().norm(dim=1)
+        # Below the rounding of numbers as large as eps, distances mean nothing: limits at the origin have no size.
+        size = self.points[ends.rows].flatten(1).double().norm(dim=1).clamp(min=self._eps)
         step = ends.step.double() + SETTLED * self._ulp * size
         expected = EXPLAINED * step / contraction.double().clamp(min=0).to(step.device)
         return expected.clamp(max=REACH * self._eps)
@@ -268,9 +269,11 @@ class LimitSearch:
         for _ in range(period - 1):
             phases.append(self._f(phases[-1][None])[0])
         cycle = torch.stack(phases)
-        # Phases are rounded with all the digits of the map, but not beyond the scale of the data. A limit whose place
-        # is known less precisely may be the same at a larger distance.
-        rounding = min(ROUNDING * self._ulp * candidate.point.double().norm().item(), SAME * self._eps)
+        # The rounding of f moves a fixed point by that over |1 - radius|, but two limits that differ on the scale of the
+        # data are two. A limit whose place is known less precisely may be the same at a larger distance.
+        size = max(candidate.point.double().norm().item(), self._eps)
+        contraction = max(candidate.contraction, ROUNDING * self._ulp)
+        rounding = min(ROUNDING * self._ulp * size / contraction, SAME * self._eps)
         tol = rounding + min(2 * candidate.location_error, REACH * self._eps)
         smallest_period = self._find_smallest_period(cycle, tol)
         for index, known in enumerate(self.found):

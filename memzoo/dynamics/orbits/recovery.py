@@ -44,7 +44,8 @@ class RecoveryCurve:
     reached: Bool[Tensor, " n"]
     """Examples with the orbit of some start within ``eps`` of them at time T: R_T is their share."""
     ended_at: Int[Tensor, " batch"]
-    """Example within ``eps`` of the last point of each start, -1 if there is none; any of them if balls overlap."""
+    """Example within ``eps`` of the last point of each start, -1 if there is none or the orbit has diverged; any of them
+    if balls overlap."""
     unrecoverable: Bool[Tensor, " n"]
     """Proven: no orbit comes within ``eps`` of the example at any t >= 1, from any start."""
     eps: Float[Tensor, " n"]
@@ -53,7 +54,7 @@ class RecoveryCurve:
     """Median L2 distance of the fixed points from their examples: of the orbits of at most 256 examples, those that
     stay near their own example count; NaN if none does."""
     points: Float[Tensor, "batch *shape"]
-    """Last point of each orbit."""
+    """Last point of each orbit; of a diverged orbit the last finite one, which counts at its own time only."""
 
 
 @torch.no_grad()
@@ -180,7 +181,7 @@ def _follow(
         if t:
             length = orbits.step()
             # Rows that have settled do not move, so their pairs stay as they are.
-            neighbours.move(orbits.rows, orbits.current.flatten(1), length)
+            neighbours.move(orbits.rows, *_leave_diverged_out(orbits, length))
         if t == 1 and not orbits.diverged.any() and (form := choose_latent_map(f, starts, steps, latent)) is not None:
             # From here on all points lie in the range of f, and distances are those of coordinates and offsets.
             y = form.range.coordinates(orbits.points).to(starts.dtype)
@@ -193,6 +194,15 @@ def _follow(
         ever.append((recovered_at >= 0).float().mean())
         arrived.append((neighbours.example_near >= 0).float().mean())
     return orbits, _Record(neighbours, recovered_at, rate, ever, arrived)
+
+
+def _leave_diverged_out(orbits: OrbitBatch, length: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the current points and the lengths of their steps; an orbit that has diverged is near to nothing."""
+    points = orbits.current.flatten(1)
+    diverged = orbits.diverged[orbits.rows]
+    if not diverged.any():
+        return points, length
+    return points.masked_fill(diverged[:, None], torch.nan), length.masked_fill(diverged, torch.inf)
 
 
 def _find_unrecoverable(f: Map, examples: Tensor, eps: Tensor) -> Tensor:
