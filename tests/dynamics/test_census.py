@@ -147,8 +147,8 @@ def test_a_continuum_costs_no_certificate_for_each_start():
         return 1.0 * x
 
     assert census(f, torch.rand(3000, 2), torch.ones(1, 2)).counts == {-1: 3000}
-    # two evaluations to see that a start rests, two of it and of two pushed points, and one derivative
-    assert sum(calls) < 8 * 3000
+    # two evaluations to see that a start rests, two of each push (long and short, to either side), two derivatives
+    assert sum(calls) < 13 * 3000
 
 
 @pytest.mark.parametrize(("examples", "eps"), [((-1.0,), 0.1), ((-1.0, 50.0), 30)])
@@ -381,8 +381,7 @@ def test_one_point_without_a_jacobian_does_not_end_the_census():
 
 def test_one_point_without_finite_neighbours_does_not_end_the_census():
     found = census(lambda x: torch.where((x == 0) | (x > 3), x, torch.nan), column(0.0, 5.0), column(1.0), eps=0.1)
-    assert found.label.tolist() == [-1, -1]
-    assert [limit.continuum for limit in found.limits] == [True, False]
+    assert found.label.tolist() == [-4, -1]
 
 
 def test_limits_beyond_the_most_that_are_certified_are_undecided():

@@ -8,8 +8,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from memzoo._types import Map
-from memzoo.dynamics.attractors.certificate import certify
-from memzoo.dynamics.attractors.continua import ROUNDING, push_fixed_points
+from memzoo.dynamics.attractors.certificate import REACH, certify
+from memzoo.dynamics.attractors.continua import ROUNDING, moves_along
 from memzoo.dynamics.spectra import spectrum
 from memzoo.errors import NonFiniteError
 
@@ -79,9 +79,24 @@ def _certify_batch(f: Map, points: Tensor, settled: Tensor, eps: float, steps: i
     error = torch.where(neutral, least_error, error)
     continuum = torch.zeros_like(found.fixed)
     if neutral.any():
-        continuum[neutral] = push_fixed_points(f, limits[neutral], eps, steps).continuum
+        continuum[neutral] = _lie_in_continua(f, limits[neutral], eps, steps)
     known = ((found.fixed | neutral) & radius.isfinite()).tolist()
     location_error = torch.where(found.fixed, found.location_error, 0.0).nan_to_num(0.0, posinf=torch.inf)
     values = zip(limits, radius.tolist(), error.tolist(), location_error.tolist(), continuum.tolist(), strict=True)
     return [Candidate(*value) if certified else None for certified, value in zip(known, values, strict=True)]
 
+
+def _lie_in_continua(f: Map, points: Float[Tensor, "m *shape"], eps: float, steps: int) -> Bool[Tensor, " m"]:
+    """Tell whether a push in a random direction comes to rest elsewhere nearby, at a true fixed point.
+
+    This decides about limits that attract so slowly from aside that pushed orbits do not come to rest: Newton's method
+    leads the pushed points back to the continuum.
+    """
+    u = torch.randn(points.shape[1:], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    push = (u / u.norm()).to(points)
+    found = certify(f, points + REACH * eps * push, eps, steps=steps)
+    moved = (found.points - points).flatten(1).double().norm(dim=1)
+    rounding = ROUNDING * torch.finfo(points.dtype).eps * points.flatten(1).double().norm(dim=1)
+    # A slow orbit on its way back has a larger residual than rounding explains.
+    elsewhere = (found.residual <= rounding) & (moved > 1e-5 * eps + rounding) & (moved < eps)
+    return elsewhere & moves_along(f, points, found.points)

@@ -1,5 +1,6 @@
 """Find fixed points that are not isolated: a push along a continuum comes to rest elsewhere on it."""
 
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -7,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.func import jvp
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from memzoo._types import Map
 from memzoo.dynamics.tracing import promote_to_float64
@@ -19,6 +21,10 @@ RESOLVED = 1e4
 """Least length of a short push in one direction, in units in the last place of the point."""
 ROUNDING = 64
 """Units in the last place, relative: what the arithmetic of the orbits cannot tell from nothing."""
+DERIVATIVE = 100
+"""Units in the last place, relative: rounding of a product with the derivative."""
+CURVED = 1e-3
+"""Relative change of the difference of two points of one continuum, by its curvature."""
 PRECISE = 1e-6
 """Relative precision of a difference that tells a continuum from a slow attractor without a derivative."""
 
@@ -56,6 +62,22 @@ def push_fixed_points(f: Map, points: Float[Tensor, "m *shape"], eps: float, ste
     return Pushed(*(torch.cat(parts) for parts in zip(*blocks, strict=True)))
 
 
+def moves_along(f: Map, points: Float[Tensor, "m *shape"], others: Float[Tensor, "m *shape"]) -> Bool[Tensor, " m"]:
+    r"""Tell whether the derivative midway between two fixed points leaves their difference d as it is, :math:`J d = d`.
+
+    So it is in a continuum, up to the square of the length of d (curvature). Between two isolated fixed points it is
+    not, except by chance. False if ``f`` has no forward mode.
+    """
+    wide, base = promote_to_float64(f, points)
+    difference = others.to(base.dtype) - base
+    try:
+        image = _push_forward(wide, base + difference / 2, difference)
+    except Exception:  # operations without forward mode may raise anything
+        return torch.zeros(len(points), dtype=torch.bool, device=points.device)
+    change = (image - difference).flatten(1).norm(dim=1)
+    return change <= CURVED * difference.flatten(1).norm(dim=1)
+
+
 def _push_block(f: Map, points: Tensor, eps: float, steps: int) -> Pushed:
     """Push the points of one block."""
     wide, base = promote_to_float64(f, points)
@@ -63,30 +85,36 @@ def _push_block(f: Map, points: Tensor, eps: float, steps: int) -> Pushed:
     u = torch.randn(points.shape[1:], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     direction = (u / u.norm()).to(base)
     ulp = torch.finfo(base.dtype).eps * base.flatten(1).norm(dim=1).double()
-    longest = torch.full_like(ulp, PUSH * eps)
     # A push has some length / sqrt(d) along a given direction, such as that of a line of fixed points.
-    shortest = (RESOLVED * dim**0.5 * ulp).clamp(min=1e-8 * PUSH * eps).minimum(longest)
-    tolerance = ROUNDING * torch.finfo(points.dtype).eps + 1e4 * torch.finfo(base.dtype).eps
+    resolved = RESOLVED * dim**0.5 * ulp
+    longest = (0.1 * resolved).clamp(min=PUSH * eps)
+    shortest = resolved.clamp(min=1e-8 * PUSH * eps).minimum(longest)
+    farthest = max(eps, longest.max().item() / PUSH)
+    tolerance = ROUNDING * torch.finfo(points.dtype).eps + DERIVATIVE * torch.finfo(base.dtype).eps
 
-    continuum = torch.zeros(len(points), dtype=torch.bool, device=points.device)
-    leaves = torch.zeros_like(continuum)
-    for side in (1, -1):
-        rows = (~continuum).nonzero().flatten()
-        for lengths in (longest, shortest):
-            if not len(rows):
-                break
-            length = lengths[rows]
-            least = torch.maximum(1e-3 * length / dim**0.5, 100 * ulp[rows])
-            push = side * length.to(base.dtype).reshape(-1, *[1] * (base.ndim - 1)) * direction
-            pair = _Pair(wide, base[rows])
-            motion = _Motion(pair.advance, push, least, 16 * ulp[rows], tolerance)
-            motion.follow(steps, eps)
-            leaves[rows[motion.gone]] = True
-            rows = rows[motion.rests]
-        if len(rows):
-            confirmed = _confirm_by_derivative(wide, pair.base[motion.rests], motion.select(motion.rests), steps)
-            continuum[rows[confirmed]] = True
-    return Pushed(continuum, leaves & ~continuum)
+    # Both sides of all points are pushed together; entry i and entry i + m belong to the same point.
+    start = torch.cat([base, base])
+    ulp = ulp.repeat(2)
+    sides = torch.tensor([1.0, -1.0], dtype=base.dtype, device=base.device).repeat_interleave(len(base))
+    rows = torch.arange(len(start), device=start.device)
+    leaves = torch.zeros(len(start), dtype=torch.bool, device=start.device)
+    inside = torch.zeros_like(leaves)
+    for lengths in (longest.repeat(2), shortest.repeat(2)):
+        length = lengths[rows]
+        push = (sides[rows] * length.to(base.dtype)).reshape(-1, *[1] * (base.ndim - 1)) * direction
+        least = torch.maximum(1e-3 * length / dim**0.5, 100 * ulp[rows])
+        pair = _Pair(wide, start[rows])
+        motion = _Motion(pair.advance, push, least, 16 * ulp[rows], tolerance)
+        motion.follow(steps, farthest)
+        leaves[rows[motion.gone]] = True
+        rows = rows[motion.rests]
+        if not len(rows):
+            break
+    if len(rows):
+        confirmed = _confirm_by_derivative(wide, pair.base[motion.rests], motion.select(motion.rests), steps)
+        inside[rows[confirmed]] = True
+    continuum = inside.reshape(2, -1).any(0)
+    return Pushed(continuum, leaves.reshape(2, -1).any(0) & ~continuum)
 
 
 class _Pair:
@@ -167,7 +195,7 @@ def _confirm_by_derivative(f: Map, base: Tensor, motion: _Motion, steps: int) ->
     middle = base + motion.difference / 2
 
     def advance(rows: Tensor, difference: Tensor) -> Tensor:
-        return jvp(f, (middle[rows],), (difference,))[1]
+        return _push_forward(f, middle[rows], difference)
 
     linear = _Motion(advance, motion.difference, motion.least, torch.zeros_like(motion.noise), motion.tolerance)
     try:
@@ -176,3 +204,10 @@ def _confirm_by_derivative(f: Map, base: Tensor, motion: _Motion, steps: int) ->
         size = motion.difference.flatten(1).norm(dim=1)
         return motion.noise <= PRECISE * size
     return linear.rests
+
+
+def _push_forward(f: Map, points: Tensor, vectors: Tensor) -> Tensor:
+    """Multiply vectors by the Jacobians at the points, in forward mode."""
+    with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
+        warnings.filterwarnings("ignore", category=FutureWarning, message=".*torch.jit.script")  # torch's own code
+        return jvp(f, (points,), (vectors,))[1]
