@@ -9,7 +9,7 @@ from torch import Tensor
 
 from memzoo._types import Map
 from memzoo.dynamics.attractors.certificate import REACH, certify
-from memzoo.dynamics.attractors.continua import ROUNDING, moves_along
+from memzoo.dynamics.attractors.continua import ROUNDING, moves_along, resolve_radius
 from memzoo.dynamics.spectra import spectrum
 from memzoo.errors import NonFiniteError
 
@@ -74,7 +74,7 @@ def _certify_batch(f: Map, points: Tensor, settled: Tensor, eps: float, steps: i
         radius[unexplained] = local.radius
         error[unexplained] = local.radius_error
     # Around 1 the radius is known only up to the rounding of the orbits.
-    least_error = error.clamp(min=ROUNDING * torch.finfo(points.dtype).eps)
+    least_error = error.clamp(min=resolve_radius(points.dtype))
     neutral = (radius - 1).abs() <= least_error  # False if the radius is unknown, NaN
     error = torch.where(neutral, least_error, error)
     continuum = torch.zeros_like(found.fixed)

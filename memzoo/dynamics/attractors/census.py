@@ -118,8 +118,8 @@ def census(
     the radius of :math:`f^p`. Different phases are one cycle. Chaos, quasi-periodic motion and orbits too slow for
     ``steps`` stay undecided (-4).
 
-    A small step proves nothing about where an orbit ends, so one point of each group is certified. Another member of the
-    group is assigned to the same limit only if its last step explains how far from the limit it is; otherwise it is
+    A small step proves nothing about where an orbit ends, so one point of each group is certified. Another member of
+    the group is assigned to the same limit only if its last step explains how far from the limit it is; otherwise it is
     certified itself. That is no proof, since a last step shows a distance to first order only. Fixed points that fill a
     line or a surface are recognised one by one: a small push comes to rest elsewhere. They make one entry, whatever
     isolated limits there are beside them. Each start is judged without the others, except where ``max_limits`` ends the

@@ -21,12 +21,22 @@ RESOLVED = 1e4
 """Least length of a short push in one direction, in units in the last place of the point."""
 ROUNDING = 64
 """Units in the last place, relative: what the arithmetic of the orbits cannot tell from nothing."""
+WIDEST = 0.03
+"""Most that rounding may hide of the distance of a radius from 1: four units in the last place of bfloat16."""
 DERIVATIVE = 100
 """Units in the last place, relative: rounding of a product with the derivative."""
 CURVED = 1e-3
 """Relative change of the difference of two points of one continuum, by its curvature."""
 PRECISE = 1e-6
 """Relative precision of a difference that tells a continuum from a slow attractor without a derivative."""
+
+
+def resolve_radius(dtype: torch.dtype) -> float:
+    """Return how far from 1 a radius has to be before the arithmetic of the orbits tells it from 1.
+
+    Types of half precision have units so large that only a few of them count.
+    """
+    return min(ROUNDING * torch.finfo(dtype).eps, WIDEST)
 
 
 class Pushed(NamedTuple):
@@ -90,7 +100,7 @@ def _push_block(f: Map, points: Tensor, eps: float, steps: int) -> Pushed:
     longest = (0.1 * resolved).clamp(min=PUSH * eps)
     shortest = resolved.clamp(min=1e-8 * PUSH * eps).minimum(longest)
     farthest = max(eps, longest.max().item() / PUSH)
-    tolerance = ROUNDING * torch.finfo(points.dtype).eps + DERIVATIVE * torch.finfo(base.dtype).eps
+    tolerance = resolve_radius(points.dtype) + min(DERIVATIVE * torch.finfo(base.dtype).eps, WIDEST)
 
     # Both sides of all points are pushed together; entry i and entry i + m belong to the same point.
     start = torch.cat([base, base])

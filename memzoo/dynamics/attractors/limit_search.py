@@ -15,7 +15,7 @@ from memzoo._types import Map
 from memzoo.dynamics.attractors.candidates import Candidate, certify_candidates
 from memzoo.dynamics.attractors.certificate import REACH
 from memzoo.dynamics.attractors.clusters import BLOCK, find_clusters
-from memzoo.dynamics.attractors.continua import ROUNDING, Pushed, push_fixed_points
+from memzoo.dynamics.attractors.continua import ROUNDING, Pushed, push_fixed_points, resolve_radius
 from memzoo.dynamics.attractors.limit_sets import LimitSet
 from memzoo.dynamics.orbits import SETTLED, Orbit, compose_with_itself, iterate, nearest
 from memzoo.errors import InvalidArgumentError
@@ -269,10 +269,10 @@ class LimitSearch:
         for _ in range(period - 1):
             phases.append(self._f(phases[-1][None])[0])
         cycle = torch.stack(phases)
-        # The rounding of f moves a fixed point by that over |1 - radius|, but two limits that differ on the scale of the
-        # data are two. A limit whose place is known less precisely may be the same at a larger distance.
+        # The rounding of f moves a fixed point by that over |1 - radius|, but two limits that differ on the scale of
+        # the data are two. A limit whose place is known less precisely may be the same at a larger distance.
         size = max(candidate.point.double().norm().item(), self._eps)
-        contraction = max(candidate.contraction, ROUNDING * self._ulp)
+        contraction = max(candidate.contraction, resolve_radius(self.points.dtype))
         rounding = min(ROUNDING * self._ulp * size / contraction, SAME * self._eps)
         tol = rounding + min(2 * candidate.location_error, REACH * self._eps)
         smallest_period = self._find_smallest_period(cycle, tol)
