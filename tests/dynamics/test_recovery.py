@@ -149,7 +149,7 @@ def test_a_diverging_start_is_followed_to_its_last_finite_point():
 
 def pass_by_and_leave(where):
     """Build a map that sends everything to 1, and 1 to a place that is not a number or not finite."""
-    return lambda x: torch.where((x - 1).abs() < 0.1, torch.full_like(x, where), torch.ones_like(x))
+    return lambda x: torch.where((x - 1).abs() < 0.1, torch.full_like(x, where), 1 + 0 * x)
 
 
 @pytest.mark.parametrize("where", [math.inf, -math.inf, math.nan])
