@@ -19,6 +19,7 @@ from torch import Tensor
 import memzoo
 from memzoo.callbacks import AttractorCallback, KeepSteps
 from memzoo.data import full_batches
+from memzoo.dynamics import default_eps
 from memzoo.models import D1
 
 ONE_OF_EACH_CLASS = (3, 6, 25, 0, 22, 12, 4, 13, 1, 11)  # among the CIFAR-10 test images that come with memzoo
@@ -47,7 +48,8 @@ def run(out: Path, stop: list[Callback], epochs: int, steps: int, filters: int) 
     init = {"scheme": "xavier_uniform"}  # with zero biases, which are trained
     config = {"activation": "leaky_relu", "bias": True, "init": init, "filters": filters}
     model = D1(config=config, training=training)
-    watch = AttractorCallback(starts=starts, max_examples=10)
+    # One radius for all examples, so that numbers of different runs are about the same balls.
+    watch = AttractorCallback(starts=starts, max_examples=10, eps=default_eps(examples))
     keeper = KeepSteps(epochs=(100,))
     trainer = Trainer(max_epochs=epochs, callbacks=[watch, keeper, *stop], **QUIET)
     trainer.fit(model, full_batches(examples))

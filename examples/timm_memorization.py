@@ -19,7 +19,7 @@ from torch import Tensor
 
 import memzoo
 from memzoo.data import cifar10, full_batches
-from memzoo.dynamics import certify, recovery_curve, spectrum
+from memzoo.dynamics import certify, default_eps, recovery_curve, spectrum
 from memzoo.models import TimmAutoencoder
 
 PROBES = (0, 1, 3, 4)  # cat, ship, airplane, frog, among the test images that come with memzoo
@@ -59,7 +59,8 @@ def measure(model: TimmAutoencoder, examples: Tensor, held_out: Tensor) -> dict[
     """Measure radii and certificates, and what 200 iterations from held-out images and from noise recover."""
     with torch.no_grad():
         mse = torch.nn.functional.mse_loss(model(examples), examples).item()
-    certificates = certify(model, examples)
+    eps = default_eps(examples)
+    certificates = certify(model, examples, eps)
     found: dict[str, Any] = {
         "mean squared error": mse,
         "radius at the examples": _round_all(spectrum(model, examples).radius),
@@ -68,8 +69,8 @@ def measure(model: TimmAutoencoder, examples: Tensor, held_out: Tensor) -> dict[
     }
     noise = torch.randn(held_out.shape, generator=torch.Generator().manual_seed(0))
     for name, starts in (("test images", held_out), ("noise", noise)):
-        curve = recovery_curve(model, starts, examples)
-        found["eps"] = round(curve.eps, 3)
+        curve = recovery_curve(model, starts, examples, eps=eps)
+        found["eps"] = round(eps, 3)
         found[f"recovered from {name}"] = curve.rate[-1].item()
         found[f"{name} that arrive"] = round(curve.arrived[-1].item(), 3)
         found[f"{name} that arrive at t = 1"] = round(curve.arrived[1].item(), 3)

@@ -113,6 +113,6 @@ def check_eps(eps: float | Tensor) -> None:
         is_valid = isinstance(eps, (int, float)) and 0 < eps < torch.inf
     if not is_valid:
         raise InvalidArgumentError(
-            f"eps must be a finite number > 0, or a vector of such numbers, got {eps!r}; leave it out to derive it "
-            "from the examples."
+            f"eps must be a finite number > 0, got {eps!r}; pass one such number, or a vector of them, one for each "
+            "example, or leave it out to derive it from the examples."
         )

@@ -6,14 +6,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from memzoo._checks import check_batch, check_eps, check_same_shape, check_steps
+from memzoo._checks import check_batch, check_same_shape, check_steps
 from memzoo._types import Map
-from memzoo.auditing.judgement import PATIENCE, find_owners, judge_groups
+from memzoo.auditing.judgement import PATIENCE, Group, find_owners, judge_groups
 from memzoo.auditing.measurable_map import open_map
 from memzoo.auditing.notes import list_notes
 from memzoo.auditing.report import Audit
+from memzoo.auditing.result import NearCopies
 from memzoo.auditing.starts import choose_starts, leave_out_near
-from memzoo.dynamics import default_eps, find_attractors, nearest
+from memzoo.dynamics import find_attractors, group_near_copies, nearest
+from memzoo.dynamics.orbits import resolve_eps
 from memzoo.errors import AuditInputError
 from memzoo.modules import Adapter
 
@@ -25,7 +27,7 @@ def audit(
     *,
     controls: Float[Tensor, "m *shape"] | None = None,
     self_map: Adapter | None = None,
-    eps: float | None = None,
+    eps: float | Tensor | None = None,
     steps: int = 200,
     noise: int = 200,
     shape: Sequence[int] | None = None,
@@ -34,10 +36,12 @@ def audit(
     r"""Find which training images can be pulled out of an autoencoder by iterating it, how many, and how fast.
 
     All orbits begin at ``starts``. A member (training image) or control (an image that was not trained on) is
-    *recovered* when one of them comes within ``eps`` of it, and *certified* when it has an attracting fixed point of
-    its own (:func:`memzoo.dynamics.certify`). Both groups are judged on the same orbits with the same ``eps``, so
-    that the share of controls is the false-positive rate beside each claim on members. Without ``members``, the audit
-    finds the attractors that the starts end in, and claims nothing of where they come from.
+    *recovered* when one of them is within ``eps`` of it at the last step, as in :math:`R_T`, *ever recovered* when one
+    of them is so at any step, and *certified* when it has an attracting fixed point of its own
+    (:func:`memzoo.dynamics.certify`). Both groups are judged on the same orbits by the same rule, so that the share of
+    controls is the false-positive rate beside each claim on members. Near-copies of an image
+    (:func:`memzoo.dynamics.group_near_copies`) are counted once, with it. Without ``members``, the audit finds the
+    attractors that the starts end in, and claims nothing of where they come from.
 
     An audit does not show that nothing leaks: another start, or an attack other than iteration, may reach more.
 
@@ -50,8 +54,9 @@ def audit(
             uniform in [0, 1]. Starts within ``eps`` of an image at the outset are not used, with a warning.
         controls: Images of the same kind that were not trained on, preferably as many as there are members.
         self_map: ``self_map(module, x)`` returns the reconstruction, if ``forward`` does not.
-        eps: Radius of recovery, L2. When left out, :func:`memzoo.dynamics.default_eps` of members and controls
-            together, so that no point is within ``eps`` of two images; without members as in
+        eps: Radius of recovery, L2, one for all images or one for each, those of the controls behind those of the
+            members. When left out, :func:`memzoo.dynamics.example_eps` of members and controls together, so that no
+            point is within ``eps`` of two different images; without members as in
             :func:`memzoo.dynamics.find_attractors`.
         steps: Iterations of each start.
         noise: Number of noise starts, if ``starts`` is left out.
@@ -73,7 +78,7 @@ def audit(
         >>> found = audit(
         ...     lambda x: images[:2][torch.cdist(x, images[:2]).argmin(1)], images[:2], starts, controls=images[2:]
         ... )
-        >>> int(found.members.recovered.sum()), int(found.controls.recovered.sum())
+        >>> int(found.members.ever_recovered.sum()), int(found.controls.ever_recovered.sum())
         (2, 0)
     """
     check_steps(steps)
@@ -81,36 +86,42 @@ def audit(
     starts, starts_from = choose_starts(starts, members, shape=shape, noise=noise, seed=seed)
     if members is not None:
         check_same_shape(starts, members, "starts and members")
-    # None until the attractors are known, if there are no images to derive it from.
-    given_eps = eps
-    eps = _choose_eps(eps, groups)
+    pool = torch.cat(groups) if groups else starts[:0]
+    radii = resolve_eps(eps, pool) if groups else torch.empty(0)
+    copies = group_near_copies(pool).group.cpu() if groups else torch.empty(0, dtype=torch.long)
     left_out = 0
-    if groups and eps is not None:
-        starts, left_out = leave_out_near(starts, torch.cat(groups), eps)
+    if groups:
+        starts, left_out = leave_out_near(starts, pool, radii)
+    # Where orbits end is told apart on one scale, so that the eps of no single image decides about all limits.
+    scale = radii.quantile(0.5).item() if groups else _require_number(eps)
 
     # One tensor, so that images and starts are converted to the same points.
     with open_map(module, self_map, torch.cat([*groups, starts])) as (f, points):
         images = points[: -len(starts)]
         orbits = points[-len(starts) :]
-        limits = find_attractors(f, orbits, eps=eps, steps=PATIENCE * steps)
-        parts = images.split([len(group) for group in groups])
-        judged = judge_groups(f, parts, orbits, eps=limits.eps, steps=steps, shape=starts.shape[1:])
+        limits = find_attractors(f, orbits, eps=scale, steps=PATIENCE * steps)
+        sizes = [len(group) for group in groups]
+        rows = zip(images.split(sizes), radii.to(images.device).split(sizes), copies.split(sizes), strict=True)
+        judged = judge_groups(f, [Group(*row) for row in rows], orbits, steps=steps, shape=starts.shape[1:])
     # A group that was not given is None in the result.
     judged_members, judged_controls = [*judged, None, None][:2]
+    count = 0 if members is None else len(members)
+    near_copies = _name_near_copies(copies, count)
     return Audit(
         members=judged_members,
         controls=judged_controls,
         starts=starts.detach().cpu(),
         attractors=limits,
-        owner=find_owners(limits, images, 0 if members is None else len(members)),
+        owner=find_owners(limits, images, radii.to(images.device), count),
+        near_copies=near_copies,
         eps=limits.eps,
-        eps_from=_describe_eps(given_eps, groups),
+        eps_from=_describe_eps(eps, groups),
         starts_from=starts_from,
         left_out=left_out,
         steps=steps,
         seed=seed,
         title=_name_map(module),
-        notes=list_notes(judged_members, judged_controls, starts, left_out=left_out, eps=limits.eps),
+        notes=list_notes(judged_members, judged_controls, starts, left_out=left_out, near_copies=near_copies),
     )
 
 
@@ -137,20 +148,30 @@ def _check_groups(members: Tensor | None, controls: Tensor | None) -> list[Tenso
     return [members, controls]
 
 
-def _choose_eps(eps: float | None, groups: list[Tensor]) -> float | None:
-    """Return the radius of recovery; None if it has to be derived from the attractors."""
-    if eps is not None:
-        check_eps(eps)
-        return eps
-    return default_eps(torch.cat(groups)) if groups else None
+def _require_number(eps: float | Tensor | None) -> float | None:
+    """Return the scale of distances where there are no images, and raise an error if it is a vector."""
+    if isinstance(eps, Tensor):
+        raise AuditInputError(
+            f"without members eps is one number, got {tuple(eps.shape)} numbers: there are no images that they are of."
+        )
+    return eps
 
 
-def _describe_eps(eps: float | None, groups: list[Tensor]) -> str:
+def _name_near_copies(copies: Tensor, members: int) -> tuple[NearCopies, ...]:
+    """Name the images of each group of near-copies that has more than one; the first ``members`` are the members."""
+    found: dict[int, list[tuple[str, int]]] = {}
+    for index, group in enumerate(copies.tolist()):
+        name = ("member", index) if index < members else ("control", index - members)
+        found.setdefault(group, []).append(name)
+    return tuple(tuple(names) for names in found.values() if len(names) > 1)
+
+
+def _describe_eps(eps: float | Tensor | None, groups: list[Tensor]) -> str:
     """Say how the radius of recovery was chosen."""
     if eps is not None:
         return "given"
     if groups:
-        return "a tenth of the smallest distance between two of the images"
+        return "a tenth of the distance of each image to the nearest other one"
     return "5 % of the median norm of the end points"
 
 

@@ -15,7 +15,7 @@ from memzoo._version import __version__
 from memzoo.auditing.curve import render_recovery
 from memzoo.auditing.pictures import encode_png, is_strip
 from memzoo.auditing.result import Findings, Judged
-from memzoo.auditing.verdict import describe_owner, format_share, format_step, shows_leak, state_verdict
+from memzoo.auditing.verdict import describe_eps, describe_owner, format_share, format_step, shows_leak, state_verdict
 
 SHOWN = 24
 """Largest number of pictures of one kind; the table at the end has every row."""
@@ -34,7 +34,7 @@ class ShownGroup:
     def recovered_indices(self) -> list[int]:
         """Return the indices of the images that came out, the fastest first."""
         # A stable sort keeps the order of images that came out at the same step.
-        indices = self.images.recovered.nonzero().flatten()
+        indices = self.images.ever_recovered.nonzero().flatten()
         return indices[self.images.recovered_at[indices].argsort(stable=True)].tolist()
 
     @property
@@ -44,13 +44,15 @@ class ShownGroup:
 
     def _format_cells(self, index: int) -> list[str]:
         images = self.images
-        recovered = bool(images.recovered[index])
+        recovered = bool(images.ever_recovered[index])
         radius = images.radius[index]
         return [
             str(index),
             str(int(images.recovered_at[index])) if recovered else "never",
             str(int(images.start[index])) if recovered else "-",
             f"{images.distance[index]:.3g}" if recovered else "-",
+            "yes" if images.recovered[index] else "no",
+            f"{images.eps[index]:.3g}",
             "yes" if images.attractor[index] else "no",
             f"{images.offset[index]:.3g}",
             f"{radius:.3f}" if radius.isfinite() else "-",
@@ -87,13 +89,16 @@ def _list_counts(audit: Findings, groups: list[ShownGroup]) -> dict[str, list[st
     """Return the table of counts: one cell a group, and the p-value of the difference where there are controls."""
     judged = [group.images for group in groups]
     rows = {
-        "came out by iteration": [format_share(one.recovered_share, len(one.images)) for one in judged],
-        "certified attractors": [format_share(one.attractor_share, len(one.images)) for one in judged],
+        f"came out by step {audit.steps} (ever recovered)": [
+            format_share(one.ever_recovered_share, one.count) for one in judged
+        ],
+        f"recovered at step {audit.steps} (R_T)": [format_share(one.recovered_share, one.count) for one in judged],
+        "certified attractors": [format_share(one.attractor_share, one.count) for one in judged],
         "median step": [format_step(one) for one in judged],
         "median reconstruction error": [f"{one.error.median():.3g}" for one in judged],
     }
     # One p-value a row; medians are not tested.
-    p_values = (audit.recovered_p, audit.attractor_p, None, None)
+    p_values = (audit.ever_recovered_p, audit.recovered_p, audit.attractor_p, None, None)
     if audit.controls is not None:
         for cells, p_value in zip(rows.values(), p_values, strict=True):
             cells.append("" if p_value is None else f"{p_value:.2g}")
@@ -113,7 +118,7 @@ def _list_settings(audit: Findings) -> dict[str, list[str]]:
     shape = " x ".join(map(str, audit.starts.shape[1:]))
     starts = f"{len(audit.starts)} ({audit.starts_from}), seed {audit.seed}; {audit.left_out} left out"
     return {
-        "eps, distance in L2": [f"{audit.eps:.4g}, {audit.eps_from}"],
+        "eps, distance in L2": [f"{describe_eps(audit)} (least / median / most); {audit.eps_from}"],
         "starts": [starts],
         "iterations": [f"{audit.steps}; five times as many for attractors"],
         "points": [f"{shape}; pictures show {low:.3g} as black and {high:.3g} as white"],

@@ -11,9 +11,23 @@ from memzoo.auditing.result import Findings, Judged
 from memzoo.auditing.verdict import state_verdict
 from memzoo.dynamics import Attractor
 
-FORMAT = 1
+FORMAT = 2
 """Version of the keys; it is raised when a key changes its meaning or is removed."""
-COLUMNS = ("recovered_at", "start", "distance", "attractor", "offset", "residual", "radius", "radius_error", "error")
+COLUMNS = (
+    "eps",
+    "copy_of",
+    "recovered",
+    "ever_recovered",
+    "recovered_at",
+    "start",
+    "distance",
+    "attractor",
+    "offset",
+    "residual",
+    "radius",
+    "radius_error",
+    "error",
+)
 """Fields of :class:`memzoo.auditing.Judged` that are written for each image."""
 
 
@@ -36,10 +50,12 @@ def build_record(audit: Findings) -> dict[str, Any]:
         "summary": {
             **summaries,
             "recovered_p": audit.recovered_p,
+            "ever_recovered_p": audit.ever_recovered_p,
             "attractor_p": audit.attractor_p,
             "error_auc": audit.error_auc,
         },
         **rows,
+        "near_copies": [[{"group": f"{kind}s", "index": i} for kind, i in names] for names in audit.near_copies],
         "attractors": _describe_attractors(audit),
         "settings": _describe_settings(audit),
         "versions": {"memzoo": __version__, "torch": str(torch.__version__)},
@@ -64,10 +80,13 @@ def name_pictures(audit: Findings) -> list[list[str]]:
 def _summarize_group(group: Judged) -> dict[str, Any]:
     """Return the counts and shares of one group."""
     return {
-        "count": len(group.images),
-        "recovered": int(group.recovered.sum()),
+        "rows": len(group.images),
+        "count": group.count,
+        "recovered": group.count_images(group.recovered),
         "recovered_share": group.recovered_share._asdict(),
-        "attractors": int(group.attractor.sum()),
+        "ever_recovered": group.count_images(group.ever_recovered),
+        "ever_recovered_share": group.ever_recovered_share._asdict(),
+        "attractors": group.count_images(group.attractor),
         "attractor_share": group.attractor_share._asdict(),
         "median_step": group.median_step,
     }
@@ -111,6 +130,8 @@ def _describe_settings(audit: Findings) -> dict[str, Any]:
     """Return what the audit was run with."""
     return {
         "eps": audit.eps,
+        "eps_of_members": _summarize_eps(audit.members),
+        "eps_of_controls": _summarize_eps(audit.controls),
         "eps_from": audit.eps_from,
         "steps": audit.steps,
         "seed": audit.seed,
@@ -119,6 +140,14 @@ def _describe_settings(audit: Findings) -> dict[str, Any]:
         "starts_left_out": audit.left_out,
         "shape": list(audit.starts.shape[1:]),
     }
+
+
+def _summarize_eps(group: Judged | None) -> dict[str, float] | None:
+    """Return the least, the median and the largest radius of a group."""
+    if group is None:
+        return None
+    least, middle, most = group.eps.min(), group.eps.quantile(0.5), group.eps.max()
+    return {"least": least.item(), "median": middle.item(), "most": most.item()}
 
 
 def _replace_non_finite(value: Any) -> Any:

@@ -15,6 +15,8 @@ from memzoo.auditing.pictures import find_value_range
 from memzoo.auditing.significance import fisher_exact
 from memzoo.dynamics import Attractors, Share, wilson
 
+NearCopies = tuple[tuple[str, int], ...]
+"""Images that are near-copies of each other, each as ``("member", i)`` or ``("control", i)``."""
 CHANCE = 0.05
 """A difference whose p-value is not below this level may be chance."""
 
@@ -23,10 +25,17 @@ CHANCE = 0.05
 class Judged:
     """Hold the measurements of one group of images, members or controls; one row an image.
 
-    All groups of an audit are measured on the same orbits with the same ``eps``.
+    All groups of an audit are measured on the same orbits. Shares count near-copies of each other as one image, which
+    has what one of its copies has.
     """
 
     images: Float[Tensor, "n *shape"]
+    eps: Float[Tensor, " n"]
+    """Radius of recovery, L2."""
+    copy_of: Int[Tensor, " n"]
+    """The first image of the group that this one is a near-copy of, itself for most images."""
+    recovered: Bool[Tensor, " n"]
+    """Whether the orbit of some start is within ``eps`` of the image at the last step, as in :math:`R_T`."""
     recovered_at: Int[Tensor, " n"]
     """First step at which the orbit of some start is within ``eps`` of the image; -1 for never."""
     start: Int[Tensor, " n"]
@@ -49,24 +58,42 @@ class Judged:
     """Reconstruction error of the image itself, L2 norm of f(x) - x."""
 
     @property
-    def recovered(self) -> Bool[Tensor, " n"]:
-        """Tell of each image whether it came out of the network."""
+    def ever_recovered(self) -> Bool[Tensor, " n"]:
+        """Tell of each image whether it came out of the network: at the last step or before."""
         return self.recovered_at >= 0
 
     @property
+    def count(self) -> int:
+        """Return the number of images, near-copies counted once."""
+        return len(self.copy_of.unique())
+
+    def count_images(self, flags: Bool[Tensor, " n"]) -> int:
+        """Return the number of images for which a flag is set, near-copies counted once."""
+        return len(self.copy_of[flags].unique())
+
+    def share(self, flags: Bool[Tensor, " n"]) -> Share:
+        """Return the share of images for which a flag is set, with its Wilson interval at 95 %."""
+        return wilson(self.count_images(flags), self.count)
+
+    @property
     def recovered_share(self) -> Share:
-        """Return the share of images that came out, with its Wilson interval at 95 %."""
-        return wilson(int(self.recovered.sum()), len(self.images))
+        """Return the share of images that are recovered at the last step."""
+        return self.share(self.recovered)
+
+    @property
+    def ever_recovered_share(self) -> Share:
+        """Return the share of images that came out, at the last step or before."""
+        return self.share(self.ever_recovered)
 
     @property
     def attractor_share(self) -> Share:
-        """Return the share of certified attractors, with its Wilson interval at 95 %."""
-        return wilson(int(self.attractor.sum()), len(self.images))
+        """Return the share of certified attractors."""
+        return self.share(self.attractor)
 
     @property
     def median_step(self) -> float | None:
         """Return the median step of recovery among the images that came out; None if none did."""
-        steps = self.recovered_at[self.recovered].tolist()
+        steps = self.recovered_at[self.ever_recovered].tolist()
         return median(steps) if steps else None
 
 
@@ -83,9 +110,12 @@ class Findings:
     attractors: Attractors
     """Where the orbits ended, whatever the network was trained on."""
     owner: tuple[tuple[str, int] | None, ...]
-    """For each attractor the image within ``eps``: ``("member", i)`` or ``("control", i)``; None for neither."""
+    """For each attractor the image within whose ``eps`` it lies: ``("member", i)`` or ``("control", i)``, or None."""
+    near_copies: tuple[NearCopies, ...]
+    """Groups of images that are near-copies of each other, by their rows; most often there are none."""
     eps: float
-    """Radius of recovery, L2."""
+    """Median radius of recovery over members and controls, L2: the scale on which the ends of orbits are told apart.
+    :attr:`Judged.eps` has the radius of each image."""
     eps_from: str
     """How ``eps`` was chosen, in words."""
     starts_from: str
@@ -110,9 +140,14 @@ class Findings:
     def recovered_p(self) -> float | None:
         """Return the one-sided p-value of Fisher's exact test on the recovered images; None without controls.
 
-        The test compares members with controls.
+        The test compares members with controls, near-copies counted once.
         """
         return self._p_value("recovered")
+
+    @cached_property
+    def ever_recovered_p(self) -> float | None:
+        """Return the same p-value for the images that came out at any step."""
+        return self._p_value("ever_recovered")
 
     @cached_property
     def attractor_p(self) -> float | None:
@@ -123,9 +158,9 @@ class Findings:
         """Compare the number of members with the number of controls for which the flag ``name`` is set."""
         if self.members is None or self.controls is None:
             return None
-        of_members: Tensor = getattr(self.members, name)
-        of_controls: Tensor = getattr(self.controls, name)
-        return fisher_exact(int(of_members.sum()), len(of_members), int(of_controls.sum()), len(of_controls))
+        of_members = self.members.count_images(getattr(self.members, name))
+        of_controls = self.controls.count_images(getattr(self.controls, name))
+        return fisher_exact(of_members, self.members.count, of_controls, self.controls.count)
 
     @cached_property
     def error_auc(self) -> float | None:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from memzoo._checks import check_batch
 from memzoo.dynamics import close_pairs
+from memzoo.dynamics.orbits import format_eps
 from memzoo.errors import AuditInputError
 from memzoo.modules import matching_noise
 
@@ -41,20 +42,21 @@ def choose_starts(
     return torch.rand((noise, *shape), generator=generator), "noise, uniform in [0, 1]"
 
 
-def leave_out_near(starts: Tensor, images: Tensor, eps: float) -> tuple[Tensor, int]:
+def leave_out_near(starts: Tensor, images: Tensor, eps: Tensor) -> tuple[Tensor, int]:
     """Return the starts that are not within ``eps`` of an image already, and the number of those left out."""
     # Such a start has recovered its image before the network is asked.
     near = close_pairs(starts, images, eps)[0].unique()
     if len(near) == len(starts):
         raise AuditInputError(
-            f"all {len(starts)} starts lie within eps = {eps:.3g} of an image before the first step, so that nothing "
-            "would have to be pulled out; pass other starts, such as held-out images or noise, or a smaller eps."
+            f"all {len(starts)} starts lie within eps = {format_eps(eps)} of an image before the first step, so that "
+            "nothing would have to be pulled out; pass other starts, such as held-out images or noise, or a smaller "
+            "eps."
         )
     if not len(near):
         return starts, 0
     warnings.warn(
-        f"{len(near)} of {len(starts)} starts lie within eps = {eps:.3g} of an image before the first step and are "
-        "left out.",
+        f"{len(near)} of {len(starts)} starts lie within eps = {format_eps(eps)} of an image before the first step "
+        "and are left out.",
         stacklevel=3,  # the line that calls audit
     )
     keep = torch.ones(len(starts), dtype=torch.bool, device=starts.device)

@@ -2,6 +2,7 @@
 
 from memzoo.auditing.result import CHANCE, Findings, Judged
 from memzoo.dynamics import Share
+from memzoo.dynamics.orbits import format_eps
 
 
 def state_verdict(audit: Findings) -> str:
@@ -14,38 +15,55 @@ def state_verdict(audit: Findings) -> str:
             f"{found} {'attractor was' if found == 1 else 'attractors were'} found from {len(audit.starts)} starts. "
             "Whether they are training images, only a comparison with the training set can tell."
         )
-    out = int(members.recovered.sum())
+    out = members.count_images(members.ever_recovered)
     of_all = _count(members, "training image")
     said = f"{out} of {of_all} can be pulled out by iteration" if out else f"None of {of_all} came out by iteration"
     if controls is None:
         return f"{said}. There are no controls, so how many untrained images would come out is not known."
-    said += f"; {int(controls.recovered.sum())} of {_count(controls, 'control')}."
-    # The verdict names attractors only where recovery itself may be chance.
-    if _excludes_chance(audit.recovered_p):
+    said += f"; {controls.count_images(controls.ever_recovered)} of {_count(controls, 'control')}."
+    # The verdict names the last step and attractors only where it may be chance that images come out at some step.
+    if _excludes_chance(audit.ever_recovered_p):
         return said
+    if _excludes_chance(audit.recovered_p):
+        return (
+            f"{said} But {members.count_images(members.recovered)} of {of_all} are recovered at the last step, of the "
+            f"controls {controls.count_images(controls.recovered)}: orbits pass the others, and stay at these."
+        )
     if _excludes_chance(audit.attractor_p):
         return (
-            f"{said} But {int(members.attractor.sum())} of {of_all} are attractors, of the controls "
-            f"{int(controls.attractor.sum())}: the network stores them, and starts close enough lead to them."
+            f"{said} But {members.count_images(members.attractor)} of {of_all} are attractors, of the controls "
+            f"{controls.count_images(controls.attractor)}: the network stores them, and starts close enough lead to "
+            "them."
         )
     if out:
-        return f"{said} Counts like these may be chance (p = {audit.recovered_p:.2g})."
+        return f"{said} Counts like these may be chance (p = {audit.ever_recovered_p:.2g})."
     return f"{said} This is no proof that none can be: other starts may reach more."
 
 
 def shows_leak(audit: Findings) -> bool:
-    """Tell whether members come out, or are attractors, beyond what chance explains."""
-    return _excludes_chance(audit.recovered_p) or _excludes_chance(audit.attractor_p)
+    """Tell whether members come out at some step, at the last one, or are attractors, beyond what chance explains."""
+    return any(_excludes_chance(p) for p in (audit.ever_recovered_p, audit.recovered_p, audit.attractor_p))
 
 
 def summarize(audit: Findings) -> str:
     """Return the verdict, the table of both groups, the attractors and the settings as text for a terminal."""
     settings = (
-        f"eps = {audit.eps:.3g} ({audit.eps_from}), {audit.steps} steps, "
+        f"eps = {describe_eps(audit)} ({audit.eps_from}), {audit.steps} steps, "
         f"{len(audit.starts)} starts ({audit.starts_from})"
     )
     parts = [state_verdict(audit), "", *_format_table(audit), "", str(audit.attractors), "", settings, *audit.notes]
     return "\n".join(parts)
+
+
+def describe_eps(audit: Findings) -> str:
+    """Describe the radii of recovery: least / median / most, of members and of controls."""
+    if audit.members is None:
+        return f"{audit.eps:.3g}"
+    described = format_eps(audit.members.eps)
+    if audit.controls is None:
+        return described
+    of_controls = format_eps(audit.controls.eps)
+    return described if described == of_controls else f"{described} of members, {of_controls} of controls"
 
 
 def format_share(share: Share, total: int) -> str:
@@ -72,15 +90,17 @@ def _format_table(audit: Findings) -> list[str]:
     """Return the lines of the table of both groups; none without members."""
     if audit.members is None:
         return []
-    lines = [f"{'':<18}{'recovered':<28}{'attractors':<28}{'median step':>11}"]
+    names = ("ever recovered", "recovered (R_T)", "attractors")
+    lines = [f"{'':<16}{''.join(f'{name:<32}' for name in names)}{'median step':>11}"]
     for name, group in (("training images", audit.members), ("controls", audit.controls)):
         if group is not None:
-            recovered = format_share(group.recovered_share, len(group.images))
-            attractors = format_share(group.attractor_share, len(group.images))
-            lines.append(f"{name:<18}{recovered:<28}{attractors:<28}{format_step(group):>11}")
+            shares = (group.ever_recovered_share, group.recovered_share, group.attractor_share)
+            cells = "".join(f"{format_share(share, group.count):<32}" for share in shares)
+            lines.append(f"{name:<16}{cells}{format_step(group):>11}")
     if audit.recovered_p is not None:
-        auc = f"AUC of the error {audit.error_auc:.2f}"
-        lines.append(f"{'chance (p)':<18}{audit.recovered_p:<28.2g}{audit.attractor_p:<28.2g}{auc:>11}")
+        p_values = (audit.ever_recovered_p, audit.recovered_p, audit.attractor_p)
+        cells = "".join(f"{p_value:<32.2g}" for p_value in p_values)
+        lines.append(f"{'chance (p)':<16}{cells}AUC of the error {audit.error_auc:.2f}")
     return lines
 
 
@@ -91,4 +111,5 @@ def _excludes_chance(p_value: float | None) -> bool:
 
 def _count(group: Judged, name: str) -> str:
     """Return the number of images of a group with its unit, such as ``20 training images``."""
-    return f"{len(group.images)} {name}{'s' * (len(group.images) != 1)}"
+    counted = f"{group.count} {name}{'s' * (group.count != 1)}"
+    return counted if group.count == len(group.images) else f"{counted} ({len(group.images)} with near-copies)"

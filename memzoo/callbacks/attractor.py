@@ -183,10 +183,10 @@ class AttractorCallback(StartingCallback):
 
     def _choose_eps(self, examples: Tensor) -> Tensor:
         """Return the radius of each tracked example; it is derived once, from all rows that are known."""
-        if self.eps is None and self.given_eps is not None:
-            self.eps = resolve_eps(self.given_eps, examples)
-        elif self.eps is None:
+        if self.eps is None and self.given_eps is None:
             self.eps = self._tracked.derive_from_all(example_eps)
+        else:
+            self.eps = resolve_eps(self.given_eps if self.eps is None else self.eps, examples)
         return self.eps
 
     # What is measured -------------------------------------------------------------------------------------------------
@@ -265,7 +265,7 @@ class AttractorCallback(StartingCallback):
 
     def about(self) -> str:
         """Say what the values refer to."""
-        eps = "unknown" if self.eps is None else format_eps(self.eps)
+        eps = "nan" if self.eps is None else format_eps(self.eps)
         return f"{super().about()}, T = {self.steps}, eps = {eps}"
 
     def examples_table(self) -> str:

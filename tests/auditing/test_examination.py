@@ -1,10 +1,16 @@
 """Test the claims of an audit on maps whose leaks are known."""
 
+import json
+import re
+
 import pytest
 import torch
 from torch import nn
 
 import memzoo
+from memzoo.auditing.significance import fisher_exact
+from memzoo.callbacks import AttractorCallback
+from memzoo.dynamics import example_eps
 from memzoo.errors import AuditInputError, NotASelfMapError
 
 DIM = 6
@@ -46,7 +52,7 @@ def test_steps_and_distances_follow_the_halving_of_the_map():
     found = memzoo.audit(pulls_to(MEMBERS), MEMBERS, STARTS, controls=CONTROLS)
     gap = torch.cdist(STARTS, MEMBERS)
     gap[gap > gap.amin(1, keepdim=True)] = torch.inf  # each start goes to its nearest member
-    first = torch.log2(gap / found.eps).floor().amin(0) + 1  # gap / 2^t < eps
+    first = torch.log2(gap / found.members.eps).floor().amin(0) + 1  # gap / 2^t < eps
     for i in found.members.recovered.nonzero().flatten().tolist():
         t = int(found.members.recovered_at[i])
         assert t == first[i]
@@ -166,12 +172,78 @@ def test_controls_that_are_members_are_refused():
         memzoo.audit(pulls_to(MEMBERS), MEMBERS, STARTS, controls=controls)
 
 
-def test_eps_is_so_small_that_no_point_is_near_two_images():
-    close = torch.cat([MEMBERS[:1] + 0.01, CONTROLS])
+def test_eps_is_so_small_that_no_point_is_near_two_different_images():
+    close = torch.cat([MEMBERS[:1] + 0.2, CONTROLS])
     found = memzoo.audit(pulls_to(MEMBERS), MEMBERS, STARTS, controls=close)
-    # a tenth of the smallest distance: 0.01 in each of DIM coordinates
-    assert found.eps == pytest.approx(0.1 * 0.01 * DIM**0.5, rel=1e-6)
+    # a tenth of the distance of these two: 0.2 in each of DIM coordinates
+    assert found.members.eps[0].item() == pytest.approx(0.1 * 0.2 * DIM**0.5, rel=1e-6)
+    assert found.controls.eps[0] == found.members.eps[0]
     assert counts(found)[2] == 0
+    pool = torch.cat([MEMBERS, close])
+    assert torch.equal(torch.cat([found.members.eps, found.controls.eps]), example_eps(pool))
+    assert found.eps == example_eps(pool).quantile(0.5)
+
+
+@pytest.mark.parametrize("distance", [1e-9, 1e-5, 1e-2])
+def test_a_near_copy_of_a_member_hides_nothing_and_is_counted_once(distance):
+    alone = memzoo.audit(pulls_to(MEMBERS), MEMBERS, STARTS, controls=CONTROLS)
+    copy = MEMBERS[3:4] + distance * torch.randn(1, DIM, dtype=torch.float64)
+    found = memzoo.audit(pulls_to(MEMBERS), torch.cat([MEMBERS, copy]), STARTS, controls=CONTROLS)
+    assert torch.equal(found.members.ever_recovered[:12], alone.members.ever_recovered)
+    assert found.members.ever_recovered[12] == alone.members.ever_recovered[3]
+    assert (found.recovered_p, found.ever_recovered_p) == (alone.recovered_p, alone.ever_recovered_p)
+    assert found.attractor_p == alone.attractor_p
+    assert found.members.attractor_share == alone.members.attractor_share
+    assert found.members.count == 12
+    assert found.near_copies == ((("member", 3), ("member", 12)),)
+    assert [note for note in found.notes if "count as one image: member 3, member 12." in note] == list(found.notes)
+    assert "12 training images (13 with near-copies)" in found.verdict
+    row = json.loads(found.json)["members"][12]
+    assert row["copy_of"] == 3
+
+
+def test_a_control_that_is_a_near_copy_of_a_member_is_named():
+    close = torch.cat([MEMBERS[5:6] + 1e-6, CONTROLS])
+    found = memzoo.audit(pulls_to(MEMBERS), MEMBERS, STARTS, controls=close)
+    assert found.near_copies == ((("member", 5), ("control", 0)),)
+    assert any("a control is a near-copy of a member" in note for note in found.notes)
+    assert found.controls.ever_recovered[0] == found.members.ever_recovered[5]
+
+
+def test_recovered_is_judged_at_the_last_step_and_ever_recovered_at_any():
+    # a step of 1 along the line, from 0: images where the orbit ends, where it passes, and behind the start
+    members, controls = torch.tensor([[5.0], [3.0]]), torch.tensor([[1.0], [-1.0]])
+    found = memzoo.audit(lambda x: x + 1, members, torch.zeros(1, 1), controls=controls, eps=0.1, steps=5)
+    assert found.members.recovered.tolist() == [True, False]
+    assert found.members.ever_recovered.tolist() == [True, True]
+    assert found.controls.recovered.tolist() == [False, False]
+    assert found.controls.ever_recovered.tolist() == [True, False]
+    summary = json.loads(found.json)["summary"]
+    assert [summary["members"][key] for key in ("recovered", "ever_recovered")] == [1, 2]
+    assert (found.recovered_p, found.ever_recovered_p) == (fisher_exact(1, 2, 0, 2), fisher_exact(2, 2, 1, 2))
+    text = str(found)
+    assert re.search(r"training images 2 of 2, 100 % .* 1 of 2, 50 %", text)
+    assert "came out by step 5 (ever recovered)" in found.html
+    assert "recovered at step 5 (R_T)" in found.html
+
+
+def test_a_radius_for_each_image_may_be_given():
+    eps = torch.linspace(0.01, 0.02, 24)
+    found = memzoo.audit(pulls_to(MEMBERS), MEMBERS, STARTS, controls=CONTROLS, eps=eps)
+    assert torch.equal(torch.cat([found.members.eps, found.controls.eps]), eps.double())
+    assert "eps = 0.01 / 0.0124 / 0.0148 of members, 0.0152 / 0.0176 / 0.02 of controls (given)" in str(found)
+    with pytest.raises(ValueError, match="got 12 for 24 examples"):
+        memzoo.audit(pulls_to(MEMBERS), MEMBERS, STARTS, controls=CONTROLS, eps=eps[:12])
+
+
+def test_the_callback_and_the_audit_count_the_same():
+    found = memzoo.audit(pulls_to(MEMBERS), MEMBERS, STARTS, steps=4)
+    watch = AttractorCallback(MEMBERS, STARTS, self_map=lambda module, x: pulls_to(MEMBERS)(x), steps=4)
+    row = watch.measure(nn.Linear(1, 1).double())
+    assert torch.equal(watch.eps, found.members.eps)
+    # 4 halvings bring few starts within the radius
+    assert 0 < row["attractor/recovered"] == pytest.approx(found.members.recovered_share.estimate)
+    assert row["attractor/ever_recovered"] == pytest.approx(found.members.ever_recovered_share.estimate)
 
 
 def test_default_starts_are_seeded_noise_like_the_members():
@@ -204,6 +276,7 @@ def test_without_members_attractors_are_found_and_called_no_image():
         ({"members": MEMBERS, "starts": STARTS[:, :2]}, r"starts and members must be points of one space"),
         ({"members": MEMBERS, "controls": CONTROLS[:, :2]}, r"members and controls must be points of one space"),
         ({"members": MEMBERS, "eps": 0.0}, r"eps must be a finite number > 0, got 0.0"),
+        ({"starts": STARTS, "eps": torch.ones(3)}, r"without members eps is one number, got \(3,\) numbers"),
         ({"members": MEMBERS, "steps": -1}, r"steps must be a whole number >= 0"),
     ],
 )

@@ -7,17 +7,18 @@ import pytest
 import their_runs
 import torch
 from fake_runs import Corners, Net, begin_run
+from fake_runs import trainer as fake_trainer
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from their_runs import IMAGES
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from memzoo.callbacks import AttractorCallback, ContractionCallback, TrajectoryLogger
 from memzoo.callbacks.shards import Part
 from memzoo.data import full_batches, white_squares
-from memzoo.dynamics import certify, default_eps, recovery_curve, spectrum
+from memzoo.dynamics import certify, example_eps, recovery_curve, spectrum
 from memzoo.errors import NotASelfMapError
 
 pytestmark = [
@@ -50,6 +51,13 @@ class TheirAutoencoder(LightningModule):
 
     def configure_optimizers(self):
         return torch.optim.Adam(self.parameters(), lr=self.lr)
+
+
+class Wide(nn.Module):
+    """Nowhere narrower than its input, and too large for a full Jacobian."""
+
+    def forward(self, x):
+        return torch.tanh(0.5 * x)
 
 
 class Augmented(Dataset):
@@ -95,11 +103,12 @@ def test_values_are_those_of_the_dynamics():
     callback = AttractorCallback(steps=30)
     fit(module, callback, validation=loader(torch.rand(9, 1, 4, 4)))
     module.eval()
-    eps = default_eps(IMAGES)
+    eps = example_eps(IMAGES)
     curve = recovery_curve(module, callback.starts, IMAGES, 30, eps=eps)
     last = callback.history[-1]
     assert last["attractor/fraction"] == certify(module, IMAGES, eps=eps).fraction
     assert last["attractor/recovered"] == curve.rate[-1].item()
+    assert last["attractor/ever_recovered"] == curve.ever[-1].item()
     assert last["attractor/converged"] == curve.arrived[-1].item()
     expected = spectrum(module, IMAGES).radius.max().item()
     assert last["attractor/radius_max"] == pytest.approx(expected)
@@ -141,13 +150,60 @@ def test_training_is_bit_identical_with_and_without(validation):
     assert all(torch.equal(plain[name], watched[name]) for name in plain)
 
 
+def test_recovered_is_counted_at_the_last_step_and_ever_recovered_at_any():
+    # a step of 1 along the line: one example lies where the orbit ends, one where it passes, one behind its start
+    examples = torch.tensor([[5.0], [3.0], [-1.0]])
+    callback = AttractorCallback(examples, torch.zeros(1, 1), self_map=lambda module, x: x + 1, eps=0.1, steps=5)
+    row = callback.measure(nn.Linear(1, 1))
+    assert row["attractor/recovered"] == pytest.approx(1 / 3)
+    assert row["attractor/ever_recovered"] == pytest.approx(2 / 3)
+
+
+def test_eps_is_taken_over_all_rows_that_were_read():
+    # a wide map: 8 of the 32 rows that are read are tracked, and the row nearest to the first is not among them
+    x = torch.rand(32, 257)
+    x[1] = x[0] + 0.5 * (x[1] - x[0])
+    run = fake_trainer(train_dataloader=DataLoader(TensorDataset(x)), num_training_batches=32)
+    callback, *_ = begin_run(AttractorCallback(starts=x[:2] + 0.1, steps=2), run, Net(Wide()))
+    assert torch.equal(callback.examples, x[::4])
+    assert torch.equal(callback.eps, example_eps(x)[::4])
+    assert callback.eps[0] < 0.9 * example_eps(x[::4])[0]
+
+
+def test_a_subset_is_measured_with_the_radii_of_its_own_rows():
+    x = torch.cat([torch.rand(12, 2), torch.rand(12, 2) + 10])
+    run = fake_trainer(train_dataloader=DataLoader(TensorDataset(x)), num_training_batches=24)
+    watch = AttractorCallback(starts=x[:3] + 0.1, steps=2, max_examples=8, rotate=3)
+    callback, run, module = begin_run(watch, run, Net(nn.Identity()))
+    for turn in range(3):
+        callback._record(run, module, closing=False, must=True)
+        assert torch.equal(callback.certificates.eps, example_eps(x)[turn::3])
+
+
+def test_a_resumed_run_keeps_the_radii_of_rows_that_it_does_not_know():
+    x = torch.rand(32, 257)
+    run = fake_trainer(train_dataloader=DataLoader(TensorDataset(x)), num_training_batches=32)
+    callback, *_ = begin_run(AttractorCallback(starts=x[:2] + 0.1, steps=2), run, Net(Wide()))
+    again = AttractorCallback(starts=x[:2] + 0.1, steps=2)
+    again.load_state_dict(callback.state_dict())
+    again, *_ = begin_run(again, run, Net(Wide()))
+    assert torch.equal(again.eps, callback.eps)
+
+
+def test_a_radius_for_each_example_may_be_given():
+    examples = torch.tensor([[5.0], [5.3], [-1.0]])
+    eps = torch.tensor([0.2, 0.4, 0.1])
+    callback = AttractorCallback(examples, torch.zeros(1, 1), self_map=lambda module, x: x + 1, eps=eps, steps=5)
+    assert callback.measure(nn.Linear(1, 1))["attractor/recovered"] == pytest.approx(2 / 3)
+    assert "eps = 0.1 / 0.2 / 0.4" in callback.about()
+
+
 def test_submodules_keep_their_own_mode():
     module = TheirAutoencoder()
     module.encoder[2].eval()  # a frozen batch norm
     callback = AttractorCallback(IMAGES, IMAGES, eps=0.1)
     callback.examples = IMAGES
     callback.starts = IMAGES
-    callback.eps = 0.1
     callback.measure(module)
     assert not module.encoder[2].training
     assert module.encoder[4].training
@@ -750,13 +806,11 @@ def test_parts_of_several_processes_combine_to_the_measurement_of_one(processes)
 
 
 def test_the_room_of_a_run_is_asked_for_or_the_default():
-    from memzoo.dynamics import default_eps
-
     x = torch.tensor([[1.0, 1.0], [-1.0, -1.0]])
-    for given, eps in ((None, default_eps(x)), (0.3, 0.3)):
+    for given, eps in ((None, example_eps(x)), (0.3, torch.tensor([0.3, 0.3], dtype=torch.float64))):
         callback = AttractorCallback(x, x + 0.1, eps=given, steps=3)
         callback.measure(Net(Corners()))
-        assert callback.eps == eps
+        assert torch.equal(callback.eps, eps)
         other, *_ = begin_run(AttractorCallback(x, x + 0.1, eps=given, steps=3), module=Net(Corners()))
-        assert other.eps == eps
+        assert torch.equal(other.eps, eps)
         assert torch.equal(other.starts, x + 0.1)

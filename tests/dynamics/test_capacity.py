@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from memzoo.dynamics import capacity_curve, default_eps, recall_against_noise
+from memzoo.dynamics import capacity_curve, example_eps, recall_against_noise
 from memzoo.errors import NonFiniteError, NotASelfMapError
 
 
@@ -74,9 +74,10 @@ def test_one_eps_and_one_noise_serve_all_counts():
     expected = [whole.per_example[0, :n].mean().item() for n in (2, 8)]
     assert found.recalled.tolist() == pytest.approx(expected)
     assert 0 < expected[0] < 1
-    assert (found.level, found.draws, found.eps) == (0.3, 40, 0.5)
+    assert (found.level, found.draws, found.eps.tolist()) == (0.3, 40, [0.5] * 8)
     derived = capacity_curve(mean, examples, [1, 2], level=0.0)
-    assert derived.eps == default_eps(examples) < default_eps(examples[:2])
+    assert torch.equal(derived.eps, example_eps(examples))
+    assert (derived.eps[:2] <= example_eps(examples[:2])).all()
 
 
 def test_build_may_train_and_may_use_up_its_examples():

@@ -5,7 +5,7 @@ import torch
 
 from memzoo.dynamics import close_pairs, default_eps, nearest
 from memzoo.dynamics.orbits import distance_bounds
-from memzoo.dynamics.orbits.distance import decide_pairs
+from memzoo.dynamics.orbits.distance import decide_pairs, spread_eps
 
 
 def brute_force(points, examples, eps):
@@ -107,13 +107,29 @@ def test_slack_is_below_every_distance_from_eps_and_close_to_the_least():
     points = torch.randn(200, 3)
     examples = torch.randn(50, 3)
     on_a_sphere = (points[0].double() - examples[0].double()).norm().item()
-    for eps in (0.01, 1.0, on_a_sphere, 30.0):
-        gap = ((points[:, None].double() - examples.double()).norm(dim=2) - eps).abs().amin(1)
-        slack = torch.cat(
-            [slack for *_, slack in decide_pairs(distance_bounds.DistanceBounds(examples, eps), points, eps)]
-        )
+    mixed = 10 ** (3 * torch.rand(50, dtype=torch.float64) - 2)
+    for eps in (0.01, 1.0, on_a_sphere, 30.0, mixed):
+        radii = spread_eps(eps, examples)
+        gap = ((points[:, None].double() - examples.double()).norm(dim=2) - radii).abs().amin(1)
+        bounds = distance_bounds.DistanceBounds(examples, radii.max().item())
+        slack = torch.cat([slack for *_, slack in decide_pairs(bounds, points, radii)])
         assert (slack < gap).all()
         assert (slack >= 0.99 * gap - 1e-4).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_each_example_decides_by_its_own_radius(dtype):
+    # radii of four orders of magnitude, and each example has points just inside and just outside of its own
+    examples = torch.randn(40, 12, dtype=dtype)
+    eps = 10 ** (4 * torch.rand(40, dtype=torch.float64) - 3)
+    direction = torch.nn.functional.normalize(torch.randn(40, 12, dtype=torch.float64), dim=1)
+    points = torch.cat([examples.double() + side * eps[:, None] * direction for side in (0.999, 1.001)]).to(dtype)
+    between = (points[:, None].double() - examples.double()).norm(dim=2)
+    point, example = close_pairs(points, examples, eps)
+    found = torch.zeros_like(between, dtype=torch.bool)
+    found[point, example] = True
+    assert torch.equal(found, between < eps)
+    assert found.any(0).float().mean() > 0.5
 
 
 def test_slack_is_below_every_distance_from_eps_where_the_bounds_overflow():
@@ -121,7 +137,7 @@ def test_slack_is_below_every_distance_from_eps_where_the_bounds_overflow():
     examples = torch.randn(5, 3)
     eps = 0.1
     gap = (points[:, None].double() - examples.double()).norm(dim=2).amin(1) - eps
-    ((row, _, slack),) = decide_pairs(distance_bounds.DistanceBounds(examples, eps), points, eps)
+    ((row, _, slack),) = decide_pairs(distance_bounds.DistanceBounds(examples, eps), points, spread_eps(eps, examples))
     assert not len(row)
     assert 0.99 * gap < slack < gap
 
@@ -135,7 +151,9 @@ def test_points_from_which_squares_overflow_are_decided_without_a_subtraction(mo
         return exact(bounds, points, point, example)
 
     monkeypatch.setattr(distance_bounds.DistanceBounds, "exact", count)
-    list(decide_pairs(distance_bounds.DistanceBounds(torch.randn(5, 3), 0.1), torch.full((4, 3), 1e30), 0.1))
+    examples = torch.randn(5, 3)
+    bounds = distance_bounds.DistanceBounds(examples, 0.1)
+    list(decide_pairs(bounds, torch.full((4, 3), 1e30), spread_eps(0.1, examples)))
     assert sum(subtracted) == 0
 
 

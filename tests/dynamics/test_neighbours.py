@@ -21,13 +21,15 @@ def check_tracker(tracker, points, examples, eps, offset=None):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
-@pytest.mark.parametrize("eps", [0.05, 0.5, 3.0])
+@pytest.mark.parametrize("eps", [0.05, 0.5, 3.0, "mixed"])
 @pytest.mark.parametrize("beyond", [0.0, 0.4])
 def test_a_random_walk_of_some_rows_at_a_time_is_tracked(dtype, eps, beyond):
     # large eps: each point is in many balls at a time; steps of all sizes, so that some rows wait and some do not
     points = torch.randn(30, 3, dtype=dtype)
     examples = torch.randn(45, 3, dtype=dtype)
     offset = beyond * torch.rand(45, dtype=dtype) if beyond else None
+    if eps == "mixed":  # a radius for each example
+        eps = 10 ** (2 * torch.rand(45, dtype=torch.float64) - 1.5)
     tracker = NeighbourTracker(points, examples, eps, offset=offset)
     check_tracker(tracker, points, examples, eps, offset)
     waited = 0

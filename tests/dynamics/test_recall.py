@@ -120,7 +120,7 @@ def test_a_change_of_units_changes_nothing():
     one = recall_against_noise(f, examples, [0.5, 1.0])
     two = recall_against_noise(lambda x: 4 * f(x / 4), 4 * examples, [2.0, 4.0])
     assert torch.equal(one.per_example, two.per_example)
-    assert two.eps == pytest.approx(4 * one.eps)
+    torch.testing.assert_close(two.eps, 4 * one.eps)
 
 
 @pytest.mark.parametrize("measure", [recall_against_noise, recall_against_mask])
@@ -388,3 +388,29 @@ def test_shares_of_nothing_are_refused(count, total):
         wilson(count, total)
     with pytest.raises(ValueError, match=r"confidence must lie between 0 and 1, got 95"):
         wilson(1, 2, 95)
+
+
+def test_near_copies_count_as_one_example_unless_one_radius_is_given_for_all():
+    # a map to the nearest image: a damaged near-copy comes back as the image that it is a copy of
+    images = torch.randn(12, 8)
+    examples = torch.cat([images, images[:1] + 1e-4 * torch.randn(1, 8)])
+
+    f = look_up(images)
+    found = recall_against_noise(f, examples, [0.05])
+    for share in (found.rate, found.nearest, found.input_nearest):
+        assert share.item() == 1
+    assert found.confused.item() == 0
+    eps = 0.1 * (examples[12] - examples[0]).norm().item()
+    apart = recall_against_noise(f, examples, [0.05], eps=eps)
+    assert apart.per_example[0].tolist() == [1.0] * 12 + [0.0]
+    assert apart.confused.item() == pytest.approx(1 / 13)
+
+
+def test_each_example_is_recalled_within_its_own_radius():
+    examples = torch.tensor([[0.0], [10.0], [20.0]])
+    eps = torch.tensor([0.5, 0.05, 0.5])
+    found = recall_against_noise(lambda x: x, examples, [0.2], draws=500, eps=eps, steps=0)
+    # P(|sigma g| < eps) = erf(eps / (sigma sqrt 2))
+    expected = torch.erf(eps.double() / (0.2 * math.sqrt(2)))
+    torch.testing.assert_close(found.per_example[0], expected, atol=0.05, rtol=0)
+    assert "eps = 0.05 / 0.5 / 0.5" in str(found)

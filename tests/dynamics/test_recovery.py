@@ -1,4 +1,5 @@
 import math
+import warnings
 
 import pytest
 import torch
@@ -370,3 +371,67 @@ def test_arguments_that_make_no_sense_are_refused():
         recovery_curve(torch.tanh, torch.zeros(1, 3), torch.rand(2, 4))
     with pytest.raises(ValueError, match=r"eps must be a finite number > 0, got -1"):
         recovery_curve(torch.tanh, torch.zeros(1, 3), torch.rand(2, 3), eps=-1)
+
+
+@pytest.mark.filterwarnings("ignore:eps = .* is below 3 times")
+@pytest.mark.parametrize("name", MAPS)
+def test_each_example_is_recovered_within_its_own_radius(name):
+    starts = torch.randn(25, 2)
+    examples = torch.randn(12, 2)
+    eps = 10 ** (2 * torch.rand(12, dtype=torch.float64) - 1.7)
+    curve = recovery_curve(MAPS[name], starts, examples, 60, eps=eps)
+    rate, arrived = follow_definition(MAPS[name], starts, examples, 60, eps)
+    assert curve.rate.tolist() == pytest.approx(rate)
+    assert curve.arrived.tolist() == pytest.approx(arrived)
+    assert torch.equal(curve.eps, eps)
+    one = recovery_curve(MAPS[name], starts, examples, 60, eps=0.3)
+    same = recovery_curve(MAPS[name], starts, examples, 60, eps=torch.full((12,), 0.3))
+    assert torch.equal(one.rate, same.rate)
+
+
+def test_a_near_copy_takes_no_example_from_those_that_are_recovered():
+    images = torch.rand(20, 36)
+    with_copy = torch.cat([images, images[:1] + 1e-5 * torch.randn(1, 36)])
+
+    def look_up(x):
+        return 0.999 * images[torch.cdist(x, images).argmin(1)]
+
+    starts = torch.rand(200, 36)
+    alone = recovery_curve(look_up, starts, images, 3)
+    together = recovery_curve(look_up, starts, with_copy, 3)
+    assert alone.reached.sum() > 15
+    assert torch.equal(together.reached[:20], alone.reached)
+    assert together.reached[20] == alone.reached[0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_examples_keep_their_own_precision(dtype):
+    # a start at 1 or 2048, and an example off by less than the type of the starts can say
+    resolution = torch.finfo(dtype).eps
+    for value in (1.0, 2048.0):
+        for share in (0.3, 0.45):
+            starts = torch.tensor([[value]]).to(dtype)
+            examples = torch.tensor([[value * (1 + share * resolution)]], dtype=torch.float64)
+            gap = (examples - starts.double()).item()
+            for factor, reached in ((0.9, False), (1.1, True)):
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", message="eps = .* is near the resolution")
+                    curve = recovery_curve(lambda x: x, starts, examples, 2, eps=factor * gap, offset=math.nan)
+                assert curve.rate.bool().tolist() == [reached] * 3
+                assert curve.reached.tolist() == [reached]
+
+
+def test_latent_orbits_are_compared_with_examples_in_their_own_precision():
+    # a projection to a line in float32, with examples in float64 on that line
+    model = torch.nn.Sequential(torch.nn.Linear(40, 1, bias=False), torch.nn.Linear(1, 40, bias=False))
+    direction = torch.full((40,), 40**-0.5)
+    model[0].weight.data = direction[None]
+    model[1].weight.data = direction[:, None]
+    examples = (1 + 1e-9) * direction.double()[None]
+    starts = direction[None]
+    eps = (examples - starts.double()).norm().item()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert recovery_curve(model, starts, examples, 0, eps=1.01 * eps, latent=True).reached.all()
+        assert not recovery_curve(model, starts, examples, 0, eps=0.99 * eps, latent=True).reached.any()
+        assert recovery_curve(model, starts, examples, 9, eps=1e-3, latent=True).reached.all()

@@ -3,7 +3,7 @@ import torch
 from draws import normal, uniform
 from plane_maps import halves
 
-from memzoo.dynamics import recovery_curve
+from memzoo.dynamics import example_eps, recovery_curve
 from memzoo.errors import NonFiniteError
 from memzoo.metrics.recovery import RecoveryProbability, recovery_probability
 
@@ -72,12 +72,26 @@ def test_metric_unites_what_batches_reach():
     assert metric.hits.tolist() == [3, 1, 1, 0]
 
 
-@pytest.mark.parametrize("eps", [0, -1.0, torch.inf, torch.nan, "0.1", None])
+@pytest.mark.parametrize("eps", [0, -1.0, torch.inf, torch.nan, "0.1", torch.zeros(1)])
 def test_eps_is_checked(eps):
-    with pytest.raises(ValueError, match=r"eps must be a finite number > 0, got .*default_eps derives one"):
+    with pytest.raises(ValueError, match=r"eps must be a finite number > 0, got"):
         recovery_probability(torch.ones(1, 2), torch.ones(1, 2), eps)
-    with pytest.raises(ValueError, match=r"eps must be a finite number > 0, got .*default_eps derives one"):
+    with pytest.raises(ValueError, match=r"eps must be a finite number > 0, got"):
         RecoveryProbability(torch.ones(1, 2), eps)
+    with pytest.raises(ValueError, match=r"one for each example, got 3 for 1 examples"):
+        RecoveryProbability(torch.ones(1, 2), torch.ones(3))
+
+
+def test_each_example_has_its_own_radius():
+    examples = torch.tensor([[0.0], [1.0], [5.0]])
+    points = examples + 0.3
+    for eps in (torch.tensor([0.4, 0.2, 0.4]), None):
+        # a tenth of the distance to the nearest other example is .1, .1 and .4
+        expected = ((example_eps(examples) if eps is None else eps) > 0.3).double().mean()
+        metric = RecoveryProbability(examples, eps)
+        metric.update(points)
+        assert metric.compute() == recovery_probability(points, examples, eps) == expected
+        assert metric.compute() == (2 / 3 if eps is not None else 1 / 3)
 
 
 def test_other_errors():

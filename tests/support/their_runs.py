@@ -227,7 +227,12 @@ def in_single_process(make, weights, attractor, *, dtype=torch.float32):
         "radius_max": leading.radius.max(),
         "residual": residual.quantile(0.5),
     }
-    shares = {"fraction": found.fraction, "recovered": curve.rate[-1], "converged": curve.arrived[-1]}
+    shares = {
+        "fraction": found.fraction,
+        "recovered": curve.rate[-1],
+        "ever_recovered": curve.ever[-1],
+        "converged": curve.arrived[-1],
+    }
     contraction = radii | {
         "contracting": (leading.radius + leading.radius_error < 1).float().mean(),
         "sigma_median": leading.sigma_max.quantile(0.5),

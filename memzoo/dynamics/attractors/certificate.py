@@ -238,7 +238,8 @@ def certify(
     rows = found.attractor.nonzero().flatten()
     if not directions or not len(rows):
         return found
-    basins = basin_radius(f, found.points[rows], REACH * eps, directions=directions, steps=steps)
+    tol = (REACH * radii[rows]).min().item()
+    basins = basin_radius(f, found.points[rows], tol, directions=directions, steps=steps)
     radii = found.basin_radius.index_put((rows,), basins.radius)
     return replace(found, basin_radius=radii, basin_share=basins.share)
 

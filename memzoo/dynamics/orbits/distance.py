@@ -155,8 +155,10 @@ def _find_smallest(bounds: DistanceBounds, block: Tensor, lower: Tensor, count: 
 def default_eps(examples: Float[Tensor, "n *shape"]) -> float:
     r"""Derive a radius: a tenth of the smallest distance between distinct examples, :math:`0.05 \|x\|` for one example.
 
-    Balls of this radius around different examples are far from touching, so a point within ``eps`` of an example
-    belongs to that example alone. Exact duplicates count once, with a warning. Time :math:`O(n^2 d)`.
+    One radius for all examples is as small as the closest pair of them makes it; functions that are given no ``eps``
+    take :func:`memzoo.dynamics.example_eps`, one for each example. Balls of this radius around different examples are
+    far from touching, so a point within ``eps`` of an example belongs to that example alone. Exact duplicates count
+    once, with a warning. Time :math:`O(n^2 d)`.
 
     Example:
         >>> default_eps(torch.tensor([[0.0, 0.0], [3.0, 4.0]]))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool2d, pad
 
-from memzoo.dynamics import census, nearest
+from memzoo.dynamics import census, default_eps, nearest
 from memzoo.errors import UnknownCheckpointError
 from memzoo.figures.engine import (
     BLUE,
@@ -49,7 +49,9 @@ def measure(material: Material) -> Arrays:
     points = torch.cartesian_prod(y, x).flip(1)  # row by row
     starts = (origin + points @ axes).to(m.examples)
     starts = starts.reshape(-1, *m.examples.shape[1:])
-    ends = census(m.model, starts, m.examples)
+    # The radius that the published figure was made with: one for all images.
+    eps = default_eps(m.examples)
+    ends = census(m.model, starts, m.examples, eps=eps)
     closest = nearest(starts, m.examples).index
     lead = measure_lead(points, flat[closest.unique()] - origin, axes)
     return {
@@ -62,7 +64,7 @@ def measure(material: Material) -> Arrays:
         "chosen": torch.tensor(chosen),
         "positions": positions,
         "images": m.examples[chosen],
-        "own": census(m.model, m.examples[chosen], m.examples).label,
+        "own": census(m.model, m.examples[chosen], m.examples, eps=eps).label,
         "steps": ends.steps.reshape(SIDE, SIDE),
     }
 

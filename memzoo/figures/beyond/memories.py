@@ -102,7 +102,7 @@ def measure(material: Material) -> Arrays:
         else:
             certificates = certify(memory, stored, eps=eps)
             curve = recovery_curve(memory, m.probes, stored, STEPS, eps, tol=None)
-        numbers.append(_summarise(certificates, curve))
+        numbers.append({"eps": torch.tensor(eps, dtype=torch.float64), **_summarise(certificates, curve)})
     found |= {"count": torch.tensor(len(m.examples)), **stack_arrays(numbers), "first": m.examples[:1]}
     # Hebb's rule is known to mix correlated patterns: its first limit is compared with the majority of all images
     majority = (m.examples > BINARY).double().mean(0) > 0.5
@@ -114,7 +114,6 @@ def _summarise(certificates: Certificates, curve: RecoveryCurve) -> Arrays:
     """Summarise what is certified of a memory, and how it recovers its images from the held-out starts."""
     radii = certificates.radius[certificates.attractor]
     return {
-        "eps": torch.tensor(certificates.eps, dtype=torch.float64),
         "attractors": certificates.attractor.sum(),
         "limits": torch.tensor(len(certificates.limit_of.unique())),
         "offset": certificates.offset.quantile(0.5),
