@@ -45,7 +45,7 @@ class _Ends:
     step: Float[Tensor, " m"]
     """L2 length of its last step, for cycles of the last round."""
 
-    def __getitem__(self, chosen: Tensor) -> "_Ends":
+    def __getitem__(self, chosen: Tensor | slice) -> "_Ends":
         """Select some of the orbits."""
         return _Ends(self.rows[chosen], self.settled[chosen], self.step[chosen])
 
