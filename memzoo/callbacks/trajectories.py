@@ -151,7 +151,9 @@ class TrajectoryLogger(StartingCallback):
         starts = self.own_starts(f, examples, part)
         if len(starts):
             orbit = iterate(f, starts, max(self.times), keep=self.times)
-            found["iterates"] = {t: points.cpu() for t, points in orbit.kept.items()}
+            # A diverged orbit is drawn at its last finite point.
+            iterates = {t: torch.where(points.isnan(), orbit.points, points) for t, points in orbit.kept.items()}
+            found["iterates"] = {t: points.cpu() for t, points in iterates.items()}
             found["diverged"] = orbit.diverged.cpu()
         own = part.select(examples)
         if len(own):

@@ -147,8 +147,8 @@ def test_a_continuum_costs_no_certificate_for_each_start():
         return 1.0 * x
 
     assert census(f, torch.rand(3000, 2), torch.ones(1, 2)).counts == {-1: 3000}
-    # three evaluations of each start, and a few certificates
-    assert sum(calls) < 3 * 3000 + 64 * 100
+    # two evaluations to see that a start rests, two of each push (long and short, to either side), two derivatives
+    assert sum(calls) < 13 * 3000
 
 
 @pytest.mark.parametrize(("examples", "eps"), [((-1.0,), 0.1), ((-1.0, 50.0), 30)])
@@ -183,14 +183,14 @@ def test_points_of_radius_one_that_are_alone_are_no_continuum():
     found = census(f, column(0.0, 0.1), column(3.0))
     assert found.label.tolist() == [-1, -4]
     assert not found.continuum
-    assert len(calls) < 5000  # nor is the slow one asked for every period
+    assert len(calls) < 10_000  # nor is the slow one asked for every period
 
 
 def test_a_push_that_leads_far_away_is_no_continuum():
     # 1 is semistable: what is pushed to its right goes on to 2
     found = census(lambda x: x + 0.1 * (x - 1) ** 2 * (2 - x), column(1.0, 1.5), column(9.0), eps=0.5)
     assert found.label.tolist() == [-1, -1]
-    assert [limit.radius for limit in found.limits] == pytest.approx([1, 0.9])
+    assert sorted(limit.radius for limit in found.limits) == pytest.approx([0.9, 1])
     assert not found.continuum
 
 

@@ -4,11 +4,12 @@ import pytest
 import torch
 
 from memzoo.dynamics.attractors.candidates import Candidate
-from memzoo.dynamics.attractors.limit_search import LimitSearch
+from memzoo.dynamics.attractors.limit_search import LimitSearch, _Ends
 
 
 def build_search(points, f=lambda x: 0.5 * x, eps=1.0, steps=0):
-    return LimitSearch(f, points, torch.zeros(1, 1, dtype=torch.float64), eps, steps, max_limits=8)
+    examples = (torch.zeros(1, 1, dtype=torch.float64), torch.tensor([eps], dtype=torch.float64))
+    return LimitSearch(f, points, examples, eps, steps, max_limits=8)
 
 
 def build_candidate(value, location_error, radius=0.5, *, continuum=False):
@@ -52,5 +53,6 @@ def test_two_places_are_one_limit_within_the_errors_of_both(distance, location_e
 @pytest.mark.parametrize(("factor", "limit"), [(2.0, -1), (0.5, 0)])
 def test_an_orbit_on_the_move_is_not_on_its_way_to_a_repeller(factor, limit):
     search = build_search(torch.full((1, 1), 1e-3, dtype=torch.float64), lambda x: factor * x)
-    search._decide_one_by_one(1, torch.tensor([0]))
+    step = torch.tensor([1e-3], dtype=torch.float64)
+    search._decide_limits(1, _Ends(torch.tensor([0]), torch.tensor([False]), step))
     assert search.limit.tolist() == [limit]

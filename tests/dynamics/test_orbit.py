@@ -71,6 +71,24 @@ def test_divergence_is_a_label_with_the_last_finite_point():
     assert orbit.points[1] == 0
 
 
+@pytest.mark.parametrize("latent", [False, True])
+def test_a_diverged_orbit_is_nowhere_in_later_snapshots(latent):
+    # s -> 4 s along the first axis: 2^1000 leaves the range of float64 after 12 steps
+    model = nn.Sequential(nn.Linear(3, 1, bias=False), nn.PReLU(1), nn.Linear(1, 3, bias=False)).double()
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[4.0, 0, 0]]))
+        model[1].weight.fill_(0.125)
+        model[2].weight.copy_(torch.tensor([[1.0], [0], [0]]))
+    x0 = torch.tensor([[2.0**1000, 0, 0], [-1, 0, 0]], dtype=torch.float64)
+    orbit = iterate(model, x0, 40, keep=(11, 12, 40), latent=latent)
+    assert orbit.diverged.tolist() == [True, False]
+    assert orbit.kept[11][0, 0] == 2.0**1022
+    assert orbit.kept[12][0].isnan().all()
+    assert orbit.kept[40][0].isnan().all()
+    assert orbit.kept[40][1, 0] == -(0.5**40)
+    assert orbit.points[0, 0] == 2.0**1022
+
+
 def test_a_cycle_never_converges():
     orbit = iterate(lambda x: -x, torch.ones(1, 2), 101)
     assert not orbit.converged

@@ -148,6 +148,55 @@ def test_a_diverging_start_is_followed_to_its_last_finite_point():
     assert curve.ended_at.tolist() == [-1, 0]
 
 
+def pass_by_and_leave(where):
+    """Build a map that sends everything to 1, and 1 to a place that is not a number or not finite."""
+    return lambda x: torch.where((x - 1).abs() < 0.1, torch.full_like(x, where), 1 + 0 * x)
+
+
+@pytest.mark.parametrize("where", [math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_an_orbit_that_has_left_the_number_range_is_near_to_nothing(where, dtype):
+    starts = torch.tensor([[4.0], [1.0], [3.0]], dtype=dtype)
+    examples = torch.tensor([[1.0], [9.0]], dtype=dtype)
+    f = pass_by_and_leave(where)
+    curve = recovery_curve(f, starts, examples, 4, eps=0.1)
+    rate, arrived = follow_definition(f, starts, examples, 4, 0.1)
+    assert curve.rate.tolist() == rate == [0.5, 0.5, 0, 0, 0]
+    assert curve.arrived.tolist() == pytest.approx(arrived)
+    assert curve.ever.tolist() == [0.5] * 5
+    assert curve.recovered_at.tolist() == [0, -1]
+    assert not curve.reached.any()
+    assert curve.ended_at.tolist() == [-1, -1, -1]
+
+
+def test_an_orbit_that_leaves_does_not_take_the_others_with_it():
+    # 12 starts at the example, one leaves at each step: the share that has arrived falls one by one
+    starts = torch.stack([torch.ones(12), torch.arange(12.0)], 1)
+
+    def f(x):
+        time = x[:, 1] - 1
+        return torch.stack([torch.where(time < 0, math.inf, x[:, 0]), time], 1)
+
+    curve = recovery_curve(f, starts, torch.tensor([[1.0, 0.0]]), 12, eps=50.0, offset=math.nan)
+    assert curve.arrived.tolist() == pytest.approx([(12 - t) / 12 for t in range(13)])
+    assert curve.rate.tolist() == [1.0] * 12 + [0.0]
+
+
+def test_orbits_that_leave_in_latent_coordinates_count_nowhere():
+    model = torch.nn.Sequential(torch.nn.Linear(6, 1), torch.nn.ReLU(), torch.nn.Linear(1, 6)).double()
+    with torch.no_grad():
+        for layer in (model[0], model[2]):
+            layer.weight.fill_(1.0)
+            layer.bias.zero_()
+    starts = torch.tensor([[1e300] * 6, [-1.0] * 6], dtype=torch.float64)  # six times larger at each step, or zero
+    examples = torch.zeros(1, 6, dtype=torch.float64) + 0.01
+    for latent in (False, True):
+        curve = recovery_curve(model, starts, examples, 40, eps=1e305, latent=latent, offset=math.nan)
+        # 1e300 * 6^(t + 1/2) is within 1e305 up to t = 5
+        assert curve.arrived.tolist() == [1.0] * 6 + [0.5] * 35
+        assert curve.ended_at.tolist() == [-1, 0]
+
+
 def round_and_shift(shift):
     """Build a map with an attractor ``shift`` to the right of each whole number."""
     return lambda x: x.round() + shift
@@ -225,15 +274,67 @@ def test_unrecoverable_is_proven_by_the_range_of_the_last_layer(monkeypatch):
 
 
 def test_nothing_is_proven_within_the_rounding_of_the_orbits():
-    # outputs fill the plane z = 0; an example 10.0001 above it is not proven out of reach at eps = 10 in float32
+    # outputs fill the plane z = 0; float32 numbers near 10 are 1e-6 apart
     model = FullyConnected(shape=(3,), depth=2, width=2)
     with torch.no_grad():
         model.net[-2].weight.copy_(torch.tensor([[1.0, 0], [0, 1], [0, 0]]))
         model.net[-2].bias.zero_()
-    for height, proven in ((10.0001, False), (10.1, True)):
+    for height, proven in ((10.000001, False), (10.01, True)):
         examples = torch.tensor([[0.0, 0, height]])
         found = recovery_curve(model, torch.rand(5, 3), examples, 2, eps=10).unrecoverable.tolist()
         assert found == [proven]
+
+
+ENDINGS = {
+    "one layer": lambda: [torch.nn.Linear(3, 40)],
+    "no bias": lambda: [torch.nn.Linear(3, 40, bias=False)],
+    "two layers": lambda: [torch.nn.Linear(3, 12), torch.nn.Linear(12, 40)],
+    "convolutions": lambda: [
+        torch.nn.Unflatten(1, (3, 1, 1)),
+        torch.nn.ConvTranspose2d(3, 5, 2),
+        torch.nn.ConvTranspose2d(5, 10, 1),
+        torch.nn.Flatten(),
+    ],
+}
+
+
+@pytest.mark.filterwarnings("ignore:eps = .* is near the resolution")
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", ENDINGS)
+def test_what_a_network_puts_out_is_never_proven_out_of_reach(name, dtype):
+    model = torch.nn.Sequential(torch.nn.Linear(40, 3), torch.nn.Tanh(), *ENDINGS[name]()).to(dtype).eval()
+    starts = torch.randn(60, 40).to(dtype)
+    with torch.no_grad():
+        examples = model(starts)
+    for eps in (1e-15, 1e-7, 1e-3):
+        curve = recovery_curve(model, starts, examples, 1, eps=eps, offset=math.nan)
+        assert (curve.recovered_at == 1).all()
+        assert not curve.unrecoverable.any()
+    if dtype != torch.bfloat16:  # its rounding is too large for a proof
+        away = examples + 10 * torch.randn(examples.shape).to(dtype)
+        assert recovery_curve(model, starts, away, 1, eps=0.1, offset=math.nan).unrecoverable.all()
+
+
+def test_nothing_is_proven_where_columns_of_the_last_layer_all_but_cancel():
+    # 1e7 (u - v) with u = v up to rounding: sums of numbers of 1e7 are off by 1 in float32
+    model = torch.nn.Sequential(torch.nn.Linear(30, 2), torch.nn.ReLU(), torch.nn.Linear(2, 30, bias=False))
+    with torch.no_grad():
+        model[2].weight[:, 1] = -model[2].weight[:, 0] * (1 + 1e-6 * torch.randn(30))
+        model[0].bias.fill_(1e7)
+        starts = torch.randn(50, 30)
+        examples = model(starts)
+    curve = recovery_curve(model, starts, examples, 1, eps=1e-3, offset=math.nan)
+    assert (curve.recovered_at == 1).all()
+    assert not curve.unrecoverable.any()
+
+
+def test_a_unit_without_weights_does_not_prevent_a_proof():
+    model = torch.nn.Sequential(torch.nn.Linear(5, 2), torch.nn.ReLU(), torch.nn.Linear(2, 5, bias=False))
+    with torch.no_grad():
+        model[2].weight.copy_(torch.tensor([[1.0, 0, 0, 0, 0], [0.0] * 5]).T)
+    examples = torch.tensor([[3.0, 0, 0, 0, 0], [3.0, 0, 1, 0, 0]])
+    curve = recovery_curve(model, torch.randn(4, 5), examples, 1, eps=0.5, offset=math.nan)
+    assert curve.unrecoverable.tolist() == [False, True]
 
 
 @pytest.mark.parametrize("eps", [0.02, 0.3, 3.0])

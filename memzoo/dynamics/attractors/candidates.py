@@ -1,5 +1,6 @@
 """Certify points where orbits end: is there a limit, and is it isolated or one of a continuum?"""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -8,11 +9,9 @@ from torch import Tensor
 
 from memzoo._types import Map
 from memzoo.dynamics.attractors.certificate import REACH, certify
+from memzoo.dynamics.attractors.continua import ROUNDING, moves_along, resolve_radius
 from memzoo.dynamics.spectra import spectrum
 from memzoo.errors import NonFiniteError
-
-ROUNDING = 64
-"""Units in the last place, relative: what the arithmetic of the orbits cannot tell from nothing."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +23,11 @@ class Candidate:
     radius_error: float
     location_error: float
     continuum: bool
+
+    @property
+    def contraction(self) -> float:
+        """Return how far the radius is from 1 beyond its error bound, 0 if it may be 1 or is not known."""
+        return max(abs(1 - self.radius) - self.radius_error, 0.0) if math.isfinite(self.radius) else 0.0
 
     @property
     def unstable(self) -> bool:
@@ -70,7 +74,7 @@ def _certify_batch(f: Map, points: Tensor, settled: Tensor, eps: float, steps: i
         radius[unexplained] = local.radius
         error[unexplained] = local.radius_error
     # Around 1 the radius is known only up to the rounding of the orbits.
-    least_error = error.clamp(min=ROUNDING * torch.finfo(points.dtype).eps)
+    least_error = error.clamp(min=resolve_radius(points.dtype))
     neutral = (radius - 1).abs() <= least_error  # False if the radius is unknown, NaN
     error = torch.where(neutral, least_error, error)
     continuum = torch.zeros_like(found.fixed)
@@ -83,12 +87,16 @@ def _certify_batch(f: Map, points: Tensor, settled: Tensor, eps: float, steps: i
 
 
 def _lie_in_continua(f: Map, points: Float[Tensor, "m *shape"], eps: float, steps: int) -> Bool[Tensor, " m"]:
-    """Tell whether a push in a random direction comes to rest elsewhere nearby, at a true fixed point."""
-    push = torch.randn(points.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    push = (push.flatten(1) / push.flatten(1).norm(dim=1, keepdim=True)).reshape(push.shape).to(points)
+    """Tell whether a push in a random direction comes to rest elsewhere nearby, at a true fixed point.
+
+    This decides about limits that attract so slowly from aside that pushed orbits do not come to rest: Newton's method
+    leads the pushed points back to the continuum.
+    """
+    u = torch.randn(points.shape[1:], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    push = (u / u.norm()).to(points)
     found = certify(f, points + REACH * eps * push, eps, steps=steps)
     moved = (found.points - points).flatten(1).double().norm(dim=1)
     rounding = ROUNDING * torch.finfo(points.dtype).eps * points.flatten(1).double().norm(dim=1)
     # A slow orbit on its way back has a larger residual than rounding explains.
-    rests = found.residual <= rounding
-    return rests & (moved > 1e-5 * eps + rounding) & (moved < eps)
+    elsewhere = (found.residual <= rounding) & (moved > 1e-5 * eps + rounding) & (moved < eps)
+    return elsewhere & moves_along(f, points, found.points)

@@ -7,12 +7,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from memzoo._checks import check_batch, check_eps, check_same_shape
+from memzoo._checks import check_batch, check_same_shape
 from memzoo._types import Map
-from memzoo.dynamics.attractors.limit_search import LimitSearch, check_search_limits
+from memzoo.dynamics.attractors.limit_search import LimitSearch, check_search_limits, iterate_to_rest
 from memzoo.dynamics.attractors.limit_sets import LimitSet
 from memzoo.dynamics.intervals import Share, wilson
-from memzoo.dynamics.orbits import default_eps, group_duplicates, iterate, nearest
+from memzoo.dynamics.orbits import format_eps, group_duplicates, iterate, nearest, resolve_eps
 from memzoo.errors import InvalidArgumentError
 
 SPURIOUS = -1
@@ -44,8 +44,8 @@ class Census:
     """Index into ``limits``, -1 where divergent or undecided."""
     limits: tuple[LimitSet, ...]
     """The fixed points and cycles that were reached, by the number of starts."""
-    eps: float
-    """Radius in L2 within which an attractor counts as an example's own."""
+    eps: Float[Tensor, " n"]
+    """Radius of each example in L2 within which an attractor counts as the example's own."""
     confidence: float
     """Level of the intervals."""
 
@@ -65,7 +65,7 @@ class Census:
     def __str__(self) -> str:
         interval = f"{100 * self.confidence:g} % interval"
         lines = [
-            f"{len(self.label)} starts, eps = {self.eps:.3g}",
+            f"{len(self.label)} starts, eps = {format_eps(self.eps)}",
             f"{'end':<22}{'starts':>8}{'share %':>9}  {interval:<16}{'radius':>10}",
         ]
         shown = self.limits[:SHOWN]
@@ -103,7 +103,7 @@ def census(
     examples: Float[Tensor, "n *shape"],
     *,
     steps: int = 1000,
-    eps: float | None = None,
+    eps: float | Float[Tensor, " n"] | None = None,
     max_period: int = 64,
     max_limits: int = 256,
     confidence: float = 0.95,
@@ -118,28 +118,36 @@ def census(
     the radius of :math:`f^p`. Different phases are one cycle. Chaos, quasi-periodic motion and orbits too slow for
     ``steps`` stay undecided (-4).
 
-    A small step proves nothing about where an orbit ends, so one point of each group is certified. The certificate does
-    not prove that the rest of the group ends there, too; they are only within :math:`\epsilon / 100` of each other.
+    A small step proves nothing about where an orbit ends, so one point of each group is certified. Another member of
+    the group is assigned to the same limit only if its last step explains how far from the limit it is; otherwise it is
+    certified itself. That is no proof, since a last step shows a distance to first order only. Fixed points that fill a
+    line or a surface are recognised one by one: a small push comes to rest elsewhere. They make one entry, whatever
+    isolated limits there are beside them. Each start is judged without the others, except where ``max_limits`` ends the
+    search.
+
+    End points are grouped on the scale of the median of ``eps``, so that the radius of one example decides about that
+    example alone.
 
     Args:
         f: Self-map; modules in eval mode. Runs in the dtype and on the device of ``starts``.
         starts: Starts, drawn independently if the intervals are to mean something.
         examples: Training examples.
         steps: Most iterations of each start.
-        eps: Radius; :func:`memzoo.dynamics.default_eps` of the examples when left out.
+        eps: Radius, one for all examples or one for each; :func:`memzoo.dynamics.example_eps` when left out.
         max_period: Longest period looked for.
         max_limits: Most groups that are certified for one period; starts beyond them are undecided. A continuum of
-            fixed points, where every start ends at another one, is recognised before.
+            fixed points, where every start ends at another one, needs one.
         confidence: Level of the intervals of :meth:`Census.share`.
 
     Returns:
-        Cost: ``steps`` evaluations of f on all starts, ``2 max_period`` on those that did not settle, and one
-        certificate a group of end points.
+        Cost: ``steps`` evaluations of f on all starts, ``2 max_period`` on those that did not settle, a few on each
+        start that ends in a continuum, and one certificate and up to four more orbits a group of end points.
 
     Raises:
         NonFiniteError: NaN or infinity in the points or in the parameters of ``f``.
         NotASelfMapError: ``f`` changes the shape.
-        ValueError: Starts and examples of different shapes, ``eps`` not positive.
+        ValueError: Starts and examples of different shapes, ``eps`` not positive or of another number than the
+            examples.
 
     Example:
         >>> starts = torch.tensor([[0.3], [2.0], [-0.1], [0.0]])
@@ -155,14 +163,14 @@ def census(
     check_search_limits(max_period, max_limits)
     if not 0 < confidence < 1:
         raise InvalidArgumentError(f"confidence must lie between 0 and 1, got {confidence!r}; 0.95 is usual.")
-    eps = default_eps(examples) if eps is None else eps
-    check_eps(eps)
+    radii = resolve_eps(eps, examples)
+    scale = radii.quantile(0.5).item()
 
     # Duplicates would make each other's margin zero: only the first of them takes part.
     first = group_duplicates(examples).first
     distinct = examples[first].to(starts.device)
-    orbit = iterate(f, starts, steps)
-    search = LimitSearch(f, orbit.points, distinct, eps, steps, max_limits)
+    orbit = iterate_to_rest(f, iterate(f, starts, steps), scale, steps)
+    search = LimitSearch(f, orbit.points, (distinct, radii[first].to(starts.device)), scale, steps, max_limits)
     search.find_fixed_points(orbit)
     search.find_cycles(~(orbit.converged | orbit.diverged), max_period)
 
@@ -187,7 +195,7 @@ def census(
         points=search.points,
         limit=limit,
         limits=limits,
-        eps=eps,
+        eps=radii,
         confidence=confidence,
     )
 

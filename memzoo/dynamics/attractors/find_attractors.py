@@ -9,7 +9,7 @@ from torch import Tensor
 from memzoo._checks import check_batch, check_eps
 from memzoo._types import Map
 from memzoo.dynamics.attractors.certificate import certify
-from memzoo.dynamics.attractors.limit_search import LimitSearch, check_search_limits
+from memzoo.dynamics.attractors.limit_search import LimitSearch, check_search_limits, iterate_to_rest
 from memzoo.dynamics.attractors.limit_sets import LimitSet
 from memzoo.dynamics.orbits import Orbit, compose_with_itself, iterate
 from memzoo.errors import InvalidArgumentError
@@ -54,7 +54,8 @@ class Attractors:
     moving: int
     """Starts that have not settled, or whose limit could not be certified."""
     eps: float
-    """The scale of distances, L2: end points within a hundredth of it count as one, which is then certified."""
+    """The scale of distances, L2: end points within a hundredth of it form a group at first, of which one is certified.
+    A push of a tenth of it tells an isolated fixed point from one of a continuum."""
 
     def __str__(self) -> str:
         rest = f"{self.resting} rest elsewhere, {self.divergent} diverge, {self.moving} still move"
@@ -72,7 +73,7 @@ def find_attractors(
     f: Map,
     starts: Float[Tensor, "batch *shape"],
     *,
-    eps: float | None = None,
+    eps: float | Tensor | None = None,
     steps: int = 1000,
     max_period: int = 16,
     max_limits: int = 256,
@@ -87,7 +88,8 @@ def find_attractors(
     Args:
         f: Self-map; modules in eval mode. Runs in the dtype and on the device of ``starts``.
         starts: Points where the orbits begin, for instance noise.
-        eps: Scale of distances, L2; 5 % of the median norm of the end points when left out.
+        eps: Scale of distances, L2; of several the median counts. 5 % of the median norm of the end points when left
+            out.
         steps: Most iterations of each start.
         max_period: Longest cycle looked for.
         max_limits: Most groups that are certified for one period; starts beyond them count as moving.
@@ -109,16 +111,17 @@ def find_attractors(
     check_batch(starts, "starts")
     check_search_limits(max_period, max_limits)
     orbit = iterate(f, starts, steps)
-    eps = _derive_eps(orbit, starts) if eps is None else eps
-    check_eps(eps)
-    # A start stands in for the examples, which only order the groups and name limits.
-    search = LimitSearch(f, orbit.points, starts[:1], eps, steps, max_limits)
+    if eps is not None:
+        check_eps(eps)
+    scale = _derive_scale(orbit, starts) if eps is None else torch.as_tensor(eps).double().quantile(0.5).item()
+    orbit = iterate_to_rest(f, orbit, scale, steps)
+    search = LimitSearch(f, orbit.points, None, scale, steps, max_limits)
     search.find_fixed_points(orbit)
     search.find_cycles(~(orbit.converged | orbit.diverged), max_period)
 
     known = search.limit >= 0
     counts = torch.bincount(search.limit[known], minlength=len(search.found)).tolist()
-    attracting = _certify_limits(f, search.found, eps, steps)
+    attracting = _certify_limits(f, search.found, scale, steps)
     order = sorted(attracting, key=lambda i: -counts[i])
     # The index -1, no limit, reads the last entry.
     rank = torch.full((len(search.found) + 1,), -1, device=starts.device)
@@ -130,12 +133,12 @@ def find_attractors(
         resting=int((known & (index < 0) & ~orbit.diverged).sum()),
         divergent=int(orbit.diverged.sum()),
         moving=int((~known & ~orbit.diverged).sum()),
-        eps=eps,
+        eps=scale,
     )
 
 
-def _derive_eps(orbit: Orbit, starts: Tensor) -> float:
-    """Derive a scale of distances from the end points, or from the starts if the end points all vanish."""
+def _derive_scale(orbit: Orbit, starts: Tensor) -> float:
+    """Derive the scale of distances from the end points, or from the starts if the end points all vanish."""
     for points in (orbit.points[~orbit.diverged], starts):
         norms = points.flatten(1).double().norm(dim=1)
         if len(norms) and (median := norms.median().item()) > 0:

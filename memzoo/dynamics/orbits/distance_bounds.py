@@ -150,7 +150,7 @@ class DistanceBounds:
     def _centre_and_scale(self) -> Float[Tensor, "n d"]:
         """Copy the examples, centred and in units of ``unit``."""
         dtype = torch.float64
-        if self.examples.dtype != torch.float64 and _float32_products_are_exact():
+        if self.examples.dtype != torch.float64 and float32_products_are_exact():
             dtype = torch.float32
         centred = torch.empty(self.examples.shape, dtype=dtype, device=self.examples.device)
         dim = self.examples.shape[1]
@@ -159,7 +159,7 @@ class DistanceBounds:
         return centred
 
 
-def _float32_products_are_exact() -> bool:
+def float32_products_are_exact() -> bool:
     """Tell whether torch keeps float32 inputs of matrix products, rather than rounding them to TF32 or bfloat16."""
     try:
         return torch.get_float32_matmul_precision() == "highest"

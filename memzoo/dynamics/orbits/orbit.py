@@ -38,7 +38,7 @@ class Orbit:
     residual: Float[Tensor, " batch"]
     r"""L2 norm of :math:`f(x) - x` at the last point; infinity where diverged."""
     kept: dict[int, Tensor]
-    """Snapshots ``{t: f^t(x0)}`` for the requested t."""
+    """Snapshots ``{t: f^t(x0)}`` for the requested t; NaN in the rows of orbits that had diverged by then."""
 
 
 @torch.no_grad()
@@ -91,8 +91,8 @@ def iterate(
 
     orbits, kept = follow_by_fast_map(follow, f, x0, steps, block=block, latent=latent)
     points = orbits.points
-    for t in sorted(wanted - kept.keys()):  # every row had settled before these times
-        kept[t] = points.clone()
+    for t in sorted(wanted - kept.keys()):  # every row had settled or diverged before these times
+        kept[t] = orbits.take_snapshot()
     # One more evaluation at the points themselves: settled rows were not evaluated since they settled.
     residual = torch.cat([(apply_map(f, rows) - rows).flatten(1).norm(dim=1) for rows in points.split(block)])
     residual = torch.where(orbits.diverged, torch.inf, residual)
@@ -136,6 +136,12 @@ class OrbitBatch:
         """Return the points of all orbits, in a tensor that the next read overwrites."""
         self._store()
         return self._points
+
+    def take_snapshot(self) -> Tensor:
+        """Copy the points of all orbits, NaN where an orbit has diverged: it is nowhere now."""
+        snapshot = self.points.clone()
+        snapshot[self.diverged] = torch.nan
+        return snapshot
 
     def enter(self, latent: LatentMap) -> None:
         """Switch to latent coordinates; every moving row has taken a step, so it lies in the range of ``f``."""
@@ -191,7 +197,8 @@ class OrbitBatch:
         finite = size.isfinite()
         if not finite.all():  # squares overflow before the points do
             row = (~finite).nonzero().flatten()
-            finite[row] = points[row].flatten(1).isfinite().all(1)
+            suspects = points[row] if self._latent is None else self._latent.lift(points[row])
+            finite[row] = suspects.flatten(1).isfinite().all(1)
         return finite
 
     def _find_settled(self, before: Tensor, after: Tensor, size: Tensor, length: Tensor) -> Tensor:
@@ -259,7 +266,7 @@ def _follow(
         if t == 1 and (form := choose_latent_map(f, x0, steps, latent)) is not None:
             orbits.enter(form)
         if t in wanted:
-            kept[t] = orbits.points.clone()
+            kept[t] = orbits.take_snapshot()
         if not orbits.moving.any():
             break
     return orbits, kept

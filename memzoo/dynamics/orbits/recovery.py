@@ -14,7 +14,7 @@ from torch import Tensor
 from memzoo._checks import check_batch, check_module, check_same_shape, check_steps
 from memzoo._types import Map
 from memzoo.dynamics.orbits.distance import nearest
-from memzoo.dynamics.orbits.distance_bounds import split_into_blocks
+from memzoo.dynamics.orbits.distance_bounds import float32_products_are_exact
 from memzoo.dynamics.orbits.duplicates import select_distinct
 from memzoo.dynamics.orbits.example_eps import format_eps, resolve_eps
 from memzoo.dynamics.orbits.neighbours import NeighbourTracker
@@ -25,8 +25,6 @@ OFFSETS = 3
 """Smallest sensible eps, in units of the median offset: half of the offsets are larger than their median."""
 SAMPLE = 256
 """Examples whose fixed points are looked for."""
-SLACK = 1e-4
-"""Relative to the examples: orbits in float32 leave the range of the last layer by rounding."""
 
 
 @dataclass(frozen=True)
@@ -44,16 +42,18 @@ class RecoveryCurve:
     reached: Bool[Tensor, " n"]
     """Examples with the orbit of some start within ``eps`` of them at time T: R_T is their share."""
     ended_at: Int[Tensor, " batch"]
-    """Example within ``eps`` of the last point of each start, -1 if there is none; any of them if balls overlap."""
+    """Example within ``eps`` of the last point of each start, any of them if balls overlap; -1 if there is none, or if
+    the orbit has diverged."""
     unrecoverable: Bool[Tensor, " n"]
-    """Proven: no orbit comes within ``eps`` of the example at any t >= 1, from any start."""
+    """Proven: no orbit comes within ``eps`` of the example at any t >= 1, from any start, rounding in the type of the
+    orbits included. False says nothing: many maps have no narrow affine last layer, or its rounding is too large."""
     eps: Float[Tensor, " n"]
     """Radius of each example in L2, given or derived from the examples."""
     offset: float
     """Median L2 distance of the fixed points from their examples: of the orbits of at most 256 examples, those that
     stay near their own example count; NaN if none does."""
     points: Float[Tensor, "batch *shape"]
-    """Last point of each orbit."""
+    """Last point of each orbit; of a diverged orbit the last finite one, which counts at its own time only."""
 
 
 @torch.no_grad()
@@ -139,7 +139,7 @@ def recovery_curve(
         recovered_at=record.recovered_at,
         reached=record.neighbours.reached,
         ended_at=record.neighbours.example_near,
-        unrecoverable=_find_unrecoverable(f, examples, radii),
+        unrecoverable=_find_unrecoverable(f, starts, orbits.points, examples, radii),
         eps=radii,
         offset=offset,
         points=orbits.points,
@@ -180,7 +180,7 @@ def _follow(
         if t:
             length = orbits.step()
             # Rows that have settled do not move, so their pairs stay as they are.
-            neighbours.move(orbits.rows, orbits.current.flatten(1), length)
+            neighbours.move(orbits.rows, *_leave_diverged_out(orbits, length))
         if t == 1 and not orbits.diverged.any() and (form := choose_latent_map(f, starts, steps, latent)) is not None:
             # From here on all points lie in the range of f, and distances are those of coordinates and offsets.
             y = form.range.coordinates(orbits.points).to(starts.dtype)
@@ -195,13 +195,35 @@ def _follow(
     return orbits, _Record(neighbours, recovered_at, rate, ever, arrived)
 
 
-def _find_unrecoverable(f: Map, examples: Tensor, eps: Tensor) -> Tensor:
-    """Find the examples farther than ``eps`` from everything that the affine last layers of ``f`` can produce."""
-    reach = output_range(f, examples)
+def _leave_diverged_out(orbits: OrbitBatch, length: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the current points and the lengths of their steps; an orbit that has diverged is near to nothing."""
+    points = orbits.current.flatten(1)
+    diverged = orbits.diverged[orbits.rows]
+    if not diverged.any():
+        return points, length
+    return points.masked_fill(diverged[:, None], torch.nan), length.masked_fill(diverged, torch.inf)
+
+
+def _find_unrecoverable(f: Map, starts: Tensor, points: Tensor, examples: Tensor, eps: Tensor) -> Tensor:
+    """Find the examples farther than ``eps`` from everything that the affine last layers of ``f`` can produce.
+
+    The rounding of these layers, in the type of the orbits, may lead out of their range. If an image of ``f`` lies
+    farther outside than that, the range is not that of ``f`` everywhere, and nothing is proven.
+    """
+    nothing = torch.zeros(len(examples), dtype=torch.bool, device=examples.device)
+    # Autocast changes the arithmetic of a module in a way that its trace may not show.
+    reach = None if torch.is_autocast_enabled(starts.device.type) else output_range(f, examples)
     if reach is None:
-        return torch.zeros(len(examples), dtype=torch.bool, device=examples.device)
-    norms = [block.norm(dim=1) for block in split_into_blocks(examples.flatten(1), examples[0].numel())]
-    return reach.offset(examples) > eps + SLACK * torch.cat(norms).double()
+        return nothing
+    unit = torch.finfo(starts.dtype).eps
+    if starts.dtype == torch.float32 and not float32_products_are_exact():
+        unit = torch.finfo(torch.bfloat16).eps
+    images = torch.cat([f(starts[:SAMPLE]), f(points[:SAMPLE])])
+    images = images[images.flatten(1).isfinite().all(1)]
+    allowed = reach.bound_rounding(images, images.new_zeros(len(images), dtype=torch.float64), unit)
+    if (reach.offset(images) > allowed).any():
+        return nothing
+    return reach.offset(examples) > eps + reach.bound_rounding(examples, eps, unit)
 
 
 def _measure_offset(f: Map, examples: Tensor, steps: int, block: int) -> float:

@@ -1,7 +1,7 @@
 """Iterate a map whose last layers are affine in the coordinates of the subspace that those layers can reach."""
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -9,6 +9,7 @@ from torch import Tensor, fx
 from torch.func import vmap
 
 from memzoo._types import Map
+from memzoo.dynamics.tracing.affine_rounding import AffineRounding, bound_rounding_of_ending
 from memzoo.dynamics.tracing.precision import cast_map, cast_tensors, collect_constants
 from memzoo.dynamics.tracing.traced_graph import TracedGraph, trace_map
 
@@ -26,19 +27,41 @@ class OutputRange:
     """Orthonormal columns."""
     centre: Float[Tensor, " dim"]
     """Its point nearest to the origin, orthogonal to the basis."""
+    shift: Float[Tensor, " k"]
+    """Coordinates of f(x) where the affine layers are given zero."""
+    rounding: AffineRounding | None = None
+    """What bounds the rounding of the affine layers; None if it is not known."""
 
     def coordinates(self, x: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch k"]:
         """Compute the coordinates of the nearest point of the subspace; within it they keep all distances."""
         return torch.cat([part.double() @ self.basis for part in x.flatten(1).split(BLOCK)])
 
     def offset(self, x: Float[Tensor, "batch *shape"]) -> Float[Tensor, " batch"]:
-        """Compute the L2 distance of each row to the subspace: no orbit comes nearer to the row at any t >= 1."""
+        """Compute the L2 distance of each row to the subspace: no exact orbit comes nearer to it at any t >= 1."""
         distances: list[Tensor] = []
         for part in x.flatten(1).split(BLOCK):
             flat = part.double()
             outside = flat - self.centre - flat @ self.basis @ self.basis.mT
             distances.append(torch.linalg.vector_norm(outside, dim=1))
         return torch.cat(distances)
+
+    def bound_rounding(
+        self, x: Float[Tensor, "batch *shape"], reach: Float[Tensor, " batch"], unit: float
+    ) -> Float[Tensor, " batch"]:
+        """Bound how far outside the subspace a computed f(x) within ``reach`` of each row can lie, by rounding.
+
+        Args:
+            x: Points.
+            reach: L2 distance from each.
+            unit: Unit of rounding of the arithmetic of ``f``.
+
+        Returns:
+            The distances, L2; infinity where none is known.
+        """
+        if self.rounding is None:
+            return torch.full_like(reach, torch.inf)
+        length = (self.coordinates(x) - self.shift).norm(dim=1) + reach
+        return self.rounding.bound(length, unit)
 
 
 @dataclass(frozen=True)
@@ -74,7 +97,8 @@ def output_range(f: Map, x: Float[Tensor, "batch *shape"]) -> OutputRange | None
         with contextlib.suppress(RuntimeError, TypeError):
             images = wide(x[:8].double()).double().flatten(1)
             if (ending.range.offset(images) <= 1e-5 * images.norm(dim=1)).all():
-                return ending.range
+                rounding = bound_rounding_of_ending(ending.graph, ending.constants, ending.matrix)
+                return replace(ending.range, rounding=rounding)
     return None
 
 
@@ -134,6 +158,8 @@ class _AffineEnding:
 
     graph: TracedGraph
     constants: dict[str, Tensor]
+    matrix: Tensor
+    """M."""
     range: OutputRange
     triangle: Tensor
     """R."""
@@ -155,7 +181,8 @@ def _find_affine_ending(f: Map, x: Tensor, *, ignore_cache: bool = False) -> _Af
         return None
     basis, triangle = torch.linalg.qr(matrix)
     shift = basis.mT @ bias
-    return _AffineEnding(graph, constants, OutputRange(basis, bias - basis @ shift), triangle, shift)
+    subspace = OutputRange(basis, bias - basis @ shift, shift)
+    return _AffineEnding(graph, constants, matrix, subspace, triangle, shift)
 
 
 def _form_affine_part(
