@@ -131,6 +131,27 @@ class TracedGraph:
         return fx.GraphModule(self.module, graph)
 
 
+def _replace_copies(graph: fx.Graph) -> None:
+    """Replace copies into a tensor, which writes in place leave behind, by what they copy: they have no derivative."""
+    for node in list(graph.nodes):
+        if node.target is not aten.copy.default:
+            continue
+        source = node.args[1]
+        before = source.meta["val"]
+        after = node.meta["val"]
+        value = source
+        with graph.inserting_before(node):
+            if before.dtype != after.dtype or before.device != after.device:
+                placed = {"dtype": after.dtype, "device": after.device}
+                value = graph.call_function(aten._to_copy.default, (value,), placed)
+                value.meta["val"] = before.to(**placed)
+            if before.shape != after.shape:
+                value = graph.call_function(aten.expand.default, (value, list(after.shape)))
+                value.meta["val"] = after
+        node.replace_all_uses_with(value)
+        graph.erase_node(node)
+
+
 def _find_nodes_between(graph: fx.Graph, source: fx.Node, target: fx.Node) -> list[fx.Node]:
     """Find the values that depend on ``source`` and that ``target`` depends on, in order of execution."""
     dependent = {source}
@@ -206,6 +227,7 @@ def trace_map(f: Map, row: Tensor, constants: dict[str, Tensor], *, ignore_cache
     try:
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), isolate_attributes(holders, row.dtype):
             module = make_fx(functionalize(call))(values, row)
+        _replace_copies(module.graph)
         replace_convolutions(module.graph)
         graph = TracedGraph(module, list(constants))
     except Exception:  # a stranger's code may raise anything under tracing; its Jacobian can be found without a trace
