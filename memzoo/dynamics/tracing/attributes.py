@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-REGISTERED = {"_parameters", "_buffers", "_modules"}
-"""Attributes that hold what ``functional_call`` replaces."""
+OF_EVERY_MODULE = set(nn.Module().__dict__)
+"""Attributes that torch gives to each module: what ``functional_call`` replaces, hooks, flags."""
 GRADIENT_HOOKS = ("_backward_hooks", "_backward_pre_hooks")
 """Hooks on gradients watch or alter a training; they are no part of the map."""
 
@@ -26,7 +26,7 @@ def list_holders(module: nn.Module) -> list[tuple[nn.Module, list[str]]]:
         names = [
             name
             for name, value in part.__dict__.items()
-            if name not in REGISTERED and isinstance(value, (Tensor, dict, list, set, tuple))
+            if name not in OF_EVERY_MODULE and isinstance(value, (Tensor, dict, list, set, tuple))
         ]
         holders.append((part, names))
     return holders
@@ -59,9 +59,14 @@ def isolate_attributes(
 
 
 def _restore(container: dict[Any, Any], content: dict[Any, Any]) -> None:
-    """Give a dictionary its former content, in the former order."""
-    container.clear()
-    container.update(content)
+    """Give a dictionary its former content; one that has it is not touched, which keeps attribute access quick."""
+    if container.keys() != content.keys():
+        container.clear()
+        container.update(content)
+        return
+    for key, value in content.items():
+        if container[key] is not value:
+            container[key] = value
 
 
 def _restore_list(container: list[Any], content: list[Any]) -> None:
