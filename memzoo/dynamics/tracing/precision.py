@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from memzoo._types import Map
-from memzoo.dynamics.tracing.attributes import copy_tensor, isolate_attributes, list_holders
+from memzoo.dynamics.tracing.attributes import Copies, copy_tensor, isolate_attributes, list_holders
 from memzoo.dynamics.tracing.digits import computes_in_float64
 
 Result = TypeVar("Result")
@@ -66,11 +66,12 @@ class CastMap:
 
     def __init__(self, module: nn.Module, tensors: dict[str, Tensor], dtype: torch.dtype | None) -> None:
         self.module: nn.Module = module
-        self.dtype: torch.dtype | None = dtype
-        """Type of the tensors in attributes; None leaves them as they are."""
         self._tensors: dict[str, Tensor] = tensors
         self._buffers: set[str] = {name for name, _ in module.named_buffers(remove_duplicate=False)}
+        self._copies: Copies = Copies(dtype)  # None leaves tensors in attributes in their types
         self._holders: list[tuple[nn.Module, list[str]]] = list_holders(module)
+        with isolate_attributes(self._holders, self._copies):  # makes the copies that are kept
+            self._copies.keeps = False
 
     @property
     def detached(self) -> bool:
@@ -79,12 +80,12 @@ class CastMap:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Evaluate the module."""
-        with isolate_attributes(self._holders, self.dtype):
+        with isolate_attributes(self._holders, self._copies):
             return functional_call(self.module, self._copy_buffers(""), (x,), tie_weights=False)
 
     def run(self, function: Callable[[], Result]) -> Result:
         """Call a function while the tensors are in place, such as a backward pass that calls the module again."""
-        with isolate_attributes(self._holders, self.dtype):
+        with isolate_attributes(self._holders, self._copies):
             scope = _Scope(self.module, function)
             return functional_call(scope, self._copy_buffers("module."), (), tie_weights=False)
 

@@ -14,7 +14,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from memzoo._types import Map
-from memzoo.dynamics.tracing.attributes import isolate_attributes, list_holders
+from memzoo.dynamics.tracing.attributes import Copies, isolate_attributes, list_holders
 from memzoo.dynamics.tracing.convolution import aten, convolve_upsampled, move_channels_last, replace_convolutions
 from memzoo.dynamics.tracing.minimum_cut import MinimumCut, find_minimum_cut
 
@@ -225,7 +225,7 @@ def trace_map(f: Map, row: Tensor, constants: dict[str, Tensor], *, ignore_cache
     holders = list_holders(f) if isinstance(f, nn.Module) else []
     values = [value.clone() for value in constants.values()]  # a forward may change its buffers in place
     try:
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), isolate_attributes(holders, row.dtype):
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), isolate_attributes(holders, Copies(row.dtype)):
             module = make_fx(functionalize(call))(values, row)
         _replace_copies(module.graph)
         replace_convolutions(module.graph)
