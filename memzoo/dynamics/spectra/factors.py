@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, fx
-from torch.func import vmap
 
 from memzoo._types import Map
-from memzoo.dynamics.spectra.derivatives import compute_jacobians, flatten_map
+from memzoo.dynamics.spectra.derivatives import compute_jacobians, flatten_map, map_rows
 from memzoo.dynamics.tracing import TracedGraph
 
 
@@ -91,7 +90,7 @@ def factor_at_cut(
 
     # P, the same at every point
     to_entry = extract([graph.source], [entry])
-    at_entry = vmap(to_entry)(points)
+    at_entry = map_rows(to_entry)(points)
     outer_right = None
     if entry is not graph.source:
         outer_right = compute_jacobians(to_entry, points[:1], tangents)[0]
@@ -101,7 +100,7 @@ def factor_at_cut(
     right = None
     if cut.nodes != (entry,):
         to_cut = extract([entry], cut.nodes)
-        at_cut = vmap(to_cut)(at_entry)
+        at_cut = map_rows(to_cut)(at_entry)
         right = compute_jacobians(to_cut, at_entry, tangents)
 
     # A(x), linearised at the values of the cut
@@ -115,7 +114,7 @@ def factor_at_cut(
     outer_left = None
     if exit_ is not graph.target:
         to_output = extract([exit_], [graph.target])
-        at_exit = vmap(to_exit)(at_cut)[:1]
+        at_exit = map_rows(to_exit)(at_cut)[:1]
         outer_left = compute_jacobians(to_output, at_exit, tangents, forward=True)[0]
     return build_factors(eps, left, right, outer_left, outer_right)
 
