@@ -206,8 +206,15 @@ def _compute_full_block(
 def _add_check(part: Spectrum, check: Check) -> Spectrum:
     """Add what the check of the derivative found.
 
-    A radius below 1 holds for one side of a kink. Where the map itself does not contract, it says nothing.
+    A radius below 1 holds for one side of a kink; where the map itself does not contract, it says nothing. No bound can
+    be given for the radius of a derivative that is not verified.
     """
     below = part.radius + part.radius_error < 1
     check = check.withdraw(below & (check.growth.to(below.device) >= 1))
-    return replace(part, derivative=check.words, resting=check.resting.to(below.device))
+    unverified = torch.tensor([word == "unverified" for word in check.words], device=below.device)
+    return replace(
+        part,
+        radius_error=part.radius_error.masked_fill(unverified, torch.inf),
+        derivative=check.words,
+        resting=check.resting.to(below.device),
+    )
