@@ -8,6 +8,7 @@ difference of the points as rounded, so that its own rounding is not an error. A
 steps, rounding asks for large ones (Dennis and Schnabel, Numerical Methods for Unconstrained Optimization, 5.4).
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
@@ -31,7 +32,7 @@ NEAR_ZERO = 1e-3
 """Share of the usual norm of the points below which the norm of a point is no scale."""
 CURVED = 0.3
 """Share to which a smooth map brings the bend per step, if the step is shortened to a tenth; at a kink it stays."""
-LOOSE = 500
+LOOSE = 2500
 """Times the room: gap that is allowed at one step, in a network of many kinks, if another step agrees."""
 GROSS = 0.5
 """Relative gap at the far step from which on the derivative says nothing about distances that matter."""
@@ -73,6 +74,10 @@ class Surroundings:
     """Least coordinate of all points."""
     high: float
     """Largest coordinate of all points."""
+
+    def width(self, dim: int) -> float:
+        """Return the diagonal of the box that holds all points; infinity if it holds one value alone."""
+        return (self.high - self.low) * dim**0.5 or math.inf
 
 
 def describe_surroundings(points: Float[Tensor, "batch dim"]) -> Surroundings:
@@ -158,7 +163,7 @@ class DerivativeCheck:
             one_sided[rows], contradicted[rows] = self._check_beside(probe.select(rows))
             growth[rows] = probe.select(rows).measure_growth()
         if staircase:
-            verified &= ~probe.is_misled()
+            verified &= ~probe.is_misled(self.surroundings.width(points.shape[1]))
         resting = torch.zeros_like(growth)
         rests = torch.zeros_like(verified)
         rows = ((verified | one_sided) & decision.coarse.rest.any(1)).nonzero().flatten()
@@ -320,14 +325,16 @@ class _Probe:
         contradicted = steady & self._differs(fine) & self._differs(coarse)
         return verified, contradicted.any(0), near.any(0).all(0)
 
-    def is_misled(self) -> Bool[Tensor, " batch"]:
+    def is_misled(self, width: float) -> Bool[Tensor, " batch"]:
         """Tell where the map moves at the far step as the derivative does not say, by a part that matters.
 
         A staircase beside a smooth map has no derivative of its own. The unexplained part counts if its norm, which a
-        random direction shows divided by the root of the dimension, is not small beside 1.
+        random direction shows divided by the root of the dimension, is not small beside 1. Data far from the origin ask
+        for a step that is small beside the ``width`` of their box.
         """
-        offset = self.steps.far * self.delta[0]
-        predicted = self.steps.far * self.predicted[0]
+        multiple = self.steps.far * (width / self.scale).clamp(max=1)[:, None]
+        offset = multiple * self.delta[0]
+        predicted = multiple * self.predicted[0]
         change = _evaluate(self.f, self.points + offset) - self.centre
         gap = torch.linalg.vector_norm(change - predicted, dim=1)
         size = torch.maximum(torch.linalg.vector_norm(change, dim=1), torch.linalg.vector_norm(predicted, dim=1))

@@ -194,12 +194,15 @@ def _compute_full_block(
         factors, jacobians.method, wanted.top, vectors=wanted.vectors, transient=wanted.transient
     )
     flat = x.to(jacobians.dtype).flatten(1)
-    if len(factors.left) < len(x):  # an affine map has one Jacobian for all points
+    if jacobians.affine:  # it has one Jacobian for all points
         few = torch.linspace(0, len(x) - 1, min(len(x), AFFINE), device=x.device).round().long()
+        if len(factors.left) < len(x):
+            part = repeat_spectrum(part, len(x))
+        else:
+            factors = factors.select(few)
         found = check.check(flat[few], others[few], factors.push, staircase=False)
-        part = repeat_spectrum(part, len(x))
         return _add_check(part, found.summarise(len(x)))
-    found = check.check(flat, others, factors.push, staircase=not jacobians.affine)
+    found = check.check(flat, others, factors.push)
     return _add_check(part, found.withdraw(~factors.finite))
 
 

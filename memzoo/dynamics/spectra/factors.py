@@ -7,10 +7,10 @@ linearisation is taken at x and at h(x), so the product is the Jacobian at every
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, fx
 
 from memzoo._types import Map
@@ -32,6 +32,11 @@ class Factors:
     """False if the Jacobian holds NaN or infinity; its factors are zero there."""
     eps: float
     """Rounding unit of the arithmetic in which the factors were computed."""
+
+    def select(self, rows: Int[Tensor, " m"]) -> "Factors":
+        """Return the factors at some of the points."""
+        right = None if self.right is None else self.right[rows]
+        return replace(self, left=self.left[rows], right=right, finite=self.finite[rows])
 
     def inward(self, v: Float[Tensor, "batch dim m"]) -> Float[Tensor, "batch k m"]:
         """Map vectors from the space to the cut."""

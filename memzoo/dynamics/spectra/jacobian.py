@@ -110,7 +110,7 @@ class Jacobians:
     @property
     def affine(self) -> bool:
         """Tell whether one Jacobian holds at all points."""
-        return self.graph is not None and self.graph.cut.affine
+        return self.method != "differences" and self.graph is not None and self.graph.cut.affine
 
     def split_into_blocks(self, x: Tensor) -> Iterator[Tensor]:
         """Split the row indices of ``x`` into blocks whose work fits into the memory limit."""
