@@ -1,17 +1,39 @@
 """Compute eigenvalues of the Jacobian of a self-map, with error bounds and a verdict."""
 
+import warnings
+from dataclasses import dataclass, replace
+from itertools import chain
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from memzoo._checks import check_batch, check_module
 from memzoo._types import Map
+from memzoo.dynamics.spectra.derivative_check import Check, DerivativeCheck
 from memzoo.dynamics.spectra.full_spectrum import compute_full_spectrum
-from memzoo.dynamics.spectra.jacobian import Jacobians, Method, check_differentiable_self_map, refuse_non_finite
+from memzoo.dynamics.spectra.jacobian import (
+    LARGEST_BY_DIFFERENCES,
+    Jacobians,
+    Method,
+    check_differentiable_self_map,
+    refuse_non_finite,
+)
 from memzoo.dynamics.spectra.leading_spectrum import compute_leading_spectrum
-from memzoo.dynamics.spectra.spectrum import Spectrum, fill_with_nan, join_spectra, repeat_spectrum
+from memzoo.dynamics.spectra.own_derivative import build_check
+from memzoo.dynamics.spectra.spectrum import (
+    Spectrum,
+    erase_rows,
+    fill_with_nan,
+    join_spectra,
+    repeat_spectrum,
+    replace_rows,
+)
 from memzoo.dynamics.tracing import promote_to_float64, restore_plain_attributes
 from memzoo.errors import InvalidArgumentError
+
+AFFINE = 4
+"""Points at which the one Jacobian of an affine map is checked."""
 
 
 @torch.no_grad()
@@ -87,21 +109,117 @@ def compute_spectrum(
     strict: bool = True,
 ) -> Spectrum:
     """Compute :func:`spectrum` from given Jacobians; unless ``strict``, it is NaN if one is not finite."""
+    wanted = _Wanted(top, vectors=vectors, transient=transient)
+    rows = torch.arange(len(x), device=x.device)
+    found: Spectrum | None = None
+    failure: RuntimeError | None = None
+    for way in chain([jacobians], jacobians.list_alternatives()):
+        try:
+            part = _compute_checked_spectrum(way, x[rows], wanted, strict=strict and way is jacobians)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:  # what autograd cannot do
+            failure = failure or error
+            continue
+        found = part if found is None else replace_rows(found, rows, part)
+        rows = found.find_contradicted()
+        if not len(rows):
+            if way is not jacobians:
+                _warn_of_wrong_derivative(jacobians, 0)
+            return found
+    if found is None:
+        if jacobians.dim <= LARGEST_BY_DIFFERENCES and failure is not None:
+            raise failure  # the map itself fails
+        found = fill_with_nan(None, torch.zeros_like(rows, dtype=torch.bool), jacobians.dim if vectors else 0)
+        found = replace(found, derivative=["contradicted"] * len(x))
+    _warn_of_wrong_derivative(jacobians, len(rows))
+    return erase_rows(found, rows)
+
+
+def _warn_of_wrong_derivative(jacobians: Jacobians, unknown: int) -> None:
+    """Say that autograd has another derivative than the map, and what is reported instead."""
+    reported = "the map's own derivative is reported"
+    if unknown:
+        reported = f"the radius is NaN, because differences need at most {LARGEST_BY_DIFFERENCES} dimensions"
+    warnings.warn(
+        f"autograd's derivative of {type(jacobians.f).__name__} is not that of the map, or there is none (no_grad, "
+        f"detach(), a straight-through estimator, a backward of its own); {reported}.",
+        stacklevel=4,
+    )
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What is wanted of a spectrum."""
+
+    top: int | None
+    vectors: bool
+    transient: bool
+
+
+def _compute_checked_spectrum(jacobians: Jacobians, x: Tensor, wanted: _Wanted, *, strict: bool) -> Spectrum:
+    """Compute the spectrum in one way, and compare the Jacobians with differences of the map at each point."""
+    check = build_check(jacobians)
+    flat = x.to(jacobians.dtype).flatten(1)
+    compute = _compute_leading_block if jacobians.method == "arnoldi" else _compute_full_block
     parts: list[Spectrum] = []
     for rows in jacobians.split_into_blocks(x):
-        if jacobians.method == "arnoldi":
-            finite = jacobians.find_finite(x[rows])
-            if strict:
-                refuse_non_finite(finite, rows)
-            part = None
-            if finite.any():
-                part = compute_leading_spectrum(jacobians, x[rows[finite]], top or 1, vectors=vectors)
-            parts.append(fill_with_nan(part, finite, jacobians.dim if vectors else 0))
-            continue
-        factors = jacobians.form_factors(x[rows])
-        if strict:
-            refuse_non_finite(factors.finite, rows)
-        part = compute_full_spectrum(factors, jacobians.method, top, vectors=vectors, transient=transient)
-        # An affine map has one Jacobian for all points.
-        parts.append(repeat_spectrum(part, len(rows)) if len(factors.left) < len(rows) else part)
+        others = flat[(rows + 1) % len(flat)]
+        parts.append(compute(jacobians, check, x[rows], others, wanted, rows if strict else None))
     return join_spectra(parts)
+
+
+def _compute_leading_block(
+    jacobians: Jacobians, check: DerivativeCheck, x: Tensor, others: Tensor, wanted: _Wanted, named: Tensor | None
+) -> Spectrum:
+    """Compute leading eigenvalues from products; rows that are ``named`` are refused if they are not finite."""
+    finite = jacobians.find_finite(x)
+    if named is not None:
+        refuse_non_finite(finite, named)
+    part = None
+    if finite.any():
+        x = x[finite]
+        part = compute_leading_spectrum(jacobians, x, wanted.top or 1, vectors=wanted.vectors)
+        flat = x.to(jacobians.dtype).flatten(1)
+        part = _add_check(part, check.check(flat, others[finite], jacobians.form_push(flat)))
+    return fill_with_nan(part, finite, jacobians.dim if wanted.vectors else 0)
+
+
+def _compute_full_block(
+    jacobians: Jacobians, check: DerivativeCheck, x: Tensor, others: Tensor, wanted: _Wanted, named: Tensor | None
+) -> Spectrum:
+    """Compute all eigenvalues from factors of the Jacobians."""
+    factors = jacobians.form_factors(x)
+    if named is not None:
+        refuse_non_finite(factors.finite, named)
+    part = compute_full_spectrum(
+        factors, jacobians.method, wanted.top, vectors=wanted.vectors, transient=wanted.transient
+    )
+    flat = x.to(jacobians.dtype).flatten(1)
+    if jacobians.affine:  # it has one Jacobian for all points
+        few = torch.linspace(0, len(x) - 1, min(len(x), AFFINE), device=x.device).round().long()
+        if len(factors.left) < len(x):
+            part = repeat_spectrum(part, len(x))
+        else:
+            factors = factors.select(few)
+        found = check.check(flat[few], others[few], factors.push, staircase=False)
+        return _add_check(part, found.summarise(len(x)))
+    found = check.check(flat, others, factors.push)
+    return _add_check(part, found.withdraw(~factors.finite))
+
+
+def _add_check(part: Spectrum, check: Check) -> Spectrum:
+    """Add what the check of the derivative found.
+
+    A radius below 1 holds for one side of a kink; where the map itself does not contract, it says nothing. No bound can
+    be given for the radius of a derivative that is not verified.
+    """
+    below = part.radius + part.radius_error < 1
+    check = check.withdraw(below & (check.growth.to(below.device) >= 1))
+    unverified = torch.tensor([word == "unverified" for word in check.words], device=below.device)
+    return replace(
+        part,
+        radius_error=part.radius_error.masked_fill(unverified, torch.inf),
+        derivative=check.words,
+        resting=check.resting.to(below.device),
+    )

@@ -7,10 +7,10 @@ linearisation is taken at x and at h(x), so the product is the Jacobian at every
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, fx
 
 from memzoo._types import Map
@@ -33,6 +33,11 @@ class Factors:
     eps: float
     """Rounding unit of the arithmetic in which the factors were computed."""
 
+    def select(self, rows: Int[Tensor, " m"]) -> "Factors":
+        """Return the factors at some of the points."""
+        right = None if self.right is None else self.right[rows]
+        return replace(self, left=self.left[rows], right=right, finite=self.finite[rows])
+
     def inward(self, v: Float[Tensor, "batch dim m"]) -> Float[Tensor, "batch k m"]:
         """Map vectors from the space to the cut."""
         for factor in (self.outer_right, self.right):
@@ -43,6 +48,10 @@ class Factors:
         """Map vectors from the cut back to the space: J v is ``outward(inward(v))``."""
         z = self.left @ z
         return z if self.outer_left is None else self.outer_left @ z
+
+    def push(self, v: Float[Tensor, "m batch dim"]) -> Float[Tensor, "m batch dim"]:
+        """Compute J v for stacks of vectors, one a point."""
+        return self.outward(self.inward(v.movedim(0, -1))).movedim(-1, 0)
 
     def pull(self, u: Float[Tensor, "batch dim m"]) -> Float[Tensor, "batch dim m"]:
         """Compute J^T u."""

@@ -4,6 +4,7 @@ The way leads through the files of this folder and of ``tracing``: trace the map
 factors there, check them by a product of the map itself, and fall back to another way if they fail.
 """
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cached_property, partial
@@ -23,7 +24,9 @@ from memzoo.dynamics.spectra.derivatives import (
     linearise,
     linearise_row_by_row,
 )
+from memzoo.dynamics.spectra.differences import compute_jacobians_by_differences
 from memzoo.dynamics.spectra.factors import Factors, build_factors, factor_at_cut, factor_at_declared_cut
+from memzoo.dynamics.spectra.inexact_factors import build_inexact_factors
 from memzoo.dynamics.spectra.proof import draw_witness
 from memzoo.dynamics.tracing import (
     TracedGraph,
@@ -32,17 +35,21 @@ from memzoo.dynamics.tracing import (
     collect_tensors,
     promote_to_float64,
     read_declared_cut,
+    trace_bare_operations,
     trace_map,
 )
 from memzoo.errors import InvalidArgumentError, NonFiniteError
 
-Method = Literal["cut", "arnoldi", "dense"]
+Method = Literal["cut", "arnoldi", "dense", "differences"]
+METHODS: tuple[Method, ...] = ("cut", "arnoldi", "dense", "differences")
 ROWS = 256
 """Rows evaluated at one time."""
 CACHE = 2**24
 """Numbers in a batch of tangents; larger batches run no faster."""
 TINY = 256
 """Dimension up to which the full Jacobian is cheapest."""
+LARGEST_BY_DIFFERENCES = 4096
+"""Dimension up to which a Jacobian is formed by differences of the map, column by column."""
 
 
 def cut_pays(size: int, dim: int) -> bool:
@@ -56,16 +63,18 @@ class Jacobians:
     Args:
         f: Self-map.
         x: Points; the first shows the shape, type and device.
-        method: ``"cut"``, ``"arnoldi"`` or ``"dense"``; None chooses.
+        method: ``"cut"``, ``"arnoldi"``, ``"dense"`` or ``"differences"``; None chooses.
         memory_limit: Bytes for the factors and tangents in work at one time.
     """
 
     def __init__(self, f: Map, x: Tensor, method: Method | None, memory_limit: int) -> None:
-        if method not in (None, "cut", "arnoldi", "dense"):
-            raise InvalidArgumentError(f"method must be 'cut', 'arnoldi', 'dense' or None (choose), got {method!r}.")
+        if method is not None and method not in METHODS:
+            names = ", ".join(map(repr, METHODS))
+            raise InvalidArgumentError(f"method must be one of {names} or None (choose), got {method!r}.")
         self.f: Map = f
         self.memory_limit: int = memory_limit
         self.wide, points = promote_to_float64(f, x)
+        self.points: Tensor = points
         self.dtype: torch.dtype = points.dtype
         self.shape: torch.Size = points.shape[1:]
         self.dim: int = points[0].numel()
@@ -84,6 +93,13 @@ class Jacobians:
                 f"method='cut' needs a map that is narrower somewhere than its input; {type(f).__name__} is not, or it "
                 "cannot be traced and has no method cut() that returns its halves; use method='arnoldi' or 'dense'."
             )
+        if method == "differences" and self.dim > LARGEST_BY_DIFFERENCES:
+            raise InvalidArgumentError(
+                f"method='differences' needs at most {LARGEST_BY_DIFFERENCES} dimensions, got {self.dim}; "
+                "use another method."
+            )
+        self.differentiated: Map = flatten_map(self.wide, self.shape)
+        """Function of one flat row whose derivative is taken: the map, or its bare operations."""
 
     @property
     def width(self) -> int:
@@ -94,7 +110,7 @@ class Jacobians:
     @property
     def affine(self) -> bool:
         """Tell whether one Jacobian holds at all points."""
-        return self.graph is not None and self.graph.cut.affine
+        return self.method != "differences" and self.graph is not None and self.graph.cut.affine
 
     def split_into_blocks(self, x: Tensor) -> Iterator[Tensor]:
         """Split the row indices of ``x`` into blocks whose work fits into the memory limit."""
@@ -110,7 +126,10 @@ class Jacobians:
     def form_factors(self, x: Float[Tensor, "batch *shape"]) -> Factors:
         """Form the Jacobian at each row of ``x``, through a cut that passes the check against the map, else in full."""
         x = x.to(self.dtype)
-        f = flatten_map(self.wide, self.shape)
+        f = self.differentiated
+        if self.method == "differences":
+            found = compute_jacobians_by_differences(self.wide, x)
+            return build_inexact_factors(self.eps, found.jacobians, found.error)
         if self.method == "cut":
             for form in self._list_ways_through_a_cut(x):
                 with suppress(RuntimeError):  # a trace of one row may fail for many
@@ -129,7 +148,7 @@ class Jacobians:
         products in another ``dtype`` than that of the Jacobians.
         """
         points = x.to(self.dtype).flatten(1)
-        f = flatten_map(self.wide, self.shape)
+        f = self.differentiated
         if self.graph is not None:
             products = self._linearise_graph(self.graph, points)
             if draw_witness(f, points).confirms_product(products.pull, self.eps):
@@ -142,7 +161,38 @@ class Jacobians:
     def find_finite(self, x: Float[Tensor, "batch *shape"]) -> Bool[Tensor, " batch"]:
         """Find the points where a random product with the Jacobian, and so almost surely the Jacobian, is finite."""
         points = x.to(self.dtype).flatten(1)
-        return draw_witness(flatten_map(self.wide, self.shape), points).images.isfinite().all(1)
+        return draw_witness(self.differentiated, points).images.isfinite().all(1)
+
+    def evaluate_flat(self, points: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
+        """Evaluate the map at flat points in the arithmetic of the Jacobians."""
+        return self.wide(points.reshape(-1, *self.shape)).flatten(1).to(points.dtype)
+
+    def form_push(self, points: Float[Tensor, "batch dim"]) -> Map:
+        """Return the product J v at flat points."""
+        x = points.reshape(-1, *self.shape)
+        if self.method == "differences":
+            return self.form_factors(x).push
+        return self.form_products(x).push
+
+    def list_alternatives(self) -> "Iterator[Jacobians]":
+        """Offer other ways to the Jacobians, for a map whose derivative by autograd is not its own.
+
+        The operations of the trace have their own derivatives, whatever the program told autograd about them.
+        Differences need no derivative at all.
+        """
+        graph = trace_bare_operations(self.f, self.points[:1].detach(), self._constants)
+        if graph is not None and self.method != "differences":
+            bare = copy.copy(self)
+            bare.graph = graph
+            bare.declared = None
+            bare._declared_width = self.dim
+            bare.differentiated = graph.extract_flat(self._constants, [graph.source], [graph.target])
+            bare.method = bare._choose_method()
+            yield bare
+        if self.dim <= LARGEST_BY_DIFFERENCES and self.method != "differences":
+            numeric = copy.copy(self)
+            numeric.method = "differences"
+            yield numeric
 
     @cached_property
     def _constants(self) -> dict[str, Tensor]:

@@ -1,14 +1,13 @@
 """Compute the leading eigenvalue of a Jacobian by the quickest method, and in full where that has not converged."""
 
 import warnings
-from dataclasses import replace
 
 from torch import Tensor
 
 from memzoo._types import Map
 from memzoo.dynamics.spectra.eigenvalues import spectrum
 from memzoo.dynamics.spectra.jacobian import Jacobians, Method
-from memzoo.dynamics.spectra.spectrum import Spectrum
+from memzoo.dynamics.spectra.spectrum import Spectrum, replace_rows
 
 UNCONVERGED = 1e-3
 """Relative error of a radius from which on the full spectrum is computed."""
@@ -37,8 +36,4 @@ def compute_leading_eigenvalues(f: Map, points: Tensor) -> Spectrum:
     if method is None or not len(doubtful):
         return found
     full = spectrum(f, points[doubtful.to(points.device)], top=1)
-    replaced = {
-        name: getattr(found, name).index_put((doubtful,), getattr(full, name))
-        for name in ("eigenvalues", "radius", "radius_error", "sigma_max", "condition")
-    }
-    return replace(found, **replaced)
+    return replace_rows(found, doubtful, full)

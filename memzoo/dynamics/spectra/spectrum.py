@@ -1,14 +1,15 @@
 """What is known about the spectrum of a Jacobian."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
+from memzoo.dynamics.spectra.derivative_check import Derivative
 from memzoo.dynamics.spectra.jacobian import Method
 from memzoo.dynamics.spectra.notation import bracket_notation
 
@@ -37,16 +38,36 @@ class Spectrum:
     vectors: Complex[Tensor, "batch dim k"] | None
     """Right eigenvectors of length 1, one a column, where they were asked for."""
     method: Method
+    derivative: list[Derivative] = field(default_factory=list)
+    """What comparing the derivative with differences of the map has shown: ``verified``, they agree; ``one-sided``, the
+    point is at a kink, and they agree at points moved off it; ``resting``, the outputs do not move under small steps,
+    or only in jumps, so that the derivative says nothing about larger distances; ``unverified``, they neither agree
+    nor contradict each other, and the error bound is infinite; ``contradicted``, the derivative is not that of the map,
+    and the radius is NaN. A map that computes in float32 is checked to within 20 %."""
+    resting: Float[Tensor, " batch"] | None = None
+    """Share of the outputs that do not move by steps of up to a thousandth of the norm of the point."""
+
+    @property
+    def trusted(self) -> Bool[Tensor, " batch"]:
+        """Tell where the derivative is that of the map: verified, or one-sided."""
+        flags = [word in ("verified", "one-sided") for word in self.derivative] or [False] * len(self.radius)
+        return torch.tensor(flags, device=self.radius.device)
+
+    def find_contradicted(self) -> Int[Tensor, " m"]:
+        """Find the points where the derivative is not that of the map."""
+        rows = [row for row, word in enumerate(self.derivative) if word == "contradicted"]
+        return torch.tensor(rows, dtype=torch.long, device=self.radius.device)
 
     @property
     def verdict(self) -> list[Verdict]:
         """Return a verdict for each point: ``contracting`` and ``expanding`` hold beyond the error bound.
 
-        An exact 1 is ``undecided``. A small radius makes an attractor only of a fixed point: see
-        :func:`memzoo.dynamics.certify`.
+        An exact 1 is ``undecided``, and so is every radius whose ``derivative`` is neither verified nor one-sided. A
+        small radius makes an attractor only of a fixed point: see :func:`memzoo.dynamics.certify`.
         """
-        below = (self.radius + self.radius_error < 1).tolist()
-        above = (self.radius - self.radius_error > 1).tolist()
+        trusted = self.trusted
+        below = (trusted & (self.radius + self.radius_error < 1)).tolist()
+        above = (trusted & (self.radius - self.radius_error > 1)).tolist()
         return [
             "contracting" if low else "expanding" if high else "undecided"
             for low, high in zip(below, above, strict=True)
@@ -59,7 +80,27 @@ class Spectrum:
 
 def repeat_spectrum(one: Spectrum, count: int) -> Spectrum:
     """Return the one row of a spectrum at ``count`` points."""
-    return _change_tensors(one, lambda value: value.expand(count, *value.shape[1:]))
+    repeated = _change_tensors(one, lambda value: value.expand(count, *value.shape[1:]))
+    return replace(repeated, derivative=one.derivative * count)
+
+
+def replace_rows(whole: Spectrum, rows: Int[Tensor, " m"], part: Spectrum) -> Spectrum:
+    """Return ``whole`` with ``part`` in place of ``rows``."""
+    joined = join_spectra([whole, part])
+    source = torch.arange(len(whole.radius), device=rows.device)
+    source[rows] = len(source) + torch.arange(len(rows), device=rows.device)
+    words = [joined.derivative[row] for row in source.tolist()]
+    chosen = _change_tensors(joined, lambda value: value[source.to(value.device)])
+    return replace(chosen, derivative=words, method="differences" if part.method == "differences" else whole.method)
+
+
+def erase_rows(whole: Spectrum, rows: Int[Tensor, " m"]) -> Spectrum:
+    """Return ``whole`` with NaN for everything that is computed from the Jacobian in ``rows``."""
+
+    def erase(value: Tensor) -> Tensor:
+        return value.index_fill(0, rows.to(value.device), torch.nan)
+
+    return replace(_change_tensors(whole, erase), resting=whole.resting)
 
 
 def fill_with_nan(part: Spectrum | None, known: Tensor, dim: int) -> Spectrum:
@@ -75,13 +116,16 @@ def fill_with_nan(part: Spectrum | None, known: Tensor, dim: int) -> Spectrum:
     values = real[:, None].to(torch.complex128)
     if part is None:
         vectors = values[:, None].expand(count, dim, 1) if dim else None
-        return Spectrum(values, real, real, real, real, None, vectors, "arnoldi")
+        return Spectrum(values, real, real, real, real, None, vectors, "arnoldi", ["unverified"] * count, real)
     place = known.nonzero().flatten()
+    words: list[Derivative] = ["unverified"] * count
+    for row, word in zip(place.tolist(), part.derivative, strict=True):
+        words[row] = word
 
     def fill(value: Tensor) -> Tensor:
         return value.new_full((count, *value.shape[1:]), torch.nan).index_put((place,), value)
 
-    return _change_tensors(part, fill)
+    return replace(_change_tensors(part, fill), derivative=words)
 
 
 def join_spectra(parts: Sequence[Spectrum]) -> Spectrum:
@@ -92,7 +136,9 @@ def join_spectra(parts: Sequence[Spectrum]) -> Spectrum:
         return pad(value, (0, width - value.shape[-1])) if value.ndim > 1 else value
 
     padded = [_select_tensors(_change_tensors(part, pad_columns)) for part in parts]
-    return replace(parts[0], **{name: torch.cat([tensors[name] for tensors in padded]) for name in padded[0]})
+    shared = set.intersection(*(set(tensors) for tensors in padded))  # Arnoldi knows no transient growth
+    joined = {name: torch.cat([tensors[name] for tensors in padded]) if name in shared else None for name in padded[0]}
+    return replace(parts[0], **joined, derivative=[word for part in parts for word in part.derivative])
 
 
 def _change_tensors(spectrum: Spectrum, change: Callable[[Tensor], Tensor]) -> Spectrum:

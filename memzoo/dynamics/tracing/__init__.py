@@ -1,5 +1,6 @@
 """A map as a traced graph: its narrowest cut, the same map in float64, the same sums in a faster order."""
 
+from memzoo.dynamics.tracing.bare_operations import trace_bare_operations
 from memzoo.dynamics.tracing.fast_convolution import (
     accelerate_convolutions,
     accelerate_convolutions_in_dtype,
@@ -34,5 +35,6 @@ __all__ = [
     "promote_to_float64",
     "read_declared_cut",
     "restore_plain_attributes",
+    "trace_bare_operations",
     "trace_map",
 ]

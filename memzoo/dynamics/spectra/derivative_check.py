@@ -1,0 +1,435 @@
+r"""Check products with a Jacobian against differences of the map itself.
+
+Automatic differentiation knows the operations that a program recorded for it, which need not be those of the map:
+``no_grad`` hides a layer, a straight-through estimator invents a slope, a rule for a derivative may be wrong. At each
+point the forward difference :math:`f(x + \delta) - f(x)`, the backward one :math:`f(x) - f(x - \delta)` and half of
+their sum, the central one, are compared with :math:`J \delta` along two directions. The offset :math:`\delta` is the
+difference of the points as rounded, so that its own rounding is not an error. A network of many kinks needs small
+steps, rounding asks for large ones (Dennis and Schnabel, Numerical Methods for Unconstrained Optimization, 5.4).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from memzoo._types import Map
+
+Derivative = Literal["verified", "one-sided", "resting", "unverified", "contradicted"]
+ROWS = 256
+"""Rows on which the map is evaluated at one time."""
+NOISE = 100
+"""Units in the last place, relative to |x| + |f(x)|, that the rounding of f is allowed."""
+HIDDEN = 0.1
+"""Norm of a part of the Jacobian that rounding must not be able to hide where the derivative is called verified."""
+STILL = 4
+"""Units in the last place of the largest output within which an output rests: its bits depend on its row of a batch."""
+NEAR_ZERO = 1e-3
+"""Share of the usual norm of the points below which the norm of a point is no scale."""
+CURVED = 0.3
+"""Share to which a smooth map brings the bend per step, if the step is shortened to a tenth; at a kink it stays."""
+LOOSE = 2500
+"""Times the room: gap that is allowed at one step, in a network of many kinks, if another step agrees."""
+GROSS = 0.5
+"""Relative gap at the far step from which on the derivative says nothing about distances that matter."""
+STEPS_OF_GROWTH = 12
+"""Steps of the map beside a kink; the first half of them turns the offset to where it grows most."""
+
+
+class Steps(NamedTuple):
+    """Steps of differences relative to the norm of the point, as multiples of the least one."""
+
+    least: float
+    fine: int
+    coarse: int
+    far: int
+    """Step at which an output that rests must rest too."""
+    room: float
+    """Relative gap between a difference and the product with the Jacobian that is allowed."""
+    move: float
+    """Distance from a kink at which the check is repeated, relative to the norm of the point."""
+    shortened: float
+    """Least step that is tried where a longer one shows a bend: it may be a kink, or a map of a smaller scale."""
+    beside: float
+    """Least step at the points beside a kink, where more kinks are near than elsewhere."""
+
+
+DOUBLE = Steps(1e-7, 1, 10, 10_000, 1e-4, 1e-3, 1e-9, 1e-8)
+"""Steps in float64: a network of many kinks agrees to 1e-2 at 1e-5 and to 1e-6 at 1e-7."""
+SINGLE = Steps(3e-4, 8, 32, 100, 0.2, 0.1, 3e-4, 3e-4)
+"""Steps where some arithmetic is float32, which agrees to no more than some per cent at any step."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What is known of the points around those that are checked."""
+
+    scale: float
+    """Usual norm of a point; 0 if all points are the origin."""
+    low: float
+    """Least coordinate of all points."""
+    high: float
+    """Largest coordinate of all points."""
+
+    def width(self, dim: int) -> float:
+        """Return the diagonal of the box that holds all points; infinity if it holds one value alone."""
+        return (self.high - self.low) * dim**0.5 or math.inf
+
+
+def describe_surroundings(points: Float[Tensor, "batch dim"]) -> Surroundings:
+    """Describe the region that the points fill."""
+    norms = torch.linalg.vector_norm(points.double(), dim=1)
+    positive = norms[norms > 0]
+    scale = float(positive.median()) if len(positive) else 0.0
+    return Surroundings(scale, float(points.min()), float(points.max()))
+
+
+class Check(NamedTuple):
+    """What the check found, one entry a point."""
+
+    words: list[Derivative]
+    resting: Float[Tensor, " batch"]
+    """Share of the outputs that no step moved."""
+    growth: Float[Tensor, " batch"]
+    """Factor by which a small offset grows a step, by differences of the map; 0 where the point is at no kink."""
+
+    def summarise(self, count: int) -> "Check":
+        """Return the least certain of the words for all of ``count`` points that share one Jacobian."""
+        order: list[Derivative] = ["contradicted", "unverified", "resting", "one-sided", "verified"]
+        word = min(self.words, key=order.index)
+        return Check([word] * count, self.resting.mean().expand(count), self.growth.amax().expand(count))
+
+    def withdraw(self, rows: Bool[Tensor, " batch"]) -> "Check":
+        """Return the same, but unverified at the points that are marked."""
+        flags = zip(self.words, rows.tolist(), strict=True)
+        return self._replace(words=["unverified" if marked else word for word, marked in flags])
+
+
+@dataclass(frozen=True)
+class DerivativeCheck:
+    """Compare products with the Jacobians of a map with its differences.
+
+    Args:
+        f: Function of a batch of flat rows.
+        form_push: Returns the product J v, for stacks (m, B, dim), at any points (B, dim); it is used beside kinks.
+        eps: Rounding unit of the arithmetic of ``f``.
+        surroundings: Region of the data.
+    """
+
+    f: Map
+    form_push: Callable[[Tensor], Map]
+    eps: float
+    surroundings: Surroundings
+
+    @torch.no_grad()
+    def check(
+        self,
+        points: Float[Tensor, "batch dim"],
+        others: Float[Tensor, "batch dim"],
+        push: Map,
+        *,
+        staircase: bool = True,
+    ) -> Check:
+        """Check the products ``push`` at ``points``.
+
+        Args:
+            points: Points (B, dim).
+            others: For each point another one, in whose direction the map is tried as well.
+            push: J v for stacks (m, B, dim) of vectors at ``points``.
+            staircase: Look for outputs that rest; False for a map that is known to be affine.
+
+        Returns:
+            Cost: 6 evaluations of f and 2 products a point; 4 evaluations more where outputs rest; at a kink some 60
+            evaluations and 3 linearisations more.
+        """
+        probe = self._probe(points, _draw_directions(points, others), push, self.steps.least)
+        decision = probe.decide()
+        verified = decision.verified
+        contradicted = decision.contradicted
+        one_sided = torch.zeros_like(verified)
+        growth = torch.zeros(len(points), dtype=torch.float64, device=points.device)
+        rows = (~verified & ~contradicted).nonzero().flatten()
+        if len(rows):
+            shorter = probe.select(rows).shorten(self.steps.shortened).decide()
+            # A map of a smaller scale is nearly right at the longer steps; a staircase is not.
+            verified[rows] = shorter.verified & decision.nearly[rows]
+            contradicted[rows] = shorter.contradicted
+            rows = rows[~shorter.verified & ~shorter.contradicted]
+        if len(rows):
+            one_sided[rows], contradicted[rows] = self._check_beside(probe.select(rows))
+            growth[rows] = probe.select(rows).measure_growth()
+        if staircase:
+            verified &= ~probe.is_misled(self.surroundings.width(points.shape[1]))
+        resting = torch.zeros_like(growth)
+        rests = torch.zeros_like(verified)
+        rows = ((verified | one_sided) & decision.coarse.rest.any(1)).nonzero().flatten()
+        if staircase and len(rows):
+            rests[rows], resting[rows] = probe.select(rows).find_rest(decision.coarse.select(rows))
+        flags: dict[Derivative, Tensor] = {
+            "verified": verified,
+            "one-sided": one_sided,
+            "resting": rests,
+            "contradicted": contradicted,
+        }
+        return Check(_name_rows(flags), resting, growth)
+
+    @property
+    def steps(self) -> Steps:
+        """Return the steps for the arithmetic of the map: some of it may be float32."""
+        return DOUBLE if self.eps < 1e-12 else SINGLE
+
+    def _probe(self, points: Tensor, directions: Tensor, push: Map, least: float) -> "_Probe":
+        """Choose the steps at some points, and predict what they change."""
+        centre = _evaluate(self.f, points)
+        scale = _measure_scale(points, centre, self.surroundings.scale)
+        delta = points + least * scale[:, None] * directions - points
+        size = torch.linalg.vector_norm(points, dim=1) + torch.linalg.vector_norm(centre, dim=1)
+        noise = NOISE * self.eps * size
+        return _Probe(self.f, points, centre, directions, delta, push(delta), scale, noise, self.eps, self.steps)
+
+    def _check_beside(self, probe: "_Probe") -> tuple[Tensor, Tensor]:
+        """Tell where the derivative is verified, or contradicted, at two points beside each point.
+
+        The products at the point itself must be those that ``form_push`` gives there.
+        """
+        own = self.form_push(probe.points)(probe.delta)
+        gap = torch.linalg.vector_norm(own - probe.predicted, dim=2)
+        sound = (gap <= probe.allow(own)).all(0)
+        contradicted = torch.zeros_like(sound)
+        generator = torch.Generator().manual_seed(1)
+        for _ in range(2):
+            moved = self._move_inside(probe.points, probe.scale, generator)
+            found = self._probe(moved, probe.directions, self.form_push(moved), self.steps.beside).decide()
+            sound &= found.verified
+            contradicted |= found.contradicted
+        return sound & ~contradicted, contradicted
+
+    def _move_inside(self, points: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
+        """Move every coordinate of the points by a small distance to a random side, but not out of the data's box.
+
+        No coordinate moves by much less than the others, because it might stay at its kink.
+        """
+        dim = points.shape[1]
+        side = torch.randint(0, 2, (dim,), generator=generator) * 2 - 1
+        length = 0.5 + torch.rand(dim, generator=generator, dtype=torch.float64)
+        offset = self.steps.move / dim**0.5 * scale[:, None] * (side * length).to(points)
+        inside = self.surroundings
+        moved = points + offset
+        if inside.high - inside.low > 4 * float(offset.abs().max()):
+            leaves = ((moved < inside.low) | (moved > inside.high)) & (points >= inside.low) & (points <= inside.high)
+            moved = torch.where(leaves, points - offset, moved)
+        return moved
+
+
+class _Step(NamedTuple):
+    """Differences of the map at one step; one row a direction and a point."""
+
+    multiple: int
+    central: Tensor
+    bend: Float[Tensor, "directions batch"]
+    """Norm of the forward minus the backward difference."""
+    rest: Bool[Tensor, "batch dim"]
+    """Outputs that did not move, in any direction."""
+
+    def select(self, rows: Tensor) -> "_Step":
+        """Return the same for some of the points."""
+        return _Step(self.multiple, self.central[:, rows], self.bend[:, rows], self.rest[rows])
+
+
+class _Decision(NamedTuple):
+    """Where differences verify the Jacobian, and where they contradict it."""
+
+    verified: Bool[Tensor, " batch"]
+    contradicted: Bool[Tensor, " batch"]
+    nearly: Bool[Tensor, " batch"]
+    """Where no step is far from what the Jacobian predicts."""
+    coarse: _Step
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """Differences of a map at some points along some directions, beside what its Jacobian predicts."""
+
+    f: Map
+    points: Float[Tensor, "batch dim"]
+    centre: Float[Tensor, "batch dim"]
+    directions: Float[Tensor, "directions batch dim"]
+    delta: Float[Tensor, "directions batch dim"]
+    predicted: Float[Tensor, "directions batch dim"]
+    scale: Float[Tensor, " batch"]
+    noise: Float[Tensor, " batch"]
+    """Allowance for the rounding of one value of f."""
+    eps: float
+    steps: Steps
+
+    def select(self, rows: Tensor) -> "_Probe":
+        """Return the same for some of the points."""
+        return replace(
+            self,
+            points=self.points[rows],
+            centre=self.centre[rows],
+            directions=self.directions[:, rows],
+            delta=self.delta[:, rows],
+            predicted=self.predicted[:, rows],
+            scale=self.scale[rows],
+            noise=self.noise[rows],
+        )
+
+    def shorten(self, least: float) -> "_Probe":
+        """Return the same with another least step; the Jacobian is linear, the rounding of the offset is not."""
+        delta = self.points + least * self.scale[:, None] * self.directions - self.points
+        return replace(self, delta=delta, predicted=self.predicted * (least / self.steps.least))
+
+    def step(self, multiple: int) -> _Step:
+        """Evaluate the map on both sides of each point."""
+        offset = multiple * self.delta
+        sides = torch.stack([self.points + offset, self.points - offset])
+        ahead, behind = _evaluate(self.f, sides.flatten(0, -2)).reshape(sides.shape)
+        still = STILL * self.eps * self.centre.abs().amax(1, keepdim=True)
+        moved = torch.maximum((ahead - self.centre).abs(), (behind - self.centre).abs())
+        bend = torch.linalg.vector_norm(ahead - 2 * self.centre + behind, dim=2)
+        return _Step(multiple, (ahead - behind) / 2, bend, (moved <= still).all(0))
+
+    def allow(self, change: Tensor, factor: float = 1) -> Tensor:
+        """Return the gap that is allowed beside a change of this size."""
+        return factor * self.steps.room * torch.linalg.vector_norm(change, dim=2) + self.noise
+
+    def decide(self) -> _Decision:
+        """Tell where one step or two steps verify the Jacobian, and where two steps contradict it."""
+        coarse = self.step(self.steps.coarse)
+        verified = (self._agrees(coarse) & self._is_straight(coarse)).all(0)
+        contradicted = torch.zeros_like(verified)
+        nearly = verified.clone()
+        rows = (~verified).nonzero().flatten()
+        if len(rows):
+            verdicts = self.select(rows)._decide_by_two_steps(coarse.select(rows))
+            verified[rows], contradicted[rows], nearly[rows] = verdicts
+        return _Decision(verified, contradicted, nearly, coarse)
+
+    def _decide_by_two_steps(self, coarse: _Step) -> tuple[Tensor, Tensor, Tensor]:
+        """Decide in the same way with a second, shorter step, and tell where one of the two is nearly right."""
+        fine = self.step(self.steps.fine)
+        ratio = coarse.multiple / fine.multiple
+        smooth = fine.bend * ratio <= CURVED * coarse.bend
+        straight = torch.stack([self._is_straight(step) for step in (fine, coarse)])
+        near = torch.stack([self._agrees(step, LOOSE) for step in (fine, coarse)])
+        agrees = self._agrees(coarse) | (self._agrees(fine) & near[1])
+        verified = (agrees & (straight.any(0) | smooth)).all(0)
+
+        change = torch.linalg.vector_norm(ratio * fine.central - coarse.central, dim=2)
+        steady = straight.all(0) & (change <= self.allow(coarse.central) + ratio * self.noise)
+        contradicted = steady & self._differs(fine) & self._differs(coarse)
+        return verified, contradicted.any(0), near.any(0).all(0)
+
+    def is_misled(self, width: float) -> Bool[Tensor, " batch"]:
+        """Tell where the map moves at the far step as the derivative does not say, by a part that matters.
+
+        A staircase beside a smooth map has no derivative of its own. The unexplained part counts if its norm, which a
+        random direction shows divided by the root of the dimension, is not small beside 1. Data far from the origin ask
+        for a step that is small beside the ``width`` of their box.
+        """
+        multiple = self.steps.far * (width / self.scale).clamp(max=1)[:, None]
+        offset = multiple * self.delta[0]
+        predicted = multiple * self.predicted[0]
+        change = _evaluate(self.f, self.points + offset) - self.centre
+        gap = torch.linalg.vector_norm(change - predicted, dim=1)
+        size = torch.maximum(torch.linalg.vector_norm(change, dim=1), torch.linalg.vector_norm(predicted, dim=1))
+        length = torch.linalg.vector_norm(offset, dim=1) / self.points.shape[1] ** 0.5
+        return (gap > GROSS * size) & (gap > GROSS * length) & (gap > self.noise)
+
+    def find_rest(self, coarse: _Step) -> tuple[Tensor, Tensor]:
+        """Find the points whose outputs rest under small steps, and the share of outputs that no step moves.
+
+        A derivative that is small but right predicts how far its outputs move at the far step. The outputs of a
+        staircase rest on one stair, and jump at a step that the derivative knows nothing of.
+        """
+        far = self.step(self.steps.far)
+        rest = coarse.rest & far.rest
+        surprise = (far.central - far.multiple * self.predicted) * coarse.rest
+        length = torch.linalg.vector_norm(surprise, dim=2)
+        most = GROSS * torch.linalg.vector_norm(far.central, dim=2)
+        jumps = ((length > most) & (length > self.noise)).any(0)
+        return rest.all(1) | jumps, rest.double().mean(1)
+
+    def measure_growth(self) -> Float[Tensor, " batch"]:
+        r"""Measure by which factor a small offset grows a step, under :math:`v \mapsto f(x + v) - f(x)`.
+
+        Beside a kink this map is not linear, so that no matrix has its growth; it is started on both sides.
+        """
+        offset = torch.cat([self.delta[0], -self.delta[0]])
+        points = self.points.repeat(2, 1)
+        centre = self.centre.repeat(2, 1)
+        length = torch.linalg.vector_norm(offset, dim=1, keepdim=True)
+        factors: list[Tensor] = []
+        for _ in range(STEPS_OF_GROWTH):
+            offset = _evaluate(self.f, points + offset) - centre
+            size = torch.linalg.vector_norm(offset, dim=1, keepdim=True)
+            factors.append((size / length).double().squeeze(1))
+            offset = offset * torch.where(size > 0, length / size, 0.0)
+        late = torch.stack(factors[STEPS_OF_GROWTH // 2 :])
+        return late.log().mean(0).exp().reshape(2, -1).amax(0)
+
+    def _agrees(self, step: _Step, factor: float = 1) -> Tensor:
+        """Tell where the central difference is what the Jacobian predicts, and rounding could not hide that it is not.
+
+        A random direction shows about the Frobenius norm of a part of the Jacobian over the root of the dimension.
+        """
+        predicted = step.multiple * self.predicted
+        gap = torch.linalg.vector_norm(step.central - predicted, dim=2)
+        room = self.allow(predicted, factor)
+        length = step.multiple * torch.linalg.vector_norm(self.delta, dim=2)
+        visible = torch.maximum(room - self.noise, HIDDEN * length / self.points.shape[1] ** 0.5)
+        return (gap <= room) & (self.noise <= visible)
+
+    def _differs(self, step: _Step) -> Tensor:
+        """Tell where the central difference is not what the Jacobian predicts, whatever the rounding."""
+        predicted = step.multiple * self.predicted
+        gap = torch.linalg.vector_norm(step.central - predicted, dim=2)
+        return gap > torch.maximum(self.allow(predicted), self.allow(step.central))
+
+    def _is_straight(self, step: _Step) -> Tensor:
+        """Tell where the forward and the backward difference agree."""
+        return step.bend <= 2 * self.allow(step.central)
+
+
+def _name_rows(flags: dict[Derivative, Tensor]) -> list[Derivative]:
+    """Return the last of the words that is marked for each row."""
+    words: list[Derivative] = ["unverified"] * len(flags["verified"])
+    for word, marks in flags.items():
+        for row in marks.nonzero().flatten().tolist():
+            words[row] = word
+    return words
+
+
+def _evaluate(f: Map, points: Tensor) -> Tensor:
+    """Evaluate a function of flat rows, some rows at a time."""
+    return torch.cat([f(rows) for rows in points.split(ROWS)])
+
+
+def _draw_directions(points: Tensor, others: Tensor) -> Float[Tensor, "2 batch dim"]:
+    """Draw two unit directions a point: a random one, and the one towards another point, if it is another."""
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.randn(2, points.shape[1], generator=generator, dtype=torch.float64).to(points)
+    towards = others - points
+    length = torch.linalg.vector_norm(towards, dim=1, keepdim=True)
+    second = torch.where(length > 0, towards, drawn[1])
+    directions = torch.stack([drawn[0].expand_as(points), second])
+    return directions / torch.linalg.vector_norm(directions, dim=2, keepdim=True)
+
+
+def _measure_scale(points: Tensor, images: Tensor, usual: float) -> Tensor:
+    """Return the length to which the steps at each point are relative.
+
+    That is the norm of the point. Near the origin the norm is an accident, and the distances at which the map changes
+    are those of the data: their usual norm; else that of f(x), to which the origin is sent; else 1.
+    """
+    norms = torch.linalg.vector_norm(points, dim=1)
+    if not usual:
+        sizes = torch.linalg.vector_norm(images, dim=1)
+        positive = sizes[sizes > 0]
+        usual = float(positive.median()) if len(positive) else 1.0
+    return torch.where(norms >= NEAR_ZERO * usual, norms, usual)

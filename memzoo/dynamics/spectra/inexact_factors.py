@@ -1,0 +1,29 @@
+"""Factors of a Jacobian that is known only to within an error of its own, beyond the rounding of its entries."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from memzoo.dynamics.spectra.factors import Factors, build_factors
+
+
+@dataclass(frozen=True)
+class InexactFactors(Factors):
+    """Factors of a Jacobian by differences."""
+
+    error: Float[Tensor, " batch"]
+    """Bound on the norm of the error of each Jacobian."""
+
+    def bound_rounding(self) -> Float[Tensor, " batch"]:
+        """Bound the norm of the error of the Jacobian, whatever its cause."""
+        return super().bound_rounding() + self.error
+
+
+def build_inexact_factors(
+    eps: float, jacobians: Float[Tensor, "batch dim dim"], error: Float[Tensor, " batch"]
+) -> InexactFactors:
+    """Wrap full Jacobians with a bound on their errors; one that is not finite is replaced by zeros."""
+    exact = build_factors(eps, jacobians)
+    finite = exact.finite & error.isfinite()
+    return InexactFactors(exact.left, None, None, None, finite, eps, error.to(exact.left).nan_to_num())
