@@ -150,11 +150,13 @@ class Jacobians:
         points = x.to(self.dtype).flatten(1)
         f = self.differentiated
         if self.graph is not None:
-            products = self._linearise_graph(self.graph, points)
-            if draw_witness(f, points).confirms_product(products.pull, self.eps):
-                if dtype in (None, self.dtype):
-                    return products
-                return self._linearise_graph(self.graph, points.to(dtype))
+            witness = draw_witness(f, points)
+            with suppress(RuntimeError):  # an operation of the trace may have no batching rule
+                products = self._linearise_graph(self.graph, points)
+                if witness.confirms_product(products.pull, self.eps):
+                    if dtype in (None, self.dtype):
+                        return products
+                    return self._linearise_graph(self.graph, points.to(dtype))
             self.graph = None  # the trace does not hold at these points
         return linearise_row_by_row(f, points)
 
