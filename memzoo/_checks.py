@@ -52,6 +52,8 @@ def check_module(f: Map) -> None:
 
 def _check_finite(tensor: Tensor, name: str) -> None:
     """Raise if a parameter or a buffer holds NaN or infinity."""
+    if tensor.layout is not torch.strided:
+        tensor = (tensor.coalesce() if tensor.is_sparse else tensor).values()
     if tensor.is_floating_point() and not tensor.isfinite().all():
         count = int((~tensor.isfinite()).sum())
         raise NonFiniteError(

@@ -33,6 +33,10 @@ class NonFiniteError(MemzooError, ValueError):
     """NaN or infinity in an input, in a parameter or in an output."""
 
 
+class NotDifferentiableError(MemzooError, RuntimeError):
+    """Automatic differentiation cannot differentiate a map; its differences still can be taken."""
+
+
 class UnknownCheckpointError(MemzooError, LookupError):
     """No checkpoint of this name; the message names the nearest."""
 

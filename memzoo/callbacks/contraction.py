@@ -89,7 +89,7 @@ class ContractionCallback(MeasuringCallback):
         leading = compute_leading_eigenvalues(f, own)
         return {
             "radius": leading.radius.cpu(),
-            "error": leading.radius_error.cpu(),
+            "error": torch.where(leading.trusted, leading.radius_error, torch.inf).cpu(),
             "sigma": leading.sigma_max.cpu(),
             "residual": relative_residual(f, own).cpu(),
         }

@@ -1,5 +1,7 @@
 """What a spectrum says of itself."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -17,6 +19,7 @@ def build_spectrum(radius, error, eigenvalues=None):
         transient_growth=None,
         vectors=None,
         method="dense",
+        derivative=["verified"] * len(radius),
     )
 
 
@@ -41,3 +44,17 @@ def test_a_verdict_holds_beyond_the_error_bound(radius, error, verdict):
 def test_moduli_from_one_half_on_are_printed():
     values = torch.tensor([[1.0, -0.5, 0.4375]], dtype=torch.complex128)
     assert str(build_spectrum([1.0], [0.0], values)) == "1, .5, [< 5e-1]"
+
+
+@pytest.mark.parametrize(
+    ("word", "verdict"),
+    [
+        ("verified", "contracting"),
+        ("one-sided", "contracting"),
+        ("resting", "undecided"),
+        ("unverified", "undecided"),
+        ("contradicted", "undecided"),
+    ],
+)
+def test_a_verdict_needs_the_derivative_of_the_map(word, verdict):
+    assert replace(build_spectrum([0.5, 0.5], [0.0, 0.0]), derivative=["verified", word]).verdict[1] == verdict

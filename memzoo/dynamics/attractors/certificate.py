@@ -31,6 +31,7 @@ from memzoo.dynamics.spectra import (
     Method,
     Spectrum,
     check_differentiable_self_map,
+    choose_own_derivative,
     compute_spectrum,
 )
 from memzoo.dynamics.tracing import restore_plain_attributes
@@ -220,7 +221,7 @@ def certify(
     eps = resolve_eps(eps, examples)
     group = group_near_copies(examples).group
     check_differentiable_self_map(f, examples)
-    jacobians = Jacobians(f, examples, method, memory_limit)
+    jacobians = choose_own_derivative(Jacobians(f, examples, method, memory_limit), examples)
     uniform = compute_spectrum(jacobians, examples[:1], top=1, strict=False) if jacobians.affine else None
 
     # 1, 2, 3. Iterate, polish, prove.

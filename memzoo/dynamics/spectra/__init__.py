@@ -9,6 +9,7 @@ from memzoo.dynamics.spectra.jacobian import ROWS, Jacobians, Method, check_diff
 from memzoo.dynamics.spectra.linear_operator import HasShape, Operator, operator
 from memzoo.dynamics.spectra.lu import solve
 from memzoo.dynamics.spectra.notation import bracket_notation
+from memzoo.dynamics.spectra.own_derivative import choose_own_derivative
 from memzoo.dynamics.spectra.quick import choose_quick_method, compute_leading_eigenvalues
 from memzoo.dynamics.spectra.radius import radius_bracket
 from memzoo.dynamics.spectra.spectrum import Spectrum
@@ -24,6 +25,7 @@ __all__ = [
     "bracket_notation",
     "build_factors",
     "check_differentiable_self_map",
+    "choose_own_derivative",
     "choose_quick_method",
     "compute_full_spectrum",
     "compute_leading_eigenvalues",

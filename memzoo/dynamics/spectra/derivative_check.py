@@ -8,6 +8,7 @@ difference of the points as rounded, so that its own rounding is not an error. A
 steps, rounding asks for large ones (Dennis and Schnabel, Numerical Methods for Unconstrained Optimization, 5.4).
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
@@ -31,6 +32,10 @@ NEAR_ZERO = 1e-3
 """Share of the usual norm of the points below which the norm of a point is no scale."""
 CURVED = 0.3
 """Share to which a smooth map brings the bend per step, if the step is shortened to a tenth; at a kink it stays."""
+LOOSE = 2500
+"""Times the room: gap that is allowed at one step, in a network of many kinks, if another step agrees."""
+GROSS = 0.5
+"""Relative gap at the far step from which on the derivative says nothing about distances that matter."""
 STEPS_OF_GROWTH = 12
 """Steps of the map beside a kink; the first half of them turns the offset to where it grows most."""
 
@@ -69,6 +74,10 @@ class Surroundings:
     """Least coordinate of all points."""
     high: float
     """Largest coordinate of all points."""
+
+    def width(self, dim: int) -> float:
+        """Return the diagonal of the box that holds all points; infinity if it holds one value alone."""
+        return (self.high - self.low) * dim**0.5 or math.inf
 
 
 def describe_surroundings(points: Float[Tensor, "batch dim"]) -> Surroundings:
@@ -134,7 +143,7 @@ class DerivativeCheck:
             staircase: Look for outputs that rest; False for a map that is known to be affine.
 
         Returns:
-            Cost: 5 evaluations of f and 2 products a point; 12 evaluations more where outputs rest; at a kink some 60
+            Cost: 6 evaluations of f and 2 products a point; 4 evaluations more where outputs rest; at a kink some 60
             evaluations and 3 linearisations more.
         """
         probe = self._probe(points, _draw_directions(points, others), push, self.steps.least)
@@ -146,17 +155,20 @@ class DerivativeCheck:
         rows = (~verified & ~contradicted).nonzero().flatten()
         if len(rows):
             shorter = probe.select(rows).shorten(self.steps.shortened).decide()
-            verified[rows] = shorter.verified
+            # A map of a smaller scale is nearly right at the longer steps; a staircase is not.
+            verified[rows] = shorter.verified & decision.nearly[rows]
             contradicted[rows] = shorter.contradicted
-            rows = (~verified & ~contradicted).nonzero().flatten()
+            rows = rows[~shorter.verified & ~shorter.contradicted]
         if len(rows):
             one_sided[rows], contradicted[rows] = self._check_beside(probe.select(rows))
             growth[rows] = probe.select(rows).measure_growth()
+        if staircase:
+            verified &= ~probe.is_misled(self.surroundings.width(points.shape[1]))
         resting = torch.zeros_like(growth)
         rests = torch.zeros_like(verified)
-        rows = ((verified | one_sided) & decision.fine.rest.any(1)).nonzero().flatten()
+        rows = ((verified | one_sided) & decision.coarse.rest.any(1)).nonzero().flatten()
         if staircase and len(rows):
-            rests[rows], resting[rows] = probe.select(rows).find_rest(decision.fine.select(rows))
+            rests[rows], resting[rows] = probe.select(rows).find_rest(decision.coarse.select(rows))
         flags: dict[Derivative, Tensor] = {
             "verified": verified,
             "one-sided": one_sided,
@@ -233,7 +245,9 @@ class _Decision(NamedTuple):
 
     verified: Bool[Tensor, " batch"]
     contradicted: Bool[Tensor, " batch"]
-    fine: _Step
+    nearly: Bool[Tensor, " batch"]
+    """Where no step is far from what the Jacobian predicts."""
+    coarse: _Step
 
 
 @dataclass(frozen=True)
@@ -280,49 +294,65 @@ class _Probe:
         bend = torch.linalg.vector_norm(ahead - 2 * self.centre + behind, dim=2)
         return _Step(multiple, (ahead - behind) / 2, bend, (moved <= still).all(0))
 
-    def allow(self, change: Tensor) -> Tensor:
+    def allow(self, change: Tensor, factor: float = 1) -> Tensor:
         """Return the gap that is allowed beside a change of this size."""
-        return self.steps.room * torch.linalg.vector_norm(change, dim=2) + self.noise
+        return factor * self.steps.room * torch.linalg.vector_norm(change, dim=2) + self.noise
 
     def decide(self) -> _Decision:
         """Tell where one step or two steps verify the Jacobian, and where two steps contradict it."""
-        fine = self.step(self.steps.fine)
-        verified = (self._agrees(fine) & self._is_straight(fine)).all(0)
+        coarse = self.step(self.steps.coarse)
+        verified = (self._agrees(coarse) & self._is_straight(coarse)).all(0)
         contradicted = torch.zeros_like(verified)
+        nearly = verified.clone()
         rows = (~verified).nonzero().flatten()
         if len(rows):
-            verified[rows], contradicted[rows] = self.select(rows)._decide_by_two_steps(fine.select(rows))
-        return _Decision(verified, contradicted, fine)
+            verdicts = self.select(rows)._decide_by_two_steps(coarse.select(rows))
+            verified[rows], contradicted[rows], nearly[rows] = verdicts
+        return _Decision(verified, contradicted, nearly, coarse)
 
-    def _decide_by_two_steps(self, fine: _Step) -> tuple[Tensor, Tensor]:
-        """Decide in the same way with a second, longer step."""
-        coarse = self.step(self.steps.coarse)
+    def _decide_by_two_steps(self, coarse: _Step) -> tuple[Tensor, Tensor, Tensor]:
+        """Decide in the same way with a second, shorter step, and tell where one of the two is nearly right."""
+        fine = self.step(self.steps.fine)
         ratio = coarse.multiple / fine.multiple
         smooth = fine.bend * ratio <= CURVED * coarse.bend
         straight = torch.stack([self._is_straight(step) for step in (fine, coarse)])
-        agrees = self._agrees(fine) | self._agrees(coarse)
+        near = torch.stack([self._agrees(step, LOOSE) for step in (fine, coarse)])
+        agrees = self._agrees(coarse) | (self._agrees(fine) & near[1])
         verified = (agrees & (straight.any(0) | smooth)).all(0)
 
         change = torch.linalg.vector_norm(ratio * fine.central - coarse.central, dim=2)
         steady = straight.all(0) & (change <= self.allow(coarse.central) + ratio * self.noise)
         contradicted = steady & self._differs(fine) & self._differs(coarse)
-        return verified, contradicted.any(0)
+        return verified, contradicted.any(0), near.any(0).all(0)
 
-    def find_rest(self, fine: _Step) -> tuple[Tensor, Tensor]:
+    def is_misled(self, width: float) -> Bool[Tensor, " batch"]:
+        """Tell where the map moves at the far step as the derivative does not say, by a part that matters.
+
+        A staircase beside a smooth map has no derivative of its own. The unexplained part counts if its norm, which a
+        random direction shows divided by the root of the dimension, is not small beside 1. Data far from the origin ask
+        for a step that is small beside the ``width`` of their box.
+        """
+        multiple = self.steps.far * (width / self.scale).clamp(max=1)[:, None]
+        offset = multiple * self.delta[0]
+        predicted = multiple * self.predicted[0]
+        change = _evaluate(self.f, self.points + offset) - self.centre
+        gap = torch.linalg.vector_norm(change - predicted, dim=1)
+        size = torch.maximum(torch.linalg.vector_norm(change, dim=1), torch.linalg.vector_norm(predicted, dim=1))
+        length = torch.linalg.vector_norm(offset, dim=1) / self.points.shape[1] ** 0.5
+        return (gap > GROSS * size) & (gap > GROSS * length) & (gap > self.noise)
+
+    def find_rest(self, coarse: _Step) -> tuple[Tensor, Tensor]:
         """Find the points whose outputs rest under small steps, and the share of outputs that no step moves.
 
-        A derivative that is small but right predicts how far its outputs move at the largest step. The outputs of a
+        A derivative that is small but right predicts how far its outputs move at the far step. The outputs of a
         staircase rest on one stair, and jump at a step that the derivative knows nothing of.
         """
-        rest = fine.rest
-        jumps = torch.zeros(len(rest), dtype=torch.bool, device=rest.device)
-        for multiple in (self.steps.coarse, self.steps.far):
-            step = self.step(multiple)
-            rest = rest & step.rest
-            surprise = (step.central - multiple * self.predicted) * fine.rest
-            most = 0.5 * torch.linalg.vector_norm(step.central, dim=2)
-            length = torch.linalg.vector_norm(surprise, dim=2)
-            jumps |= ((length > most) & (length > self.noise)).any(0)
+        far = self.step(self.steps.far)
+        rest = coarse.rest & far.rest
+        surprise = (far.central - far.multiple * self.predicted) * coarse.rest
+        length = torch.linalg.vector_norm(surprise, dim=2)
+        most = GROSS * torch.linalg.vector_norm(far.central, dim=2)
+        jumps = ((length > most) & (length > self.noise)).any(0)
         return rest.all(1) | jumps, rest.double().mean(1)
 
     def measure_growth(self) -> Float[Tensor, " batch"]:
@@ -343,14 +373,14 @@ class _Probe:
         late = torch.stack(factors[STEPS_OF_GROWTH // 2 :])
         return late.log().mean(0).exp().reshape(2, -1).amax(0)
 
-    def _agrees(self, step: _Step) -> Tensor:
+    def _agrees(self, step: _Step, factor: float = 1) -> Tensor:
         """Tell where the central difference is what the Jacobian predicts, and rounding could not hide that it is not.
 
         A random direction shows about the Frobenius norm of a part of the Jacobian over the root of the dimension.
         """
         predicted = step.multiple * self.predicted
         gap = torch.linalg.vector_norm(step.central - predicted, dim=2)
-        room = self.allow(predicted)
+        room = self.allow(predicted, factor)
         length = step.multiple * torch.linalg.vector_norm(self.delta, dim=2)
         visible = torch.maximum(room - self.noise, HIDDEN * length / self.points.shape[1] ** 0.5)
         return (gap <= room) & (self.noise <= visible)

@@ -1,34 +1,55 @@
 """Differentiate functions of flat rows automatically: Jacobians in full, or products with them, for all points at once.
 
 Forward mode gives one column of a Jacobian at a time, reverse mode one row (Griewank and Walther, Evaluating
-Derivatives, chapter 3).
+Derivatives, chapter 3). The transforms of ``torch.func`` take all points at once where they can; where they cannot, the
+points are taken one by one, and at last plain autograd differentiates what it does in every training.
+
+The transforms may also give wrong numbers without an error: ``jacrev`` over ``cdist`` does, and ``vmap`` of ``jvp``
+over ``linalg.solve``. Each result is therefore compared with one backward pass of plain autograd.
 """
 
 import warnings
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
-from typing import NamedTuple
+import weakref
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
-from torch.func import jacrev, jvp, vjp, vmap
+from torch.func import jacrev, jvp, vjp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from memzoo._types import Map
+from memzoo.dynamics.spectra.flat_map import FlatMap, flatten_map
+from memzoo.dynamics.spectra.plain_autograd import (
+    compute_jacobians_by_autograd,
+    linearise_by_autograd,
+    pull_back_batch_by_autograd,
+    pull_back_by_autograd,
+)
+from memzoo.dynamics.spectra.products import Products
+from memzoo.errors import NotDifferentiableError
 
+__all__ = [
+    "Products",
+    "compute_jacobians",
+    "flatten_map",
+    "linearise",
+    "linearise_row_by_row",
+    "map_rows",
+    "pull_back",
+]
 
-class Products(NamedTuple):
-    """Products with the Jacobians at a batch of points, for stacks (m, B, dim) of vectors."""
+AGREEMENT = 0.25
+"""Share of the digits that two ways of automatic differentiation must have in common: a wrong rule leaves none, and
+cancellation inside the map takes many."""
+Result = TypeVar("Result")
+_EXPLAINED: weakref.WeakSet = weakref.WeakSet()
+"""Maps whose slower way was announced."""
 
-    push: Map
-    """J v."""
-    pull: Map
-    """J^T u."""
-
-
-def flatten_map(f: Map, shape: Sequence[int]) -> Map:
-    """Return ``f`` as a function from one flat row to one flat row; ``shape`` is that of a point."""
-    return lambda row: f(row.reshape(1, *shape)).reshape(-1)
+# A map may draw numbers that do not matter, such as noise times zero; one that draws numbers that do is refused.
+map_rows = partial(torch.func.vmap, randomness="same")
 
 
 def compute_jacobians(f: Map, points: Tensor, tangents: int, *, forward: bool = False) -> Tensor:
@@ -39,20 +60,34 @@ def compute_jacobians(f: Map, points: Tensor, tangents: int, *, forward: bool = 
         points: One point a row.
         tangents: Tangents or cotangents of a single point that fit into memory.
         forward: Use forward mode, for a function with fewer inputs than outputs.
+
+    Raises:
+        NotDifferentiableError: Neither ``torch.func`` nor plain autograd can differentiate ``f``.
     """
     chunk = max(1, tangents // len(points))
 
     def compute_forward(point: Tensor) -> Tensor:
         identity = torch.eye(len(point), dtype=point.dtype, device=point.device)
-        return vmap(lambda v: jvp(f, (point,), (v,))[1], chunk_size=chunk, out_dims=1)(identity)
+        return map_rows(lambda v: jvp(f, (point,), (v,))[1], chunk_size=chunk, out_dims=1)(identity)
 
-    with _differentiable_operations():
-        try:
-            if not forward:
-                return vmap(jacrev(f, chunk_size=chunk))(points)
-            return vmap(compute_forward)(points)
-        except RuntimeError:  # control flow that depends on the data, or no forward mode: one row at a time, reverse
-            return torch.stack([jacrev(f, chunk_size=chunk)(point) for point in points])
+    def compute_all() -> Tensor:
+        if not forward:
+            return map_rows(jacrev(f, chunk_size=chunk))(points)
+        return map_rows(compute_forward)(points)
+
+    def check(jacobians: Tensor) -> None:
+        u = _draw(jacobians[..., 0])
+        found = torch.einsum("bij,bi->bj", jacobians.detach(), u)
+        _compare_with_autograd(f, points, u, found, torch.linalg.matrix_norm(jacobians.detach()))
+
+    return _try_in_turn(
+        f,
+        compute_all,
+        # control flow that depends on the data, or no forward mode: one row at a time, reverse
+        lambda: torch.stack([jacrev(f, chunk_size=chunk)(point) for point in points]),
+        lambda: compute_jacobians_by_autograd(f, points, tangents),
+        check,
+    )
 
 
 def pull_back(f: Map, points: Tensor, cotangents: Tensor) -> Tensor:
@@ -61,12 +96,16 @@ def pull_back(f: Map, points: Tensor, cotangents: Tensor) -> Tensor:
     def pull_row(point: Tensor, cotangent: Tensor) -> Tensor:
         return vjp(f, point)[1](cotangent)[0]
 
-    with _differentiable_operations():
-        try:
-            return vmap(pull_row)(points, cotangents)
-        except RuntimeError:  # control flow that depends on the data
-            pairs = zip(points, cotangents, strict=True)
-            return torch.stack([pull_row(point, cotangent) for point, cotangent in pairs])
+    def pull_row_by_row() -> Tensor:
+        pairs = zip(points, cotangents, strict=True)
+        return torch.stack([pull_row(point, cotangent) for point, cotangent in pairs])
+
+    return _try_in_turn(
+        f,
+        lambda: map_rows(pull_row)(points, cotangents),
+        pull_row_by_row,
+        lambda: pull_back_by_autograd(f, points, cotangents),
+    )
 
 
 def linearise(f: Map, points: Tensor) -> Products:
@@ -74,30 +113,120 @@ def linearise(f: Map, points: Tensor) -> Products:
 
     J v is the derivative of the linear map u -> J^T u, so that forward mode is not needed.
     """
-    return _linearise_batch(vmap(f), points)
+    return _linearise_batch(map_rows(f), points)
 
 
 def linearise_row_by_row(f: Map, points: Tensor) -> Products:
     """Return the same as :func:`linearise`, row by row if the control flow of ``f`` depends on the data."""
-    with _differentiable_operations():
-        try:
-            return linearise(f, points)
-        except RuntimeError:
-            single = [_linearise_batch(lambda rows: f(rows[0])[None], row[None]) for row in points]
-    pushes, pulls = zip(*single, strict=True)
-    return Products(_place_side_by_side(pushes), _place_side_by_side(pulls))
+
+    def linearise_rows() -> Products:
+        single = [_linearise_batch(lambda rows: f(rows[0])[None], row[None]) for row in points]
+        pushes, pulls = zip(*single, strict=True)
+        return Products(_place_side_by_side(pushes), _place_side_by_side(pulls))
+
+    return _try_in_turn(
+        f,
+        lambda: linearise(f, points),
+        linearise_rows,
+        lambda: linearise_by_autograd(f, points),
+        lambda products: _check_products(f, points, products),
+    )
 
 
 def _linearise_batch(f: Map, points: Tensor) -> Products:
     """Return the products with the Jacobians of a function of a batch of flat rows."""
     pull = vjp(f, points)[1]
     push = vjp(lambda u: pull(u)[0], torch.zeros_like(points))[1]
-    return Products(vmap(lambda v: push(v)[0]), vmap(lambda u: pull(u)[0]))
+    return Products(map_rows(lambda v: push(v)[0]), map_rows(lambda u: pull(u)[0]))
+
+
+class _WrongDerivativeError(Exception):
+    """A transform of ``torch.func`` contradicts plain autograd."""
+
+
+def _check_products(f: Map, points: Tensor, products: Products) -> None:
+    """Compare J^T u with plain autograd for one of two vectors, and J v with J^T u by <u, J v> = <J^T u, v>."""
+    u = _draw(points.expand(2, -1, -1))
+    v = u.flip(0)
+    pulled = products.pull(u)
+    pushed = products.push(v)
+    size = torch.linalg.vector_norm(pulled, dim=2) + torch.linalg.vector_norm(pushed, dim=2)
+    _compare_with_autograd(f, points, u[1], pulled[1], size[1])
+    gap = ((u * pushed).sum(2) - (pulled * v).sum(2)).abs()
+    if _differs(gap, size * torch.linalg.vector_norm(u, dim=2)).any():
+        raise _WrongDerivativeError
+
+
+def _draw(like: Tensor) -> Tensor:
+    """Draw a vector for each point; Freivalds' check of a product by random vectors."""
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(like.shape, generator=generator, dtype=torch.float64).to(like)
+
+
+def _compare_with_autograd(f: Map, points: Tensor, u: Tensor, found: Tensor, size: Tensor) -> None:
+    """Raise if J^T u differs from that of plain autograd beyond the rounding of Jacobians of norm ``size``."""
+    room = size * torch.linalg.vector_norm(u, dim=1)
+
+    def find_differing(rows: Tensor, true: Tensor) -> Tensor:
+        return rows[_differs(torch.linalg.vector_norm(found[rows] - true, dim=1), room[rows])]
+
+    try:
+        everywhere = torch.arange(len(points), device=points.device)
+        rows = find_differing(everywhere, pull_back_batch_by_autograd(f, points, u))
+        if len(rows):  # rounding at a kink, or control flow that depends on the other rows
+            rows = find_differing(rows, pull_back_by_autograd(f, points[rows], u[rows]))
+    except NotDifferentiableError:  # it needs the transforms, or has no derivative but zero
+        return
+    if len(rows):
+        raise _WrongDerivativeError
+
+
+def _differs(gap: Tensor, size: Tensor) -> Tensor:
+    """Mark gaps that are large beside the numbers that they come from; where these are not finite they say nothing."""
+    return gap > torch.finfo(gap.dtype).eps ** AGREEMENT * size
 
 
 def _place_side_by_side(products: Sequence[Map]) -> Map:
     """Join products of single points to the product of the batch."""
     return lambda v: torch.cat([product(v[:, i : i + 1]) for i, product in enumerate(products)], 1)
+
+
+def _try_in_turn(
+    f: Map,
+    at_once: Callable[[], Result],
+    row_by_row: Callable[[], Result],
+    plainly: Callable[[], Result],
+    check: Callable[[Result], None] | None = None,
+) -> Result:
+    """Take the quickest way that works and passes the check: all points at once, one by one, or by plain autograd."""
+    with _differentiable_operations():
+        for transform in (at_once, row_by_row):
+            # A stranger's code may raise anything under a transform that it was not written for.
+            with suppress(Exception):
+                result = transform()
+                if check is not None:
+                    check(result)
+                return result
+        found = plainly()
+    _announce(f)
+    return found
+
+
+def _announce(f: Map) -> None:
+    """Say once for each map that it is measured in the slower way."""
+    origin = f.origin if isinstance(f, FlatMap) else f
+    try:
+        known = origin in _EXPLAINED
+        _EXPLAINED.add(origin)
+    except TypeError:  # not hashable, or without weak references
+        known = False
+    if not known:
+        name = getattr(origin, "__name__", type(origin).__name__)
+        warnings.warn(
+            f"torch.func cannot differentiate {name}, so that plain autograd does, one point at a time: its numbers "
+            "are the same, but take longer.",
+            stacklevel=4,
+        )
 
 
 @contextmanager

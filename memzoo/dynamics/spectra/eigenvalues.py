@@ -128,8 +128,10 @@ def compute_spectrum(
                 _warn_of_wrong_derivative(jacobians, 0)
             return found
     if found is None:
-        assert failure is not None
-        raise failure
+        if jacobians.dim <= LARGEST_BY_DIFFERENCES and failure is not None:
+            raise failure  # the map itself fails
+        found = fill_with_nan(None, torch.zeros_like(rows, dtype=torch.bool), jacobians.dim if vectors else 0)
+        found = replace(found, derivative=["contradicted"] * len(x))
     _warn_of_wrong_derivative(jacobians, len(rows))
     return erase_rows(found, rows)
 
@@ -194,20 +196,30 @@ def _compute_full_block(
         factors, jacobians.method, wanted.top, vectors=wanted.vectors, transient=wanted.transient
     )
     flat = x.to(jacobians.dtype).flatten(1)
-    if len(factors.left) < len(x):  # an affine map has one Jacobian for all points
+    if jacobians.affine:  # it has one Jacobian for all points
         few = torch.linspace(0, len(x) - 1, min(len(x), AFFINE), device=x.device).round().long()
+        if len(factors.left) < len(x):
+            part = repeat_spectrum(part, len(x))
+        else:
+            factors = factors.select(few)
         found = check.check(flat[few], others[few], factors.push, staircase=False)
-        part = repeat_spectrum(part, len(x))
         return _add_check(part, found.summarise(len(x)))
-    found = check.check(flat, others, factors.push, staircase=not jacobians.affine)
+    found = check.check(flat, others, factors.push)
     return _add_check(part, found.withdraw(~factors.finite))
 
 
 def _add_check(part: Spectrum, check: Check) -> Spectrum:
     """Add what the check of the derivative found.
 
-    A radius below 1 holds for one side of a kink. Where the map itself does not contract, it says nothing.
+    A radius below 1 holds for one side of a kink; where the map itself does not contract, it says nothing. No bound can
+    be given for the radius of a derivative that is not verified.
     """
     below = part.radius + part.radius_error < 1
     check = check.withdraw(below & (check.growth.to(below.device) >= 1))
-    return replace(part, derivative=check.words, resting=check.resting.to(below.device))
+    unverified = torch.tensor([word == "unverified" for word in check.words], device=below.device)
+    return replace(
+        part,
+        radius_error=part.radius_error.masked_fill(unverified, torch.inf),
+        derivative=check.words,
+        resting=check.resting.to(below.device),
+    )

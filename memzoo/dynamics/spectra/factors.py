@@ -7,15 +7,14 @@ linearisation is taken at x and at h(x), so the product is the Jacobian at every
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, fx
-from torch.func import vmap
 
 from memzoo._types import Map
-from memzoo.dynamics.spectra.derivatives import compute_jacobians, flatten_map
+from memzoo.dynamics.spectra.derivatives import compute_jacobians, flatten_map, map_rows
 from memzoo.dynamics.tracing import TracedGraph
 
 
@@ -33,6 +32,11 @@ class Factors:
     """False if the Jacobian holds NaN or infinity; its factors are zero there."""
     eps: float
     """Rounding unit of the arithmetic in which the factors were computed."""
+
+    def select(self, rows: Int[Tensor, " m"]) -> "Factors":
+        """Return the factors at some of the points."""
+        right = None if self.right is None else self.right[rows]
+        return replace(self, left=self.left[rows], right=right, finite=self.finite[rows])
 
     def inward(self, v: Float[Tensor, "batch dim m"]) -> Float[Tensor, "batch k m"]:
         """Map vectors from the space to the cut."""
@@ -91,7 +95,7 @@ def factor_at_cut(
 
     # P, the same at every point
     to_entry = extract([graph.source], [entry])
-    at_entry = vmap(to_entry)(points)
+    at_entry = map_rows(to_entry)(points)
     outer_right = None
     if entry is not graph.source:
         outer_right = compute_jacobians(to_entry, points[:1], tangents)[0]
@@ -101,7 +105,7 @@ def factor_at_cut(
     right = None
     if cut.nodes != (entry,):
         to_cut = extract([entry], cut.nodes)
-        at_cut = vmap(to_cut)(at_entry)
+        at_cut = map_rows(to_cut)(at_entry)
         right = compute_jacobians(to_cut, at_entry, tangents)
 
     # A(x), linearised at the values of the cut
@@ -115,7 +119,7 @@ def factor_at_cut(
     outer_left = None
     if exit_ is not graph.target:
         to_output = extract([exit_], [graph.target])
-        at_exit = vmap(to_exit)(at_cut)[:1]
+        at_exit = map_rows(to_exit)(at_cut)[:1]
         outer_left = compute_jacobians(to_output, at_exit, tangents, forward=True)[0]
     return build_factors(eps, left, right, outer_left, outer_right)
 

@@ -110,7 +110,7 @@ class Jacobians:
     @property
     def affine(self) -> bool:
         """Tell whether one Jacobian holds at all points."""
-        return self.graph is not None and self.graph.cut.affine
+        return self.method != "differences" and self.graph is not None and self.graph.cut.affine
 
     def split_into_blocks(self, x: Tensor) -> Iterator[Tensor]:
         """Split the row indices of ``x`` into blocks whose work fits into the memory limit."""
@@ -150,11 +150,13 @@ class Jacobians:
         points = x.to(self.dtype).flatten(1)
         f = self.differentiated
         if self.graph is not None:
-            products = self._linearise_graph(self.graph, points)
-            if draw_witness(f, points).confirms_product(products.pull, self.eps):
-                if dtype in (None, self.dtype):
-                    return products
-                return self._linearise_graph(self.graph, points.to(dtype))
+            witness = draw_witness(f, points)
+            with suppress(RuntimeError):  # an operation of the trace may have no batching rule
+                products = self._linearise_graph(self.graph, points)
+                if witness.confirms_product(products.pull, self.eps):
+                    if dtype in (None, self.dtype):
+                        return products
+                    return self._linearise_graph(self.graph, points.to(dtype))
             self.graph = None  # the trace does not hold at these points
         return linearise_row_by_row(f, points)
 

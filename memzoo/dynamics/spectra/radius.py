@@ -11,6 +11,7 @@ from torch import Tensor
 from memzoo._checks import check_batch, check_module
 from memzoo._types import Map
 from memzoo.dynamics.spectra.jacobian import Jacobians, check_differentiable_self_map, refuse_non_finite
+from memzoo.dynamics.spectra.own_derivative import choose_own_derivative
 from memzoo.dynamics.tracing import promote_to_float64
 
 
@@ -52,6 +53,7 @@ def radius_bracket(
     jacobians = Jacobians(f, x, None, memory_limit)
     if jacobians.method == "arnoldi":
         jacobians = Jacobians(f, x, "dense", memory_limit)
+    jacobians = choose_own_derivative(jacobians, x)
     bounds: list[Tensor] = []
     for rows in jacobians.split_into_blocks(x):
         factors = jacobians.form_factors(x[rows])

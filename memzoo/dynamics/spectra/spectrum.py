@@ -42,8 +42,8 @@ class Spectrum:
     """What comparing the derivative with differences of the map has shown: ``verified``, they agree; ``one-sided``, the
     point is at a kink, and they agree at points moved off it; ``resting``, the outputs do not move under small steps,
     or only in jumps, so that the derivative says nothing about larger distances; ``unverified``, they neither agree
-    nor contradict each other; ``contradicted``, the derivative is not that of the map, and the radius is NaN. A map
-    that computes in float32 is checked to within 20 %."""
+    nor contradict each other, and the error bound is infinite; ``contradicted``, the derivative is not that of the map,
+    and the radius is NaN. A map that computes in float32 is checked to within 20 %."""
     resting: Float[Tensor, " batch"] | None = None
     """Share of the outputs that do not move by steps of up to a thousandth of the norm of the point."""
 

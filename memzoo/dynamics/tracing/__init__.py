@@ -9,6 +9,7 @@ from memzoo.dynamics.tracing.fast_convolution import (
 from memzoo.dynamics.tracing.latent import LatentMap, OutputRange, latent_map, output_range
 from memzoo.dynamics.tracing.minimum_cut import HasCut, read_declared_cut
 from memzoo.dynamics.tracing.precision import (
+    CastMap,
     cast_map,
     cast_tensors,
     collect_tensors,
@@ -18,6 +19,7 @@ from memzoo.dynamics.tracing.precision import (
 from memzoo.dynamics.tracing.traced_graph import TracedGraph, trace_map
 
 __all__ = [
+    "CastMap",
     "HasCut",
     "LatentMap",
     "OutputRange",

@@ -5,13 +5,18 @@ evaluates a module with cast copies in place of its own parameters and buffers.
 """
 
 import contextlib
-from functools import partial
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from memzoo._types import Map
+from memzoo.dynamics.tracing.attributes import Copies, copy_tensor, isolate_attributes, list_holders
+from memzoo.dynamics.tracing.digits import computes_in_float64
+
+Result = TypeVar("Result")
 
 
 def collect_tensors(f: Map) -> dict[str, Tensor]:
@@ -40,6 +45,58 @@ def cast_tensors(tensors: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Te
     return {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
 
 
+class _Scope(nn.Module):
+    """Call a function as the forward of a module, so that ``functional_call`` holds around it."""
+
+    def __init__(self, module: nn.Module, function: Callable[[], object]) -> None:
+        super().__init__()
+        self.module = module
+        self.function = function
+
+    def forward(self) -> object:
+        """Call the function."""
+        return self.function()
+
+
+class CastMap:
+    """A module with other tensors in place of its parameters and buffers; the module itself does not change.
+
+    Every evaluation starts from the same buffers and attributes, and leaves the module's own as they are.
+    """
+
+    def __init__(self, module: nn.Module, tensors: dict[str, Tensor], dtype: torch.dtype | None) -> None:
+        self.module: nn.Module = module
+        self._tensors: dict[str, Tensor] = tensors
+        self._buffers: set[str] = {name for name, _ in module.named_buffers(remove_duplicate=False)}
+        self._copies: Copies = Copies(dtype)  # None leaves tensors in attributes in their types
+        self._holders: list[tuple[nn.Module, list[str]]] = list_holders(module)
+        with isolate_attributes(self._holders, self._copies):  # makes the copies that are kept
+            self._copies.keeps = False
+
+    @property
+    def detached(self) -> bool:
+        """Tell whether no gradient can reach the module's own parameters."""
+        return not any(tensor.requires_grad for tensor in self._tensors.values())
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Evaluate the module."""
+        with isolate_attributes(self._holders, self._copies):
+            return functional_call(self.module, self._copy_buffers(""), (x,), tie_weights=False)
+
+    def run(self, function: Callable[[], Result]) -> Result:
+        """Call a function while the tensors are in place, such as a backward pass that calls the module again."""
+        with isolate_attributes(self._holders, self._copies):
+            scope = _Scope(self.module, function)
+            return functional_call(scope, self._copy_buffers("module."), (), tie_weights=False)
+
+    def _copy_buffers(self, prefix: str) -> dict[str, Tensor]:
+        """Return the tensors under prefixed names, with copies of the buffers, which a forward may change."""
+        return {
+            prefix + name: copy_tensor(tensor, None) if name in self._buffers else tensor
+            for name, tensor in self._tensors.items()
+        }
+
+
 def cast_map(f: Map, dtype: torch.dtype) -> Map:
     """Return ``f`` with its parameters and buffers read as ``dtype``; the module itself does not change.
 
@@ -47,7 +104,7 @@ def cast_map(f: Map, dtype: torch.dtype) -> Map:
     """
     if not isinstance(f, nn.Module):
         return f
-    return partial(functional_call, f, cast_tensors(collect_tensors(f), dtype), tie_weights=False)
+    return CastMap(f, cast_tensors(collect_tensors(f), dtype), dtype)
 
 
 @torch.no_grad()
@@ -70,23 +127,19 @@ def promote_to_float64(f: Map, x: Tensor) -> tuple[Map, Tensor]:
     the output. Then the arithmetic is float32, and every error bound that follows must account for it. The bounds read
     the type of the arithmetic from the dtype of the returned points.
     """
-    wide = cast_map(f, torch.float64)
-    if _keeps_float64_digits(wide, x[:1].double()):
+    wide = f
+    if isinstance(f, nn.Module):
+        wide = CastMap(f, collect_constants(f, torch.float64), torch.float64)
+    if computes_in_float64(wide, x.double()):
         return wide, x.double()
-    return f, x.float() if x.dtype == torch.float64 else x
-
-
-def _keeps_float64_digits(wide: Map, row: Tensor) -> bool:
-    """Tell whether the output of ``wide`` depends on digits of the input that float32 does not hold."""
-    size = row.abs().max().clamp(min=1e-3)
-    shift = 1e-3 * size * torch.linspace(0.5, 1.0, row.numel(), dtype=torch.float64)
-    shifted = row + shift.to(row.device).reshape(row.shape)  # these coordinates have digits beyond float32
-    try:
-        fine = wide(shifted)
-        coarse = wide(shifted.float().double())
-        comparable = fine.isfinite() & coarse.isfinite()
-        constant = torch.equal(fine, wide(row))  # a constant map has no digits to lose
-        differs = (fine != coarse)[comparable].any()
-        return fine.dtype == torch.float64 and bool(differs or not comparable.any() or constant)
-    except Exception:  # a map of float32 alone, or of a bounded range, may raise anything at these points
-        return False
+    points = x.float() if x.dtype == torch.float64 else x
+    own = CastMap(f, collect_constants(f), None) if isinstance(f, nn.Module) else f
+    for narrow in (own, f):
+        with contextlib.suppress(Exception):  # a stranger's code may raise anything
+            narrow(points[:1])
+            return narrow, points
+    with contextlib.suppress(Exception):
+        f(points[:1].double())
+        # The digits are lost inside, but the input must be wide.
+        return lambda rows: f(rows.double()).to(rows.dtype), points
+    return f, points

@@ -14,6 +14,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from memzoo._types import Map
+from memzoo.dynamics.tracing.attributes import Copies, isolate_attributes, list_holders
 from memzoo.dynamics.tracing.convolution import aten, convolve_upsampled, move_channels_last, replace_convolutions
 from memzoo.dynamics.tracing.minimum_cut import MinimumCut, find_minimum_cut
 
@@ -130,6 +131,27 @@ class TracedGraph:
         return fx.GraphModule(self.module, graph)
 
 
+def _replace_copies(graph: fx.Graph) -> None:
+    """Replace copies into a tensor, which writes in place leave behind, by what they copy: they have no derivative."""
+    for node in list(graph.nodes):
+        if node.target is not aten.copy.default:
+            continue
+        source = node.args[1]
+        before = source.meta["val"]
+        after = node.meta["val"]
+        value = source
+        with graph.inserting_before(node):
+            if before.dtype != after.dtype or before.device != after.device:
+                placed = {"dtype": after.dtype, "device": after.device}
+                value = graph.call_function(aten._to_copy.default, (value,), placed)
+                value.meta["val"] = before.to(**placed)
+            if before.shape != after.shape:
+                value = graph.call_function(aten.expand.default, (value, list(after.shape)))
+                value.meta["val"] = after
+        node.replace_all_uses_with(value)
+        graph.erase_node(node)
+
+
 def _find_nodes_between(graph: fx.Graph, source: fx.Node, target: fx.Node) -> list[fx.Node]:
     """Find the values that depend on ``source`` and that ``target`` depends on, in order of execution."""
     dependent = {source}
@@ -200,9 +222,12 @@ def trace_map(f: Map, row: Tensor, constants: dict[str, Tensor], *, ignore_cache
             return f(x)
         return functional_call(f, dict(zip(constants, values, strict=True)), (x,), tie_weights=False)
 
+    holders = list_holders(f) if isinstance(f, nn.Module) else []
+    values = [value.clone() for value in constants.values()]  # a forward may change its buffers in place
     try:
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-            module = make_fx(functionalize(call))(list(constants.values()), row)
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), isolate_attributes(holders, Copies(row.dtype)):
+            module = make_fx(functionalize(call))(values, row)
+        _replace_copies(module.graph)
         replace_convolutions(module.graph)
         graph = TracedGraph(module, list(constants))
     except Exception:  # a stranger's code may raise anything under tracing; its Jacobian can be found without a trace

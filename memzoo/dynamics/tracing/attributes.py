@@ -1,0 +1,137 @@
+"""Evaluate a module without a trace in its attributes, with the tensors that it keeps there in another type.
+
+Modules keep more than parameters and buffers: grids made at the first call, the last code, running values, counters.
+Each evaluation starts from the same state and gives it back, so that what is measured is a map.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+OF_EVERY_MODULE = set(nn.Module().__dict__)
+"""Attributes that torch gives to each module: what ``functional_call`` replaces, hooks, flags."""
+HOLDERS = (Tensor, dict, list, set, tuple)
+"""Types of attributes that are tensors or may hold some."""
+SMALL = 1024
+"""Entries of a tensor up to which a copy for each evaluation costs nothing."""
+GRADIENT_HOOKS = ("_backward_hooks", "_backward_pre_hooks")
+"""Hooks on gradients watch or alter a training; they are no part of the map."""
+
+
+def list_holders(module: nn.Module) -> list[tuple[nn.Module, list[str]]]:
+    """List the parts of a module, each with the names of its attributes that hold tensors or may come to hold some."""
+    holders: list[tuple[nn.Module, list[str]]] = []
+    for part in module.modules():
+        names = [
+            name for name, value in part.__dict__.items() if name not in OF_EVERY_MODULE and isinstance(value, HOLDERS)
+        ]
+        holders.append((part, names))
+    return holders
+
+
+class Copies:
+    """Copies of tensors in one type; a large one is used again unless somebody has changed it in place."""
+
+    def __init__(self, dtype: torch.dtype | None) -> None:
+        self.dtype: torch.dtype | None = dtype
+        """Type of the copies of floating-point tensors; None keeps that of each."""
+        self.keeps: bool = True
+        """Whether new copies are kept; one that is made inside a transform of torch must not outlive it."""
+        self._kept: dict[int, tuple[Tensor, int, Tensor, int]] = {}
+        """The original, its version, the copy and its version."""
+
+    def copy(self, tensor: Tensor) -> Tensor:
+        """Return a copy of a tensor as it is now."""
+        if (tensor.layout is torch.strided and tensor.numel() <= SMALL) or tensor.is_inference():
+            return copy_tensor(tensor, self.dtype)
+        known = self._kept.get(id(tensor))
+        if known is not None:
+            original, version, copy, copy_version = known
+            if original is tensor and version == tensor._version and copy_version == copy._version:
+                return copy
+        copy = copy_tensor(tensor, self.dtype)
+        if self.keeps and not copy.is_inference():
+            self._kept[id(tensor)] = (tensor, tensor._version, copy, copy._version)
+        return copy
+
+
+@contextmanager
+def isolate_attributes(holders: Sequence[tuple[nn.Module, list[str]]], copies: Copies) -> Generator[None, None, None]:
+    """Give each part copies of the tensors in its attributes, and restore all of its attributes afterwards.
+
+    A container stays the same object, because others may refer to it; its content is replaced and put back.
+    """
+    undo: list[Callable[[], None]] = []
+    seen: set[int] = set()
+    try:
+        for part, names in holders:
+            undo.append(partial(_restore, part.__dict__, dict(part.__dict__)))
+            undo.append(partial(_restore, part._buffers, dict(part._buffers)))
+            for name in names:
+                if name in part.__dict__:
+                    part.__dict__[name] = _replace(part.__dict__[name], copies, undo, seen)
+            for name in GRADIENT_HOOKS:
+                if part.__dict__.get(name):
+                    part.__dict__[name] = OrderedDict()
+        yield
+    finally:
+        for step in reversed(undo):
+            step()
+
+
+def _restore(container: dict[Any, Any], content: dict[Any, Any]) -> None:
+    """Give a dictionary its former content; one that has it is not touched, which keeps attribute access quick."""
+    if container.keys() != content.keys():
+        container.clear()
+        container.update(content)
+        return
+    for key, value in content.items():
+        if container[key] is not value:
+            container[key] = value
+
+
+def _restore_list(container: list[Any], content: list[Any]) -> None:
+    """Give a list its former content."""
+    container[:] = content
+
+
+def _restore_set(container: set[Any], content: set[Any]) -> None:
+    """Give a set its former content."""
+    container.clear()
+    container.update(content)
+
+
+def _replace(value: Any, copies: Copies, undo: list[Callable[[], None]], seen: set[int]) -> Any:
+    """Copy the tensors in a value; a container is changed in place, and ``undo`` learns how to change it back."""
+    if isinstance(value, Tensor):
+        return copies.copy(value)
+    if type(value) is tuple:
+        return tuple(_replace(item, copies, undo, seen) if isinstance(item, HOLDERS) else item for item in value)
+    if not isinstance(value, (dict, list, set)) or id(value) in seen:
+        return value
+    seen.add(id(value))  # it may hold itself
+    if isinstance(value, set):
+        undo.append(partial(_restore_set, value, set(value)))
+        return value
+    if isinstance(value, dict):
+        undo.append(partial(_restore, value, dict(value)))
+        items = list(value.items())
+    else:
+        undo.append(partial(_restore_list, value, list(value)))
+        items = list(enumerate(value))
+    for key, item in items:
+        if isinstance(item, HOLDERS):
+            value[key] = _replace(item, copies, undo, seen)
+    return value
+
+
+def copy_tensor(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """Copy a tensor, as ``dtype`` if it holds floating-point numbers."""
+    if dtype is None or not tensor.is_floating_point() or tensor.dtype == dtype:
+        return tensor.clone()
+    return tensor.to(dtype)
