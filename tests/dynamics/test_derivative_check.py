@@ -25,8 +25,8 @@ class ScaledGradient(torch.autograd.Function):
         return x.clone()
 
     @staticmethod
-    def backward(ctx, gradient):
-        return ctx.factor * gradient, None
+    def backward(ctx, *grad_outputs):
+        return ctx.factor * grad_outputs[0], None
 
 
 def hide_by_inference_mode(code):
@@ -239,6 +239,8 @@ def test_a_kink_at_which_both_sides_contract_is_contracting():
 class Codebook(nn.Module):
     """The nearest of two codes, with the identity for its gradient."""
 
+    codes: torch.Tensor
+
     def __init__(self, straight_through=True):
         super().__init__()
         self.register_buffer("codes", torch.tensor([[2.0, 0.0, 1.0], [-1.0, -1.0, 0.0]]))
@@ -256,6 +258,7 @@ def test_a_codebook_rests_around_its_codes(straight_through):
     found = spectrum(f, f.codes + 0.1)
     assert found.radius.tolist() == [0, 0]
     assert found.derivative == ["resting"] * 2
+    assert found.resting is not None
     assert found.resting.tolist() == [1, 1]
     assert found.verdict == ["undecided"] * 2
     certificates = certify(f, f.codes)
@@ -279,6 +282,7 @@ def test_a_staircase_is_never_decided_by_its_flat_steps(levels, straight_through
 def test_saturated_outputs_leave_the_verdict_to_the_others():
     offset = torch.tensor([5.0, 0.5, 0.5, -5.0])
     found = spectrum(lambda x: (0.3 * x + offset.to(x.dtype)).clamp(0, 1), torch.rand(3, 4, dtype=torch.float64))
+    assert found.resting is not None
     assert found.resting.tolist() == [0.5] * 3
     assert found.verdict == ["contracting"] * 3
 
@@ -296,7 +300,7 @@ def test_a_network_in_single_precision_is_checked_with_wider_room():
 
 def test_an_unverified_radius_has_no_bound_and_makes_no_attractor():
     def rough(x):  # kinks at every scale: the sum of Weierstrass at 0
-        return sum(0.6**k * (9.0**k * x).sin() for k in range(22))
+        return torch.stack([0.6**k * (9.0**k * x).sin() for k in range(22)]).sum(0)
 
     found = spectrum(rough, torch.full((1, 2), 0.3, dtype=torch.float64))
     assert found.derivative == ["unverified"]

@@ -561,7 +561,7 @@ def test_active_dropout_is_refused():
 
 
 def test_an_unknown_method_and_a_missing_cut_are_refused():
-    with pytest.raises(ValueError, match=r"method must be 'cut', 'arnoldi', 'dense' or None"):
+    with pytest.raises(ValueError, match=r"method must be one of 'cut', 'arnoldi', 'dense', 'differences' or None"):
         spectrum(lambda x: x, torch.zeros(1, 2), method="power")
     with pytest.raises(ValueError, match=r"method='cut' needs a map that is narrower somewhere"):
         spectrum(lambda x: x, torch.zeros(1, 2), method="cut")
