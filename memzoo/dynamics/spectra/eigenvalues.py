@@ -24,6 +24,7 @@ def spectrum(
     vectors: bool = False,
     transient: bool = False,
     memory_limit: int = 2**30,
+    seed: int | None = None,
 ) -> Spectrum:
     r"""Compute the nonzero spectrum of the Jacobian :math:`J_f(x)` at each point.
 
@@ -50,6 +51,8 @@ def spectrum(
         vectors: Also return the right eigenvectors.
         transient: Also return the transient growth; some dozens of products of k x k matrices a point.
         memory_limit: Bytes for the Jacobians in work at one time; points are taken in blocks that fit.
+        seed: Seed of the random starts of Arnoldi's method. When left out: one for each point, made of the point and of
+            the parameters of ``f``, so that the same call gives the same numbers.
 
     Returns:
         Cost through a cut: k forward and k reverse products and an eigensolve of the size of the numerical rank, at
@@ -72,7 +75,7 @@ def spectrum(
         raise InvalidArgumentError(f"top must be at least 1, got {top}.")
     check_differentiable_self_map(*promote_to_float64(f, x))
     jacobians = Jacobians(f, x, method, memory_limit)
-    found = compute_spectrum(jacobians, x, top=top, vectors=vectors, transient=transient)
+    found = compute_spectrum(jacobians, x, top=top, vectors=vectors, transient=transient, seed=seed)
     restore_plain_attributes(f, x)
     return found
 
@@ -85,6 +88,7 @@ def compute_spectrum(
     vectors: bool = False,
     transient: bool = False,
     strict: bool = True,
+    seed: int | None = None,
 ) -> Spectrum:
     """Compute :func:`spectrum` from given Jacobians; unless ``strict``, it is NaN if one is not finite."""
     parts: list[Spectrum] = []
@@ -95,7 +99,7 @@ def compute_spectrum(
                 refuse_non_finite(finite, rows)
             part = None
             if finite.any():
-                part = compute_leading_spectrum(jacobians, x[rows[finite]], top or 1, vectors=vectors)
+                part = compute_leading_spectrum(jacobians, x[rows[finite]], top or 1, vectors=vectors, seed=seed)
             parts.append(fill_with_nan(part, finite, jacobians.dim if vectors else 0))
             continue
         factors = jacobians.form_factors(x[rows])

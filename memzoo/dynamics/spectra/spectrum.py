@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -37,6 +37,8 @@ class Spectrum:
     vectors: Complex[Tensor, "batch dim k"] | None
     """Right eigenvectors of length 1, one a column, where they were asked for."""
     method: Method
+    seed: Int[Tensor, " batch"] | None = None
+    """Seeds of the random starts of Arnoldi's method; 0 where it was not used, None if it was used nowhere."""
 
     @property
     def verdict(self) -> list[Verdict]:
@@ -75,11 +77,13 @@ def fill_with_nan(part: Spectrum | None, known: Tensor, dim: int) -> Spectrum:
     values = real[:, None].to(torch.complex128)
     if part is None:
         vectors = values[:, None].expand(count, dim, 1) if dim else None
-        return Spectrum(values, real, real, real, real, None, vectors, "arnoldi")
+        seed = torch.zeros_like(real, dtype=torch.long)
+        return Spectrum(values, real, real, real, real, None, vectors, "arnoldi", seed)
     place = known.nonzero().flatten()
 
     def fill(value: Tensor) -> Tensor:
-        return value.new_full((count, *value.shape[1:]), torch.nan).index_put((place,), value)
+        missing = 0 if value.dtype == torch.long else torch.nan
+        return value.new_full((count, *value.shape[1:]), missing).index_put((place,), value)
 
     return _change_tensors(part, fill)
 
