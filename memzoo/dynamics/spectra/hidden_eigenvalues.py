@@ -34,8 +34,8 @@ BETWEEN = 2.0
 points show the largest value up to a factor 1.42 (Ehlich and Zeller, 1964)."""
 PEAKS = 24
 """Ritz values whose angles belong to the grid: near them the bound peaks."""
-HALVINGS = 14
-"""Bisections of the logarithm of the distance to the outermost Ritz value: exact to one part in a hundred."""
+HALVINGS = 10
+"""Bisections of the logarithm of the distance to the outermost Ritz value: exact to one part in twenty."""
 SMALL = 1e-100
 """Size that stands for zero."""
 RANGE = (-17.0, 3.0)

@@ -25,8 +25,8 @@ from memzoo.dynamics.spectra.derivatives import Products
 from memzoo.dynamics.spectra.hidden_eigenvalues import bound_hidden_moduli
 from memzoo.dynamics.spectra.jacobian import Jacobians
 from memzoo.dynamics.spectra.scaling import find_exponents, scale_products, scale_values
-from memzoo.dynamics.spectra.second_opinion import settle
-from memzoo.dynamics.spectra.spectrum import Spectrum
+from memzoo.dynamics.spectra.second_opinion import SMALL, find_undecided, settle
+from memzoo.dynamics.spectra.spectrum import Spectrum, replace_rows
 from memzoo.dynamics.spectra.start_vectors import Draws, bound_norm, derive_seeds, draw_vectors
 
 SAME = 1e-4
@@ -54,38 +54,57 @@ def compute_leading_spectrum(
     seeds = derive_seeds(jacobians.f, x, seed)
     draws = draw_vectors(seeds, dim, block, count_columns(dim, top))
     solver = _choose_precisions(jacobians, x, draws)
-    first = draws.right[..., 0]
+    found, converged = _measure(solver, top, block, vectors=vectors)
+    if solver.dtype != jacobians.dtype:
+        rows = find_undecided(found)
+        if len(rows) and dim > SMALL:  # the full Jacobian decides the others
+            exact, converged[rows] = _measure(solver.select_exact(rows), top, block, vectors=vectors)
+            found = replace_rows(found, rows, exact)
+    found, settled = settle(
+        found,
+        jacobians,
+        x,
+        solver.fine,
+        solver.exponents,
+        solver.bound_rounding(scale_values(found.sigma_max, -solver.exponents)),
+        draws,
+    )
+    missing = ~converged & ~settled[:, None]
+    if missing.any():
+        warnings.warn(
+            f"{int(missing.sum())} of {missing.numel()} eigenvalues have not converged; ask for fewer by top=, "
+            "or take method='dense'.",
+            stacklevel=4,
+        )
+    return replace(found, seed=seeds)
+
+
+def _measure(solver: "_EigenvalueSolver", top: int, block: int, *, vectors: bool) -> tuple[Spectrum, Tensor]:
+    """Compute the leading eigenvalues from Krylov spaces, and tell which have converged."""
+    dtype = solver.jacobians.dtype
+    first = solver.draws.right[..., 0]
     _, direction = compute_largest_singular_value(*solver.coarse, first.to(solver.dtype))
-    sigma_max = compute_largest_singular_value(*solver.fine, direction.to(jacobians.dtype))[0].double()
-    rounding = jacobians.eps * dim**0.5 * sigma_max
+    sigma_max = compute_largest_singular_value(*solver.fine, direction.to(dtype))[0].double()
+    rounding = solver.bound_rounding(sigma_max)
     right, above = solver.solve(top, rounding, transposed=False)
     left, above_left = solver.solve(block, rounding, transposed=True, near=right.values[:, 0])
     condition = _compute_condition(right, left)
 
     radius = right.values[:, 0].abs()
     upper = torch.maximum(above, above_left)
-    lower = radius - _bound_shift(right, condition, rounding)
+    lower = (radius - _bound_shift(right, condition, rounding)).clamp(min=0)
+    error = torch.maximum(upper - radius, radius - lower)
     found = Spectrum(
         eigenvalues=scale_values(right.values, solver.exponents),
         radius=scale_values(radius, solver.exponents),
-        radius_error=scale_values(torch.maximum(upper - radius, radius - lower.clamp(min=0)), solver.exponents),
+        radius_error=scale_values(error, solver.exponents),
         sigma_max=scale_values(sigma_max, solver.exponents),
         condition=condition,
         transient_growth=None,
         vectors=right.vectors if vectors else None,
         method="arnoldi",
-        seed=seeds,
     )
-    found, settled = settle(found, jacobians, x, solver.fine, solver.exponents, rounding, draws)
-    unconverged = right.residual > 1e3 * TOLERANCE * right.values[:, :1].abs()
-    unconverged &= ~settled[:, None]
-    if unconverged.any():
-        warnings.warn(
-            f"{int(unconverged.sum())} of {unconverged.numel()} eigenvalues have not converged; ask for fewer by top=, "
-            "or take method='dense'.",
-            stacklevel=4,
-        )
-    return found
+    return found, right.residual <= 1e3 * TOLERANCE * right.values[:, :1].abs()
 
 
 def _bound_shift(right: RitzPairs, condition: Tensor, rounding: Tensor) -> Tensor:
@@ -128,6 +147,17 @@ class _EigenvalueSolver:
     exponents: Tensor
     """Logarithms to base 2 of the units in which the products are given."""
     draws: Draws
+
+    def bound_rounding(self, sigma_max: Tensor) -> Tensor:
+        """Bound the norm of the rounding of the exact products."""
+        return self.jacobians.eps * self.jacobians.dim**0.5 * sigma_max
+
+    def select_exact(self, rows: Tensor) -> "_EigenvalueSolver":
+        """Return the solver of some of the points that computes in double precision alone."""
+        products = scale_products(self.jacobians.form_products(self.x[rows]), self.exponents[rows])
+        dtype = self.jacobians.dtype
+        exponents = self.exponents[rows]
+        return _EigenvalueSolver(self.jacobians, self.x[rows], products, products, dtype, exponents, self.draws[rows])
 
     def solve(
         self, top: int, rounding: Tensor, *, transposed: bool, near: Tensor | None = None

@@ -6,14 +6,13 @@ from torch import Tensor
 
 from memzoo.dynamics.spectra.derivatives import Products
 
-HALF = 500
-"""Largest power of two by which a number is multiplied at once."""
+STEPS = 4
+"""Factors into which a power of two is split: the power itself may leave the number range."""
 
 
 def find_exponents(products: Products, v: Float[Tensor, "batch dim"]) -> Float[Tensor, " batch"]:
-    """Find the logarithms to base 2 of the sizes of matrices, from their products with one vector each way."""
-    sizes = [product(v[None])[0].abs().amax(-1) for product in products]
-    return find_exponents_of_sizes(torch.maximum(*sizes))
+    """Find the logarithms to base 2 of the sizes of matrices, from their products with one vector."""
+    return find_exponents_of_sizes(products.push(v[None])[0].abs().amax(-1))
 
 
 def find_exponents_of_sizes(sizes: Tensor) -> Tensor:
@@ -25,11 +24,8 @@ def find_exponents_of_sizes(sizes: Tensor) -> Tensor:
 
 def scale_values(values: Tensor, exponents: Float[Tensor, " batch"]) -> Tensor:
     """Multiply each row by its power of two, in double precision."""
-    shape = (-1, *[1] * (values.ndim - 1))
-    # In two steps: the power itself may be outside the number range.
-    first = exponents.clamp(-HALF, HALF)
-    for part in (first, exponents - first):
-        values = values * (2.0 ** part.double()).reshape(shape)
+    for factor in _split_powers(exponents):
+        values = values * factor.reshape(-1, *[1] * (values.ndim - 1))
     return values
 
 
@@ -37,8 +33,7 @@ def scale_products(products: Products, exponents: Float[Tensor, " batch"]) -> Pr
     """Return the products of matrices that are given in units of the powers of two."""
     if not exponents.any():
         return products
-    first = (-exponents).clamp(-HALF, HALF)
-    factors = [2.0 ** first[:, None], 2.0 ** (-exponents - first)[:, None]]
+    factors = [factor[:, None] for factor in _split_powers(-exponents)]
 
     def scale(v: Tensor) -> Tensor:
         for factor in factors:
@@ -46,3 +41,10 @@ def scale_products(products: Products, exponents: Float[Tensor, " batch"]) -> Pr
         return v
 
     return Products(lambda v: scale(products.push(v)), lambda u: scale(products.pull(u)))
+
+
+def _split_powers(exponents: Tensor) -> list[Tensor]:
+    """Split powers of two into factors that are in the number range; factors of 1 alone are left out."""
+    part = (exponents / STEPS).trunc()
+    parts = [part] * (STEPS - 1) if part.any() else []
+    return [2.0**part for part in [*parts, exponents - (STEPS - 1) * part]]

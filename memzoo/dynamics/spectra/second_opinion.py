@@ -10,7 +10,6 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from memzoo.dynamics.spectra.arnoldi import compute_ritz_pairs
 from memzoo.dynamics.spectra.derivatives import Products
@@ -18,7 +17,7 @@ from memzoo.dynamics.spectra.full_spectrum import compute_full_spectrum
 from memzoo.dynamics.spectra.hidden_eigenvalues import bound_hidden_moduli
 from memzoo.dynamics.spectra.jacobian import Jacobians
 from memzoo.dynamics.spectra.scaling import scale_products, scale_values
-from memzoo.dynamics.spectra.spectrum import Spectrum
+from memzoo.dynamics.spectra.spectrum import Spectrum, replace_rows
 from memzoo.dynamics.spectra.start_vectors import PROBE_MISSED, Draws, bound_norm
 from memzoo.dynamics.spectra.triangular import find_triangular
 
@@ -54,7 +53,7 @@ def settle(
         The spectrum, and which rows are now settled by another way.
     """
     settled = torch.zeros_like(found.radius, dtype=torch.bool)
-    rows = _find_undecided(found)
+    rows = find_undecided(found)
     if not len(rows):
         return found, settled
     if jacobians.dim <= SMALL:
@@ -63,7 +62,7 @@ def settle(
     low, high = _bound_by_isometry(products, exponents, rounding, draws, jacobians.dtype)
     found, settled = _narrow(found, low, high, settled, rows)
     found, settled = _read_diagonals(found, jacobians, x, products, draws.probes[..., 0].to(jacobians.dtype), settled)
-    rows = _find_undecided(found)
+    rows = find_undecided(found)
     rows = rows[found.sigma_max[rows] < 1]
     if len(rows):
         low = torch.zeros_like(found.radius)
@@ -76,7 +75,7 @@ def settle(
     return found, settled
 
 
-def _find_undecided(found: Spectrum) -> Tensor:
+def find_undecided(found: Spectrum) -> Tensor:
     """Find the rows without a verdict, those whose radius is exactly 1 within rounding included."""
     undecided = [verdict == "undecided" for verdict in found.verdict]
     return torch.tensor(undecided, device=found.radius.device).nonzero().flatten()
@@ -103,18 +102,12 @@ def _narrow(found: Spectrum, low: Tensor, high: Tensor, settled: Tensor, rows: T
 
 def _replace_by_full(found: Spectrum, jacobians: Jacobians, x: Tensor, rows: Tensor) -> Spectrum:
     """Compute the full spectra of some rows."""
-    names = ["eigenvalues", "radius", "radius_error", "sigma_max", "condition"]
     top = found.eigenvalues.shape[-1]
-    if found.vectors is not None:
-        names.append("vectors")
-    changed = {name: getattr(found, name).clone() for name in names}
     for part in rows.split(max(1, jacobians.memory_limit // (8 * 6 * jacobians.dim**2))):
         factors = jacobians.form_factors(x[part])
         full = compute_full_spectrum(factors, "dense", top, vectors=found.vectors is not None, transient=False)
-        for name, values in changed.items():
-            new = getattr(full, name)
-            values[part] = pad(new, (0, top - new.shape[-1])) if new.ndim > 1 else new
-    return replace(found, **changed)
+        found = replace_rows(found, part, full)
+    return found
 
 
 def _bound_by_isometry(
@@ -155,7 +148,7 @@ def _read_diagonals(
         return found, settled
     changed = {name: getattr(found, name).clone() for name in ("eigenvalues", "radius", "radius_error")}
     settled = settled.clone()
-    rows = _find_undecided(found)
+    rows = find_undecided(found)
     for row in rows[_look_triangular(products, v)[rows]].tolist():
         matrix = jacobians.form_factors(x[row : row + 1]).left
         if not find_triangular(matrix):

@@ -88,6 +88,19 @@ def fill_with_nan(part: Spectrum | None, known: Tensor, dim: int) -> Spectrum:
     return _change_tensors(part, fill)
 
 
+def replace_rows(whole: Spectrum, rows: Tensor, part: Spectrum) -> Spectrum:
+    """Replace some rows of a spectrum by those of another one; what one of the two lacks stays as it is."""
+    new = _select_tensors(part)
+    tensors = {name: value for name, value in _select_tensors(whole).items() if name in new}
+
+    def place(old: Tensor, value: Tensor) -> Tensor:
+        if old.ndim > 1:
+            value = pad(value, (0, old.shape[-1] - value.shape[-1]))
+        return old.index_put((rows,), value)
+
+    return replace(whole, **{name: place(value, new[name]) for name, value in tensors.items()})
+
+
 def join_spectra(parts: Sequence[Spectrum]) -> Spectrum:
     """Join blocks of points; if the blocks differ in rank, the missing eigenvalues and vectors are zero."""
     width = max(part.eigenvalues.shape[1] for part in parts)

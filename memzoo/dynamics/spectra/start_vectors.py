@@ -37,6 +37,10 @@ class Draws:
     mixing: Float[Tensor, "batch 2 most 8"]
     """Coefficients of combinations of the columns of the first two spaces."""
 
+    def __getitem__(self, rows: Int[Tensor, " m"]) -> "Draws":
+        """Select the vectors of some of the points."""
+        return Draws(**{name: value[rows] for name, value in vars(self).items()})
+
 
 def derive_seeds(f: Map, x: Float[Tensor, "batch *shape"], seed: int | None) -> Int[Tensor, " batch"]:
     """Derive a seed for each point from its bytes and from those of the parameters and buffers of ``f``.
