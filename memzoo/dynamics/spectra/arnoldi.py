@@ -5,18 +5,40 @@ of minimized iterations in the solution of the matrix eigenvalue problem, 1951) 
 for singular values, Saad and Schultz (GMRES, 1986) for linear systems.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
 from memzoo._types import Map
+from memzoo.errors import NonFiniteError
 
 CHECK_EVERY = 4
 """Steps between two tests of convergence."""
 MOST_COLUMNS = 200
 """Columns of a basis at most, unless many eigenvalues are wanted."""
+
+
+@dataclass(frozen=True)
+class KrylovSpace:
+    """A block Krylov space of some of the matrices, and the eigenvalues of their projections to it."""
+
+    rows: Int[Tensor, " batch"]
+    """Which of the matrices these are."""
+    basis: Float[Tensor, "batch dim n"]
+    """Orthonormal columns; the first ones span the start."""
+    images: Float[Tensor, "batch dim n"]
+    """The matrix times the basis."""
+    block: int
+    """Columns by which one step extended the space."""
+    projected: Float[Tensor, "batch n n"]
+    """V^T A V, in double precision."""
+    values: Complex[Tensor, "batch n"]
+    """Its eigenvalues, those that were wanted first."""
+    coefficients: Complex[Tensor, "batch n n"]
+    """Its eigenvectors, of length 1."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +51,13 @@ class RitzPairs:
     """Ritz vectors of length 1."""
     residual: Float[Tensor, "batch top"]
     r"""Length of :math:`A v - \lambda v`: A is that far from a matrix with exactly this eigenvalue."""
+    spaces: tuple[KrylovSpace, ...] = ()
+    """The spaces that they come from; together they hold each row once."""
+
+
+def count_columns(dim: int, top: int) -> int:
+    """Return how many columns a basis has at most when ``top`` eigenvalues are wanted."""
+    return min(dim, max(MOST_COLUMNS, 6 * top))
 
 
 def compute_ritz_pairs(
@@ -41,9 +70,10 @@ def compute_ritz_pairs(
     r"""Compute the ``top`` eigenvalues of largest modulus by the block Arnoldi method.
 
     A single start vector shows an eigenvalue of any multiplicity once; a block of b shows up to b copies. All matrices
-    grow their spaces together, so one product serves them all. New directions are orthogonalised twice against the
-    basis. A direction that is exhausted is replaced by a random one, which also reaches what the start was orthogonal
-    to.
+    grow their spaces together, so one product serves them all; the pairs of a matrix come from the space in which they
+    first converged, so that they do not depend on the other matrices. New directions are orthogonalised twice against
+    the basis. A direction that is exhausted is replaced by a random one, which also reaches what the start was
+    orthogonal to.
 
     Args:
         product: A v for stacks (m, batch, dim) of vectors.
@@ -61,22 +91,25 @@ def compute_ritz_pairs(
     generator = torch.Generator().manual_seed(1)
     basis = torch.linalg.qr(start).Q
     images = _apply(product, basis)
-    most_columns = min(dim, max(MOST_COLUMNS, 6 * top))
+    most_columns = count_columns(dim, top)
+    width = torch.zeros(batch, dtype=torch.long, device=start.device)  # columns in which the pairs of a row converged
     step = 0
     while True:
         step += 1
         full = basis.shape[-1] + block > most_columns
         if full or step % CHECK_EVERY == 0:
-            pairs = _project(basis, images, top, near)
+            pairs = _form_pairs(_project(basis, images, block, near), top)
             radius = pairs.values[:, :1].abs().clamp(min=tiny)
             wanted = pairs.residual if near is None else pairs.residual[:, :1]
-            if full or (wanted <= tol * radius).all():
-                return pairs
+            converged = (wanted <= tol * radius).all(1) | full
+            width = torch.where(converged & (width == 0), basis.shape[-1], width)
+            if (width > 0).all():
+                return _join_pairs(_split_by_width(basis, images, width), block, top, near)
         # Extend the Krylov space by A times its newest columns.
         last = images[..., -block:]
         scale = torch.linalg.vector_norm(last, dim=-2, keepdim=True)
-        fresh = torch.randn(batch, dim, block, generator=generator, dtype=torch.float64).to(start)
-        fresh /= dim**0.5
+        # The same for all rows: none depends on its place in the batch.
+        fresh = torch.randn(dim, block, generator=generator, dtype=torch.float64).to(start) / dim**0.5
         new = _orthogonalise(basis, last)
         exhausted = torch.linalg.vector_norm(new, dim=-2, keepdim=True) <= 1e-10 * scale
         new = torch.where(exhausted, fresh, new / scale.clamp(min=tiny))
@@ -146,17 +179,55 @@ def _extend(basis: Tensor, column: Tensor) -> Tensor:
     return new / length.clamp(min=torch.finfo(column.dtype).tiny)
 
 
-def _project(basis: Tensor, images: Tensor, top: int, near: Tensor | None) -> RitzPairs:
-    """Compute the Ritz pairs: the eigenvalues of V^T A V, and its eigenvectors mapped by V."""
-    values, coefficients = torch.linalg.eig((basis.mT @ images).cpu())  # a small one is slow on a GPU
+def _split_by_width(basis: Tensor, images: Tensor, width: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Split the matrices by the number of columns in which they converged: rows, basis and images."""
+    for columns in width.unique().tolist():
+        rows = (width == columns).nonzero().flatten()
+        yield rows, basis[rows, :, :columns], images[rows, :, :columns]
+
+
+def _join_pairs(parts: Iterable[tuple[Tensor, Tensor, Tensor]], block: int, top: int, near: Tensor | None) -> RitzPairs:
+    """Compute the Ritz pairs of all matrices, each in its own space."""
+    spaces = []
+    for rows, basis, images in parts:
+        goal = None if near is None else near[rows]
+        spaces.append(replace(_project(basis, images, block, goal), rows=rows))
+    order = torch.cat([space.rows for space in spaces]).argsort()
+    pairs = [_form_pairs(space, top) for space in spaces]
+    values, vectors, residual = (
+        torch.cat([getattr(pair, name) for pair in pairs])[order] for name in ("values", "vectors", "residual")
+    )
+    return RitzPairs(values, vectors, residual, tuple(spaces))
+
+
+def _project(basis: Tensor, images: Tensor, block: int, near: Tensor | None) -> KrylovSpace:
+    """Compute the eigenvalues and eigenvectors of V^T A V, those that are wanted first."""
+    projected = (basis.mT @ images).double()
+    if not projected.isfinite().all():
+        raise NonFiniteError("products with the Jacobian hold NaN or infinity: f overflows near this point.")
+    values, coefficients = torch.linalg.eig(projected.cpu())  # a small one is slow on a GPU
     values = values.to(basis.device)
     coefficients = coefficients.to(basis.device)
     rank = -values.abs() if near is None else (values - near[:, None]).abs()
-    order = rank.argsort(-1)[:, :top]
+    order = rank.argsort(-1)
     values = values.gather(-1, order)
-    coefficients = coefficients.gather(-1, order.unsqueeze(-2).expand(-1, coefficients.shape[-2], -1))
-    vectors = basis.to(values.dtype) @ coefficients
+    coefficients = coefficients.gather(-1, order.unsqueeze(-2).expand_as(coefficients))
+    rows = torch.arange(len(basis), device=basis.device)
+    return KrylovSpace(rows, basis, images, block, projected, values, coefficients)
+
+
+def _form_pairs(space: KrylovSpace, top: int) -> RitzPairs:
+    """Map the first eigenvectors of V^T A V by V, and compute their residuals."""
+    values = space.values[:, :top]
+    coefficients = space.coefficients[..., :top]
+    vectors = _combine(space.basis, coefficients)
     length = torch.linalg.vector_norm(vectors, dim=-2)
-    gap = images.to(values.dtype) @ coefficients - vectors * values.unsqueeze(-2)
+    gap = _combine(space.images, coefficients) - vectors * values.unsqueeze(-2)
     residual = torch.linalg.vector_norm(gap, dim=-2) / length
     return RitzPairs(values, vectors / length.unsqueeze(-2), residual)
+
+
+def _combine(columns: Tensor, coefficients: Tensor) -> Tensor:
+    """Form complex combinations of real columns, in double precision."""
+    wide = columns.double()
+    return torch.complex(wide @ coefficients.real, wide @ coefficients.imag)

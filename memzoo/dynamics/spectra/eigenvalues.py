@@ -46,6 +46,7 @@ def spectrum(
     vectors: bool = False,
     transient: bool = False,
     memory_limit: int = 2**30,
+    seed: int | None = None,
 ) -> Spectrum:
     r"""Compute the nonzero spectrum of the Jacobian :math:`J_f(x)` at each point.
 
@@ -72,6 +73,8 @@ def spectrum(
         vectors: Also return the right eigenvectors.
         transient: Also return the transient growth; some dozens of products of k x k matrices a point.
         memory_limit: Bytes for the Jacobians in work at one time; points are taken in blocks that fit.
+        seed: Seed of the random starts of Arnoldi's method. When left out: one for each point, made of the point and of
+            the parameters of ``f``, so that the same call gives the same numbers.
 
     Returns:
         Cost through a cut: k forward and k reverse products and an eigensolve of the size of the numerical rank, at
@@ -94,7 +97,7 @@ def spectrum(
         raise InvalidArgumentError(f"top must be at least 1, got {top}.")
     check_differentiable_self_map(*promote_to_float64(f, x))
     jacobians = Jacobians(f, x, method, memory_limit)
-    found = compute_spectrum(jacobians, x, top=top, vectors=vectors, transient=transient)
+    found = compute_spectrum(jacobians, x, top=top, vectors=vectors, transient=transient, seed=seed)
     restore_plain_attributes(f, x)
     return found
 
@@ -107,9 +110,10 @@ def compute_spectrum(
     vectors: bool = False,
     transient: bool = False,
     strict: bool = True,
+    seed: int | None = None,
 ) -> Spectrum:
     """Compute :func:`spectrum` from given Jacobians; unless ``strict``, it is NaN if one is not finite."""
-    wanted = _Wanted(top, vectors=vectors, transient=transient)
+    wanted = _Wanted(top, vectors=vectors, transient=transient, seed=seed)
     rows = torch.arange(len(x), device=x.device)
     found: Spectrum | None = None
     failure: RuntimeError | None = None
@@ -155,6 +159,7 @@ class _Wanted:
     top: int | None
     vectors: bool
     transient: bool
+    seed: int | None
 
 
 def _compute_checked_spectrum(jacobians: Jacobians, x: Tensor, wanted: _Wanted, *, strict: bool) -> Spectrum:
@@ -179,7 +184,7 @@ def _compute_leading_block(
     part = None
     if finite.any():
         x = x[finite]
-        part = compute_leading_spectrum(jacobians, x, wanted.top or 1, vectors=wanted.vectors)
+        part = compute_leading_spectrum(jacobians, x, wanted.top or 1, vectors=wanted.vectors, seed=wanted.seed)
         flat = x.to(jacobians.dtype).flatten(1)
         part = _add_check(part, check.check(flat, others[finite], jacobians.form_push(flat)))
     return fill_with_nan(part, finite, jacobians.dim if wanted.vectors else 0)

@@ -15,6 +15,7 @@ from torch import Tensor, fx
 
 from memzoo._types import Map
 from memzoo.dynamics.spectra.derivatives import compute_jacobians, flatten_map, map_rows
+from memzoo.dynamics.spectra.scaling import find_exponents_of_sizes, scale_values
 from memzoo.dynamics.tracing import TracedGraph
 
 
@@ -63,6 +64,19 @@ class Factors:
         """Compute a matrix that has the nonzero eigenvalues of the Jacobian."""
         core = self.left if self.outer_left is None else self.outer_left @ self.left
         return self.inward(core)
+
+    def change_units(self) -> "tuple[Factors, Tensor]":
+        """Measure each factor in units of a power of two, since norms of extreme numbers leave the number range.
+
+        Returns:
+            The factors, and the logarithm to base 2 of the unit of their product at each point.
+        """
+        exponents = find_exponents_of_sizes(self.left.detach().abs().amax((-2, -1)))
+        left = scale_values(self.left, -exponents)
+        if self.right is None:
+            return replace(self, left=left), exponents
+        others = find_exponents_of_sizes(self.right.detach().abs().amax((-2, -1)))
+        return replace(self, left=left, right=scale_values(self.right, -others)), exponents + others
 
     def bound_rounding(self) -> Float[Tensor, " batch"]:
         """Bound the norm of the error of the Jacobian that the relative rounding errors of its factors cause.

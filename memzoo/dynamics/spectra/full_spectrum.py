@@ -17,7 +17,9 @@ from memzoo.dynamics.spectra.factors import Factors
 from memzoo.dynamics.spectra.jacobian import Method
 from memzoo.dynamics.spectra.lu import invert
 from memzoo.dynamics.spectra.radius import bound_radius
+from memzoo.dynamics.spectra.scaling import scale_values
 from memzoo.dynamics.spectra.spectrum import Spectrum
+from memzoo.dynamics.spectra.triangular import find_triangular
 
 POWERS = 300
 """Powers of a Jacobian that are looked at for its transient growth."""
@@ -33,6 +35,7 @@ def compute_full_spectrum(
     factors: Factors, method: Method, top: int | None, *, vectors: bool, transient: bool
 ) -> Spectrum:
     """Compute all nonzero eigenvalues, from the Jacobian in an orthonormal basis of its range."""
+    factors, exponents = factors.change_units()
     basis, tail, left_out = _find_range(factors)
     core = _form_core(factors, basis, tail)
     values, right = _solve_eigenproblem(core.cpu())  # small ones are slow on a GPU
@@ -51,23 +54,30 @@ def compute_full_spectrum(
 
     radius = values[:, 0].abs()
     lower, upper = _bound_radius(core, values, condition, factors.bound_rounding() + left_out)
+    is_triangular = _read_diagonals(factors, values, lower, upper)
+    radius = values[:, 0].abs()
     sigma_max = _compute_sigma_max(tail)
     # The condition so far is that of the restriction to the range; the left vector of J itself is w T / lambda.
     dual_parts = [torch.linalg.vector_norm(part[:, :1] @ tail, dim=(-2, -1)) for part in (left.real, left.imag)]
     dual = torch.hypot(*dual_parts) / radius
-    defined = condition[:, 0].isfinite() & (radius > 0)
+    defined = condition[:, 0].isfinite() & (radius > 0) & ~is_triangular
     whole = torch.where(defined, dual * length[:, 0], condition[:, 0])
 
     unknown = ~factors.finite.to(values.device)
     values[unknown] = torch.nan
     radius[unknown] = torch.nan
+    growth = None
+    if transient:
+        below = scale_values(upper, exponents) < 1
+        growth = _bound_growth(*(scale_values(part, exponents) for part in (core, tail, sigma_max)), below).double()
+    error = torch.maximum(radius - lower, upper - radius).clamp(min=0)
     return Spectrum(
-        eigenvalues=values[:, :top].to(torch.complex128),
-        radius=radius.double(),
-        radius_error=torch.maximum(radius - lower, upper - radius).clamp(min=0).double(),
-        sigma_max=sigma_max.double(),
+        eigenvalues=scale_values(values[:, :top].to(torch.complex128), exponents),
+        radius=scale_values(radius.double(), exponents),
+        radius_error=scale_values(error.double(), exponents),
+        sigma_max=scale_values(sigma_max.double(), exponents),
         condition=torch.maximum(whole, condition[:, 0]).double(),
-        transient_growth=_bound_growth(core, tail, sigma_max, upper < 1).double() if transient else None,
+        transient_growth=growth,
         vectors=_lift(right[..., :top], (basis, factors.outer_left)) if vectors else None,
         method=method,
     )
@@ -98,6 +108,31 @@ def _bound_radius(core: Tensor, values: Tensor, condition: Tensor, delta: Tensor
         upper[loose] = torch.minimum(upper[loose], most)
         lower[loose] = torch.maximum(lower[loose], least)
     return lower, upper
+
+
+def _read_diagonals(factors: Factors, values: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+    """Read the radius of triangular matrices from the diagonal, where the bounds on it are loose.
+
+    Changes ``values``, ``lower`` and ``upper`` in these rows.
+
+    Returns:
+        Where the radius comes from the diagonal.
+    """
+    whole = (factors.right, factors.outer_left, factors.outer_right) == (None, None, None)
+    radius = values[:, 0].abs()
+    rows = ((upper - lower) > LOOSE * radius).nonzero().flatten()
+    is_triangular = torch.zeros_like(radius, dtype=torch.bool)
+    if not whole or not len(rows):
+        return is_triangular
+    rows = rows[find_triangular(factors.left[rows])]
+    is_triangular[rows] = True
+    diagonal = factors.left[rows].diagonal(dim1=-2, dim2=-1)
+    order = diagonal.abs().argsort(-1, descending=True)[:, : values.shape[-1]]
+    values[rows] = diagonal.gather(-1, order).to(values.dtype)
+    rounding = factors.eps * diagonal.shape[-1] ** 0.5 * factors.left[rows].abs().amax((-2, -1))
+    lower[rows] = values[rows, 0].abs() - rounding
+    upper[rows] = values[rows, 0].abs() + rounding
+    return is_triangular
 
 
 def _lift(vectors: Tensor, bases: Sequence[Tensor | None]) -> Tensor:

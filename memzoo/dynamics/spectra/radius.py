@@ -12,6 +12,7 @@ from memzoo._checks import check_batch, check_module
 from memzoo._types import Map
 from memzoo.dynamics.spectra.jacobian import Jacobians, check_differentiable_self_map, refuse_non_finite
 from memzoo.dynamics.spectra.own_derivative import choose_own_derivative
+from memzoo.dynamics.spectra.scaling import scale_values
 from memzoo.dynamics.tracing import promote_to_float64
 
 
@@ -58,8 +59,10 @@ def radius_bracket(
     for rows in jacobians.split_into_blocks(x):
         factors = jacobians.form_factors(x[rows])
         refuse_non_finite(factors.finite, rows)
+        factors, exponents = factors.change_units()
         delta = factors.bound_rounding().detach()
-        bounds.append(torch.stack(bound_radius(factors.core(), delta, squarings)).expand(2, len(rows)))
+        pair = [scale_values(bound, exponents) for bound in bound_radius(factors.core(), delta, squarings)]
+        bounds.append(torch.stack(pair).expand(2, len(rows)))
     lower, upper = torch.cat(bounds, 1)
     return lower, upper
 
@@ -72,13 +75,15 @@ def bound_radius(matrix: Tensor, delta: Tensor, squarings: int = 12) -> tuple[Te
     gap of up to a factor :math:`(\kappa k)^{1/m}`.
     """
     dim = matrix.shape[-1]
-    rounding = torch.finfo(matrix.dtype).eps * dim
+    unit = torch.finfo(matrix.dtype).eps
+    rounding = unit * (dim + 2)  # of a product, and of the divisions of both factors by their norm
     tiny = torch.finfo(matrix.dtype).tiny
     largest = matrix.detach().abs().amax((-2, -1)).clamp(min=tiny)  # norms of extreme entries leave the number range
     # A^m = exp(m * log_scale) * (power + something of norm at most error), with m = 2^j
     power = matrix / largest[:, None, None]
     error = delta / largest
     log_scale = largest.log()
+    most_log = log_scale.detach().abs()
     least = torch.zeros_like(delta)
     most = torch.full_like(delta, torch.inf)
     for j in range(squarings + 1):
@@ -86,11 +91,14 @@ def bound_radius(matrix: Tensor, delta: Tensor, squarings: int = 12) -> tuple[Te
         power = power / size[:, None, None]
         error = error / size
         log_scale = log_scale + size.log() / 2**j
+        # Each logarithm, sum and exponential is rounded, and so is the norm, a sum of squares.
+        most_log = torch.maximum(most_log, log_scale.detach().abs())
+        slack = unit * (2 * dim + 8 + 4 * (j + 2) * most_log)
         trace = power.diagonal(dim1=-2, dim2=-1).sum(-1).abs()
         # |tr E| <= sqrt(k) |E|, and |tr A^m| <= k rho^m
         trace = (trace - dim**0.5 * error).clamp(min=tiny)
-        most = torch.minimum(most, log_scale.exp())  # every power bounds; rounding may spoil the later ones
-        lower = (log_scale + (trace / dim).log() / 2**j).exp()
+        most = torch.minimum(most, (log_scale + slack).exp())  # every power bounds; rounding may spoil the later ones
+        lower = (log_scale + (trace / dim).log() / 2**j - slack).exp()
         least = torch.maximum(least, torch.where(trace > tiny, lower, 0.0))
         # (P + E)^2 = P^2 + P E + E P + E^2, and the product is rounded
         norm = torch.linalg.matrix_norm(power)

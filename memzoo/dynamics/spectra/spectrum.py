@@ -46,6 +46,8 @@ class Spectrum:
     and the radius is NaN. A map that computes in float32 is checked to within 20 %."""
     resting: Float[Tensor, " batch"] | None = None
     """Share of the outputs that do not move by steps of up to a thousandth of the norm of the point."""
+    seed: Int[Tensor, " batch"] | None = None
+    """Seeds of the random starts of Arnoldi's method; 0 where it was not used, None if it was used nowhere."""
 
     @property
     def trusted(self) -> Bool[Tensor, " batch"]:
@@ -85,20 +87,29 @@ def repeat_spectrum(one: Spectrum, count: int) -> Spectrum:
 
 
 def replace_rows(whole: Spectrum, rows: Int[Tensor, " m"], part: Spectrum) -> Spectrum:
-    """Return ``whole`` with ``part`` in place of ``rows``."""
-    joined = join_spectra([whole, part])
-    source = torch.arange(len(whole.radius), device=rows.device)
-    source[rows] = len(source) + torch.arange(len(rows), device=rows.device)
-    words = [joined.derivative[row] for row in source.tolist()]
-    chosen = _change_tensors(joined, lambda value: value[source.to(value.device)])
-    return replace(chosen, derivative=words, method="differences" if part.method == "differences" else whole.method)
+    """Return ``whole`` with ``part`` in place of ``rows``; what one of the two lacks stays as it is."""
+    new = _select_tensors(part)
+
+    def place(old: Tensor, value: Tensor) -> Tensor:
+        if old.ndim > 1:
+            old, value = _pad_columns([old, value])
+        return old.index_put((rows,), value)
+
+    tensors = {name: place(value, new[name]) for name, value in _select_tensors(whole).items() if name in new}
+    words = list(whole.derivative)
+    if part.derivative:
+        for row, word in zip(rows.tolist(), part.derivative, strict=True):
+            words[row] = word
+    method = "differences" if part.method == "differences" else whole.method
+    return replace(whole, **tensors, derivative=words, method=method)
 
 
 def erase_rows(whole: Spectrum, rows: Int[Tensor, " m"]) -> Spectrum:
     """Return ``whole`` with NaN for everything that is computed from the Jacobian in ``rows``."""
 
     def erase(value: Tensor) -> Tensor:
-        return value.index_fill(0, rows.to(value.device), torch.nan)
+        # Seeds are whole numbers, and stay.
+        return value if value.dtype == torch.long else value.index_fill(0, rows.to(value.device), torch.nan)
 
     return replace(_change_tensors(whole, erase), resting=whole.resting)
 
@@ -116,29 +127,38 @@ def fill_with_nan(part: Spectrum | None, known: Tensor, dim: int) -> Spectrum:
     values = real[:, None].to(torch.complex128)
     if part is None:
         vectors = values[:, None].expand(count, dim, 1) if dim else None
-        return Spectrum(values, real, real, real, real, None, vectors, "arnoldi", ["unverified"] * count, real)
+        seed = torch.zeros_like(real, dtype=torch.long)
+        words: list[Derivative] = ["unverified"] * count
+        return Spectrum(values, real, real, real, real, None, vectors, "arnoldi", words, resting=real, seed=seed)
     place = known.nonzero().flatten()
     words: list[Derivative] = ["unverified"] * count
     for row, word in zip(place.tolist(), part.derivative, strict=True):
         words[row] = word
 
     def fill(value: Tensor) -> Tensor:
-        return value.new_full((count, *value.shape[1:]), torch.nan).index_put((place,), value)
+        missing = 0 if value.dtype == torch.long else torch.nan
+        return value.new_full((count, *value.shape[1:]), missing).index_put((place,), value)
 
     return replace(_change_tensors(part, fill), derivative=words)
 
 
 def join_spectra(parts: Sequence[Spectrum]) -> Spectrum:
     """Join blocks of points; if the blocks differ in rank, the missing eigenvalues and vectors are zero."""
-    width = max(part.eigenvalues.shape[1] for part in parts)
-
-    def pad_columns(value: Tensor) -> Tensor:
-        return pad(value, (0, width - value.shape[-1])) if value.ndim > 1 else value
-
-    padded = [_select_tensors(_change_tensors(part, pad_columns)) for part in parts]
-    shared = set.intersection(*(set(tensors) for tensors in padded))  # Arnoldi knows no transient growth
-    joined = {name: torch.cat([tensors[name] for tensors in padded]) if name in shared else None for name in padded[0]}
+    tensors = [_select_tensors(part) for part in parts]
+    shared = set.intersection(*(set(names) for names in tensors))  # Arnoldi knows no transient growth
+    joined = {
+        name: torch.cat(_pad_columns([part[name] for part in tensors])) if name in shared else None
+        for name in tensors[0]
+    }
     return replace(parts[0], **joined, derivative=[word for part in parts for word in part.derivative])
+
+
+def _pad_columns(values: Sequence[Tensor]) -> list[Tensor]:
+    """Append zeros to the last dimension of tensors until all are equally wide; leave vectors as they are."""
+    if values[0].ndim == 1:
+        return list(values)
+    width = max(value.shape[-1] for value in values)
+    return [pad(value, (0, width - value.shape[-1])) for value in values]
 
 
 def _change_tensors(spectrum: Spectrum, change: Callable[[Tensor], Tensor]) -> Spectrum:

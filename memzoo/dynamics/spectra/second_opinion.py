@@ -1,0 +1,172 @@
+"""Decide points that products with a Krylov space leave undecided, by what else is known about a matrix.
+
+1. The full Jacobian, where it is small.
+2. A multiple of an orthogonal matrix: all its eigenvalues have one modulus.
+3. A triangular matrix: its eigenvalues stand on the diagonal.
+4. A norm below 1: no radius exceeds it.
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from memzoo.dynamics.spectra.arnoldi import compute_ritz_pairs
+from memzoo.dynamics.spectra.derivatives import Products
+from memzoo.dynamics.spectra.full_spectrum import compute_full_spectrum
+from memzoo.dynamics.spectra.hidden_eigenvalues import bound_hidden_moduli
+from memzoo.dynamics.spectra.jacobian import Jacobians
+from memzoo.dynamics.spectra.scaling import scale_products, scale_values
+from memzoo.dynamics.spectra.spectrum import Spectrum, replace_rows
+from memzoo.dynamics.spectra.start_vectors import PROBE_MISSED, Draws, bound_norm
+from memzoo.dynamics.spectra.triangular import find_triangular
+
+SMALL = 1024
+"""Dimension up to which the full Jacobian is formed for a point that is undecided."""
+WORKSPACE = 32
+"""Bytes for each entry of a Jacobian that is formed to read its diagonal."""
+NORM_TOLERANCE = 1e-6
+"""Relative residual at which the square of the norm counts as found."""
+
+
+def settle(
+    found: Spectrum,
+    jacobians: Jacobians,
+    x: Tensor,
+    products: Products,
+    exponents: Tensor,
+    rounding: Tensor,
+    draws: Draws,
+) -> tuple[Spectrum, Tensor]:
+    """Settle the undecided rows of a spectrum as far as possible.
+
+    Args:
+        found: What a Krylov space has shown.
+        jacobians: The Jacobians.
+        x: Points.
+        products: Products in units of powers of two.
+        exponents: Logarithms of these units.
+        rounding: Bound on the norm of the rounding of the products, in these units.
+        draws: Random vectors.
+
+    Returns:
+        The spectrum, and which rows are now settled by another way.
+    """
+    settled = torch.zeros_like(found.radius, dtype=torch.bool)
+    rows = find_undecided(found)
+    if not len(rows):
+        return found, settled
+    if jacobians.dim <= SMALL:
+        settled[rows] = True
+        return _replace_by_full(found, jacobians, x, rows), settled
+    low, high = _bound_by_isometry(products, exponents, rounding, draws, jacobians.dtype)
+    found, settled = _narrow(found, low, high, settled, rows)
+    found, settled = _read_diagonals(found, jacobians, x, products, draws.probes[..., 0].to(jacobians.dtype), settled)
+    rows = find_undecided(found)
+    rows = rows[found.sigma_max[rows] < 1]
+    if len(rows):
+        low = torch.zeros_like(found.radius)
+        high = torch.full_like(found.radius, torch.inf)
+        scaled = scale_products(jacobians.form_products(x[rows]), exponents[rows])
+        high[rows] = scale_values(
+            _bound_norm(scaled, rounding[rows], draws.norm[rows].to(jacobians.dtype)), exponents[rows]
+        )
+        found, settled = _narrow(found, low, high, settled, rows)
+    return found, settled
+
+
+def find_undecided(found: Spectrum) -> Tensor:
+    """Find the rows without a verdict, those whose radius is exactly 1 within rounding included."""
+    undecided = [verdict == "undecided" for verdict in found.verdict]
+    return torch.tensor(undecided, device=found.radius.device).nonzero().flatten()
+
+
+def _narrow(found: Spectrum, low: Tensor, high: Tensor, settled: Tensor, rows: Tensor) -> tuple[Spectrum, Tensor]:
+    """Intersect the interval of the radius with another one, in the rows where that gives a verdict.
+
+    The radius is the middle of an interval that is narrower on one side than on the other.
+    """
+    low = torch.maximum(low, found.radius - found.radius_error).clamp(min=0)
+    high = torch.minimum(high, found.radius + found.radius_error)
+    radius = found.radius.clone()
+    error = found.radius_error.clone()
+    settled = settled.clone()
+    chosen = rows[(high[rows] < 1) | (low[rows] > 1)]
+    middle = (low[chosen] + high[chosen]) / 2
+    radius[chosen] = middle
+    # Rounding of the middle
+    error[chosen] = torch.maximum(high[chosen] - middle, middle - low[chosen]) * (1 + 1e-15)
+    settled[chosen] = True
+    return replace(found, radius=radius, radius_error=error), settled
+
+
+def _replace_by_full(found: Spectrum, jacobians: Jacobians, x: Tensor, rows: Tensor) -> Spectrum:
+    """Compute the full spectra of some rows."""
+    top = found.eigenvalues.shape[-1]
+    for part in rows.split(max(1, jacobians.memory_limit // (8 * 6 * jacobians.dim**2))):
+        factors = jacobians.form_factors(x[part])
+        full = compute_full_spectrum(factors, "dense", top, vectors=found.vectors is not None, transient=False)
+        found = replace_rows(found, part, full)
+    return found
+
+
+def _bound_by_isometry(
+    products: Products, exponents: Tensor, rounding: Tensor, draws: Draws, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Bound the moduli of all eigenvalues of J by its least and its largest singular value, if they are nearly equal.
+
+    With J^T J = c^2 + E all squares of singular values lie within the norm of E around c^2.
+    """
+    v = draws.probes.movedim(-1, 0)
+    images = products.pull(products.push(v.to(dtype))).double()
+    square = (v * images).sum((0, -1)) / v.square().sum((0, -1))
+    rest = bound_norm((images - square[:, None] * v).movedim(0, -1))
+    rest = rest + 2 * rounding * (square + rest).sqrt()
+    low = (square - rest).clamp(min=0).sqrt()
+    high = (square + rest).sqrt()
+    return scale_values(low, exponents) * (1 - 1e-15), scale_values(high, exponents) * (1 + 1e-15)
+
+
+def _bound_norm(products: Products, rounding: Tensor, start: Tensor) -> Tensor:
+    """Bound the largest singular value from above, in a Krylov space of J^T J."""
+
+    def multiply(v: Tensor) -> Tensor:
+        return products.pull(products.push(v))
+
+    pairs = compute_ritz_pairs(multiply, start, 1, NORM_TOLERANCE)
+    noise = 2 * rounding * pairs.values[:, 0].abs().sqrt()
+    square = bound_hidden_moduli(pairs, start.shape[-1], noise, chance=PROBE_MISSED, positive=True)
+    return (square + noise).sqrt()
+
+
+def _read_diagonals(
+    found: Spectrum, jacobians: Jacobians, x: Tensor, products: Products, v: Tensor, settled: Tensor
+) -> tuple[Spectrum, Tensor]:
+    """Read the eigenvalues of undecided triangular matrices from the diagonal."""
+    dim = jacobians.dim
+    if WORKSPACE * dim**2 > jacobians.memory_limit:
+        return found, settled
+    changed = {name: getattr(found, name).clone() for name in ("eigenvalues", "radius", "radius_error")}
+    settled = settled.clone()
+    rows = find_undecided(found)
+    for row in rows[_look_triangular(products, v)[rows]].tolist():
+        matrix = jacobians.form_factors(x[row : row + 1]).left
+        if not find_triangular(matrix):
+            continue
+        values = matrix[0].diagonal().double()
+        values = values[values.abs().argsort(descending=True)]
+        changed["eigenvalues"][row] = values[: found.eigenvalues.shape[-1]]
+        changed["radius"][row] = values[0].abs()
+        changed["radius_error"][row] = jacobians.eps * dim**0.5 * matrix.abs().max().double()
+        settled[row] = True
+    return replace(found, **changed), settled
+
+
+def _look_triangular(products: Products, v: Tensor) -> Tensor:
+    """Tell where half of the outputs do not depend on half of the inputs, as in a triangular matrix."""
+    half = v.shape[-1] // 2
+    early = v.clone()
+    early[:, half:] = 0
+    late = v - early
+    of_early, of_late = products.push(torch.stack([early, late]))
+    return ~of_early[:, half:].any(1) | ~of_late[:, :half].any(1)
