@@ -18,13 +18,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from memzoo._checks import check_batch, check_eps, check_module, check_steps
+from memzoo._checks import check_batch, check_eps, check_map, check_steps
 from memzoo._types import Map
 from memzoo.dynamics.attractors.basin import basin_radius
+from memzoo.dynamics.attractors.half_precision import confirm_in_half_precision
 from memzoo.dynamics.attractors.newton import compute_residual_norm, polish_fixed_point
 from memzoo.dynamics.orbits import default_eps, iterate
 from memzoo.dynamics.spectra import Jacobians, Method, check_differentiable_self_map, compute_spectrum
-from memzoo.dynamics.tracing import accelerate_convolutions_in_dtype, restore_plain_attributes
+from memzoo.dynamics.tracing import accelerate_convolutions_in_dtype, leave_no_trace
 
 WIDE_STEPS = 100
 """Most iterations in float64 before Newton's method."""
@@ -133,6 +134,8 @@ class Certificates:
         return "left when pushed" if self.radius[row] + self.radius_error[row] < 1 else "radius not below 1"
 
 
+@leave_no_trace
+@confirm_in_half_precision
 @torch.no_grad()
 def certify(
     f: Map,
@@ -177,11 +180,11 @@ def certify(
         tensor([ True,  True, False])
     """
     check_batch(examples, "examples")
-    check_module(f)
     check_steps(steps)
     if eps is None:
         eps = default_eps(examples)
     check_eps(eps)
+    check_map(f, examples)
     check_differentiable_self_map(f, examples)
 
     # 1. Iterate.
@@ -234,8 +237,6 @@ def certify(
         basin_radius=torch.full_like(radius, torch.nan),
         basin_share=torch.nan,
     )
-    # Derivatives leave wrapped tensors in modules that keep a value of their forward.
-    restore_plain_attributes(f, examples)
     found = replace(found, returns=_test_pushes(f, found.points, found.attractor, eps))
     rows = found.attractor.nonzero().flatten()
     if not directions or not len(rows):

@@ -10,11 +10,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from memzoo._checks import check_batch, check_eps, check_module, check_steps
+from memzoo._checks import check_batch, check_eps, check_map, check_steps
 from memzoo._types import Map
 from memzoo.dynamics.intervals import wilson
 from memzoo.dynamics.memory.corruption import Masks, draw_gaussian
 from memzoo.dynamics.orbits import close_pairs, default_eps, group_duplicates, iterate, nearest
+from memzoo.dynamics.tracing import leave_no_trace
 from memzoo.errors import InvalidArgumentError
 
 
@@ -108,6 +109,7 @@ def check_draws(draws: int) -> None:
         raise InvalidArgumentError(f"draws must be a whole number >= 1, got {draws!r}; 16 is usual.")
 
 
+@leave_no_trace
 @torch.no_grad()
 def recall_against_noise(
     f: Map,
@@ -167,6 +169,7 @@ def recall_against_noise(
     return _measure_recall(f, examples, deviations, corrupt, steps, eps)
 
 
+@leave_no_trace
 @torch.no_grad()
 def recall_against_mask(
     f: Map,
@@ -236,8 +239,8 @@ def _measure_recall(
     eps: float | None,
 ) -> Recall:
     """Follow the corrupted examples of all levels, and count where they end."""
-    check_module(f)
     check_steps(steps)
+    check_map(f, examples)
     eps = default_eps(examples) if eps is None else eps
     check_eps(eps)
     first, group = group_duplicates(examples)

@@ -11,14 +11,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from memzoo._checks import check_batch, check_eps, check_module, check_same_shape, check_steps
+from memzoo._checks import HALF, check_batch, check_eps, check_map, check_same_shape, check_steps
 from memzoo._types import Map
 from memzoo.dynamics.orbits.distance import default_eps, nearest
 from memzoo.dynamics.orbits.distance_bounds import split_into_blocks
 from memzoo.dynamics.orbits.duplicates import select_distinct
 from memzoo.dynamics.orbits.neighbours import NeighbourTracker
 from memzoo.dynamics.orbits.orbit import OrbitBatch, choose_latent_map, follow_by_fast_map, iterate
-from memzoo.dynamics.tracing import output_range
+from memzoo.dynamics.tracing import leave_no_trace, output_range
 
 OFFSETS = 3
 """Smallest sensible eps, in units of the median offset: half of the offsets are larger than their median."""
@@ -55,6 +55,7 @@ class RecoveryCurve:
     """Last point of each orbit."""
 
 
+@leave_no_trace
 @torch.no_grad()
 def recovery_curve(
     f: Map,
@@ -106,8 +107,9 @@ def recovery_curve(
     check_batch(starts, "starts")
     check_batch(examples, "examples")
     check_same_shape(starts, examples, "starts and examples")
-    check_module(f)
     check_steps(steps)
+    check_map(f, starts)
+    latent = False if starts.dtype in HALF else latent  # products in half precision are another map
     eps = default_eps(examples) if eps is None else eps
     check_eps(eps)
     resolution = 100 * torch.finfo(starts.dtype).eps * examples.flatten(1).norm(dim=1).max().item()
@@ -118,10 +120,8 @@ def recovery_curve(
             stacklevel=2,
         )
 
-    # Points are compared with the examples as the orbits could reach them, in the same type.
-    examples = examples.to(starts.dtype)
     if offset is None:
-        offset = _measure_offset(f, select_distinct(examples), steps, block)
+        offset = _measure_offset(f, select_distinct(examples), starts.dtype, steps, block)
     if eps < OFFSETS * offset:
         warnings.warn(
             f"eps = {eps:.2g} is below {OFFSETS} times the distance of the fixed points from their examples (median "
@@ -205,10 +205,10 @@ def _find_unrecoverable(f: Map, examples: Tensor, eps: float) -> Tensor:
     return reach.offset(examples) > eps + SLACK * torch.cat(norms).double()
 
 
-def _measure_offset(f: Map, examples: Tensor, steps: int, block: int) -> float:
+def _measure_offset(f: Map, examples: Tensor, dtype: torch.dtype, steps: int, block: int) -> float:
     """Measure the median distance from an example to the end of its own orbit, of those that end clearly near it."""
     sample = torch.arange(0, len(examples), math.ceil(len(examples) / SAMPLE), device=examples.device)
-    orbit = iterate(f, examples[sample], steps, block=block)
+    orbit = iterate(f, examples[sample].to(dtype), steps, block=block)
     distance = (orbit.points.double() - examples[sample].double()).flatten(1).norm(dim=1)
     rival = nearest(orbit.points, examples).second
     if len(examples) == 1:  # there is no other example: the orbit may go as far as the origin

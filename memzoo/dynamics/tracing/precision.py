@@ -4,7 +4,6 @@ Networks are trained in float32, but most measurements need the digits of float6
 evaluates a module with cast copies in place of its own parameters and buffers.
 """
 
-import contextlib
 from functools import partial
 
 import torch
@@ -48,18 +47,6 @@ def cast_map(f: Map, dtype: torch.dtype) -> Map:
     if not isinstance(f, nn.Module):
         return f
     return partial(functional_call, f, cast_tensors(collect_tensors(f), dtype), tie_weights=False)
-
-
-@torch.no_grad()
-def restore_plain_attributes(f: Map, x: Tensor) -> None:
-    """Evaluate a module once as usual, so that tensors that its forward keeps in attributes are plain tensors again."""
-    if not isinstance(f, nn.Module):
-        return
-    parameter = next((p for p in f.parameters() if p.is_floating_point()), x)
-    for dtype in (x.dtype, parameter.dtype):
-        with contextlib.suppress(RuntimeError, TypeError):  # the points may be wider than the module
-            f(x[:1].to(dtype))
-            return
 
 
 @torch.no_grad()
