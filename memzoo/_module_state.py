@@ -62,37 +62,39 @@ class MapState:
 
     def _walk(self, f: object) -> None:
         """Visit everything that can be reached from ``f``, each object once."""
-        waiting: deque[tuple[object, bool]] = deque([(f, False)])
+        waiting: deque[tuple[object, bool]] = deque([(f, True)])
         for _ in range(MOST):
             if not waiting:
                 return
-            value, within_module = waiting.popleft()
-            if id(value) not in self.ids:
-                parts = self._visit(value, within_module=within_module)
-                inside = within_module or isinstance(value, nn.Module)
-                waiting.extend((part, inside) for part in parts if not isinstance(part, (str, int, float, type(None))))
+            value, owned = waiting.popleft()
+            if id(value) in self.ids or isinstance(value, (str, int, float, type(None))):
+                continue
+            # What a function refers to is not its own: a list in which it records its calls is left alone.
+            owned = isinstance(value, nn.Module) or (owned and not isinstance(value, types.FunctionType))
+            waiting.extend((part, owned or _calls(value)) for part in self._visit(value, owned=owned))
 
-    def _visit(self, value: object, *, within_module: bool) -> Iterable[object]:
+    def _visit(self, value: object, *, owned: bool) -> Iterable[object]:
         """Keep the state of one object, and return the objects that it holds."""
         if isinstance(value, Tensor):
-            self._keep_tensor(value, within_module=within_module)
+            self._keep_tensor(value, owned=owned)
             return ()
         if isinstance(value, nn.Module):
             return self._keep_module(value)
         if isinstance(value, (MutableMapping, MutableSequence, MutableSet, tuple)):
-            return self._keep_table(value)
+            return self._keep_table(value, owned=owned)
         self.ids.add(id(value))
         if isinstance(value, (types.FunctionType, types.MethodType, functools.partial)):
             return _list_captured(value)
         if isinstance(value, (type, types.ModuleType)) or _is_foreign(type(value)) or not hasattr(value, "__dict__"):
             return ()
-        self._attributes.append((value, dict(vars(value))))
-        return [*vars(value).values(), getattr(type(value), "__call__", None)]
+        if owned or _calls(value):
+            self._attributes.append((value, dict(vars(value))))
+        return [*vars(value).values(), type(value).__dict__.get("__call__")]
 
-    def _keep_tensor(self, tensor: Tensor, *, within_module: bool) -> None:
+    def _keep_tensor(self, tensor: Tensor, *, owned: bool) -> None:
         """Copy a tensor; one without a shape has nothing to copy."""
         self.ids.add(id(tensor))
-        if is_lazy(tensor) or not (within_module or tensor.numel() <= LARGEST):
+        if is_lazy(tensor) or not (owned or tensor.numel() <= LARGEST):
             return
         self._tensors.append((tensor, tensor.detach().clone()))
         if tensor.is_leaf and tensor.requires_grad:
@@ -110,7 +112,7 @@ class MapState:
         own = [*module.parameters(recurse=False), *module.buffers(recurse=False), *module.children()]
         return [*own, *attributes.values(), type(module).forward]
 
-    def _keep_table(self, table: Any) -> Iterable[object]:
+    def _keep_table(self, table: Any, *, owned: bool) -> Iterable[object]:
         """Keep the content of a list, a set or a dict; a tuple cannot change, but what it holds can."""
         if isinstance(table, tuple):
             return table[:LONGEST]
@@ -118,8 +120,14 @@ class MapState:
         if len(table) > LONGEST:
             return ()
         content = dict(table) if isinstance(table, MutableMapping) else list(table)
-        self._tables.append((table, content))
+        if owned:
+            self._tables.append((table, content))
         return list(content.values()) if isinstance(content, dict) else content
+
+
+def _calls(value: object) -> bool:
+    """Tell whether a value is an object with a state of its own that can be called as a map."""
+    return callable(value) and not isinstance(value, (type, types.FunctionType, types.MethodType, functools.partial))
 
 
 def _is_foreign(kind: Any) -> bool:
@@ -214,10 +222,10 @@ _STATES: ContextVar[tuple[MapState, ...]] = ContextVar("states of maps in measur
 def keep_module_unchanged(f: object) -> Generator[MapState, None, None]:
     """Restore everything that evaluations of a map change in its modules: afterwards all is the same bit for bit.
 
-    Restored are buffers and parameters that were changed in place or replaced, attributes (tensors that are kept, caches in
-    lists and dicts, counters), gradients that were added, and the modes of training. Modules are also found behind a
-    function, a ``functools.partial``, a method or an object that calls them. Within another measurement of the same
-    map, nothing is done.
+    Restored are buffers and parameters that were changed in place or replaced, attributes (tensors that are kept,
+    caches in lists and dicts, counters), gradients that were added, and the modes of training. Modules are also found
+    behind a function, a ``functools.partial``, a method or an object that calls them. Within another measurement of
+    the same map, nothing is done.
 
     Cost: a copy of all parameters and buffers.
     """

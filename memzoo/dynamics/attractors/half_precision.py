@@ -63,8 +63,8 @@ def _test_pushes_in(dtype: torch.dtype, f: Map, points: Tensor, steps: int) -> T
             returns &= _return(f, centre, pushed, steps)
     if not returns.all():
         warnings.warn(
-            f"{int((~returns).sum())} of {len(points)} attractors are none in {dtype}: orbits that begin beside them do "
-            "not return, because their steps are rounded away; pass examples.float() to certify the map in float32.",
+            f"{int((~returns).sum())} of {len(points)} attractors are none in {dtype}: orbits that begin beside them "
+            "do not return, because their steps are rounded away; pass examples.float() to certify them in float32.",
             stacklevel=4,
         )
     return returns

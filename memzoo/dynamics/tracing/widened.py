@@ -98,8 +98,8 @@ def widen_points(f: Map, x: Tensor, name: str) -> Tensor:
 def _describe_half(x: Tensor, name: str, what: str) -> str:
     """Word the error for a map that can be measured in half precision alone."""
     return (
-        f"{name} are {x.dtype}, in which no verdict can be had, and {what}; pass {name}.float() and a map that computes "
-        "in the type of its input, or the module itself, whose parameters are then read in float32."
+        f"{name} are {x.dtype}, in which no verdict can be had, and {what}; pass {name}.float() and a map that "
+        "computes in the type of its input, or the module itself, whose parameters are then read in float32."
     )
 
 
