@@ -198,7 +198,7 @@ def _check_two_rows(f: Map, x: Tensor) -> None:
     if bool(answers.isnan().flatten(1).any(1).all()):
         raise NonFiniteError("f(x) holds NaN at finite x; look at f(x) of the first row, and scale x as in training.")
     if _read_generators(x) != before:
-        _check_draws_do_not_matter(f, x)
+        _check_draws_do_not_matter(f, pair)
     for row, other in ((0, beside_first), (-1, beside_second)):
         if not _equal(answers[row], other[row]):
             _explain_difference(f, pair, answers, answers[row], other[row], row)
@@ -310,9 +310,9 @@ def _read_generators(x: Tensor) -> tuple[Any, ...]:
     return tuple(states)
 
 
-def _check_draws_do_not_matter(f: Map, x: Tensor) -> None:
+def _check_draws_do_not_matter(f: Map, pair: Tensor) -> None:
     """Raise if one of many evaluations of a map that draws at random differs from the first one."""
-    rows = x[:1].expand(16, *x.shape[1:]).clone()
+    rows = pair.repeat(16 // len(pair), *[1] * (pair.ndim - 1))
     first = _evaluate(f, rows)
     for _ in range(TRIES):
         answer = _evaluate(f, rows)
