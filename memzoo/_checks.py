@@ -153,8 +153,8 @@ def _describe_other_kind(x: Tensor, y: Tensor) -> str:
 def check_map(f: Map, x: Tensor) -> None:
     """Raise unless ``f`` is a map of each row alone: one answer to one point, whatever stands beside it in the batch.
 
-    Two rows are compared bit for bit between batches of one shape, in which the same sums are added in the same order,
-    and within rounding with a batch of one row. Within a measurement that has checked its map, nothing is done. Call
+    One row is compared bit for bit between batches of one shape, in which the same sums are added in the same order,
+    and another one, within rounding, with a batch of its own. Within a measurement that has checked its map, nothing is done. Call
     this within :func:`memzoo._module_state.keep_module_unchanged`, because ``f`` may change with each evaluation.
 
     Args:
@@ -167,7 +167,7 @@ def check_map(f: Map, x: Tensor) -> None:
         NotASelfMapError: ``f`` cannot be evaluated, returns another shape, type or device, draws at random or mixes
             the rows of a batch.
 
-    Cost: four evaluations of two rows; about 40 of a map that draws random numbers without using them.
+    Cost: three evaluations of at most two rows; about 40 of a map that draws random numbers without using them.
     """
     if is_being_measured():
         return
@@ -187,26 +187,35 @@ def _check_two_rows(f: Map, x: Tensor) -> None:
     try:
         answers = _evaluate(f, pair)
         beside_first = _evaluate(f, first.expand_as(pair).clone())
-        beside_second = _evaluate(f, second.expand_as(pair).clone())
-        alone = _evaluate(f, first.clone())
+        alone = _evaluate(f, second.clone())
     except NotASelfMapError:
         if len(x) > 1:
             raise
         # f takes one row at a time, or not the row that was made up here.
         alone = _evaluate(f, first.clone())
-        answers, beside_first, beside_second, pair = alone, _evaluate(f, first.clone()), alone, first
+        answers, beside_first, pair = alone, _evaluate(f, first.clone()), first
     if bool(answers.isnan().flatten(1).any(1).all()):
         raise NonFiniteError("f(x) holds NaN at finite x; look at f(x) of the first row, and scale x as in training.")
     if _read_generators(x) != before:
         _check_draws_do_not_matter(f, pair)
-    for row, other in ((0, beside_first), (-1, beside_second)):
-        if not _equal(answers[row], other[row]):
-            _explain_difference(f, pair, answers, answers[row], other[row], row)
-    # Another number of rows may be added up in another order, and half precision inside of f rounds more.
-    room = 0.0 if _equal(answers[0], alone[0]) else min(LARGEST_ROOM, REORDERED * _find_coarsest_unit(f, pair))
-    for other, what in ((beside_first[-1], "at another place of the batch"), (alone[0], "in a batch of its own")):
-        if not _equal_within_rounding(f, pair, answers, answers[0], other, 0, room):
-            raise NotASelfMapError(_describe_interaction(answers[0] - other, what))
+    if not _equal(answers[0], beside_first[0]):
+        _explain_difference(f, pair, answers, beside_first[0])
+    # Elsewhere sums may be added up in another order, and half precision inside of f rounds more.
+    comparisons = (
+        (0, beside_first[-1], "at another place of the batch"),
+        (-1, alone[0], "in a batch of its own"),
+    )
+    for row, other, what in comparisons:
+        if not _are_close(answers[row], other, REORDERED * torch.finfo(x.dtype).eps):
+            room = min(LARGEST_ROOM, REORDERED * _find_coarsest_unit(f, pair))
+            if not _equal_within_rounding(f, pair, answers, other, row, room):
+                _explain_difference(f, pair, answers, beside_first[0])  # two answers come first
+                raise NotASelfMapError(_describe_interaction(answers[row] - other, what))
+
+
+def _are_close(one: Tensor, other: Tensor, room: float) -> bool:
+    """Tell whether two answers differ by at most ``room``, relative to their norm."""
+    return _equal(one, other) or bool((one.double() - other.double()).norm() <= min(LARGEST_ROOM, room) * one.norm())
 
 
 def _evaluate(f: Map, rows: Tensor) -> Tensor:
@@ -235,8 +244,8 @@ def _equal(one: Tensor, other: Tensor) -> bool:
     return bool(((one == other) | (one.isnan() & other.isnan())).all())
 
 
-def _explain_difference(f: Map, pair: Tensor, answers: Tensor, one: Tensor, other: Tensor, row: int) -> None:
-    """Raise the error for an answer that differs between two batches of one shape, unless rounding explains it."""
+def _explain_difference(f: Map, pair: Tensor, answers: Tensor, other: Tensor) -> None:
+    """Raise the error for a first row whose answer differs between two batches of one shape, unless by rounding."""
     state = torch.get_rng_state()
     again = _evaluate(f, pair)
     if not _equal(again, answers):
@@ -250,17 +259,16 @@ def _explain_difference(f: Map, pair: Tensor, answers: Tensor, one: Tensor, othe
         room = (REORDERED if pair.is_cuda else ROUNDING) * unit * answers.double().norm()
         if drawn or not gap <= room:
             raise NotASelfMapError(_describe_draws(answers - again))
-    if not _equal_within_rounding(f, pair, answers, one, other, row):
-        raise NotASelfMapError(_describe_interaction(one - other, "beside another row of the batch"))
+    if not _equal_within_rounding(f, pair, answers, other, 0):
+        raise NotASelfMapError(_describe_interaction(answers[0] - other, "beside another row of the batch"))
 
 
-def _equal_within_rounding(
-    f: Map, pair: Tensor, answers: Tensor, one: Tensor, other: Tensor, row: int, room: float = 0.0
-) -> bool:
+def _equal_within_rounding(f: Map, pair: Tensor, answers: Tensor, other: Tensor, row: int, room: float = 0.0) -> bool:
     """Tell whether two answers to a row of ``pair`` differ by no more than rounding.
 
     Rounding inside of ``f`` acts as a change of x in its last place does, which tells how much ``f`` amplifies it.
     """
+    one = answers[row]
     if _equal(one, other):
         return True
     gap = (one.double() - other.double()).norm()
