@@ -154,8 +154,8 @@ def check_map(f: Map, x: Tensor) -> None:
     """Raise unless ``f`` is a map of each row alone: one answer to one point, whatever stands beside it in the batch.
 
     One row is compared bit for bit between batches of one shape, in which the same sums are added in the same order,
-    and another one, within rounding, with a batch of its own. Within a measurement that has checked its map, nothing is done. Call
-    this within :func:`memzoo._module_state.keep_module_unchanged`, because ``f`` may change with each evaluation.
+    and another one, within rounding, with a batch of its own. Within a measurement that has checked its map, nothing is
+    done. Call this within :func:`memzoo._module_state.keep_module_unchanged`, because each evaluation may change ``f``.
 
     Args:
         f: Self-map.
