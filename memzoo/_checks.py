@@ -1,10 +1,32 @@
 """Check arguments, for all layers; each error says what came, what was needed and what to do."""
 
+import random
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from memzoo._module_state import is_being_measured, list_measured_modules, mark_as_checked
 from memzoo._types import Map
-from memzoo.errors import InvalidArgumentError, InvalidTypeError, NonFiniteError, NotASelfMapError
+from memzoo.errors import InvalidArgumentError, InvalidTypeError, MemzooError, NonFiniteError, NotASelfMapError
+
+HALF = (torch.float16, torch.bfloat16)
+"""Types of half precision."""
+ROUNDING = 32
+"""Units in the last place of |f(x)| by which the rounding of one evaluation may differ from that of another."""
+GAIN = 16
+"""How many times the change of f under a change of x in its last place a difference by rounding may be."""
+REORDERED = 1e3
+"""The same for another number of rows, where sums are added up in another order."""
+LARGEST_ROOM = 0.05
+"""Largest relative difference that is taken for rounding, in half precision."""
+TRIES = 32
+"""Evaluations of a map that draws at random, to see whether its draws matter."""
 
 
 def check_batch(x: Tensor, name: str) -> None:
@@ -47,11 +69,15 @@ def check_module(f: Map) -> None:
     for name, buffer in f.named_buffers():
         _check_finite(buffer, f"buffer {name!r}")
     for name, module in f.named_modules():
-        _check_maps_rows_alone(module, f"module {name!r} ({type(module).__name__})")
+        check_layer(module, f"module {name!r} ({type(module).__name__})")
 
 
 def _check_finite(tensor: Tensor, name: str) -> None:
-    """Raise if a parameter or a buffer holds NaN or infinity."""
+    """Raise if a parameter or a buffer holds NaN or infinity, or no values yet."""
+    if is_lazy(tensor):
+        raise InvalidArgumentError(
+            f"{name} has no values yet, because its lazy module has seen no batch; call f(x) once before."
+        )
     if tensor.layout is not torch.strided:
         tensor = (tensor.coalesce() if tensor.is_sparse else tensor).values()
     if tensor.is_floating_point() and not tensor.isfinite().all():
@@ -62,18 +88,28 @@ def _check_finite(tensor: Tensor, name: str) -> None:
         )
 
 
-def _check_maps_rows_alone(module: nn.Module, name: str) -> None:
+def check_layer(module: nn.Module, name: str) -> None:
     """Raise if the output of a layer for one row depends on the other rows or on chance."""
+    # A class with a forward of its own may have fixed what the layer of torch draws: its outputs tell.
+    if not type(module).forward.__module__.startswith("torch.nn"):
+        return
     is_norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
     if is_norm and module.running_mean is None:
         raise InvalidArgumentError(
             f"{name} uses batch statistics even in eval mode, so rows interact "
             "and there is no self-map; build it with track_running_stats=True."
         )
-    if module.training and (is_norm or isinstance(module, (nn.modules.dropout._DropoutNd, nn.RReLU))):
+    if module.training and (is_norm or _draws(module)):
         raise InvalidArgumentError(
             f"{name} is in training mode, so the map is random or mixes rows; call .eval() on the model first."
         )
+
+
+def _draws(module: nn.Module) -> bool:
+    """Tell whether a layer of torch draws at random in training mode."""
+    if isinstance(module, nn.RReLU):
+        return module.lower != module.upper
+    return isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0
 
 
 def apply_map(f: Map, x: Tensor) -> Tensor:
@@ -96,7 +132,248 @@ def apply_map(f: Map, x: Tensor) -> Tensor:
             f"iteration needs a map from a space to itself, but input {tuple(x.shape)} became {tuple(y.shape)}; "
             "pass the full autoencoder, not its encoder, and points of the shape it was trained on."
         )
+    if y.dtype != x.dtype or y.device != x.device:
+        raise NotASelfMapError(_describe_other_kind(x, y))
     return y
+
+
+def _describe_other_kind(x: Tensor, y: Tensor) -> str:
+    """Word the error for an output of another type or on another device than the input."""
+    came = (
+        f"iteration needs a map from a space to itself, but input {x.dtype} on {x.device} "
+        f"became {y.dtype} on {y.device}"
+    )
+    if y.is_complex():
+        return f"{came}; return real numbers, such as .real at the end of an inverse Fourier transform."
+    if not y.is_floating_point():
+        return f"{came}; return floating-point numbers, such as the reconstruction before it is rounded to a class."
+    if y.device != x.device:
+        return f"{came}; pass points on the device of the model."
+    return f"{came}; pass points in the type in which the map computes, or return y.to(x.dtype)."
+
+
+def check_map(f: Map, x: Tensor) -> None:
+    """Raise unless ``f`` is a map of each row alone: one answer to one point, whatever stands beside it in the batch.
+
+    One row is compared bit for bit between batches of one shape, in which the same sums are added in the same order,
+    and another one, within rounding, with a batch of its own. Within a measurement that has checked its map, nothing is
+    done. Call this within :func:`memzoo._module_state.keep_module_unchanged`, because each evaluation may change ``f``.
+
+    Args:
+        f: Self-map.
+        x: Points where it is going to be measured; two of them are used.
+
+    Raises:
+        InvalidArgumentError: A layer is in training mode, or ``f`` works in place on its input.
+        NonFiniteError: NaN or infinity in the parameters or buffers, or NaN at all points that were tried.
+        NotASelfMapError: ``f`` cannot be evaluated, returns another shape, type or device, draws at random or mixes
+            the rows of a batch.
+
+    Cost: three evaluations of at most two rows; about 40 of a map that draws random numbers without using them.
+    """
+    if is_being_measured():
+        return
+    check_module(f)
+    devices = [x.device] if x.is_cuda else []
+    with torch.no_grad(), torch.random.fork_rng(devices), _name_active_layers(f):
+        _check_two_rows(f, x)
+    mark_as_checked()
+
+
+def _check_two_rows(f: Map, x: Tensor) -> None:
+    """Check that the answer to each of two rows is the same in all batches, and in one of its own."""
+    before = _read_generators(x)
+    first = x[:1]
+    second = _choose_other_row(x)
+    pair = torch.cat([first, second])
+    try:
+        answers = _evaluate(f, pair)
+        beside_first = _evaluate(f, first.expand_as(pair).clone())
+        alone = _evaluate(f, second.clone())
+    except NotASelfMapError:
+        if len(x) > 1:
+            raise
+        # f takes one row at a time, or not the row that was made up here.
+        alone = _evaluate(f, first.clone())
+        answers, beside_first, pair = alone, _evaluate(f, first.clone()), first
+    if bool(answers.isnan().flatten(1).any(1).all()):
+        raise NonFiniteError("f(x) holds NaN at finite x; look at f(x) of the first row, and scale x as in training.")
+    if _read_generators(x) != before:
+        _check_draws_do_not_matter(f, pair)
+    if not _equal(answers[0], beside_first[0]):
+        _explain_difference(f, pair, answers, beside_first[0])
+    # Elsewhere sums may be added up in another order, and half precision inside of f rounds more.
+    comparisons = (
+        (0, beside_first[-1], "at another place of the batch"),
+        (-1, alone[0], "in a batch of its own"),
+    )
+    for row, other, what in comparisons:
+        if not _are_close(answers[row], other, REORDERED * torch.finfo(x.dtype).eps):
+            room = min(LARGEST_ROOM, REORDERED * _find_coarsest_unit(f, pair))
+            if not _equal_within_rounding(f, pair, answers, other, row, room):
+                _explain_difference(f, pair, answers, beside_first[0])  # two answers come first
+                raise NotASelfMapError(_describe_interaction(answers[row] - other, what))
+
+
+def _are_close(one: Tensor, other: Tensor, room: float) -> bool:
+    """Tell whether two answers differ by at most ``room``, relative to their norm."""
+    return _equal(one, other) or bool((one.double() - other.double()).norm() <= min(LARGEST_ROOM, room) * one.norm())
+
+
+def _evaluate(f: Map, rows: Tensor) -> Tensor:
+    """Evaluate ``f``, and raise an error of memzoo where it raises one of its own."""
+    try:
+        return apply_map(f, rows)
+    except (MemzooError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise NotASelfMapError(
+            f"f cannot be evaluated at a batch {tuple(rows.shape)} of {rows.dtype}: {type(error).__name__}: {error}. "
+            "Pass points of the shape, type and device that f takes, and a map of batches of any number of rows."
+        ) from error
+
+
+def _choose_other_row(x: Tensor) -> Tensor:
+    """Choose a row that differs from the first one; where there is none, make one up nearby."""
+    if not torch.equal(x[0], x[-1]):
+        return x[-1:]
+    size = x[0].abs().max()
+    return 0.9 * x[:1] + 0.1 * torch.where(size > 0, size, torch.ones_like(size))
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    """Tell whether two answers are equal bit for bit; NaN equals NaN."""
+    return bool(((one == other) | (one.isnan() & other.isnan())).all())
+
+
+def _explain_difference(f: Map, pair: Tensor, answers: Tensor, other: Tensor) -> None:
+    """Raise the error for a first row whose answer differs between two batches of one shape, unless by rounding."""
+    state = torch.get_rng_state()
+    again = _evaluate(f, pair)
+    if not _equal(again, answers):
+        torch.set_rng_state(state)
+        replayed = _equal(_evaluate(f, pair), again)
+        drawn = replayed and not torch.equal(state, torch.get_rng_state())
+        # With the generator set back the answer comes back: it is the draw that matters, however little.
+        gap = (answers.double() - again.double()).norm()
+        unit = torch.finfo(pair.dtype).eps
+        # Some kernels of a GPU add up in an order that changes.
+        room = (REORDERED if pair.is_cuda else ROUNDING) * unit * answers.double().norm()
+        if drawn or not gap <= room:
+            raise NotASelfMapError(_describe_draws(answers - again))
+    if not _equal_within_rounding(f, pair, answers, other, 0):
+        raise NotASelfMapError(_describe_interaction(answers[0] - other, "beside another row of the batch"))
+
+
+def _equal_within_rounding(f: Map, pair: Tensor, answers: Tensor, other: Tensor, row: int, room: float = 0.0) -> bool:
+    """Tell whether two answers to a row of ``pair`` differ by no more than rounding.
+
+    Rounding inside of ``f`` acts as a change of x in its last place does, which tells how much ``f`` amplifies it.
+    """
+    one = answers[row]
+    if _equal(one, other):
+        return True
+    gap = (one.double() - other.double()).norm()
+    unit = torch.finfo(one.dtype).eps
+    room = max(room, ROUNDING * unit) * float(one.double().norm())
+    if gap <= room:
+        return True
+    signs = torch.ones_like(pair).flatten()
+    signs[::2] = -1
+    changes: list[float] = []
+    for side in (-1, 1):
+        changed = _evaluate(f, pair * (1 + 2 * side * unit * signs.reshape(pair.shape)))
+        changes.append(float((changed[row].double() - answers[row].double()).norm()))
+    return bool(gap <= room + GAIN * max(changes))
+
+
+class _CoarsestUnit(TorchDispatchMode):
+    """Record the largest rounding unit of all operations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unit: float = 0.0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Execute an operation and look at the type of its result."""
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor) and result.is_floating_point():
+            self.unit = max(self.unit, torch.finfo(result.dtype).eps)
+        return result
+
+
+def _find_coarsest_unit(f: Map, rows: Tensor) -> float:
+    """Find the rounding unit of the narrowest type in which ``f`` computes."""
+    with _CoarsestUnit() as found:
+        f(rows)
+    return found.unit
+
+
+def _read_generators(x: Tensor) -> tuple[Any, ...]:
+    """Read the states of the global generators of random numbers."""
+    states: list[Any] = [torch.get_rng_state().numpy().tobytes(), random.getstate()]
+    if x.is_cuda:
+        states.append(torch.cuda.get_rng_state(x.device).numpy().tobytes())
+    if "numpy" in sys.modules:
+        name, keys, *rest = sys.modules["numpy"].random.get_state()
+        states.append((name, keys.tobytes(), *rest))
+    return tuple(states)
+
+
+def _check_draws_do_not_matter(f: Map, pair: Tensor) -> None:
+    """Raise if one of many evaluations of a map that draws at random differs from the first one."""
+    rows = pair.repeat(16 // len(pair), *[1] * (pair.ndim - 1))
+    first = _evaluate(f, rows)
+    for _ in range(TRIES):
+        answer = _evaluate(f, rows)
+        if not _equal(answer, first):
+            raise NotASelfMapError(_describe_draws(answer - first))
+
+
+def _describe_draws(gap: Tensor) -> str:
+    """Word the error for a map that draws at random."""
+    return (
+        f"f gives two answers to one image, which differ by {gap.double().norm():.2g}: it draws at random or changes "
+        "with each call. Put the module into eval mode, or fix each draw: pass a map (in callbacks and audits: Pass "
+        "self_map=lambda module, x: ...) that decodes the mean of its code for a variational autoencoder, keeps one "
+        "mask for a masked autoencoder, and draws once, the same for all rows, where noise or dropout is always on."
+    )
+
+
+def _describe_interaction(gap: Tensor, what: str) -> str:
+    """Word the error for a map that mixes the rows of a batch."""
+    return (
+        f"the rows of a batch interact: f(x) of a row differs by {gap.double().norm():.2g} {what}. memzoo needs a map "
+        "of each row alone, without statistics or a largest entry of the batch, and with the batch as the first axis "
+        "(batch_first=True); call .eval() on the model, or pass lambda x: torch.cat([f(row) for row in x.split(1)])."
+    )
+
+
+@contextmanager
+def _name_active_layers(f: Map) -> Generator[None, None, None]:
+    """Raise if a layer runs that mixes rows or draws, in the modules behind a function; those of a module are known."""
+    if isinstance(f, nn.Module):
+        yield
+        return
+    active: list[InvalidArgumentError] = []
+    hooks = []
+    seen: set[nn.Module] = set()
+    for root in list_measured_modules():  # each module comes before its parts
+        for name, module in root.named_modules(memo=seen):
+            try:
+                check_layer(module, f"module {name!r} ({type(module).__name__})")
+            except InvalidArgumentError as error:
+                hooks.append(module.register_forward_pre_hook(lambda *_, error=error: active.append(error)))
+    try:
+        yield
+    except NotASelfMapError:
+        if not active:
+            raise
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if active:
+        raise active[0]
 
 
 def check_steps(steps: int) -> None:

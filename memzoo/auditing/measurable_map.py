@@ -6,9 +6,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from memzoo._checks import apply_map
+from memzoo._checks import apply_map, check_map
+from memzoo._module_state import keep_module_unchanged
 from memzoo._types import Map
-from memzoo.modules import Adapter, check_repeats, evaluation_mode, find_self_map, like_parameters
+from memzoo.modules import Adapter, evaluation_mode, find_self_map, like_parameters
 
 
 @contextmanager
@@ -24,11 +25,11 @@ def open_map(module: nn.Module | Map, self_map: Adapter | None, points: Tensor) 
     if isinstance(module, nn.Module):
         with evaluation_mode(module), torch.random.fork_rng(devices=[]):
             f, points = find_self_map(module, self_map, like_parameters(points, module))
-            check_repeats(f, points)
+            check_map(f, points)
             yield f, points
         return
     f = module if self_map is None else lambda x: self_map(module, x)  # pyright: ignore[reportArgumentType]
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+    with torch.no_grad(), keep_module_unchanged(f), torch.random.fork_rng(devices=[]):
         apply_map(f, points[:1])
-        check_repeats(f, points)
+        check_map(f, points)
         yield f, points

@@ -24,7 +24,7 @@ from memzoo.callbacks.weights import (
     refuse_sharded,
     use_common_buffers,
 )
-from memzoo.errors import InvalidArgumentError, NonFiniteError
+from memzoo.errors import InvalidArgumentError, NonFiniteError, NotASelfMapError
 from memzoo.modules import Adapter, evaluation_mode, find_self_map, like_parameters
 from memzoo.runs import FitCallback, callbacks_of, ends_here, stopping_reason
 
@@ -148,7 +148,7 @@ class MeasuringCallback(FitCallback, ABC):
         except NonFiniteError as error:
             rank_zero_warn(f"nothing is measured on a network that is not finite: {error}")
             return dict(self._reporter.if_not_finite)
-        except RuntimeError as error:  # out of memory, for example
+        except (RuntimeError, NotASelfMapError) as error:  # out of memory, for example
             # what fails at the first measurement would fail at all of them, and the user can still change it
             if not self.history:
                 raise

@@ -10,12 +10,11 @@ from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
-from memzoo._checks import check_batch
+from memzoo._checks import check_batch, check_map
 from memzoo.callbacks.options import MeasuringOptions
 from memzoo.dynamics.spectra import Jacobians
 from memzoo.errors import InvalidArgumentError, InvalidTypeError
 from memzoo.modules import (
-    check_repeats,
     evaluation_mode,
     find_self_map,
     has_rows,
@@ -107,7 +106,7 @@ class TrackedExamples:
         examples = known[places]
         with evaluation_mode(module):
             f, adapted = find_self_map(module, self.options.self_map, like_parameters(examples, module))
-            check_repeats(f, adapted)
+            check_map(f, adapted)
             too_many = self._are_too_many(f, adapted)
         if too_many:
             places = places[:: math.ceil(len(examples) / (WIDE_EXAMPLES * self.options.rotate))]

@@ -2,11 +2,10 @@
 
 from memzoo.modules.evaluation import evaluation_mode
 from memzoo.modules.inputs import has_rows, input_of, matching_noise, read_rows
-from memzoo.modules.self_map import Adapter, check_repeats, find_self_map, like_parameters
+from memzoo.modules.self_map import Adapter, find_self_map, like_parameters
 
 __all__ = [
     "Adapter",
-    "check_repeats",
     "evaluation_mode",
     "find_self_map",
     "has_rows",

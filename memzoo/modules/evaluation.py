@@ -6,30 +6,27 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from memzoo._module_state import keep_module_unchanged
+
 
 @contextmanager
 def evaluation_mode(module: nn.Module) -> Generator[None, None, None]:
     """Put a module into eval mode, without gradients and at full float32 precision, and restore all of it afterwards.
 
-    Compiled parts run eagerly. Every submodule gets its own mode back. A precision that was set through the newer
-    ``torch.backends.fp32_precision`` is left as the user set it.
+    Compiled parts run eagerly. Every submodule gets its own mode, buffers and attributes back. A precision that was set
+    through the newer ``torch.backends.fp32_precision`` is left as the user set it.
     """
-    # A frozen part, such as a batch norm, may be in eval mode although the module trains.
-    training = [part for part in module.modules() if part.training]
     device = next((parameter.device.type for parameter in module.parameters()), "cpu")
-    module.eval()
-    try:
-        with (
-            _full_precision(),
-            torch.inference_mode(False),  # Lightning validates in inference mode
-            torch.no_grad(),
-            torch.autocast(device, enabled=False),
-            torch.compiler.set_stance("force_eager"),
-        ):
-            yield
-    finally:
-        for part in training:
-            part.training = True
+    with (
+        torch.inference_mode(False),  # Lightning validates in inference mode
+        keep_module_unchanged(module),
+        _full_precision(),
+        torch.no_grad(),
+        torch.autocast(device, enabled=False),
+        torch.compiler.set_stance("force_eager"),
+    ):
+        module.eval()
+        yield
 
 
 @contextmanager

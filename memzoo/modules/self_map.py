@@ -7,13 +7,11 @@ from torch import Tensor, nn
 
 from memzoo._checks import apply_map
 from memzoo._types import Map
-from memzoo.dynamics.tracing import cast_map
+from memzoo.dynamics.tracing import widen_module
 from memzoo.errors import NotASelfMapError
 
 Adapter = Callable[[nn.Module, Tensor], Tensor]
 """``self_map(module, x)`` returns the reconstruction of a batch."""
-REPEATS = 1e-3
-"""Largest relative difference of two evaluations at one point that the order of sums on a GPU explains."""
 
 
 class Adapted(nn.Module):
@@ -32,19 +30,6 @@ class Adapted(nn.Module):
         return self.adapter(self.module, x)
 
 
-class Widened(nn.Module):
-    """Evaluate a module of half-precision parameters with copies of them in the precision of its input."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Reconstruct a batch."""
-        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-        return cast_map(self.module, dtype)(x)
-
-
 def find_self_map(module: nn.Module, adapter: Adapter | None, examples: Tensor) -> tuple[nn.Module, Tensor]:
     """Return a map and examples that fit together: the module or its adapter, on the examples as they are or flattened.
 
@@ -53,10 +38,8 @@ def find_self_map(module: nn.Module, adapter: Adapter | None, examples: Tensor) 
     Raises:
         NotASelfMapError: The map gives back the shape of its input neither for the examples nor for flattened ones.
     """
-    f = module if adapter is None else Adapted(module, adapter)
     # A measurement resolves more than the two or three digits of half precision.
-    if any(parameter.dtype in (torch.float16, torch.bfloat16) for parameter in module.parameters()):
-        f = Widened(f)
+    f = widen_module(module if adapter is None else Adapted(module, adapter))
     # One example tells: rows do not interact.
     try:
         apply_map(f, examples[:1])
@@ -81,21 +64,6 @@ def _maps_to_itself(f: Map, points: Tensor) -> bool:
     except Exception:
         return False
     return True
-
-
-def check_repeats(f: Map, points: Tensor) -> None:
-    """Check that two evaluations of a map at the first point agree.
-
-    Raises:
-        NotASelfMapError: They differ by more than the order of sums on a GPU explains.
-    """
-    first = f(points[:1])
-    second = f(points[:1])
-    if (first - second).norm() > REPEATS * first.norm():
-        raise NotASelfMapError(
-            "the module gives two answers to one image, although it is in eval mode: it draws at random, as a "
-            "variational autoencoder does. Pass self_map=lambda module, x: ... that decodes the mean of its code."
-        )
 
 
 def like_parameters(points: Tensor, module: nn.Module) -> Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from memzoo.dynamics.tracing.precision import cast_map, collect_tensors, promote_to_float64, restore_plain_attributes
+from memzoo.dynamics.tracing.precision import cast_map, collect_tensors, promote_to_float64
 
 
 @pytest.mark.parametrize(
@@ -98,17 +98,3 @@ def test_each_tensor_appears_once_under_the_name_of_its_first_module():
     assert collect_tensors(model).keys() == {"one.weight", "own", "kept"}
     assert collect_tensors(model)["one.weight"] is model.two.weight
     assert collect_tensors(torch.tanh) == {}
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_tensor_that_forward_keeps_is_plain_again_whatever_the_type_of_the_points(dtype):
-    class Keeping(nn.Linear):
-        def forward(self, x):
-            self.kept = super().forward(x)
-            return self.kept
-
-    model = Keeping(2, 2)
-    restore_plain_attributes(model, torch.rand(3, 2, dtype=dtype))
-    assert model.kept.shape == (1, 2)
-    assert model.kept.dtype == torch.float32
-    assert not model.kept.requires_grad

@@ -40,7 +40,8 @@ def collect_starts(measure, examples, *args, **options):
         return x.clone()
 
     found = measure(f, examples, *args, eps=1.0, steps=0, **options)
-    return torch.cat(seen).unflatten(0, (len(found.levels), len(examples), found.draws)), found
+    checked = 3  # evaluations that check the map
+    return torch.cat(seen[checked:]).unflatten(0, (len(found.levels), len(examples), found.draws)), found
 
 
 @pytest.mark.parametrize("f", [torch.sign, lambda x: torch.tanh(3 * x) / math.tanh(3)])
@@ -376,7 +377,7 @@ def test_arguments_that_make_no_sense_are_refused(measure):
         measure(identity, SIGNS, [0.0], eps=0)
     with pytest.raises(NonFiniteError, match=r"examples holds NaN or infinity in 1 of 2 rows"):
         measure(identity, torch.tensor([[1.0], [math.nan]]), [0.0])
-    with pytest.raises(NotASelfMapError, match=r"input \(32, 1\) became \(32, 3\)"):
+    with pytest.raises(NotASelfMapError, match=r"input \(2, 1\) became \(2, 3\)"):
         measure(nn.Linear(1, 3), SIGNS, [0.0])
     with pytest.raises(ValueError, match=r"module '0' \(Dropout\) is in training mode"):
         measure(nn.Sequential(nn.Dropout()), SIGNS, [0.0])

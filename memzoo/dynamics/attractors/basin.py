@@ -6,9 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from memzoo._checks import check_batch, check_steps
+from memzoo._checks import check_batch, check_map, check_steps
 from memzoo._types import Map
 from memzoo.dynamics.orbits import iterate
+from memzoo.dynamics.tracing import leave_no_trace, widen_points
 from memzoo.errors import InvalidArgumentError
 
 GROWTH = 24
@@ -27,6 +28,7 @@ class BasinRadius:
     """At least this share of the volume of each ball leads to its attractor, at the stated confidence."""
 
 
+@leave_no_trace
 @torch.no_grad()
 def basin_radius(
     f: Map,
@@ -70,6 +72,8 @@ def basin_radius(
             f"basin_radius needs tol > 0, directions >= 1 and 0 < confidence < 1, got tol = {tol}, "
             f"directions = {directions}, confidence = {confidence}; 32 directions at 0.95 are usual."
         )
+    attractors = widen_points(f, attractors, "attractors")
+    check_map(f, attractors)
     generator = torch.Generator().manual_seed(seed)
     flat = attractors.flatten(1)
 

@@ -7,12 +7,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from memzoo._checks import check_batch, check_same_shape
+from memzoo._checks import check_batch, check_map, check_same_shape
 from memzoo._types import Map
 from memzoo.dynamics.attractors.limit_search import LimitSearch, check_search_limits, iterate_to_rest
 from memzoo.dynamics.attractors.limit_sets import LimitSet
 from memzoo.dynamics.intervals import Share, wilson
 from memzoo.dynamics.orbits import format_eps, group_duplicates, iterate, nearest, resolve_eps
+from memzoo.dynamics.tracing import leave_no_trace, widen_points
 from memzoo.errors import InvalidArgumentError
 
 SPURIOUS = -1
@@ -96,6 +97,7 @@ def _name_limit(limit: LimitSet) -> str:
     return f"{kind}, unstable" if limit.unstable else f"{kind}, marginal"
 
 
+@leave_no_trace
 @torch.no_grad()
 def census(
     f: Map,
@@ -165,6 +167,8 @@ def census(
         raise InvalidArgumentError(f"confidence must lie between 0 and 1, got {confidence!r}; 0.95 is usual.")
     radii = resolve_eps(eps, examples)
     scale = radii.quantile(0.5).item()
+    starts = widen_points(f, starts, "starts")
+    check_map(f, starts)
 
     # Duplicates would make each other's margin zero: only the first of them takes part.
     first = group_duplicates(examples).first

@@ -18,9 +18,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from memzoo._checks import check_batch, check_module, check_steps
+from memzoo._checks import check_batch, check_map, check_steps
 from memzoo._types import Map
 from memzoo.dynamics.attractors.basin import basin_radius
+from memzoo.dynamics.attractors.half_precision import confirm_in_half_precision
 from memzoo.dynamics.attractors.orbit_limits import choose_quick_map, find_orbit_limits
 from memzoo.dynamics.attractors.pushes import Pushes, push_points
 from memzoo.dynamics.attractors.shared_limits import find_shared_limits, measure_distances, measure_group_offsets
@@ -34,7 +35,7 @@ from memzoo.dynamics.spectra import (
     choose_own_derivative,
     compute_spectrum,
 )
-from memzoo.dynamics.tracing import restore_plain_attributes
+from memzoo.dynamics.tracing import leave_no_trace
 
 REACH = 0.1
 """Times eps: how far Newton's method may move a limit, and within which a point is taken to belong to a limit."""
@@ -168,6 +169,8 @@ class Certificates:
         return "left when pushed" if self.radius[row] + self.radius_error[row] < 1 else "radius not below 1"
 
 
+@leave_no_trace
+@confirm_in_half_precision
 @torch.no_grad()
 def certify(
     f: Map,
@@ -216,10 +219,10 @@ def certify(
         tensor([ True,  True, False])
     """
     check_batch(examples, "examples")
-    check_module(f)
     check_steps(steps)
     eps = resolve_eps(eps, examples)
     group = group_near_copies(examples).group
+    check_map(f, examples)
     check_differentiable_self_map(f, examples)
     jacobians = choose_own_derivative(Jacobians(f, examples, method, memory_limit), examples)
     uniform = compute_spectrum(jacobians, examples[:1], top=1, strict=False) if jacobians.affine else None
@@ -272,8 +275,6 @@ def certify(
     resolution = found.resolution + SETTLED * jacobians.eps * size * added_up
     shared = find_shared_limits(flat, resolution, group)
     found = replace(found, returns=pushes.return_home, resolution=resolution, **shared._asdict())
-    # Derivatives leave wrapped tensors in modules that keep a value of their forward.
-    restore_plain_attributes(f, examples)
     rows = found.attractor.nonzero().flatten()
     if not directions or not len(rows):
         return found

@@ -6,12 +6,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from memzoo._checks import check_batch, check_eps
+from memzoo._checks import check_batch, check_eps, check_map
 from memzoo._types import Map
 from memzoo.dynamics.attractors.certificate import certify
 from memzoo.dynamics.attractors.limit_search import LimitSearch, check_search_limits, iterate_to_rest
 from memzoo.dynamics.attractors.limit_sets import LimitSet
 from memzoo.dynamics.orbits import Orbit, compose_with_itself, iterate
+from memzoo.dynamics.tracing import leave_no_trace, widen_points
 from memzoo.errors import InvalidArgumentError
 
 SCALE = 0.05
@@ -68,6 +69,7 @@ class Attractors:
         return "\n".join(lines)
 
 
+@leave_no_trace
 @torch.no_grad()
 def find_attractors(
     f: Map,
@@ -110,6 +112,8 @@ def find_attractors(
     """
     check_batch(starts, "starts")
     check_search_limits(max_period, max_limits)
+    starts = widen_points(f, starts, "starts")
+    check_map(f, starts)
     orbit = iterate(f, starts, steps)
     if eps is not None:
         check_eps(eps)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from memzoo._checks import check_batch, check_module, check_steps
+from memzoo._checks import check_batch, check_map, check_steps
 from memzoo._types import Map
 from memzoo.dynamics.intervals import wilson
 from memzoo.dynamics.memory.corruption import Masks, draw_gaussian
@@ -23,6 +23,7 @@ from memzoo.dynamics.orbits import (
     nearest,
     resolve_eps,
 )
+from memzoo.dynamics.tracing import leave_no_trace
 from memzoo.errors import InvalidArgumentError
 
 
@@ -116,6 +117,7 @@ def check_draws(draws: int) -> None:
         raise InvalidArgumentError(f"draws must be a whole number >= 1, got {draws!r}; 16 is usual.")
 
 
+@leave_no_trace
 @torch.no_grad()
 def recall_against_noise(
     f: Map,
@@ -176,6 +178,7 @@ def recall_against_noise(
     return _measure_recall(f, examples, deviations, corrupt, steps, eps)
 
 
+@leave_no_trace
 @torch.no_grad()
 def recall_against_mask(
     f: Map,
@@ -246,8 +249,8 @@ def _measure_recall(
     eps: float | Tensor | None,
 ) -> Recall:
     """Follow the corrupted examples of all levels, and count where they end."""
-    check_module(f)
     check_steps(steps)
+    check_map(f, examples)
     radii = resolve_eps(eps, examples)
     # One radius for all is the plain definition, in which only equal examples are the same.
     is_plain = isinstance(eps, (int, float))

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from memzoo._checks import apply_map, check_batch, check_module, check_steps
+from memzoo._checks import HALF, apply_map, check_batch, check_map, check_steps
 from memzoo._types import Map
-from memzoo.dynamics.tracing import LatentMap, accelerate_convolutions, latent_map, outputs_agree
+from memzoo.dynamics.tracing import LatentMap, accelerate_convolutions, latent_map, leave_no_trace, outputs_agree
 from memzoo.errors import InvalidArgumentError
 
 SETTLED = 8
@@ -41,6 +41,7 @@ class Orbit:
     """Snapshots ``{t: f^t(x0)}`` for the requested t; NaN in the rows of orbits that had diverged by then."""
 
 
+@leave_no_trace
 @torch.no_grad()
 def iterate(
     f: Map,
@@ -80,8 +81,9 @@ def iterate(
         (tensor([[2.0000, 2.0000, 2.0000]]), tensor([True]))
     """
     check_batch(x0, "x0")
-    check_module(f)
     check_steps(steps)
+    check_map(f, x0)
+    latent = False if x0.dtype in HALF else latent  # products in half precision are another map
     wanted = set(keep)
     if any(t < 0 or t > steps for t in wanted):
         raise InvalidArgumentError(f"keep holds {sorted(wanted)}, but only t = 0..{steps} are computed; raise steps.")
@@ -94,7 +96,9 @@ def iterate(
     for t in sorted(wanted - kept.keys()):  # every row had settled or diverged before these times
         kept[t] = orbits.take_snapshot()
     # One more evaluation at the points themselves: settled rows were not evaluated since they settled.
-    residual = torch.cat([(apply_map(f, rows) - rows).flatten(1).norm(dim=1) for rows in points.split(block)])
+    wide = torch.promote_types(x0.dtype, torch.float32)  # a norm leaves the range of float16 long before its numbers do
+    steps_left = [apply_map(f, rows).to(wide) - rows.to(wide) for rows in points.split(block)]
+    residual = torch.cat([step.flatten(1).norm(dim=1) for step in steps_left])
     residual = torch.where(orbits.diverged, torch.inf, residual)
     return Orbit(points, orbits.converged, orbits.diverged, orbits.steps_taken, residual, kept)
 

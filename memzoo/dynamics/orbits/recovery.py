@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from memzoo._checks import check_batch, check_module, check_same_shape, check_steps
+from memzoo._checks import HALF, check_batch, check_map, check_same_shape, check_steps
 from memzoo._types import Map
 from memzoo.dynamics.orbits.distance import nearest
 from memzoo.dynamics.orbits.distance_bounds import float32_products_are_exact
@@ -19,7 +19,7 @@ from memzoo.dynamics.orbits.duplicates import select_distinct
 from memzoo.dynamics.orbits.example_eps import format_eps, resolve_eps
 from memzoo.dynamics.orbits.neighbours import NeighbourTracker
 from memzoo.dynamics.orbits.orbit import OrbitBatch, choose_latent_map, follow_by_fast_map, iterate
-from memzoo.dynamics.tracing import output_range
+from memzoo.dynamics.tracing import leave_no_trace, output_range
 
 OFFSETS = 3
 """Smallest sensible eps, in units of the median offset: half of the offsets are larger than their median."""
@@ -56,6 +56,7 @@ class RecoveryCurve:
     """Last point of each orbit; of a diverged orbit the last finite one, which counts at its own time only."""
 
 
+@leave_no_trace
 @torch.no_grad()
 def recovery_curve(
     f: Map,
@@ -108,8 +109,9 @@ def recovery_curve(
     check_batch(starts, "starts")
     check_batch(examples, "examples")
     check_same_shape(starts, examples, "starts and examples")
-    check_module(f)
     check_steps(steps)
+    check_map(f, starts)
+    latent = False if starts.dtype in HALF else latent  # products in half precision are another map
     radii = resolve_eps(eps, examples)
     resolution = 100 * torch.finfo(starts.dtype).eps * examples.flatten(1).double().norm(dim=1).max().item()
     if radii.min() < resolution:
@@ -120,7 +122,7 @@ def recovery_curve(
         )
 
     if offset is None:
-        offset = _measure_offset(f, select_distinct(examples.to(starts.dtype)), steps, block)
+        offset = _measure_offset(f, select_distinct(examples), starts.dtype, steps, block)
     if radii.quantile(0.5) < OFFSETS * offset:
         warnings.warn(
             f"eps = {format_eps(radii)} is below {OFFSETS} times the distance of the fixed points from their examples "
@@ -226,10 +228,10 @@ def _find_unrecoverable(f: Map, starts: Tensor, points: Tensor, examples: Tensor
     return reach.offset(examples) > eps + reach.bound_rounding(examples, eps, unit)
 
 
-def _measure_offset(f: Map, examples: Tensor, steps: int, block: int) -> float:
+def _measure_offset(f: Map, examples: Tensor, dtype: torch.dtype, steps: int, block: int) -> float:
     """Measure the median distance from an example to the end of its own orbit, of those that end clearly near it."""
     sample = torch.arange(0, len(examples), math.ceil(len(examples) / SAMPLE), device=examples.device)
-    orbit = iterate(f, examples[sample], steps, block=block)
+    orbit = iterate(f, examples[sample].to(dtype), steps, block=block)
     distance = (orbit.points.double() - examples[sample].double()).flatten(1).norm(dim=1)
     rival = nearest(orbit.points, examples).second
     if len(examples) == 1:  # there is no other example: the orbit may go as far as the origin

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from memzoo._checks import check_batch, check_module
+from memzoo._checks import check_batch, check_map, check_module
 from memzoo._types import Map
 from memzoo.dynamics.spectra.derivative_check import Check, DerivativeCheck
 from memzoo.dynamics.spectra.full_spectrum import compute_full_spectrum
@@ -29,7 +29,7 @@ from memzoo.dynamics.spectra.spectrum import (
     repeat_spectrum,
     replace_rows,
 )
-from memzoo.dynamics.tracing import promote_to_float64, restore_plain_attributes
+from memzoo.dynamics.tracing import leave_no_trace, promote_to_float64, widen_points
 from memzoo.errors import InvalidArgumentError
 
 AFFINE = 4
@@ -37,6 +37,7 @@ AFFINE = 4
 
 
 @torch.no_grad()
+@leave_no_trace
 def spectrum(
     f: Map,
     x: Float[Tensor, "batch *shape"],
@@ -95,11 +96,12 @@ def spectrum(
     check_module(f)
     if top is not None and top < 1:
         raise InvalidArgumentError(f"top must be at least 1, got {top}.")
-    check_differentiable_self_map(*promote_to_float64(f, x))
+    x = widen_points(f, x, "x")
+    wide, points = promote_to_float64(f, x)
+    check_map(wide, points)
+    check_differentiable_self_map(wide, points)
     jacobians = Jacobians(f, x, method, memory_limit)
-    found = compute_spectrum(jacobians, x, top=top, vectors=vectors, transient=transient, seed=seed)
-    restore_plain_attributes(f, x)
-    return found
+    return compute_spectrum(jacobians, x, top=top, vectors=vectors, transient=transient, seed=seed)
 
 
 def compute_spectrum(

@@ -8,13 +8,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from memzoo._checks import apply_map, check_module
+from memzoo._checks import apply_map, check_map, check_module
 from memzoo._types import Map
 from memzoo.dynamics.spectra.eigenvalues import spectrum
 from memzoo.dynamics.spectra.jacobian import Jacobians
 from memzoo.dynamics.spectra.notation import bracket_notation
 from memzoo.dynamics.spectra.spectrum import Spectrum
-from memzoo.dynamics.tracing import promote_to_float64
+from memzoo.dynamics.tracing import Widened, leave_no_trace, promote_to_float64
 from memzoo.errors import InvalidArgumentError, InvalidTypeError, NonFiniteError
 
 MEMORY = 2**30
@@ -65,6 +65,7 @@ class Operator:
         return self.bracket()
 
 
+@leave_no_trace
 @torch.no_grad()
 def operator(f: Map, shape: tuple[int, ...] | None = None, *, block: int = 1024) -> Operator:
     """Compute the matrix of a linear or affine map, whatever layers it is made of.
@@ -101,6 +102,7 @@ def operator(f: Map, shape: tuple[int, ...] | None = None, *, block: int = 1024)
     shape = _find_shape(f) if shape is None else tuple(shape)
     device = next((p.device for p in f.parameters()), None) if isinstance(f, nn.Module) else None
     wide, zero = promote_to_float64(f, torch.zeros(1, *shape, dtype=torch.float64, device=device))
+    check_map(wide, zero)
     offset = apply_map(wide, zero).flatten()
     identity = torch.eye(zero.numel(), dtype=zero.dtype, device=device)
     jacobians = Jacobians(f, zero, None, MEMORY)
@@ -119,6 +121,7 @@ def operator(f: Map, shape: tuple[int, ...] | None = None, *, block: int = 1024)
 
 def _find_shape(f: Map) -> tuple[int, ...]:
     """Find the shape of the points that a module maps."""
+    f = f.module if isinstance(f, Widened) else f
     shape = f.shape if isinstance(f, HasShape) else None
     if isinstance(shape, tuple) and all(isinstance(size, int) for size in shape):
         return tuple(shape)

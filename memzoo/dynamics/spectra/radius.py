@@ -8,14 +8,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from memzoo._checks import check_batch, check_module
+from memzoo._checks import check_batch, check_map, check_module
 from memzoo._types import Map
 from memzoo.dynamics.spectra.jacobian import Jacobians, check_differentiable_self_map, refuse_non_finite
 from memzoo.dynamics.spectra.own_derivative import choose_own_derivative
 from memzoo.dynamics.spectra.scaling import scale_values
-from memzoo.dynamics.tracing import promote_to_float64
+from memzoo.dynamics.tracing import leave_no_trace, promote_to_float64, widen_points
 
 
+@leave_no_trace
 def radius_bracket(
     f: Map, x: Float[Tensor, "batch *shape"], *, squarings: int = 12, memory_limit: int = 2**30
 ) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
@@ -50,7 +51,10 @@ def radius_bracket(
     """
     check_batch(x, "x")
     check_module(f)
-    check_differentiable_self_map(*promote_to_float64(f, x))
+    x = widen_points(f, x, "x")
+    wide, points = promote_to_float64(f, x)
+    check_map(wide, points)
+    check_differentiable_self_map(wide, points)
     jacobians = Jacobians(f, x, None, memory_limit)
     if jacobians.method == "arnoldi":
         jacobians = Jacobians(f, x, "dense", memory_limit)

@@ -14,9 +14,9 @@ from memzoo.dynamics.tracing.precision import (
     cast_tensors,
     collect_tensors,
     promote_to_float64,
-    restore_plain_attributes,
 )
 from memzoo.dynamics.tracing.traced_graph import TracedGraph, trace_map
+from memzoo.dynamics.tracing.widened import Widened, leave_no_trace, widen_module, widen_points
 
 __all__ = [
     "CastMap",
@@ -24,17 +24,20 @@ __all__ = [
     "LatentMap",
     "OutputRange",
     "TracedGraph",
+    "Widened",
     "accelerate_convolutions",
     "accelerate_convolutions_in_dtype",
     "cast_map",
     "cast_tensors",
     "collect_tensors",
     "latent_map",
+    "leave_no_trace",
     "output_range",
     "outputs_agree",
     "promote_to_float64",
     "read_declared_cut",
-    "restore_plain_attributes",
     "trace_bare_operations",
     "trace_map",
+    "widen_module",
+    "widen_points",
 ]

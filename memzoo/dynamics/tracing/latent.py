@@ -8,10 +8,12 @@ from jaxtyping import Float
 from torch import Tensor, fx
 from torch.func import vmap
 
+from memzoo._checks import check_map
 from memzoo._types import Map
 from memzoo.dynamics.tracing.affine_rounding import AffineRounding, bound_rounding_of_ending
-from memzoo.dynamics.tracing.precision import cast_map, cast_tensors, collect_constants
+from memzoo.dynamics.tracing.precision import cast_map, cast_tensors, collect_constants, promote_to_float64
 from memzoo.dynamics.tracing.traced_graph import TracedGraph, trace_map
+from memzoo.dynamics.tracing.widened import leave_no_trace
 
 BLOCK = 4096
 """Rows in float64 at one time."""
@@ -81,6 +83,7 @@ class LatentMap:
         return flat.reshape(-1, *self.shape)
 
 
+@leave_no_trace
 @torch.no_grad()
 def output_range(f: Map, x: Float[Tensor, "batch *shape"]) -> OutputRange | None:
     """Find the subspace that the affine last layers of ``f`` can reach.
@@ -89,6 +92,7 @@ def output_range(f: Map, x: Float[Tensor, "batch *shape"]) -> OutputRange | None
 
     Cost: one product for each unit before the affine layers, and a QR factorisation.
     """
+    check_map(*promote_to_float64(f, x))
     wide = cast_map(f, torch.float64)
     for ignore_cache in (False, True):  # a module may have changed since it was traced
         ending = _find_affine_ending(f, x, ignore_cache=ignore_cache)
@@ -102,6 +106,7 @@ def output_range(f: Map, x: Float[Tensor, "batch *shape"]) -> OutputRange | None
     return None
 
 
+@leave_no_trace
 @torch.no_grad()
 def latent_map(f: Map, x: Float[Tensor, "batch *shape"]) -> LatentMap | None:
     """Return ``f`` in latent coordinates if its first and last layers are affine and narrow inside; otherwise None.
@@ -109,6 +114,7 @@ def latent_map(f: Map, x: Float[Tensor, "batch *shape"]) -> LatentMap | None:
     The last layer and the first one are fused into one k x k matrix, so that a step never forms a point. The result is
     compared with ``f`` itself on the rows of ``x`` in float64 before it is used.
     """
+    check_map(*promote_to_float64(f, x))
     ending = _find_affine_ending(f, x)
     if ending is None:
         return None

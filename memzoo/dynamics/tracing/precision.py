@@ -108,18 +108,6 @@ def cast_map(f: Map, dtype: torch.dtype) -> Map:
 
 
 @torch.no_grad()
-def restore_plain_attributes(f: Map, x: Tensor) -> None:
-    """Evaluate a module once as usual, so that tensors that its forward keeps in attributes are plain tensors again."""
-    if not isinstance(f, nn.Module):
-        return
-    parameter = next((p for p in f.parameters() if p.is_floating_point()), x)
-    for dtype in (x.dtype, parameter.dtype):
-        with contextlib.suppress(RuntimeError, TypeError):  # the points may be wider than the module
-            f(x[:1].to(dtype))
-            return
-
-
-@torch.no_grad()
 def promote_to_float64(f: Map, x: Tensor) -> tuple[Map, Tensor]:
     """Return ``f`` and ``x`` in float64 where ``f`` can compute in it, otherwise as they are, in the narrower type.
 

@@ -1,0 +1,257 @@
+"""Measure a map without leaving a trace in it: find what a map is made of, and put all of it back afterwards."""
+
+import functools
+import types
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, MutableMapping, MutableSequence, MutableSet
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+PLAIN = frozenset(vars(nn.Module()))
+"""Attributes of every module: its tables of parameters, buffers and sub-modules, and its hooks."""
+FOREIGN = ("torch", "lightning", "pytorch_lightning", "lightning_fabric", "numpy", "builtins", "types")
+"""Packages whose objects and functions hold no state of a map: trainers, data sets, operators."""
+MOST = 20_000
+"""Most objects that are looked at."""
+LONGEST = 10_000
+"""Longest list or table that is looked through: a longer one holds data."""
+LARGEST = 2**22
+"""Most numbers of a tensor outside of modules that is copied: a larger one holds data."""
+
+
+class MapState:
+    """What a map is made of, as it is now: modules, the tensors and tables that they hold, and those of its closures.
+
+    Modules are found behind functions, ``functools.partial``, methods, objects that can be called, and containers.
+    Parameters and buffers are copied, because a forward may change them in place in ways that torch does not count.
+
+    Args:
+        f: Self-map.
+        known: Objects that an outer state holds already, by their ids.
+    """
+
+    def __init__(self, f: object, known: frozenset[int] = frozenset()) -> None:
+        self.modules: list[nn.Module] = []
+        """All modules that were found, sub-modules too."""
+        self.ids: set[int] = set(known)
+        """Ids of all objects that this state and the outer ones hold."""
+        self.checked: bool = False
+        """Whether a measurement has checked the map since."""
+        self._attributes: list[tuple[Any, dict[str, Any]]] = []
+        self._tables: list[tuple[Any, Any]] = []
+        self._tensors: list[tuple[Tensor, Tensor]] = []
+        self._gradients: list[tuple[Tensor, Tensor | None]] = []
+        self._walk(f)
+
+    def restore(self) -> None:
+        """Put everything back as it was."""
+        for holder, attributes in self._attributes:
+            _restore_attributes(holder, attributes)
+        for table, content in self._tables:
+            _restore_table(table, content)
+        for tensor, copy in self._tensors:
+            _restore_tensor(tensor, copy)
+        for tensor, gradient in self._gradients:
+            if tensor.grad is not gradient:
+                tensor.grad = gradient
+
+    def _walk(self, f: object) -> None:
+        """Visit everything that can be reached from ``f``, each object once."""
+        waiting: deque[tuple[object, bool]] = deque([(f, True)])
+        for _ in range(MOST):
+            if not waiting:
+                return
+            value, owned = waiting.popleft()
+            if id(value) in self.ids or isinstance(value, (str, int, float, type(None))):
+                continue
+            # What a function refers to is not its own: a list in which it records its calls is left alone.
+            owned = isinstance(value, nn.Module) or (owned and not isinstance(value, types.FunctionType))
+            waiting.extend((part, owned or _calls(value)) for part in self._visit(value, owned=owned))
+
+    def _visit(self, value: object, *, owned: bool) -> Iterable[object]:
+        """Keep the state of one object, and return the objects that it holds."""
+        if isinstance(value, Tensor):
+            self._keep_tensor(value, owned=owned)
+            return ()
+        if isinstance(value, nn.Module):
+            return self._keep_module(value)
+        if isinstance(value, (MutableMapping, MutableSequence, MutableSet, tuple)):
+            return self._keep_table(value, owned=owned)
+        self.ids.add(id(value))
+        if isinstance(value, (types.FunctionType, types.MethodType, functools.partial)):
+            return _list_captured(value)
+        if isinstance(value, (type, types.ModuleType)) or _is_foreign(type(value)) or not hasattr(value, "__dict__"):
+            return ()
+        if owned or _calls(value):
+            self._attributes.append((value, dict(vars(value))))
+        return [*vars(value).values(), type(value).__dict__.get("__call__")]
+
+    def _keep_tensor(self, tensor: Tensor, *, owned: bool) -> None:
+        """Copy a tensor; one without a shape has nothing to copy."""
+        self.ids.add(id(tensor))
+        if is_lazy(tensor) or not (owned or tensor.numel() <= LARGEST):
+            return
+        self._tensors.append((tensor, tensor.detach().clone()))
+        if tensor.is_leaf and tensor.requires_grad:
+            self._gradients.append((tensor, tensor.grad))
+
+    def _keep_module(self, module: nn.Module) -> Iterable[object]:
+        """Keep the tables and attributes of a module, its mode of training among them."""
+        self.ids.add(id(module))
+        self.modules.append(module)
+        attributes = {name: value for name, value in vars(module).items() if name not in PLAIN or name == "training"}
+        self._attributes.append((module, attributes))
+        # The tables of a scripted module are views, which have no content of their own.
+        tables = [module._parameters, module._buffers, module._modules]
+        self._tables += [(table, dict(table)) for table in tables if isinstance(table, dict)]
+        own = [*module.parameters(recurse=False), *module.buffers(recurse=False), *module.children()]
+        return [*own, *attributes.values(), type(module).forward]
+
+    def _keep_table(self, table: Any, *, owned: bool) -> Iterable[object]:
+        """Keep the content of a list, a set or a dict; a tuple cannot change, but what it holds can."""
+        if isinstance(table, tuple):
+            return table[:LONGEST]
+        self.ids.add(id(table))
+        if len(table) > LONGEST:
+            return ()
+        content = dict(table) if isinstance(table, MutableMapping) else list(table)
+        if owned:
+            self._tables.append((table, content))
+        return list(content.values()) if isinstance(content, dict) else content
+
+
+def _calls(value: object) -> bool:
+    """Tell whether a value is an object with a state of its own that can be called as a map."""
+    return callable(value) and not isinstance(value, (type, types.FunctionType, types.MethodType, functools.partial))
+
+
+def _is_foreign(kind: Any) -> bool:
+    """Tell whether a class or function belongs to a package that holds no state of a map."""
+    return str(getattr(kind, "__module__", "")).split(".")[0] in FOREIGN
+
+
+def _list_captured(function: Any) -> list[object]:
+    """List what a function, a method or a partial application holds or reads."""
+    if isinstance(function, functools.partial):
+        return [function.func, *function.args, *function.keywords.values()]
+    if isinstance(function, types.MethodType):
+        return [function.__self__, function.__func__]
+    if _is_foreign(function) and not function.__closure__:
+        return []
+    captured = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+    for cell in function.__closure__ or ():
+        try:
+            captured.append(cell.cell_contents)
+        except ValueError:  # the variable has no value yet
+            continue
+    return [*captured, *_list_globals_read(function)]
+
+
+def _list_globals_read(function: types.FunctionType) -> Iterator[object]:
+    """List the global variables that a function reads and that may hold state, and functions beside it."""
+    if _is_foreign(function):
+        return
+    names: set[str] = set()
+    codes = [function.__code__]
+    while codes:
+        code = codes.pop()
+        names.update(code.co_names)
+        codes += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
+    for name in sorted(names & function.__globals__.keys()):
+        value = function.__globals__[name]
+        beside = getattr(value, "__module__", None) == function.__module__ and callable(value)
+        if beside or isinstance(value, (nn.Module, Tensor, MutableMapping, MutableSequence, functools.partial)):
+            yield value
+
+
+def _restore_attributes(holder: Any, attributes: dict[str, Any]) -> None:
+    """Put attributes back, and remove those that were added."""
+    present = vars(holder)
+    is_module = isinstance(holder, nn.Module)
+    for name in [name for name in present if name not in attributes and not (is_module and name in PLAIN)]:
+        del present[name]
+    for name, value in attributes.items():
+        if present.get(name) is not value:
+            present[name] = value
+
+
+def _restore_table(table: Any, content: Any) -> None:
+    """Put the content of a list, a set or a dict back."""
+    if isinstance(content, dict):
+        same = list(table) == list(content) and all(table[key] is value for key, value in content.items())
+    else:
+        same = len(table) == len(content) and all(a is b for a, b in zip(table, content, strict=True))
+    if same:
+        return
+    table.clear()
+    fill: Callable[..., Any] = table.update if isinstance(table, (MutableMapping, MutableSet)) else table.extend
+    fill(content)
+
+
+def _restore_tensor(tensor: Tensor, copy: Tensor) -> None:
+    """Write the copy back where the tensor has changed."""
+    if _have_equal_bits(tensor, copy):
+        return
+    # Inference tensors may be written in inference mode alone; .data hides the writing from autograd.
+    with torch.inference_mode(tensor.is_inference()), torch.no_grad():
+        if tensor.shape == copy.shape and tensor.dtype == copy.dtype and tensor.layout == torch.strided:
+            tensor.data.copy_(copy)
+        else:
+            tensor.data = copy
+
+
+def _have_equal_bits(tensor: Tensor, copy: Tensor) -> bool:
+    """Tell whether a tensor is as its copy; one that torch cannot compare, or that holds NaN, counts as changed."""
+    if tensor.shape != copy.shape or tensor.dtype != copy.dtype or tensor.device != copy.device:
+        return False
+    try:
+        return torch.equal(tensor.detach(), copy)
+    except (RuntimeError, NotImplementedError):  # sparse and other special layouts
+        return False
+
+
+_STATES: ContextVar[tuple[MapState, ...]] = ContextVar("states of maps in measurement", default=())
+
+
+@contextmanager
+def keep_module_unchanged(f: object) -> Generator[MapState, None, None]:
+    """Restore everything that evaluations of a map change in its modules: afterwards all is the same bit for bit.
+
+    Restored are buffers and parameters that were changed in place or replaced, attributes (tensors that are kept,
+    caches in lists and dicts, counters), gradients that were added, and the modes of training. Modules are also found
+    behind a function, a ``functools.partial``, a method or an object that calls them. Within another measurement of
+    the same map, nothing is done.
+
+    Cost: a copy of all parameters and buffers.
+    """
+    outer = _STATES.get()
+    known = frozenset().union(*(state.ids for state in outer))
+    state = MapState(f, known)
+    token = _STATES.set((*outer, state))
+    try:
+        yield state
+    finally:
+        _STATES.reset(token)
+        state.restore()
+
+
+def is_being_measured() -> bool:
+    """Tell whether a measurement around this one has checked its map."""
+    return any(state.checked for state in _STATES.get())
+
+
+def list_measured_modules() -> list[nn.Module]:
+    """List the modules of all maps that are being measured."""
+    return [module for state in _STATES.get() for module in state.modules]
+
+
+def mark_as_checked() -> None:
+    """Record that the map of the innermost measurement is checked, for measurements within it."""
+    states = _STATES.get()
+    if states:
+        states[-1].checked = True

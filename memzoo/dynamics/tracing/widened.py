@@ -1,0 +1,121 @@
+"""Measure maps in half precision: read parameters in the type of the points, and points in float32.
+
+The 8 or 11 bits of a number in bfloat16 or float16 are too few to tell where an orbit ends: a push that arithmetic of
+this type resolves is as large as the distances between examples. Every number in half precision is a number in float32
+as well, so points and parameters are read as that without a change of their values.
+"""
+
+import warnings
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar, cast, overload
+
+import torch
+from torch import Tensor, nn
+
+from memzoo._checks import HALF
+from memzoo._module_state import keep_module_unchanged
+from memzoo._types import Map
+from memzoo.dynamics.tracing.minimum_cut import read_declared_cut
+from memzoo.dynamics.tracing.precision import cast_map
+from memzoo.errors import InvalidTypeError
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Widened(nn.Module):
+    """Evaluate a module of half-precision parameters with copies of them in the type of its input."""
+
+    module: nn.Module
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.train(module.training)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map a batch."""
+        return cast_map(self.module, x.dtype)(x)
+
+
+class WidenedWithCut(Widened):
+    """Do the same for a module that names its narrowest layer."""
+
+    def cut(self) -> tuple[nn.Module, nn.Module]:
+        """Return the halves of the module, widened as well."""
+        halves = read_declared_cut(self.module)
+        assert halves is not None
+        return Widened(halves[0]), Widened(halves[1])
+
+
+@overload
+def widen_module(f: nn.Module) -> nn.Module: ...
+@overload
+def widen_module(f: Map) -> Map: ...
+def widen_module(f: Map) -> Map:
+    """Return a module of half-precision parameters widened; any other map is returned unchanged."""
+    if not isinstance(f, nn.Module) or isinstance(f, Widened):
+        return f
+    if not any(parameter.dtype in HALF for parameter in f.parameters()):
+        return f
+    return Widened(f) if read_declared_cut(f) is None else WidenedWithCut(f)
+
+
+@torch.no_grad()
+def widen_points(f: Map, x: Tensor, name: str) -> Tensor:
+    """Return points in half precision as float32, for an answer that half precision cannot give.
+
+    Args:
+        f: Self-map.
+        x: Points; in float32 and float64 they are returned unchanged.
+        name: Name of the points in messages.
+
+    Raises:
+        InvalidTypeError: ``f`` is no module and cannot compute in float32.
+
+    Warns:
+        UserWarning: ``f`` is no module; it is measured as it computes in float32.
+    """
+    if x.dtype not in HALF:
+        return x
+    wide = x.float()
+    if isinstance(f, nn.Module):
+        return wide
+    try:
+        dtype = f(wide[:1]).dtype
+    except Exception as error:
+        raise InvalidTypeError(_describe_half(x, name, f"f cannot compute in float32 ({error})")) from error
+    if dtype != torch.float32:
+        raise InvalidTypeError(_describe_half(x, name, f"f returns {dtype} for points in float32"))
+    warnings.warn(
+        f"{name} are {x.dtype}, whose precision cannot tell where orbits end: f is measured as it computes in float32; "
+        f"pass {name}.float() if that is what is meant.",
+        stacklevel=3,
+    )
+    return wide
+
+
+def _describe_half(x: Tensor, name: str, what: str) -> str:
+    """Word the error for a map that can be measured in half precision alone."""
+    return (
+        f"{name} are {x.dtype}, in which no verdict can be had, and {what}; pass {name}.float() and a map that "
+        "computes in the type of its input, or the module itself, whose parameters are then read in float32."
+    )
+
+
+def leave_no_trace(function: Function) -> Function:
+    """Decorate a function whose first argument is the map ``f`` that it measures.
+
+    Everything that the evaluations change in the modules of ``f``, and the state of torch's global generators, is put
+    back afterwards. A module of half-precision parameters is read in the type of the points.
+    """
+
+    @wraps(function)
+    def measure(f: Map, *args: Any, **kwargs: Any) -> Any:
+        with keep_module_unchanged(f) as state:
+            devices = {tensor.device for module in state.modules for tensor in module.parameters()}
+            generators = [device for device in devices if device.type == "cuda"]
+            with torch.random.fork_rng(devices=generators):
+                return function(widen_module(f), *args, **kwargs)
+
+    return cast(Function, measure)
