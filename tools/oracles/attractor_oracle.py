@@ -1,0 +1,223 @@
+"""Decide by brute force which examples are attractors: long orbits in float64, differences, eigenvalues, many pushes.
+
+Nothing here uses memzoo. The oracle answers only where a margin is left; near a limit of any criterion it says nothing.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tools.oracles.formulas import Formula, Points
+
+STEPS = 20_000
+"""Most iterations of an orbit."""
+PUSHED_STEPS = 4_000
+"""Most iterations after a push."""
+DIRECTIONS = 24
+"""Random directions of pushes, with their opposites."""
+FINE = (1e-5, 1e-4, 1e-3, 1e-2)
+"""Lengths of pushes, times eps."""
+COARSE = (0.03, 0.1, 0.3)
+"""The same for maps whose outputs rest under small steps: there, only distances of the order of eps matter."""
+GROWTH = 1.5
+"""A push has left if it is longer by this factor in the end."""
+RETURN = 0.5
+"""A push has come back if no more than this part of it is left in the end."""
+DIFFERENCE = 1e-6
+"""Step of differences, relative to the length of the point."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Hold what the oracle knows of one example."""
+
+    attractor: bool | None
+    """None where the oracle does not know."""
+    reason: str
+    limit: Points
+    radius: float
+    """Spectral radius at the limit by differences; NaN where there is no limit, or a kink."""
+    radius_error: float
+    """How far differences may be off."""
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """Judge the examples of one network."""
+
+    formula: Formula
+    """The map, on batches of flat points."""
+    examples: Points
+    """The examples, flat."""
+    eps: Points
+    """Radius of each example."""
+    margin: float
+    """Relative distance from the limit of a criterion within which nothing is said. It has to cover what the network
+    rounds in its own arithmetic."""
+    coarse: bool
+    """Whether outputs rest under small steps."""
+
+    def judge(self) -> list[Judgement]:
+        """Judge each example."""
+        orbits = follow_orbits(self.formula, self.examples, STEPS)
+        limits = _polish(self.formula, orbits.points, self.eps)
+        residual = np.linalg.norm(self.formula(limits) - limits, axis=1)
+        fixed = residual <= 1e-11 * self._scale
+        return [
+            self._judge_row(row, limits, orbits) if fixed[row] else self._judge_open(row, limits, orbits)
+            for row in range(len(limits))
+        ]
+
+    @property
+    def _scale(self) -> Points:
+        return np.maximum(np.linalg.norm(self.examples, axis=1), 1e-30)
+
+    def _judge_open(self, row: int, limits: Points, orbits: "Orbits") -> Judgement:
+        """Judge an example whose orbit has no limit yet: one that keeps its pace for half of its steps has none."""
+        paces = orbits.last[row] > 0.5 * orbits.halfway[row] and orbits.last[row] > 1e-6 * self._scale[row]
+        if not np.isfinite(limits[row]).all() or paces:
+            return Judgement(False, "the orbit does not settle", limits[row], np.nan, np.nan)
+        return Judgement(None, "the orbit is still open", limits[row], np.nan, np.nan)
+
+    def _judge_row(self, row: int, limits: Points, orbits: "Orbits") -> Judgement:
+        """Judge an example by the fixed point in which its orbit ends."""
+        limit = limits[row]
+        radius, error = (np.nan, np.nan) if self.coarse else measure_radius(self.formula, limit)
+        answers = [
+            self._compare_offset(row, limit),
+            self._find_sharers(row, limits),
+            self._compare_radius(radius, error),
+            self._push(row, limit),
+        ]
+        refuted = [reason for answer, reason in answers if answer is False]
+        open_ = [reason for answer, reason in answers if answer is None]
+        attractor = False if refuted else None if open_ else True
+        return Judgement(attractor, "; ".join(refuted or open_), limit, radius, error)
+
+    def _compare_offset(self, row: int, limit: Points) -> "Answer":
+        offset = np.linalg.norm(limit - self.examples[row])
+        reason = f"offset {offset:.4g}, eps {self.eps[row]:.4g}"
+        if abs(offset - self.eps[row]) <= self.margin * (self.eps[row] + self._scale[row]):
+            return None, reason
+        return bool(offset < self.eps[row]), reason
+
+    def _find_sharers(self, row: int, limits: Points) -> "Answer":
+        """Tell whether another example, which is no copy of this one, ends at the same point."""
+        other = np.linalg.norm(self.examples - self.examples[row], axis=1) > 0
+        gap = np.linalg.norm(limits[other] - limits[row], axis=1).min(initial=np.inf)
+        if gap <= 1e-9 * self._scale[row]:
+            return False, "another example ends at the same point"
+        return (None if gap <= self.margin * self._scale[row] else True), f"another limit is {gap:.3g} away"
+
+    def _compare_radius(self, radius: float, error: float) -> "Answer":
+        """Compare the radius with 1; at a kink, and where outputs rest, only the pushes tell."""
+        if np.isnan(radius):
+            return True, "no radius"
+        if abs(radius - 1) <= self.margin + error:
+            return None, f"radius {radius:.6g}"
+        return bool(radius < 1), f"radius {radius:.6g}"
+
+    def _push(self, row: int, limit: Points) -> "Answer":
+        """Push the limit in many directions and follow where that leads.
+
+        All pushes have to come back. The limit is refuted if pushes of the smallest length leave it; if larger ones
+        alone do, its basin is small, and nothing is said.
+        """
+        rng = np.random.default_rng(row)
+        directions = rng.standard_normal((DIRECTIONS, limit.size))
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+        directions = np.concatenate([directions, -directions])
+        shares: list[Points] = []
+        for length in COARSE if self.coarse else FINE:
+            push = max(length * self.eps[row], 1e-9 * self._scale[row])
+            ends = follow_orbits(self.formula, limit + push * directions, PUSHED_STEPS).points
+            shares.append(np.linalg.norm(ends - limit, axis=1) / push)
+        if all((share <= RETURN).all() for share in shares):
+            return True, "all pushes come back"
+        left = np.mean(~(shares[0] <= GROWTH))
+        text = f"{left:.0%} of the smallest pushes leave"
+        return (False if left > (0.5 if self.coarse else 0) else None), text
+
+
+Answer = tuple[bool | None, str]
+
+
+@dataclass(frozen=True)
+class Orbits:
+    """Hold where orbits end."""
+
+    points: Points
+    last: NDArray[np.float64]
+    """Length of the last step of each orbit."""
+    halfway: NDArray[np.float64]
+    """Length of its step after half of the time, 0 if all had settled then."""
+
+
+def follow_orbits(formula: Formula, starts: Points, steps: int) -> Orbits:
+    """Iterate until nothing moves beyond rounding; an orbit that leaves the number range ends as NaN."""
+    points = starts
+    halfway = np.zeros(len(starts))
+    last = halfway
+    with np.errstate(over="ignore", invalid="ignore"):
+        for step in range(steps):
+            moved = formula(points)
+            moved = np.where(np.abs(moved).max(1, keepdims=True) < 1e100, moved, np.nan)
+            last = np.linalg.norm(moved - points, axis=1)
+            points = moved
+            if step == steps // 2:
+                halfway = last
+            if not (last > 1e-15 * np.linalg.norm(points, axis=1)).any():  # NaN counts as settled
+                break
+    return Orbits(points, np.nan_to_num(last), halfway)
+
+
+def _polish(formula: Formula, points: Points, eps: Points) -> Points:
+    """Take up to three Newton steps, by differences, where they lower the residual and stay within a tenth of eps."""
+    polished = points.copy()
+    for row, point in enumerate(points):
+        best = point
+        for _ in range(3):
+            residual = formula(best[None])[0] - best
+            if not np.isfinite(residual).all() or not residual.any():
+                break
+            system = np.eye(point.size) - measure_jacobian(formula, best)[0]
+            trial = best + np.linalg.lstsq(system, residual, rcond=None)[0]
+            left = np.linalg.norm(formula(trial[None])[0] - trial)
+            if left < np.linalg.norm(residual) and np.linalg.norm(trial - point) < 0.1 * eps[row]:
+                best = trial
+        polished[row] = best
+    return polished
+
+
+def measure_jacobian(formula: Formula, point: Points) -> tuple[Points, float]:
+    """Measure the Jacobian at a point by central differences.
+
+    Returns:
+        The Jacobian, and the norm of half the difference between its two one-sided versions: of the order of the step
+        where the map is smooth, and of the order of the Jacobian itself at a kink.
+    """
+    step = DIFFERENCE * max(float(np.linalg.norm(point)) / np.sqrt(point.size), 1e-30)
+    moves = step * np.eye(point.size)
+    centre = formula(point[None])
+    forward = (formula(point + moves) - centre).T / step
+    backward = (centre - formula(point - moves)).T / step
+    return (forward + backward) / 2, float(np.linalg.norm(forward - backward) / 2)
+
+
+def measure_radius(formula: Formula, point: Points) -> tuple[float, float]:
+    """Measure the spectral radius at a point with its error; NaN at a kink.
+
+    The error of the entries is bounded by how far the one-sided differences disagree. Times the condition of the
+    eigenvalues this bounds the error of the radius; for a defective Jacobian it is infinite.
+    """
+    jacobian, disagreement = measure_jacobian(formula, point)
+    size = float(np.linalg.norm(jacobian))
+    if not np.isfinite(size) or disagreement > 1e-2 * size + 1e-7:
+        return np.nan, np.nan
+    values, vectors = np.linalg.eig(jacobian)
+    condition = float(np.linalg.cond(vectors))
+    # Outputs are rounded to 2^-52 of their size, and the step is 1e-6 of the point: 1e-9 with room for a deep network.
+    rounding = 1e-9 * float(np.linalg.norm(formula(point[None]))) / max(float(np.linalg.norm(point)), 1e-30)
+    noise = disagreement + 1e-9 * size + rounding
+    return float(np.abs(values).max(initial=0.0)), condition * noise
