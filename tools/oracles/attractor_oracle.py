@@ -190,14 +190,14 @@ def _polish(formula: Formula, points: Points, eps: Points) -> Points:
     return polished
 
 
-def measure_jacobian(formula: Formula, point: Points) -> tuple[Points, float]:
+def measure_jacobian(formula: Formula, point: Points, relative_step: float = DIFFERENCE) -> tuple[Points, float]:
     """Measure the Jacobian at a point by central differences.
 
     Returns:
         The Jacobian, and the norm of half the difference between its two one-sided versions: of the order of the step
         where the map is smooth, and of the order of the Jacobian itself at a kink.
     """
-    step = DIFFERENCE * max(float(np.linalg.norm(point)) / np.sqrt(point.size), 1e-30)
+    step = relative_step * _measure_size(point)
     moves = step * np.eye(point.size)
     centre = formula(point[None])
     forward = (formula(point + moves) - centre).T / step
@@ -205,19 +205,25 @@ def measure_jacobian(formula: Formula, point: Points) -> tuple[Points, float]:
     return (forward + backward) / 2, float(np.linalg.norm(forward - backward) / 2)
 
 
-def measure_radius(formula: Formula, point: Points) -> tuple[float, float]:
-    """Measure the spectral radius at a point with its error; NaN at a kink.
+def _measure_size(point: Points) -> float:
+    """Measure the typical entry of a point."""
+    return max(float(np.linalg.norm(point)) / np.sqrt(point.size), 1e-30)
 
-    The error of the entries is bounded by how far the one-sided differences disagree. Times the condition of the
-    eigenvalues this bounds the error of the radius; for a defective Jacobian it is infinite.
+
+def measure_radius(
+    formula: Formula, point: Points, relative_step: float = DIFFERENCE, *, kink: float = 1e-2
+) -> tuple[float, float]:
+    """Measure the spectral radius at a point with its error; NaN at a kink, where one-sided differences disagree.
+
+    Where the map is smooth, central differences are off by far less than one-sided ones disagree. Times the condition
+    of the eigenvalues, the error of the entries bounds that of the radius; for a defective Jacobian it is infinite.
     """
-    jacobian, disagreement = measure_jacobian(formula, point)
+    jacobian, disagreement = measure_jacobian(formula, point, relative_step)
     size = float(np.linalg.norm(jacobian))
-    if not np.isfinite(size) or disagreement > 1e-2 * size + 1e-7:
+    # Outputs are rounded to 2^-52 of their size; a deep network loses a few digits more.
+    rounding = 1e-15 * float(np.linalg.norm(formula(point[None]))) / (relative_step * _measure_size(point))
+    if not np.isfinite(size) or disagreement > kink * size + 10 * rounding * np.sqrt(point.size):
         return np.nan, np.nan
     values, vectors = np.linalg.eig(jacobian)
     condition = float(np.linalg.cond(vectors))
-    # Outputs are rounded to 2^-52 of their size, and the step is 1e-6 of the point: 1e-9 with room for a deep network.
-    rounding = 1e-9 * float(np.linalg.norm(formula(point[None]))) / max(float(np.linalg.norm(point)), 1e-30)
-    noise = disagreement + 1e-9 * size + rounding
-    return float(np.abs(values).max(initial=0.0)), condition * noise
+    return float(np.abs(values).max(initial=0.0)), condition * (disagreement + 1e-9 * size + rounding)

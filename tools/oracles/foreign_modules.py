@@ -26,6 +26,8 @@ class ForeignModule:
     dtype: torch.dtype = torch.float32
     is_map: bool = True
     """False where there is no self-map that could be measured: a random one, or one whose rows interact."""
+    is_map_in_eval: bool = False
+    """Whether the module comes in training mode, and is a self-map in eval mode alone."""
 
     @property
     def f(self) -> Callable[[Tensor], Tensor]:
@@ -132,33 +134,33 @@ class Reversal(torch.autograd.Function):
     """Return the input, and minus its gradient."""
 
     @staticmethod
-    def forward(ctx: Any, a: Tensor) -> Tensor:
+    def forward(_: Any, a: Tensor) -> Tensor:
         """Compute the value."""
         return a.clone()
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+    def backward(_: Any, *gradients: Tensor) -> Tensor:
         """Reverse the gradient."""
         return -gradients[0]
 
 
-def _detach_gate(module: Around, a: Tensor) -> Tensor:
+def _detach_gate(_: Around, a: Tensor) -> Tensor:
     with torch.no_grad():
         gate = torch.sigmoid(2 * a)
     return a * gate
 
 
-def _infer_gate(module: Around, a: Tensor) -> Tensor:
+def _infer_gate(_: Around, a: Tensor) -> Tensor:
     with torch.inference_mode():
         gate = torch.sigmoid(2 * a)
     return a * gate.clone()
 
 
-def _round_straight_through(module: Around, a: Tensor) -> Tensor:
+def _round_straight_through(_: Around, a: Tensor) -> Tensor:
     return a + (torch.round(4 * a) / 4 - a).detach()
 
 
-def _differentiate_inside(module: Around, a: Tensor) -> Tensor:
+def _differentiate_inside(_: Around, a: Tensor) -> Tensor:
     """Take a step downhill of an energy, as energy-based models do in their forward."""
     with torch.enable_grad():
         a = a if a.requires_grad else a.detach().requires_grad_()
@@ -264,11 +266,11 @@ class Equilibrium(nn.Module):
 def _make_hooked(kind: str) -> nn.Module:
     module = nn.Sequential(nn.Linear(DIM, DIM), nn.Tanh(), nn.Linear(DIM, DIM))
     if kind == "forward":
-        module[1].register_forward_hook(lambda layer, inputs, output: 1.5 * output)
+        module[1].register_forward_hook(lambda _layer, _inputs, output: 1.5 * output)
     elif kind == "pre":
-        module[0].register_forward_pre_hook(lambda layer, inputs: (inputs[0] ** 2,))
+        module[0].register_forward_pre_hook(lambda _, inputs: (inputs[0] ** 2,))
     else:
-        module[0].register_full_backward_hook(lambda layer, inputs, outputs: None)
+        module[0].register_full_backward_hook(lambda *_: None)
     return module
 
 
@@ -292,7 +294,7 @@ def _quantise(module: nn.Module) -> nn.Module:
     return torch.ao.quantization.quantize_dynamic(module, {nn.Linear}, torch.qint8)
 
 
-def _read_sorted(module: Around, a: Tensor) -> Tensor:
+def _read_sorted(_: Around, a: Tensor) -> Tensor:
     return a.sort(1).values
 
 
@@ -300,13 +302,13 @@ def _make_inverse_distances() -> nn.Module:
     return Around(lambda module, a: torch.exp(-torch.cdist(a, module.decoder.weight.T[:, :DIM])))
 
 
-def _solve_inside(module: Around, a: Tensor) -> Tensor:
+def _solve_inside(_: Around, a: Tensor) -> Tensor:
     """Solve (I + a a^T) z = a for each row."""
     system = torch.eye(a.shape[1], dtype=a.dtype) + a[:, :, None] * a[:, None, :]
     return torch.linalg.solve(system, a[:, :, None]).squeeze(-1)
 
 
-def _filter(module: Around, a: Tensor) -> Tensor:
+def _filter(_: Around, a: Tensor) -> Tensor:
     """Damp the high frequencies."""
     frequencies = torch.fft.rfft(a)
     damping = torch.linspace(1, 0.2, frequencies.shape[-1], dtype=a.dtype)
@@ -316,7 +318,10 @@ def _filter(module: Around, a: Tensor) -> Tensor:
 def _resample(module: nn.Module, x: Tensor) -> Tensor:
     """Turn an image by an angle that a network reads from it."""
     angle = module(x.flatten(1)).mean(1)
-    rows = [torch.stack([angle.cos(), -angle.sin(), 0 * angle], 1), torch.stack([angle.sin(), angle.cos(), 0 * angle], 1)]
+    rows = [
+        torch.stack([angle.cos(), -angle.sin(), 0 * angle], 1),
+        torch.stack([angle.sin(), angle.cos(), 0 * angle], 1),
+    ]
     grid = nn.functional.affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=False)
     return nn.functional.grid_sample(x, grid, align_corners=False)
 
@@ -359,7 +364,9 @@ MODULES: dict[str, Callable[[], ForeignModule]] = {
     "GRU": lambda: ForeignModule(Recurrent(nn.GRU)),
     "LSTM packed": lambda: ForeignModule(Recurrent(nn.LSTM, packed=True)),
     "weight norm": lambda: ForeignModule(nn.Sequential(parametrizations.weight_norm(nn.Linear(DIM, DIM)), nn.Tanh())),
-    "spectral norm": lambda: ForeignModule(nn.Sequential(parametrizations.spectral_norm(nn.Linear(DIM, DIM)), nn.Tanh())),
+    "spectral norm": lambda: ForeignModule(
+        nn.Sequential(parametrizations.spectral_norm(nn.Linear(DIM, DIM)), nn.Tanh())
+    ),
     "orthogonal": lambda: ForeignModule(nn.Sequential(parametrizations.orthogonal(nn.Linear(DIM, DIM)), nn.Tanh())),
     "old weight norm": lambda: ForeignModule(nn.Sequential(nn.utils.weight_norm(nn.Linear(DIM, DIM)), nn.Tanh())),
     "old spectral norm": lambda: ForeignModule(nn.Sequential(nn.utils.spectral_norm(nn.Linear(DIM, DIM)), nn.Tanh())),
@@ -370,12 +377,12 @@ MODULES: dict[str, Callable[[], ForeignModule]] = {
     "quantised": lambda: ForeignModule(_quantise(_make_dense())),
     "sparse COO": lambda: ForeignModule(SparseLayer("coo")),
     "sparse CSR": lambda: ForeignModule(SparseLayer("csr")),
-    "checkpointing": lambda: ForeignModule(Around(lambda module, a: checkpoint(torch.tanh, a, use_reentrant=False))),
+    "checkpointing": lambda: ForeignModule(Around(lambda _, a: checkpoint(torch.tanh, a, use_reentrant=False))),
     "reentrant checkpointing": lambda: ForeignModule(
-        Around(lambda module, a: checkpoint(torch.tanh, a, use_reentrant=True))
+        Around(lambda _, a: checkpoint(torch.tanh, a, use_reentrant=True))
     ),
-    "old autograd function": lambda: ForeignModule(Around(lambda module, a: OldSwish.apply(a))),
-    "gradient reversal": lambda: ForeignModule(Around(lambda module, a: torch.tanh(Reversal.apply(a)))),
+    "old autograd function": lambda: ForeignModule(Around(lambda _, a: OldSwish.apply(a))),
+    "gradient reversal": lambda: ForeignModule(Around(lambda _, a: torch.tanh(Reversal.apply(a)))),
     "gate without gradient": lambda: ForeignModule(Around(_detach_gate)),
     "gate in inference mode": lambda: ForeignModule(Around(_infer_gate)),
     "straight-through rounding": lambda: ForeignModule(Around(_round_straight_through)),
@@ -398,18 +405,21 @@ MODULES: dict[str, Callable[[], ForeignModule]] = {
     "transposed convolution": lambda: ForeignModule(
         nn.Sequential(nn.Conv2d(1, 4, 2, stride=2), nn.ELU(), nn.ConvTranspose2d(4, 1, 2, stride=2)), (1, 4, 4)
     ),
-    "max pooling": lambda: ForeignModule(nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16, 16), nn.Unflatten(1, (1, 4, 4))), (1, 4, 4)),
+    "max pooling": lambda: ForeignModule(
+        nn.Sequential(
+            nn.Conv2d(1, 4, 3, padding=1), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16, 16), nn.Unflatten(1, (1, 4, 4))
+        ),
+        (1, 4, 4),
+    ),
     "grid sampling": lambda: ForeignModule(nn.Linear(16, 4), (1, 4, 4), _resample),
     "batch norm": lambda: ForeignModule(_make_batch_norm(training=False)),
-    "batch norm in training": lambda: ForeignModule(_make_batch_norm(training=True), is_map=False),
+    "batch norm in training": lambda: ForeignModule(_make_batch_norm(training=True), is_map=False, is_map_in_eval=True),
     "batch norm in training, function": lambda: ForeignModule(
-        _make_batch_norm(training=True), call=lambda module, x: module(x), is_map=False
+        _make_batch_norm(training=True), call=lambda module, x: module(x), is_map=False, is_map_in_eval=True
     ),
-    "batch mean": lambda: ForeignModule(Around(lambda module, a: torch.tanh(a - a.mean(0))), is_map=False),
-    "dropout function": lambda: ForeignModule(
-        Around(lambda module, a: nn.functional.dropout(a, 0.3)), is_map=False
-    ),
-    "noise": lambda: ForeignModule(Around(lambda module, a: a + 0.1 * torch.randn_like(a)), is_map=False),
+    "batch mean": lambda: ForeignModule(Around(lambda _, a: torch.tanh(a - a.mean(0))), is_map=False),
+    "dropout function": lambda: ForeignModule(Around(lambda _, a: nn.functional.dropout(a, 0.3)), is_map=False),
+    "noise": lambda: ForeignModule(Around(lambda _, a: a + 0.1 * torch.randn_like(a)), is_map=False),
     "double": lambda: ForeignModule(_make_dense().double(), dtype=torch.float64),
     "bfloat16": lambda: ForeignModule(_make_dense().bfloat16(), dtype=torch.bfloat16),
     "float16": lambda: ForeignModule(_make_dense().half(), dtype=torch.float16),

@@ -90,11 +90,12 @@ def _read_codes(module: NearestCode) -> Formula:
 def _read_cells(module: Cells) -> Formula:
     centres = _read(module.centres)
     matrices = _read(module.matrices)
+    right, left = module.slopes or (1.0, 1.0)
 
     def evaluate(x: Points) -> Points:
         nearest = _find_nearest(x, centres)
         z = x - centres[nearest]
-        z = np.where(z > 0, module.right, module.left) * z
+        z = np.where(z > 0, right, left) * z
         moved = np.einsum("bij,bj->bi", matrices[nearest], z)
         if module.bound is not None:
             moved = module.bound * np.tanh(moved / module.bound)

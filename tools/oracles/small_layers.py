@@ -46,22 +46,26 @@ class Round(nn.Module):
 class Cells(nn.Module):
     """Move a point z away from the nearest centre to A (right relu(z) - left relu(-z)), measured from that centre.
 
-    The derivative at the centre is A if both slopes are 1; else there is a kink. ``bound`` limits each coordinate by a
-    tanh, so that what leaves an unstable centre ends in a cycle or at another fixed point.
+    The derivative at the centre is A if both slopes are 1; else there is a kink. Without slopes, z goes to A z: this
+    is the same map, but without rectifiers, whose derivative at 0 is a convention. ``bound`` limits each coordinate
+    by a tanh, so that what leaves an unstable centre ends in a cycle or at another fixed point.
     """
 
-    def __init__(self, centres: Tensor, matrices: Tensor, slopes: tuple[float, float], bound: float | None) -> None:
+    def __init__(
+        self, centres: Tensor, matrices: Tensor, slopes: tuple[float, float] | None, bound: float | None
+    ) -> None:
         super().__init__()
         self.centres = nn.Parameter(centres)
         self.matrices = nn.Parameter(matrices)
-        self.right, self.left = slopes
+        self.slopes = slopes
         self.bound = bound
 
     def forward(self, x: Tensor) -> Tensor:
         """Map a batch of points."""
         nearest = (x[:, None] - self.centres).square().sum(-1).argmin(1)
         z = x - self.centres[nearest]
-        z = self.right * torch.relu(z) - self.left * torch.relu(-z)
+        if self.slopes is not None:
+            z = self.slopes[0] * torch.relu(z) - self.slopes[1] * torch.relu(-z)
         moved = (self.matrices[nearest] @ z[:, :, None]).squeeze(-1)
         if self.bound is not None:
             moved = self.bound * torch.tanh(moved / self.bound)

@@ -180,7 +180,7 @@ def _make_shared(rng: Generator, kind: str) -> SmallNetwork:
     dim = examples.shape[1]
     rate = rng.uniform(0, 0.99)
     matrices = rate * torch.eye(dim, dtype=torch.float64).expand(len(kept), dim, dim)
-    return _finish(rng, kind, Cells(kept.clone(), matrices.clone(), (1.0, 1.0), None), examples)
+    return _finish(rng, kind, Cells(kept.clone(), matrices.clone(), None, None), examples)
 
 
 def _make_cells(
@@ -195,11 +195,18 @@ def _make_cells(
         centres = examples + shift * torch.randn_like(examples)
         dim = examples.shape[1]
         matrices = torch.stack([torch.from_numpy(draw_matrix(rng, dim)) for _ in examples])
-        slopes = (float(rng.uniform(-1.6, 1.6)), float(rng.uniform(-1.6, 1.6))) if kink else (1.0, 1.0)
+        slopes = _draw_slopes(rng) if kink else None
         module = Cells(centres, matrices, slopes, 1e-2 * size if bounded else None)
         return _finish(rng, kind, module, examples)
 
     return make
+
+
+def _draw_slopes(rng: Generator) -> tuple[float, float]:
+    """Draw the slopes on both sides of a kink; now and then both are 1, and nothing is there but the rectifiers."""
+    if rng.random() < 0.2:
+        return 1.0, 1.0
+    return float(rng.uniform(-1.6, 1.6)), float(rng.uniform(-1.6, 1.6))
 
 
 def _scale_to_radius(matrix: np.ndarray, radius: float) -> np.ndarray:

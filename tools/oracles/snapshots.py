@@ -1,6 +1,7 @@
 """Compare a module, and the state of the process, before and after a measurement: bit for bit."""
 
 import random
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -46,16 +47,21 @@ def list_changes(before: Snapshot, after: Snapshot) -> list[str]:
 def _write(value: Any, path: str, found: Snapshot, seen: set[int]) -> None:
     """Write down a value and, once for each object, what it holds."""
     if isinstance(value, Tensor):
-        found[path] = (id(value), value.requires_grad, *_describe_tensor(value))
+        # An optimizer holds the parameters themselves; of other tensors the bits count.
+        identity = id(value) if isinstance(value, nn.Parameter) else 0
+        found[path] = (identity, value.requires_grad, *_describe_tensor(value))
         _write(value.grad if value.is_leaf else None, f"{path}.grad", found, seen)
         return
     if value is None or isinstance(value, (bool, int, float, complex, str, bytes, torch.dtype)):
         found[path] = value if value == value else "NaN"
         return
+    if isinstance(value, weakref.ref):
+        value = value()
     if id(value) in seen:
         return
     seen.add(id(value))
-    found[path] = (type(value).__name__, id(value))
+    # A list that was rebuilt of the same things is the same list to everyone who reads it.
+    found[path] = (type(value).__name__, 0 if type(value) in (list, tuple, dict, set) else id(value))
     for name, inner in _list_contents(value):
         _write(inner, f"{path}.{name}", found, seen)
 
@@ -63,16 +69,25 @@ def _write(value: Any, path: str, found: Snapshot, seen: set[int]) -> None:
 def _list_contents(value: Any) -> list[tuple[str, Any]]:
     """List what a module, a table or a list holds; of other objects nothing is looked at."""
     if isinstance(value, torch.jit.ScriptModule):
-        return [*value.state_dict().items(), ("training", value.training)]
+        return [*_copy_state(value), ("training", value.training)]
     if isinstance(value, nn.Module):
         # what a quantised layer holds can be read by its state alone
-        packed = list(value.state_dict().items()) if "quantized" in type(value).__module__ else []
-        return [*vars(value).items(), *packed]
+        if "quantized" in type(value).__module__:
+            return [*_copy_state(value), ("training", value.training)]
+        return list(vars(value).items())
     if isinstance(value, dict):
         return [(str(key), inner) for key, inner in value.items()]
     if isinstance(value, (list, tuple, set, frozenset)):
         return [(str(number), inner) for number, inner in enumerate(value)]
     return []
+
+
+def _copy_state(module: nn.Module) -> list[tuple[str, Any]]:
+    """Copy the state of a module whose tensors are made anew each time that they are read."""
+    return [
+        (name, value.detach().clone() if isinstance(value, Tensor) else value)
+        for name, value in module.state_dict(keep_vars=True).items()
+    ]
 
 
 def _describe_tensor(tensor: Tensor) -> tuple[Any, ...]:
