@@ -12,18 +12,24 @@ from tools.oracles.formulas import Formula, Points
 
 STEPS = 20_000
 """Most iterations of an orbit."""
+PACE = 1_000
+"""Iterations after which the length of a step is compared with what it was."""
+STRIDE = 1e-2
+"""Times eps: a step that is longer than this after all iterations belongs to an orbit without a limit."""
 PUSHED_STEPS = 4_000
 """Most iterations after a push."""
 DIRECTIONS = 24
 """Random directions of pushes, with their opposites."""
 FINE = (1e-5, 1e-4, 1e-3, 1e-2)
 """Lengths of pushes, times eps."""
-COARSE = (0.03, 0.1, 0.3)
+COARSE = (0.03, 0.1)
 """The same for maps whose outputs rest under small steps: there, only distances of the order of eps matter."""
 GROWTH = 1.5
 """A push has left if it is longer by this factor in the end."""
 RETURN = 0.5
 """A push has come back if no more than this part of it is left in the end."""
+RADIUS_TELLS = 1e-2
+"""A radius that is known less well than this does not decide anything."""
 DIFFERENCE = 1e-6
 """Step of differences, relative to the length of the point."""
 
@@ -74,9 +80,8 @@ class Oracle:
         return np.maximum(np.linalg.norm(self.examples, axis=1), 1e-30)
 
     def _judge_open(self, row: int, limits: Points, orbits: "Orbits") -> Judgement:
-        """Judge an example whose orbit has no limit yet: one that keeps its pace for half of its steps has none."""
-        paces = orbits.last[row] > 0.5 * orbits.halfway[row] and orbits.last[row] > 1e-6 * self._scale[row]
-        if not np.isfinite(limits[row]).all() or paces:
+        """Judge an example whose orbit has no limit yet: one that still takes large steps after so long has none."""
+        if not np.isfinite(limits[row]).all() or orbits.last[row] > STRIDE * self.eps[row]:
             return Judgement(False, "the orbit does not settle", limits[row], np.nan, np.nan)
         return Judgement(None, "the orbit is still open", limits[row], np.nan, np.nan)
 
@@ -103,20 +108,28 @@ class Oracle:
         return bool(offset < self.eps[row]), reason
 
     def _find_sharers(self, row: int, limits: Points) -> "Answer":
-        """Tell whether another example, which is no copy of this one, ends at the same point."""
+        """Tell whether another example, which is no copy of this one, ends at the same point.
+
+        Rounding decides which way an example goes that has an unstable fixed point of its own at hand: it may stay
+        there. Then nothing is said.
+        """
         other = np.linalg.norm(self.examples - self.examples[row], axis=1) > 0
-        gap = np.linalg.norm(limits[other] - limits[row], axis=1).min(initial=np.inf)
-        if gap <= 1e-9 * self._scale[row]:
-            return False, "another example ends at the same point"
-        return (None if gap <= self.margin * self._scale[row] else True), f"another limit is {gap:.3g} away"
+        gap = np.where(other, np.linalg.norm(limits - limits[row], axis=1), np.inf)
+        sharers = np.flatnonzero(gap <= 1e-9 * self._scale[row])
+        if len(sharers):
+            own = _polish(self.formula, self.examples[sharers], self.eps[sharers])
+            stays = np.linalg.norm(self.formula(own) - own, axis=1) <= 1e-9 * self._scale[sharers]
+            stays &= np.linalg.norm(own - limits[row], axis=1) > 1e-6 * self._scale[row]
+            return (None if stays.all() else False), f"examples {sharers.tolist()} end at the same point"
+        nearest = gap.min(initial=np.inf)
+        return (None if nearest <= self.margin * self._scale[row] else True), f"another limit is {nearest:.3g} away"
 
     def _compare_radius(self, radius: float, error: float) -> "Answer":
-        """Compare the radius with 1; at a kink, and where outputs rest, only the pushes tell."""
-        if np.isnan(radius):
-            return True, "no radius"
-        if abs(radius - 1) <= self.margin + error:
-            return None, f"radius {radius:.6g}"
-        return bool(radius < 1), f"radius {radius:.6g}"
+        """Compare the radius with 1; where it is not known, as at a kink or where outputs rest, only pushes tell."""
+        reason = f"radius {radius:.6g} +- {error:.2g}"
+        if radius - error > 1 + self.margin:
+            return False, reason
+        return (None if abs(radius - 1) <= self.margin + error < RADIUS_TELLS else True), reason
 
     def _push(self, row: int, limit: Points) -> "Answer":
         """Push the limit in many directions and follow where that leads.
@@ -150,26 +163,29 @@ class Orbits:
     points: Points
     last: NDArray[np.float64]
     """Length of the last step of each orbit."""
-    halfway: NDArray[np.float64]
-    """Length of its step after half of the time, 0 if all had settled then."""
 
 
 def follow_orbits(formula: Formula, starts: Points, steps: int) -> Orbits:
-    """Iterate until nothing moves beyond rounding; an orbit that leaves the number range ends as NaN."""
+    """Iterate until nothing moves beyond rounding, or until all that moves keeps its pace, as on a cycle.
+
+    An orbit that leaves the number range ends as NaN.
+    """
     points = starts
-    halfway = np.zeros(len(starts))
-    last = halfway
+    last = np.zeros(len(starts))
+    earlier = np.full(len(starts), np.inf)
     with np.errstate(over="ignore", invalid="ignore"):
         for step in range(steps):
             moved = formula(points)
             moved = np.where(np.abs(moved).max(1, keepdims=True) < 1e100, moved, np.nan)
             last = np.linalg.norm(moved - points, axis=1)
             points = moved
-            if step == steps // 2:
-                halfway = last
-            if not (last > 1e-15 * np.linalg.norm(points, axis=1)).any():  # NaN counts as settled
+            moving = last > 1e-15 * np.linalg.norm(points, axis=1)  # NaN counts as settled
+            if step % PACE == PACE - 1:
+                moving &= ~(last > 0.99 * earlier)
+                earlier = last
+            if not moving.any():
                 break
-    return Orbits(points, np.nan_to_num(last), halfway)
+    return Orbits(points, np.nan_to_num(last))
 
 
 def _polish(formula: Formula, points: Points, eps: Points) -> Points:
@@ -215,8 +231,9 @@ def measure_radius(
 ) -> tuple[float, float]:
     """Measure the spectral radius at a point with its error; NaN at a kink, where one-sided differences disagree.
 
-    Where the map is smooth, central differences are off by far less than one-sided ones disagree. Times the condition
-    of the eigenvalues, the error of the entries bounds that of the radius; for a defective Jacobian it is infinite.
+    Where the map is smooth, central differences are off by far less than one-sided ones disagree. The error of the
+    radius follows from that of the entries by the condition of the eigenvectors (Bauer and Fike, 1960), or by its root
+    where a Jacobian is defective (Elsner, An optimal bound for the spectral variation of two matrices, 1985).
     """
     jacobian, disagreement = measure_jacobian(formula, point, relative_step)
     size = float(np.linalg.norm(jacobian))
@@ -225,5 +242,7 @@ def measure_radius(
     if not np.isfinite(size) or disagreement > kink * size + 10 * rounding * np.sqrt(point.size):
         return np.nan, np.nan
     values, vectors = np.linalg.eig(jacobian)
-    condition = float(np.linalg.cond(vectors))
-    return float(np.abs(values).max(initial=0.0)), condition * (disagreement + 1e-9 * size + rounding)
+    noise = disagreement + 1e-9 * size + rounding
+    by_condition = float(np.linalg.cond(vectors)) * noise
+    by_root = (2 * size + noise) ** (1 - 1 / point.size) * noise ** (1 / point.size)
+    return float(np.abs(values).max(initial=0.0)), min(by_condition, by_root)

@@ -14,7 +14,7 @@ WIDTH = 24
 """Width of the hidden layers."""
 TRAINING = 400
 """Optimizer steps of a training, on all examples at once."""
-MARGINS = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 0.05, torch.bfloat16: 0.2}
+MARGINS = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 0.01, torch.bfloat16: 0.05}
 """Margin that the oracle keeps for the rounding of each type: orbits may amplify it."""
 
 
