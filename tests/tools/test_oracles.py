@@ -12,6 +12,7 @@ from torch import nn
 from memzoo.dynamics import certify, spectrum
 from memzoo.errors import InvalidArgumentError
 from tools.oracles import __main__ as program
+from tools.oracles import known_maps, small_networks
 from tools.oracles import results as results_module
 from tools.oracles.attractor_oracle import Oracle, measure_jacobian, measure_radius
 from tools.oracles.foreign_modules import MODULES, ForeignModule
@@ -34,12 +35,17 @@ def compute_jacobian(known):
     return torch.func.jacrev(lambda row: known.f(row[None])[0])(known.point[0]).detach().double().numpy()
 
 
+@pytest.fixture
+def small(monkeypatch):
+    """Let maps be of at most 96 dimensions, and trainings of a few steps."""
+    monkeypatch.setattr(known_maps, "LARGEST", 96)
+    monkeypatch.setattr(small_networks, "TRAINING", 5)
+
+
 @pytest.mark.parametrize("number", range(3 * len(KINDS)))
-def test_a_known_map_has_its_radius(number):
+def test_a_known_map_has_its_radius(number, small):
     # numpy's eigenvalues of the Jacobian, by autograd, are independent of how the radius is known
     known = draw_map(5, number)
-    if known.dim > 200:
-        pytest.skip("the eigenvalues of a large matrix take long")
     jacobian = compute_jacobian(known)
     values = np.linalg.eigvals(jacobian)
     # a defective eigenvalue of a block of m rows moves by the m-th root of the rounding
@@ -65,7 +71,7 @@ def test_an_exact_map_is_exact():
     assert np.array_equal(matrix, matrix.astype(np.float32))  # the digits of the last type
 
 
-def test_the_same_seed_draws_the_same_map():
+def test_the_same_seed_draws_the_same_map(small):
     first = draw_map(4, 7)
     again = draw_map(4, 7)
     assert torch.equal(first.f(first.point), again.f(again.point))
@@ -110,7 +116,7 @@ def test_errors_are_told_apart():
 
 
 @pytest.mark.parametrize("number", range(len(NETWORKS)))
-def test_the_formula_of_a_network_is_that_network(number):
+def test_the_formula_of_a_network_is_that_network(number, small):
     network = draw_network(3, number)
     x = network.examples + 0.1 * torch.randn(network.examples.shape).to(network.examples)
     output = network.module(x).detach().double().numpy()

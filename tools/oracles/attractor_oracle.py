@@ -93,8 +93,9 @@ class Oracle:
             self._compare_offset(row, limit),
             self._find_sharers(row, limits),
             self._compare_radius(radius, error),
-            self._push(row, limit),
         ]
+        if all(answer is not False for answer, _ in answers):  # pushes cost most
+            answers.append(self._push(row, limit))
         refuted = [reason for answer, reason in answers if answer is False]
         open_ = [reason for answer, reason in answers if answer is None]
         attractor = False if refuted else None if open_ else True
@@ -141,16 +142,15 @@ class Oracle:
         directions = rng.standard_normal((DIRECTIONS, limit.size))
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
         directions = np.concatenate([directions, -directions])
-        shares: list[Points] = []
-        for length in COARSE if self.coarse else FINE:
+        for number, length in enumerate(COARSE if self.coarse else FINE):
             push = max(length * self.eps[row], 1e-9 * self._scale[row])
             ends = follow_orbits(self.formula, limit + push * directions, PUSHED_STEPS).points
-            shares.append(np.linalg.norm(ends - limit, axis=1) / push)
-        if all((share <= RETURN).all() for share in shares):
-            return True, "all pushes come back"
-        left = np.mean(~(shares[0] <= GROWTH))
-        text = f"{left:.0%} of the smallest pushes leave"
-        return (False if left > (0.5 if self.coarse else 0) else None), text
+            shares = np.linalg.norm(ends - limit, axis=1) / push
+            if not (shares <= RETURN).all():
+                left = float(np.mean(~(shares <= GROWTH)))
+                refuted = number == 0 and left > (0.5 if self.coarse else 0)
+                return (False if refuted else None), f"{left:.0%} of the pushes of {push:.3g} leave"
+        return True, "all pushes come back"
 
 
 Answer = tuple[bool | None, str]

@@ -91,10 +91,11 @@ def _draw_dimension(rng: Generator) -> int:
     """Draw a dimension from 1 to 3072: small ones, those of one block, and now and then the largest."""
     choice = rng.integers(20)
     if choice < 3:
-        return int(choice) + 1
+        return min(int(choice) + 1, LARGEST)
     if choice == 3:
         return LARGEST
-    return int(np.exp(rng.uniform(np.log(2), np.log(LARGEST if choice < 8 else 400))))
+    largest = LARGEST if choice < 8 else LARGEST // 8
+    return int(np.exp(rng.uniform(np.log(2), np.log(largest))))
 
 
 def _draw_radius(rng: Generator, *, exact: bool, digits: int) -> float:

@@ -42,7 +42,7 @@ class _Quantised(nn.Module):
 def _make_segmentation() -> ForeignModule:
     module = _load("torchvision.models.segmentation:lraspp_mobilenet_v3_large")
     network = module(weights=None, weights_backbone=None, num_classes=3)
-    return ForeignModule(network.eval(), (3, 16, 16), call=lambda module, x: module(x)["out"])
+    return ForeignModule(network.eval(), IMAGE, call=lambda module, x: module(x)["out"])
 
 
 def _make_convnext() -> ForeignModule:

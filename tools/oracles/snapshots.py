@@ -56,7 +56,7 @@ def _write(value: Any, path: str, found: Snapshot, seen: set[int]) -> None:
         found[path] = value if value == value else "NaN"
         return
     if isinstance(value, weakref.ref):
-        value = value()
+        return  # a recurrent layer renews those to its weights whenever it is called
     if id(value) in seen:
         return
     seen.add(id(value))
