@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -134,14 +134,15 @@ class Reversal(torch.autograd.Function):
     """Return the input, and minus its gradient."""
 
     @staticmethod
-    def forward(_: Any, a: Tensor) -> Tensor:
+    def forward(ctx: Any, a: Tensor) -> Tensor:
         """Compute the value."""
+        ctx.factor = -1.0
         return a.clone()
 
     @staticmethod
-    def backward(_: Any, *gradients: Tensor) -> Tensor:
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         """Reverse the gradient."""
-        return -gradients[0]
+        return ctx.factor * gradients[0]
 
 
 def _detach_gate(_: Around, a: Tensor) -> Tensor:
@@ -175,6 +176,8 @@ def _differentiate_inside(_: Around, a: Tensor) -> Tensor:
 class Counter(nn.Module):
     """Count calls in a buffer, and remember the last activation."""
 
+    calls: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.layer = nn.Linear(DIM, DIM)
@@ -190,6 +193,8 @@ class Counter(nn.Module):
 
 class MovingMean(nn.Module):
     """Update the mean of its inputs in eval mode too, by replacing the buffer, without using it."""
+
+    mean: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -237,6 +242,8 @@ class Branching(nn.Module):
 class SparseLayer(nn.Module):
     """Multiply by a sparse matrix in a buffer, as graph networks do."""
 
+    matrix: Tensor
+
     def __init__(self, layout: str) -> None:
         super().__init__()
         dense = torch.randn(DIM, DIM) * (torch.rand(DIM, DIM) < 0.4)
@@ -263,7 +270,7 @@ class Equilibrium(nn.Module):
         return z / 2
 
 
-def _make_hooked(kind: str) -> nn.Module:
+def _make_hooked(kind: str) -> nn.Sequential:
     module = nn.Sequential(nn.Linear(DIM, DIM), nn.Tanh(), nn.Linear(DIM, DIM))
     if kind == "forward":
         module[1].register_forward_hook(lambda _layer, _inputs, output: 1.5 * output)
@@ -370,9 +377,9 @@ MODULES: dict[str, Callable[[], ForeignModule]] = {
     "orthogonal": lambda: ForeignModule(nn.Sequential(parametrizations.orthogonal(nn.Linear(DIM, DIM)), nn.Tanh())),
     "old weight norm": lambda: ForeignModule(nn.Sequential(nn.utils.weight_norm(nn.Linear(DIM, DIM)), nn.Tanh())),
     "old spectral norm": lambda: ForeignModule(nn.Sequential(nn.utils.spectral_norm(nn.Linear(DIM, DIM)), nn.Tanh())),
-    "scripted": lambda: ForeignModule(torch.jit.script(_make_dense())),
-    "traced": lambda: ForeignModule(torch.jit.trace(_make_dense(), torch.rand(2, DIM))),
-    "compiled": lambda: ForeignModule(torch.compile(_make_dense(), backend="eager")),
+    "scripted": lambda: ForeignModule(cast(nn.Module, torch.jit.script(_make_dense()))),
+    "traced": lambda: ForeignModule(cast(nn.Module, torch.jit.trace(_make_dense(), torch.rand(2, DIM)))),
+    "compiled": lambda: ForeignModule(cast(nn.Module, torch.compile(_make_dense(), backend="eager"))),
     "graph module": lambda: ForeignModule(torch.fx.symbolic_trace(_make_dense())),
     "quantised": lambda: ForeignModule(_quantise(_make_dense())),
     "sparse COO": lambda: ForeignModule(SparseLayer("coo")),

@@ -348,6 +348,9 @@ SLOPE = 0.25
 class _Bent(nn.Module):
     """Compute W_m ... W_1 bend(x - centre) + shift."""
 
+    centre: Tensor
+    shift: Tensor
+
     def __init__(self, factors: list[Tensor], centre: Tensor, shift: Tensor, bend: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.weights = nn.ParameterList([nn.Parameter(factor) for factor in factors])

@@ -1,8 +1,8 @@
 """Measure maps of known spectrum by every method, and judge each number by what is known."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
-from typing import cast
+from typing import Any
 
 import torch
 
@@ -43,9 +43,8 @@ def _list_methods(known: KnownMap) -> list[str]:
 
 
 def _measure_spectrum(known: KnownMap, method: str) -> Outcome:
-    chosen = None if method == "automatic" else method
-    call = cast(Callable[[], Spectrum], partial(spectrum, known.f, known.point, method=chosen, top=1))
-    found, word, text = attempt(call)
+    chosen: Any = None if method == "automatic" else method
+    found, word, text = attempt(partial(spectrum, known.f, known.point, method=chosen, top=1))
     if word is None:
         word, text = _judge_spectrum(known, found)
     return Outcome(known.kind, method, word, _name_size(known, text))

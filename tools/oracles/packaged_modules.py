@@ -5,8 +5,8 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
-import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint_sequential
 
 from tools.oracles.foreign_modules import DIM, Around, ForeignModule
 
@@ -141,8 +141,9 @@ def _make_quantiser(name: str, shape: tuple[int, ...], **options: Any) -> Foreig
 def _make_sequential_checkpoint() -> ForeignModule:
     """Make layers that torch itself runs with checkpointing."""
     layers = nn.Sequential(nn.Linear(DIM, DIM), nn.Tanh(), nn.Linear(DIM, DIM), nn.Tanh())
-    run = torch.utils.checkpoint.checkpoint_sequential
-    return ForeignModule(Around(lambda module, a: run(module.layers, 2, a, use_reentrant=False), layers=layers))
+    return ForeignModule(
+        Around(lambda module, a: checkpoint_sequential(module.layers, 2, a, use_reentrant=False), layers=layers)
+    )
 
 
 PACKAGED: dict[str, Callable[[], ForeignModule]] = {

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 
 Snapshot = dict[str, Any]
 """What was found at each path, in a form that can be compared."""
@@ -92,7 +92,7 @@ def _copy_state(module: nn.Module) -> list[tuple[str, Any]]:
 
 def _describe_tensor(tensor: Tensor) -> tuple[Any, ...]:
     """Describe the type, the layout and the bits of a tensor."""
-    if isinstance(tensor, UninitializedTensorMixin):
+    if is_lazy(tensor):
         return ("uninitialised",)
     form = (tensor.dtype, tuple(tensor.shape), tensor.layout)
     if tensor.layout != torch.strided:
