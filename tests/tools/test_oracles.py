@@ -98,6 +98,8 @@ def test_a_radius_is_judged_by_its_bound(radius, error, verdict, word):
 def test_an_exact_one_is_rightly_undecided():
     assert Truth(1.0, 0.0).judge(1.0, 1e-9, "undecided")[0] == "right"
     assert Truth(1.0, 0.0).judge(1.0 - 1e-6, 1e-9, "contracting")[0] == "wrong"
+    for verdict in ("contracting", "expanding"):  # although the bound holds
+        assert Truth(1.0, 0.0).judge(1.0 - 1e-9, 1e-8, verdict)[0] == "wrong"
 
 
 def test_errors_are_told_apart():
@@ -152,6 +154,7 @@ def around(matrix, slopes=None, bound=None):
         ([[1.0, 0.0], [0.0, 1.0]], (0.5, 1.1), False),  # a kink that is unstable to one side
         ([[1.0, 0.0], [0.0, 1.0]], (-0.5, -1.5), True),  # two steps multiply by .75
         ([[1.0, 0.0], [0.0, 1.0]], (-0.9, -1.5), False),
+        ([[1.0, 0.0], [0.0, 1.0]], (1.0, 0.5), None),  # pushes to one side stay where they are
     ],
 )
 def test_the_oracle_knows_the_dynamics_of_cells(matrix, slopes, attractor):
