@@ -270,10 +270,14 @@ class Equilibrium(nn.Module):
         return z / 2
 
 
+def _enlarge(_layer: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+    return 1.5 * output
+
+
 def _make_hooked(kind: str) -> nn.Sequential:
     module = nn.Sequential(nn.Linear(DIM, DIM), nn.Tanh(), nn.Linear(DIM, DIM))
     if kind == "forward":
-        module[1].register_forward_hook(lambda _layer, _inputs, output: 1.5 * output)
+        module[1].register_forward_hook(_enlarge)
     elif kind == "pre":
         module[0].register_forward_pre_hook(lambda _, inputs: (inputs[0] ** 2,))
     else:
