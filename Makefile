@@ -4,16 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Pictures are written to files, never shown in a window.
 export MPLBACKEND := Agg
-# The sample that `make mutants` draws.
+# The sample that `make mutants`, `make maps` and `make networks` draw; each has a size of its own.
 SEED ?= 1
-COUNT ?= 150
+COUNT ?=
 # The oldest Python that pyproject.toml allows.
 OLDEST_PYTHON ?= python3.11
 # By how much a ratio of `make bench-compare` may be worse than the stored one.
 SLOWER ?= 1.5
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test lint types verifytypes fast unit docs coverage mutants durations bench bench-compare oldest lock dist smoke format clean
+.PHONY: help demo check test lint types verifytypes fast unit docs coverage mutants maps networks modules durations bench bench-compare oldest lock dist smoke format clean
 
 # Two processes of one thread each; conftest.py shares the tests out among them by their durations.
 JOBS ?= 2
@@ -53,7 +53,16 @@ coverage: $(VENV)/installed-test ## Run all tests and report the branches of mem
 	$(PYTEST) -k "not full_disk" --cov --cov-report term-missing:skip-covered # a full disk has no room for coverage either
 
 mutants: $(VENV)/installed-test ## Measure how many of COUNT small mistakes, drawn by SEED, the tests notice
-	$(BIN)/python -m tools.mutants --seed $(SEED) --count $(COUNT)
+	$(BIN)/python -m tools.mutants --seed $(SEED) $(if $(COUNT),--count $(COUNT))
+
+maps: $(VENV)/installed-test ## Measure COUNT random maps of known spectrum, drawn by SEED, by every method
+	$(BIN)/python -m tools.oracles maps --seed $(SEED) $(if $(COUNT),--count $(COUNT))
+
+networks: $(VENV)/installed-test ## Certify COUNT small networks, drawn by SEED, and compare with long orbits in float64
+	$(BIN)/python -m tools.oracles networks --seed $(SEED) $(if $(COUNT),--count $(COUNT))
+
+modules: $(VENV)/installed-test ## Measure modules that were not written for memzoo by every function
+	$(BIN)/python -m tools.oracles modules --seed $(SEED)
 
 durations: $(VENV)/installed-test ## Measure how long each test takes, for the order of the tests and for `make check`
 	$(PYTEST) --record-durations

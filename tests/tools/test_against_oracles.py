@@ -1,0 +1,47 @@
+"""A short part of ``make maps``, ``make networks`` and ``make modules``: memzoo gets no number wrong."""
+
+import pytest
+
+from tools.oracles import attractor_oracle, known_maps, small_networks
+from tools.oracles.foreign_modules import MODULES
+from tools.oracles.map_checks import draw_map_cases
+from tools.oracles.module_checks import MEASURES, measure_module
+from tools.oracles.network_checks import draw_network_cases
+from tools.oracles.results import select_faults
+
+MAPS = 40
+NETWORKS = 17
+WHOLE = ["LSTM", "quantised", "old autograd function", "gate without gradient", "counter", "batch mean", "noise"]
+"""Modules that are measured in every way; the others by their spectrum alone."""
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Let maps be of at most 96 dimensions, trainings short, and orbits of the oracle too."""
+    monkeypatch.setattr(known_maps, "LARGEST", 96)
+    monkeypatch.setattr(small_networks, "TRAINING", 100)
+    monkeypatch.setattr(attractor_oracle, "STEPS", 4000)
+    monkeypatch.setattr(attractor_oracle, "PUSHED_STEPS", 1000)
+
+
+@pytest.mark.filterwarnings("ignore")  # what torch says of a case is no part of the verdict
+@pytest.mark.parametrize("number", range(MAPS))
+def test_maps_of_known_spectrum(number, small):
+    name, measure = list(draw_map_cases(11, MAPS))[number]
+    assert select_faults(measure()) == [], name
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("number", range(NETWORKS))
+def test_small_networks(number, small):
+    name, measure = list(draw_network_cases(11, NETWORKS))[number]
+    assert select_faults(measure()) == [], name
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("name", "measure"),
+    [(name, measure) for name in MODULES for measure in MEASURES if measure == "spectrum" or name in WHOLE],
+)
+def test_modules_of_others(name, measure):
+    assert select_faults([measure_module(name, MODULES[name], 1, measure)]) == []
