@@ -23,13 +23,7 @@ from memzoo._types import Map
 from memzoo.dynamics.attractors.basin import basin_radius
 from memzoo.dynamics.attractors.newton import compute_residual_norm, polish_fixed_point
 from memzoo.dynamics.orbits import default_eps, iterate
-from memzoo.dynamics.spectra import (
-    Jacobians,
-    Method,
-    check_differentiable_self_map,
-    choose_own_derivative,
-    compute_spectrum,
-)
+from memzoo.dynamics.spectra import Jacobians, Method, check_differentiable_self_map, compute_spectrum
 from memzoo.dynamics.tracing import accelerate_convolutions_in_dtype, restore_plain_attributes
 
 WIDE_STEPS = 100
@@ -194,7 +188,7 @@ def certify(
     orbit = iterate(f, examples, steps)
 
     # 2. Polish in float64. Most orbits come to rest by iteration, which needs no Jacobian.
-    jacobians = choose_own_derivative(Jacobians(f, orbit.points, method, memory_limit), orbit.points)
+    jacobians = Jacobians(f, orbit.points, method, memory_limit)
     points = orbit.points.to(jacobians.dtype)
     wide = accelerate_convolutions_in_dtype(f, points, jacobians.dtype) or jacobians.wide
     points = iterate(wide, points, min(steps, WIDE_STEPS)).points
