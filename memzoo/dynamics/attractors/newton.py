@@ -10,7 +10,7 @@ from torch import Tensor
 
 from memzoo._types import Map
 from memzoo.dynamics.orbits import SETTLED
-from memzoo.dynamics.spectra import ROWS, Jacobians, solve, solve_shifted
+from memzoo.dynamics.spectra import ROWS, Jacobians, choose_own_derivative, solve, solve_shifted
 
 POLISH = 4
 """Newton steps; on a piecewise-linear map one step lands on the fixed point."""
@@ -65,6 +65,7 @@ def polish_fixed_point(jacobians: Jacobians, points: Tensor, reach: Float[Tensor
     best = compute_residual_norm(wide, points)
     step_left = torch.zeros_like(points.flatten(1))
     rows = torch.arange(len(points), device=points.device)
+    own: Jacobians | None = None
     for _ in range(POLISH):
         # Only rows whose residual exceeds rounding, and which the last step improved, are still worth a Jacobian.
         size = points[rows].flatten(1).norm(dim=1)
@@ -74,7 +75,8 @@ def polish_fixed_point(jacobians: Jacobians, points: Tensor, reach: Float[Tensor
         rows = rows[improvable]
         if not len(rows):
             break
-        step = compute_newton_step(jacobians, points[rows])
+        own = own or choose_own_derivative(jacobians, points[rows])
+        step = compute_newton_step(own, points[rows])
         trial = points[rows] + step.nan_to_num(posinf=0.0).reshape(-1, *points.shape[1:])
         residual = compute_residual_norm(wide, trial)
         moved = (trial - origin[rows]).flatten(1).norm(dim=1)
