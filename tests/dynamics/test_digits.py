@@ -85,3 +85,12 @@ def test_a_module_of_float32_alone_is_measured_as_it_is():
     assert points.dtype == torch.float32
     assert torch.equal(found(points), net.layer(points))
     assert net.seen == 0
+
+
+@pytest.mark.parametrize("mean", [0.0, 1e4, 1e6, 1e8])
+def test_a_map_outside_of_torch_that_is_flat_beyond_its_points(mean):
+    def f(x):
+        return torch.from_numpy(mean + np.tanh(3 * (x.numpy() - mean)) / np.tanh(3))
+
+    assert computes_in_float64(f, torch.tensor([[mean + 1.0]], dtype=torch.float64))
+    assert not computes_in_float64(lambda x: f(x.float()).double(), torch.tensor([[mean + 1.0]], dtype=torch.float64))
