@@ -33,35 +33,43 @@ PRODUCTS |= {aten.upsample_bilinear2d}
 
 @dataclass(frozen=True)
 class AffineRounding:
-    """What the rounding of the map z -> A z + b depends on; float64."""
+    """What the rounding of the map z -> A z + b depends on; float64. Columns of zeros are left out."""
 
-    gain: float
-    r"""Frobenius norm of :math:`|A|\,|R^{-1}|` with A = Q R: the sum of the absolute products is at most this times the
-    length of A z. Infinity if columns of A are linearly dependent: z may then be as large as it likes."""
+    sizes: Float[Tensor, "dim k"]
+    """Sums of absolute products |A|."""
+    inverse: Float[Tensor, "k dim"]
+    r"""Pseudo-inverse of A: an exact image p is that of :math:`z = A^+ (p - b)`, and of no other z."""
     constant: float
     """L2 norm of the absolute terms that do not depend on z."""
     operations: int
     """Most roundings that one term passes through."""
     unit: float
-    """Unit of rounding of the narrowest type that is written into the map itself."""
+    """Distance from 1 to the next number of the narrowest type that is written into the map itself."""
 
-    def bound(self, length: Float[Tensor, " m"], unit: float) -> Float[Tensor, " m"]:
-        """Bound the L2 distance from a computed point to the exact one, for points whose computed A z has this length.
+    def bound(self, x: Float[Tensor, "m dim"], reach: Float[Tensor, " m"], unit: float) -> Float[Tensor, " m"]:
+        r"""Bound the L2 distance e from a computed image to the exact one, for images computed within ``reach`` of x.
+
+        The exact image is within reach + e of x, so each :math:`|z_j|` differs from that of x by at most this times the
+        length of row j of :math:`A^+`. Hence :math:`e \le u (\||A|\,|z(x)|\| + s\,(reach + e) + c)`, solved for e.
 
         Args:
-            length: L2 length of A z plus the rounding itself, for exact points.
-            unit: Unit of rounding of the arithmetic, 2 to the power -23 for float32 (twice the largest relative error).
+            x: Points less b.
+            reach: L2 distances from them.
+            unit: Distance from 1 to the next number of the arithmetic; a rounding errs by half of it at most.
         """
-        relative = self.operations * max(unit, self.unit)
-        # e <= relative (gain (length + e) + constant), solved for e.
-        if not relative * self.gain < 0.5 or not relative < 0.1:
-            return torch.full_like(length, torch.inf)
-        error = 1.2 * relative * (self.gain * length + self.constant)
-        return error / (1 - 1.2 * relative * self.gain)
+        # One fifth more for terms of second order.
+        relative = 1.2 * self.operations * max(unit, self.unit) / 2
+        spread = (self.sizes @ self.inverse.norm(dim=1)).norm().item()
+        if not relative < 0.1 or not relative * spread < 0.5:
+            return torch.full_like(reach, torch.inf)
+        terms = ((x @ self.inverse.mT).abs() @ self.sizes.mT).norm(dim=1)
+        return relative * (terms + spread * reach + self.constant) / (1 - relative * spread)
 
 
 def bound_rounding_of_ending(graph: TracedGraph, constants: dict[str, Tensor], matrix: Tensor) -> AffineRounding | None:
-    """Collect what bounds the rounding of the affine last layers; None if they hold an operation not known here.
+    """Collect what bounds the rounding of the affine last layers.
+
+    None if they hold an operation that is not known here, or if A is singular.
 
     Args:
         graph: Traced map.
@@ -82,11 +90,13 @@ def bound_rounding_of_ending(graph: TracedGraph, constants: dict[str, Tensor], m
     except (NotImplementedError, RuntimeError):
         return None
     used = sizes.amax(0) > 0  # a unit without weights has no rounding
-    triangle = torch.linalg.qr(matrix[:, used]).R
+    basis, triangle = torch.linalg.qr(matrix[:, used])
     inverse, failed = torch.linalg.inv_ex(triangle)
-    gain = torch.linalg.matrix_norm(sizes[:, used] @ inverse.abs()).item()
+    if failed or not inverse.isfinite().all():  # columns are linearly dependent: z may be as large as it likes
+        return None
     return AffineRounding(
-        gain=gain if not failed and gain < torch.inf else torch.inf,
+        sizes=sizes[:, used],
+        inverse=inverse @ basis.mT,
         constant=constant.norm().item(),
         operations=_count_roundings(graph),
         unit=graph.eps,

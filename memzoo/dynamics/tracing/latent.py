@@ -62,8 +62,9 @@ class OutputRange:
         """
         if self.rounding is None:
             return torch.full_like(reach, torch.inf)
-        length = (self.coordinates(x) - self.shift).norm(dim=1) + reach
-        return self.rounding.bound(length, unit)
+        bias = self.centre + self.basis @ self.shift
+        blocks = zip(x.flatten(1).split(BLOCK), reach.split(BLOCK), strict=True)
+        return torch.cat([self.rounding.bound(part.double() - bias, near, unit) for part, near in blocks])
 
 
 @dataclass(frozen=True)
