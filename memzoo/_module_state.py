@@ -62,16 +62,16 @@ class MapState:
 
     def _walk(self, f: object) -> None:
         """Visit everything that can be reached from ``f``, each object once."""
-        waiting: deque[tuple[object, bool]] = deque([(f, True)])
+        waiting: deque[tuple[object, bool]] = deque([(f, False)])
         for _ in range(MOST):
             if not waiting:
                 return
             value, owned = waiting.popleft()
             if id(value) in self.ids or isinstance(value, (str, int, float, type(None))):
                 continue
-            # What a function refers to is not its own: a list in which it records its calls is left alone.
+            # Only what a module holds is its own: a list in which a function records its calls is left alone.
             owned = isinstance(value, nn.Module) or (owned and not isinstance(value, types.FunctionType))
-            waiting.extend((part, owned or _calls(value)) for part in self._visit(value, owned=owned))
+            waiting.extend((part, owned) for part in self._visit(value, owned=owned))
 
     def _visit(self, value: object, *, owned: bool) -> Iterable[object]:
         """Keep the state of one object, and return the objects that it holds."""
@@ -87,7 +87,7 @@ class MapState:
             return _list_captured(value)
         if isinstance(value, (type, types.ModuleType)) or _is_foreign(type(value)) or not hasattr(value, "__dict__"):
             return ()
-        if owned or _calls(value):
+        if owned:
             self._attributes.append((value, dict(vars(value))))
         return [*vars(value).values(), type(value).__dict__.get("__call__")]
 
@@ -123,11 +123,6 @@ class MapState:
         if owned:
             self._tables.append((table, content))
         return list(content.values()) if isinstance(content, dict) else content
-
-
-def _calls(value: object) -> bool:
-    """Tell whether a value is an object with a state of its own that can be called as a map."""
-    return callable(value) and not isinstance(value, (type, types.FunctionType, types.MethodType, functools.partial))
 
 
 def _is_foreign(kind: Any) -> bool:

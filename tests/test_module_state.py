@@ -122,7 +122,7 @@ def test_everything_that_a_forward_changes_is_as_it_was(name, route):
     }
     ENTRIES[name](routes[route])
     assert describe(module) == before
-    assert calling.calls == 0
+    assert (calling.calls > 0) == (route == "object")  # no module: what it records stays
 
 
 def test_parameters_and_buffers_that_are_changed_in_place_are_as_they_were():
