@@ -184,7 +184,7 @@ def _restore_table(table: Any, content: Any) -> None:
     if same:
         return
     table.clear()
-    fill: Callable[..., Any] = table.update if isinstance(table, (MutableMapping, MutableSet)) else table.extend
+    fill: Callable[..., Any] = getattr(table, "update", None) or table.extend
     fill(content)
 
 

@@ -32,7 +32,6 @@ from memzoo.dynamics.spectra import (
     Method,
     Spectrum,
     check_differentiable_self_map,
-    choose_own_derivative,
     compute_spectrum,
 )
 from memzoo.dynamics.tracing import leave_no_trace
@@ -224,7 +223,7 @@ def certify(
     group = group_near_copies(examples).group
     check_map(f, examples)
     check_differentiable_self_map(f, examples)
-    jacobians = choose_own_derivative(Jacobians(f, examples, method, memory_limit), examples)
+    jacobians = Jacobians(f, examples, method, memory_limit)
     uniform = compute_spectrum(jacobians, examples[:1], top=1, strict=False) if jacobians.affine else None
 
     # 1, 2, 3. Iterate, polish, prove.

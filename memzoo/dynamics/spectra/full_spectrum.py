@@ -69,7 +69,8 @@ def compute_full_spectrum(
     growth = None
     if transient:
         below = scale_values(upper, exponents) < 1
-        growth = _bound_growth(*(scale_values(part, exponents) for part in (core, tail, sigma_max)), below).double()
+        core, tail = scale_values(core, exponents), scale_values(tail, exponents)
+        growth = _bound_growth(core, tail, scale_values(sigma_max, exponents), below).double()
     error = torch.maximum(radius - lower, upper - radius).clamp(min=0)
     return Spectrum(
         eigenvalues=scale_values(values[:, :top].to(torch.complex128), exponents),

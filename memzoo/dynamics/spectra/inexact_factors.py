@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from memzoo.dynamics.spectra.factors import Factors, build_factors
+from memzoo.dynamics.spectra.scaling import scale_values
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,12 @@ class InexactFactors(Factors):
 
     error: Float[Tensor, " batch"]
     """Bound on the norm of the error of each Jacobian."""
+
+    def change_units(self) -> "tuple[InexactFactors, Tensor]":
+        """Measure the factors and their error in units of a power of two."""
+        factors, exponents = super().change_units()
+        error = scale_values(self.error, -exponents)
+        return InexactFactors(factors.left, None, None, None, self.finite, self.eps, error), exponents
 
     def bound_rounding(self) -> Float[Tensor, " batch"]:
         """Bound the norm of the error of the Jacobian, whatever its cause."""

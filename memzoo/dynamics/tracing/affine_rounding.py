@@ -7,7 +7,6 @@ operations, executed on absolute values.
 
 import operator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -79,9 +78,7 @@ def bound_rounding_of_ending(graph: TracedGraph, constants: dict[str, Tensor], m
     start = graph.cut.exit
     absolute = {name: value.abs() if value.is_floating_point() else value for name, value in constants.items()}
     try:
-        extracted = graph.extract(absolute, [start], [graph.target])
-        assert isinstance(extracted, partial)
-        part = _AbsoluteInterpreter(extracted.func)
+        part = _AbsoluteInterpreter(graph.extract_module([start], [graph.target]))
         shape = start.meta["val"].shape
         weights = [absolute[name] for name in graph.constant_names]
         function = vmap(lambda row: part.run(*weights, row.reshape(shape))[0].flatten())

@@ -100,10 +100,15 @@ class TracedGraph:
         self, constants: dict[str, Tensor], sources: Sequence[fx.Node], targets: Sequence[fx.Node]
     ) -> Callable[..., tuple[Tensor, ...]]:
         """Extract the function from the values of ``sources`` to those of ``targets``, each at one row."""
+        part = self.extract_module(sources, targets)
+        return partial(part, *(constants[name] for name in self.constant_names))
+
+    def extract_module(self, sources: Sequence[fx.Node], targets: Sequence[fx.Node]) -> fx.GraphModule:
+        """Extract the operations between ``sources`` and ``targets``; its first inputs are the constants."""
         key = (tuple(sources), tuple(targets))
         if key not in self._parts:
             self._parts[key] = self._copy_part(*key)
-        return partial(self._parts[key], *(constants[name] for name in self.constant_names))
+        return self._parts[key]
 
     def extract_flat(self, constants: dict[str, Tensor], sources: Sequence[fx.Node], targets: Sequence[fx.Node]) -> Map:
         """Extract the same function from one vector to one vector, in which the values lie one after another."""
