@@ -3,7 +3,7 @@
 import functools
 import types
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, MutableMapping, MutableSequence, MutableSet
+from collections.abc import Generator, Iterable, Iterator, MutableMapping, MutableSequence, MutableSet
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -184,8 +184,13 @@ def _restore_table(table: Any, content: Any) -> None:
     if same:
         return
     table.clear()
-    fill: Callable[..., Any] = getattr(table, "update", None) or table.extend
-    fill(content)
+    if isinstance(table, MutableMapping):
+        table.update(content)
+    elif isinstance(table, MutableSet):
+        for value in content:
+            table.add(value)
+    else:
+        table.extend(content)
 
 
 def _restore_tensor(tensor: Tensor, copy: Tensor) -> None:
