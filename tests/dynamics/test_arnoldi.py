@@ -21,12 +21,20 @@ def build_matrix(values, dim):
     return basis @ diagonal.diag() @ torch.linalg.inv(basis)
 
 
+def build_cycle(dim, weight):
+    """Build a cyclic shift with factors ``weight`` and 1 / ``weight`` by turns: all eigenvalues have modulus 1."""
+    weights = torch.full((dim,), weight, dtype=torch.float64)
+    weights[::2] = 1 / weight
+    return weights[:, None] * torch.eye(dim, dtype=torch.float64).roll(1, 0)
+
+
 def test_products_find_the_leading_eigenvalues_of_a_known_matrix():
     matrix = build_matrix([0.95, -0.9, 0.8], 300)
     found = spectrum(affine(matrix), torch.zeros(2, 300), method="arnoldi", top=3, vectors=True)
     assert found.method == "arnoldi"
     for row in found.eigenvalues:
-        assert row.real.tolist() == pytest.approx([0.95, -0.9, 0.8], rel=1e-7)
+        assert row.real.tolist() == pytest.approx([0.95, -0.9, 0.8], rel=1e-5)  # residuals times conditions
+        assert row[0].real.item() == pytest.approx(0.95, rel=1e-7)
     assert ((found.radius - 0.95).abs() <= found.radius_error).all()
     assert found.verdict == ["contracting"] * 2
     exact, right = torch.linalg.eig(matrix)
@@ -102,7 +110,8 @@ def test_the_bound_covers_what_rounding_may_do_to_an_ill_conditioned_eigenvalue(
     eps = torch.finfo(torch.float64).eps
     matrix = torch.zeros(260, 260, dtype=torch.float64)
     matrix[:2, :2] = torch.tensor([[a, c], [0.0, b]], dtype=torch.float64)
-    found = spectrum(affine(matrix), torch.zeros(1, 260), method="arnoldi")
+    frame = torch.linalg.qr(torch.randn(260, 260, dtype=torch.float64)).Q  # no entry is an exact zero any more
+    found = spectrum(affine(frame @ matrix @ frame.T), torch.zeros(1, 260), method="arnoldi")
     # the larger eigenvalue of [[a, c], [c eps, b]]
     moved = (a + b) / 2 + math.sqrt(((a - b) / 2) ** 2 + c * eps * c)
     assert moved - a > 1e-3
@@ -111,9 +120,11 @@ def test_the_bound_covers_what_rounding_may_do_to_an_ill_conditioned_eigenvalue(
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
 def test_the_bound_covers_the_rounding_of_the_products(scale):
-    # a normal matrix that is known to one unit in the last place has its eigenvalues to within that unit
+    # A normal matrix that is known to one unit in the last place has its eigenvalues to within that unit. One that the
+    # random start of two columns hardly meets could be farther away, by the unit over its component: sqrt(300) / 0.037.
     found = spectrum(lambda x: scale * x, torch.rand(1, 300), method="arnoldi")
-    assert scale * torch.finfo(torch.float64).eps <= found.radius_error.item() <= 1e-12 * scale
+    assert scale * torch.finfo(torch.float64).eps <= found.radius_error.item() <= 1e-10 * scale
+    assert found.condition.item() == pytest.approx(1)
 
 
 def test_the_largest_singular_value_of_a_known_matrix_is_found():
@@ -127,13 +138,13 @@ def test_the_largest_singular_value_of_a_known_matrix_is_found():
 
 
 def test_a_warning_names_the_eigenvalues_that_have_not_converged():
-    # 400 eigenvalues lie on a circle: no Krylov space of 200 columns holds an eigenvector
-    matrix = torch.eye(400, dtype=torch.float64).roll(1, 0)
-    start = torch.randn(1, 400, 1, dtype=torch.float64)
+    # 1100 eigenvalues lie on a circle: no Krylov space of 200 columns holds an eigenvector
+    matrix = build_cycle(1100, 1.01)
+    start = torch.randn(1, 1100, 1, dtype=torch.float64)
     found = compute_ritz_pairs(lambda s: s @ matrix.T, start, 1, 1e-8)
     assert found.residual.item() > 1e-3
     with pytest.warns(UserWarning, match=r"1 of 1 eigenvalues have not converged"):
-        result = spectrum(affine(0.999 * matrix), torch.zeros(1, 400), method="arnoldi")
+        result = spectrum(affine(0.999 * matrix), torch.zeros(1, 1100))
     assert result.verdict == ["undecided"]
 
 
@@ -221,7 +232,7 @@ def test_slow_attractors_of_a_map_without_a_cut_are_polished_by_products():
 
 def test_an_exact_eigenvalue_has_an_error_bound_of_the_size_of_rounding():
     found = spectrum(lambda x: 0.5 * x, torch.rand(1, 300), method="arnoldi")
-    assert 1e-16 < found.radius_error < 1e-12
+    assert 1e-16 < found.radius_error < 1e-10
 
 
 def test_where_single_precision_sees_another_jacobian_double_decides():
@@ -243,9 +254,9 @@ def test_where_single_precision_sees_another_jacobian_double_decides():
 
 @pytest.mark.parametrize("scale", [1e-4, 1e4])
 def test_whether_a_value_has_converged_does_not_depend_on_its_size(scale):
-    circle = scale * torch.eye(400, dtype=torch.float64).roll(1, 0)  # too many for a Krylov space of 200 columns
+    circle = scale * build_cycle(1100, 1.01)  # too many for a Krylov space of 200 columns
     with pytest.warns(UserWarning, match="1 of 1 eigenvalues have not converged"):
-        spectrum(affine(circle), torch.zeros(1, 400), method="arnoldi")
+        spectrum(affine(circle), torch.zeros(1, 1100))
     clear = scale * build_matrix([0.95, -0.5], 260)
     found = spectrum(affine(clear), torch.zeros(1, 260), method="arnoldi")  # a warning would be an error
     assert found.radius.item() == pytest.approx(0.95 * scale, rel=1e-7)

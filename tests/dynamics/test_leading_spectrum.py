@@ -9,6 +9,7 @@ from torch import nn
 from memzoo.dynamics.spectra.arnoldi import RitzPairs
 from memzoo.dynamics.spectra.jacobian import Jacobians
 from memzoo.dynamics.spectra.leading_spectrum import _choose_precisions, _compute_condition
+from memzoo.dynamics.spectra.start_vectors import draw_vectors
 
 
 def build_pairs(values, vectors):
@@ -35,15 +36,18 @@ def test_the_condition_is_that_of_the_left_vectors_of_the_same_eigenvalue(left_v
 def test_refined_values_are_rayleigh_quotients_with_their_residuals():
     model = nn.Linear(6, 6)
     x = torch.zeros(1, 6)
-    solver = _choose_precisions(Jacobians(model, x, "arnoldi", 2**30), x)
+    draws = draw_vectors(torch.tensor([0]), 6, 2, 6)
+    solver = _choose_precisions(Jacobians(model, x, "arnoldi", 2**30), x, draws)
+    unit = 2.0 ** solver.exponents.item()
     assert solver.dtype == torch.float32
     for transposed in (False, True):
-        matrix = model.weight.detach().double().to(torch.complex128)
+        matrix = model.weight.detach().double().to(torch.complex128) / unit
         matrix = matrix.T if transposed else matrix
         vectors = torch.randn(1, 6, 2, dtype=torch.complex128)
         vectors = vectors / torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
         nothing = torch.zeros(1, 2, dtype=torch.float64)
-        found = solver._refine(RitzPairs(nothing.to(vectors.dtype), vectors, nothing), transposed=transposed)
+        pairs = RitzPairs(nothing.to(vectors.dtype), vectors, nothing)
+        found, _ = solver._refine(pairs, transposed=transposed)
         for column in range(2):
             v = vectors[0, :, column]
             value = v.conj() @ matrix @ v

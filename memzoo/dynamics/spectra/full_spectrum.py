@@ -54,7 +54,8 @@ def compute_full_spectrum(
 
     radius = values[:, 0].abs()
     lower, upper = _bound_radius(core, values, condition, factors.bound_rounding() + left_out)
-    is_triangular = _read_diagonals(factors, values, lower, upper)
+    undecided = (scale_values(lower, exponents) <= 1) & (scale_values(upper, exponents) >= 1)
+    is_triangular = _read_diagonals(factors, values, lower, upper, undecided)
     radius = values[:, 0].abs()
     sigma_max = _compute_sigma_max(tail)
     # The condition so far is that of the restriction to the range; the left vector of J itself is w T / lambda.
@@ -111,8 +112,8 @@ def _bound_radius(core: Tensor, values: Tensor, condition: Tensor, delta: Tensor
     return lower, upper
 
 
-def _read_diagonals(factors: Factors, values: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
-    """Read the radius of triangular matrices from the diagonal, where the bounds on it are loose.
+def _read_diagonals(factors: Factors, values: Tensor, lower: Tensor, upper: Tensor, undecided: Tensor) -> Tensor:
+    """Read the radius of triangular matrices from the diagonal, where the bounds on it are loose and decide nothing.
 
     Changes ``values``, ``lower`` and ``upper`` in these rows.
 
@@ -121,7 +122,7 @@ def _read_diagonals(factors: Factors, values: Tensor, lower: Tensor, upper: Tens
     """
     whole = (factors.right, factors.outer_left, factors.outer_right) == (None, None, None)
     radius = values[:, 0].abs()
-    rows = ((upper - lower) > LOOSE * radius).nonzero().flatten()
+    rows = (undecided & ((upper - lower) > LOOSE * radius)).nonzero().flatten()
     is_triangular = torch.zeros_like(radius, dtype=torch.bool)
     if not whole or not len(rows):
         return is_triangular

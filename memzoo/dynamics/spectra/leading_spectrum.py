@@ -89,6 +89,8 @@ def _measure(solver: "_EigenvalueSolver", top: int, block: int, *, vectors: bool
     right, above = solver.solve(top, rounding, transposed=False)
     left, above_left = solver.solve(block, rounding, transposed=True, near=right.values[:, 0])
     condition = _compute_condition(right, left)
+    if (condition > 1).any() and left.values.shape[-1] > 1:
+        condition = torch.where(solver.find_normal(right, left), 1.0, condition)
 
     radius = right.values[:, 0].abs()
     upper = torch.maximum(above, above_left)
@@ -158,6 +160,21 @@ class _EigenvalueSolver:
         dtype = self.jacobians.dtype
         exponents = self.exponents[rows]
         return _EigenvalueSolver(self.jacobians, self.x[rows], products, products, dtype, exponents, self.draws[rows])
+
+    def find_normal(self, right: RitzPairs, left: RitzPairs) -> Tensor:
+        """Tell where the first right vector is a left one too, of an eigenvalue of which the left space is full.
+
+        The few left vectors that were found of an eigenvalue of high multiplicity span no dual of the right one.
+        """
+        value = right.values[:, :1]
+        full = ((left.values - value).abs() <= SAME * value.abs()).all(1)
+        if not full.any():
+            return full
+        vector = right.vectors[..., 0]
+        parts = torch.stack([vector.real, vector.imag]).to(self.jacobians.dtype)
+        image = torch.complex(*self.fine.pull(parts).double())
+        gap = torch.linalg.vector_norm(image - value.conj() * vector, dim=-1)
+        return full & (gap <= TOLERANCE * value[:, 0].abs())
 
     def solve(
         self, top: int, rounding: Tensor, *, transposed: bool, near: Tensor | None = None

@@ -23,9 +23,9 @@ def find_exponents_of_sizes(sizes: Tensor) -> Tensor:
 
 
 def scale_values(values: Tensor, exponents: Float[Tensor, " batch"]) -> Tensor:
-    """Multiply each row by its power of two, in double precision."""
+    """Multiply each row by its power of two."""
     for factor in _split_powers(exponents):
-        values = values * factor.reshape(-1, *[1] * (values.ndim - 1))
+        values = values * factor.reshape(-1, *[1] * (values.ndim - 1)).to(values.dtype)
     return values
 
 
