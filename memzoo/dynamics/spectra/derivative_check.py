@@ -148,15 +148,16 @@ class DerivativeCheck:
             Cost: 5 evaluations of f and 2 products a point; 4 evaluations more where outputs rest; at a kink some 60
             evaluations and 3 linearisations more.
         """
-        probe = self._probe(points, _draw_directions(points, others), push, self.steps.least)
-        decision = probe.decide()
+        probe, coarse = self._probe(points, _draw_directions(points, others), push, self.steps.least)
+        decision = probe.decide(coarse)
         verified = decision.verified
         contradicted = decision.contradicted
         one_sided = torch.zeros_like(verified)
         growth = torch.zeros(len(points), dtype=torch.float64, device=points.device)
         rows = (~verified & ~contradicted).nonzero().flatten()
         if len(rows):
-            shorter = probe.select(rows).shorten(self.steps.shortened).decide()
+            shortened = probe.select(rows).shorten(self.steps.shortened)
+            shorter = shortened.decide(shortened.step(self.steps.coarse))
             # A map of a smaller scale is nearly right at the longer steps; a staircase is not.
             verified[rows] = shorter.verified & decision.nearly[rows]
             contradicted[rows] = shorter.contradicted
@@ -168,9 +169,9 @@ class DerivativeCheck:
             verified &= ~self._find_misled(probe)
         resting = torch.zeros_like(growth)
         rests = torch.zeros_like(verified)
-        rows = ((verified | one_sided) & decision.coarse.rest.any(1)).nonzero().flatten()
+        rows = ((verified | one_sided) & coarse.rest.any(1)).nonzero().flatten()
         if staircase and len(rows):
-            rests[rows], resting[rows] = probe.select(rows).find_rest(decision.coarse.select(rows))
+            rests[rows], resting[rows] = probe.select(rows).find_rest(coarse.select(rows))
         flags: dict[Derivative, Tensor] = {
             "verified": verified,
             "one-sided": one_sided,
@@ -184,14 +185,19 @@ class DerivativeCheck:
         """Return the steps for the arithmetic of the map: some of it may be float32."""
         return DOUBLE if self.eps < 1e-12 else SINGLE
 
-    def _probe(self, points: Tensor, directions: Tensor, push: Map, least: float) -> "_Probe":
-        """Choose the steps at some points, and predict what they change."""
-        centre = _evaluate(self.f, points)
-        scale = _measure_scale(points, centre, self.surroundings.scale)
+    def _probe(self, points: Tensor, directions: Tensor, push: Map, least: float) -> "tuple[_Probe, _Step]":
+        """Choose the steps at some points, predict what they change, and take the first one."""
+        scale = _measure_scale(self.f, points, self.surroundings.scale)
         delta = points + least * scale[:, None] * directions - points
+        offset = self.steps.coarse * delta
+        # One call for all is quicker than one for each side.
+        rows = torch.cat([points[None], points + offset, points - offset])
+        images = _evaluate(self.f, rows.flatten(0, 1)).reshape(rows.shape)
+        centre = images[0]
         size = torch.linalg.vector_norm(points, dim=1) + torch.linalg.vector_norm(centre, dim=1)
         noise = NOISE * self.eps * size
-        return _Probe(self.f, points, centre, directions, delta, push(delta), scale, noise, self.eps, self.steps)
+        probe = _Probe(self.f, points, centre, directions, delta, push(delta), scale, noise, self.eps, self.steps)
+        return probe, probe.compare(self.steps.coarse, *images[1:].chunk(2))
 
     def _find_misled(self, probe: "_Probe") -> Bool[Tensor, " batch"]:
         """Find the points around which the map does not move as the derivative says.
@@ -217,7 +223,8 @@ class DerivativeCheck:
         generator = torch.Generator().manual_seed(1)
         for _ in range(2):
             moved = self._move_inside(probe.points, probe.scale, generator)
-            found = self._probe(moved, probe.directions, self.form_push(moved), self.steps.beside).decide()
+            beside, coarse = self._probe(moved, probe.directions, self.form_push(moved), self.steps.beside)
+            found = beside.decide(coarse)
             sound &= found.verified
             contradicted |= found.contradicted
         return sound & ~contradicted, contradicted
@@ -260,8 +267,7 @@ class _Decision(NamedTuple):
     verified: Bool[Tensor, " batch"]
     contradicted: Bool[Tensor, " batch"]
     nearly: Bool[Tensor, " batch"]
-    """Where no step is far from what the Jacobian predicts."""
-    coarse: _Step
+    """Where some step is not far from what the Jacobian predicts."""
 
 
 @dataclass(frozen=True)
@@ -303,6 +309,10 @@ class _Probe:
         offset = multiple * self.delta
         sides = torch.stack([self.points + offset, self.points - offset])
         ahead, behind = _evaluate(self.f, sides.flatten(0, -2)).reshape(sides.shape)
+        return self.compare(multiple, ahead, behind)
+
+    def compare(self, multiple: int, ahead: Tensor, behind: Tensor) -> _Step:
+        """Compare the images on both sides with those of the points."""
         still = STILL * self.eps * self.centre.abs().amax(1, keepdim=True)
         moved = torch.maximum((ahead - self.centre).abs(), (behind - self.centre).abs())
         bend = torch.linalg.vector_norm(ahead - 2 * self.centre + behind, dim=2)
@@ -312,9 +322,8 @@ class _Probe:
         """Return the gap that is allowed beside a change of this size."""
         return factor * self.steps.room * torch.linalg.vector_norm(change, dim=2) + self.noise
 
-    def decide(self) -> _Decision:
+    def decide(self, coarse: _Step) -> _Decision:
         """Tell where one step or two steps verify the Jacobian, and where two steps contradict it."""
-        coarse = self.step(self.steps.coarse)
         verified = (self._agrees(coarse) & self._is_straight(coarse)).all(0)
         contradicted = torch.zeros_like(verified)
         nearly = verified.clone()
@@ -322,7 +331,7 @@ class _Probe:
         if len(rows):
             verdicts = self.select(rows)._decide_by_two_steps(coarse.select(rows))
             verified[rows], contradicted[rows], nearly[rows] = verdicts
-        return _Decision(verified, contradicted, nearly, coarse)
+        return _Decision(verified, contradicted, nearly)
 
     def _decide_by_two_steps(self, coarse: _Step) -> tuple[Tensor, Tensor, Tensor]:
         """Decide in the same way with a second, shorter step, and tell where one of the two is nearly right."""
@@ -435,7 +444,7 @@ def _draw_directions(points: Tensor, others: Tensor) -> Float[Tensor, "2 batch d
     return directions / torch.linalg.vector_norm(directions, dim=2, keepdim=True)
 
 
-def _measure_scale(points: Tensor, images: Tensor, usual: float) -> Tensor:
+def _measure_scale(f: Map, points: Tensor, usual: float) -> Tensor:
     """Return the length to which the steps at each point are relative.
 
     That is the norm of the point. Near the origin the norm is an accident, and the distances at which the map changes
@@ -443,7 +452,7 @@ def _measure_scale(points: Tensor, images: Tensor, usual: float) -> Tensor:
     """
     norms = torch.linalg.vector_norm(points, dim=1)
     if not usual:
-        sizes = torch.linalg.vector_norm(images, dim=1)
+        sizes = torch.linalg.vector_norm(_evaluate(f, points), dim=1)
         positive = sizes[sizes > 0]
         usual = float(positive.median()) if len(positive) else 1.0
     return torch.where(norms >= NEAR_ZERO * usual, norms, usual)

@@ -62,14 +62,19 @@ def spectrum(
     formed in this way is compared with a reverse product of f itself; if it differs, another way is taken.
 
     ``"dense"``: the full Jacobian. ``"arnoldi"``: the leading eigenvalues alone, in block Krylov spaces of products
-    with J and its transpose, for all points at once.
+    with J and its transpose, for all points at once. ``"differences"``: the full Jacobian by differences of f, up to
+    4096 dimensions.
+
+    Autograd may be told another derivative than that of f. Each Jacobian is therefore compared with differences of f;
+    if they contradict it, that of the bare operations of f is taken, or differences, or the radius is NaN: see
+    :attr:`Spectrum.derivative`.
 
     Args:
         f: Self-map; modules must be in eval mode. A module is read in float64 without being changed; another callable
             is asked for float64 and, if it cannot, measured in its own precision with the wider bound.
         x: Points, scaled as the model was trained.
-        method: ``"cut"``, ``"arnoldi"`` or ``"dense"``. When left out: through a cut of at most 1024 values where there
-            is one; else dense up to 256 dimensions and Arnoldi above.
+        method: ``"cut"``, ``"arnoldi"``, ``"dense"`` or ``"differences"``. When left out: through a cut of at most 1024
+            values where there is one; else dense up to 256 dimensions and Arnoldi above.
         top: Keep only this many leading eigenvalues. Arnoldi finds one when left out.
         vectors: Also return the right eigenvectors.
         transient: Also return the transient growth; some dozens of products of k x k matrices a point.
