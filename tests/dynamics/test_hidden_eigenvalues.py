@@ -258,11 +258,11 @@ def test_the_spectrum_scales_with_the_matrix(dim, scale):
 def test_a_network_whose_squares_leave_single_precision_is_measured(scale):
     torch.manual_seed(0)
     model = nn.Linear(300, 300, bias=False)
-    nn.init.orthogonal_(model.weight)
+    noise = torch.randn(300, 300, dtype=torch.float64) / 300**0.5
     with torch.no_grad():
-        model.weight.mul_(scale)
+        model.weight.copy_(scale * (noise + noise.T))
     found = spectrum(model, torch.rand(1, 300), method="arnoldi")
     exact = torch.linalg.eigvals(model.weight.detach().double() / scale).abs().max().item()
-    assert abs(found.radius.item() / scale - exact) <= found.radius_error.item() / scale
-    assert found.sigma_max.item() == pytest.approx(scale, rel=1e-3)
+    assert abs(found.radius.item() / scale - exact) <= found.radius_error.item() / scale < 1e-2
+    assert found.sigma_max.item() / scale == pytest.approx(exact, rel=1e-3)
     assert found.verdict == ["contracting" if scale < 1 else "expanding"]
