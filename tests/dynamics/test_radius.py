@@ -141,3 +141,40 @@ def test_the_bounds_of_a_zero_map_and_of_a_very_large_one_meet():
 def test_an_error_names_the_point_whose_jacobian_is_not_finite():
     with pytest.raises(NonFiniteError, match=r"Jacobian at row 1 holds NaN or infinity"):
         radius_bracket(lambda x: x.abs().sqrt(), torch.tensor([[1.0], [0.0]]))
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e-80, 1e160, 1e300])
+def test_matrices_of_extreme_entries_are_bounded(scale):
+    matrix = torch.randn(6, 6, dtype=torch.float64)
+    radius = torch.linalg.eigvals(matrix).abs().max().item()
+    lower, upper = radius_bracket(lambda x: x @ (scale * matrix).T, torch.zeros(1, 6, dtype=torch.float64))
+    assert lower.item() <= scale * radius * (1 + 1e-12)
+    assert scale * radius * (1 - 1e-12) <= upper.item()
+    assert upper.item() < 1.02 * lower.item()
+
+
+def test_factors_whose_norms_leave_the_number_range_are_bounded():
+    # The Jacobian 1e200 u (1e-200 v)^T is an ordinary matrix of radius |v . u|.
+    u = torch.rand(9, dtype=torch.float64)
+    v = torch.rand(9, dtype=torch.float64)
+    model = nn.Sequential(nn.Linear(9, 1, bias=False), nn.Linear(1, 9, bias=False)).double()
+    for power in (1e200, 1e-200):
+        with torch.no_grad():
+            model[0].weight.copy_(v[None] / power)
+            model[1].weight.copy_(u[:, None] * power)
+        lower, upper = radius_bracket(model, torch.zeros(1, 9))
+        radius = (u @ v).item()
+        assert lower.item() <= radius * (1 + 1e-13)
+        assert radius * (1 - 1e-13) <= upper.item() < 1.01 * radius
+        found = spectrum(model, torch.zeros(1, 9))
+        assert found.method == "cut"
+        assert abs(found.radius.item() - radius) <= found.radius_error.item() < 1e-12
+
+
+def test_the_bounds_cover_the_rounding_of_their_own_logarithms():
+    # The radius of a 1 x 1 matrix is its entry, exactly; the logarithm of an extreme entry is rounded most.
+    entries = torch.cat([torch.logspace(-150, 150, 301, dtype=torch.float64), torch.rand(500, dtype=torch.float64)])
+    lower, upper = bound_radius(entries[:, None, None], torch.zeros_like(entries))
+    assert (lower <= entries).all()
+    assert (entries <= upper).all()
+    assert ((upper - lower) < 1e-10 * entries).all()

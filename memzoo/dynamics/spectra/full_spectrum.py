@@ -52,10 +52,9 @@ def compute_full_spectrum(
     condition = torch.linalg.vector_norm(left, dim=-1) * length
     condition = torch.where(~exists.unsqueeze(-1) | ~condition.isfinite(), torch.inf, condition)
 
-    radius = values[:, 0].abs()
     lower, upper = _bound_radius(core, values, condition, factors.bound_rounding() + left_out)
-    undecided = (scale_values(lower, exponents) <= 1) & (scale_values(upper, exponents) >= 1)
-    is_triangular = _read_diagonals(factors, values, lower, upper, undecided)
+    one = scale_values(torch.ones_like(upper), -exponents)
+    is_triangular = _read_diagonals(factors, values, lower, upper, one)
     radius = values[:, 0].abs()
     sigma_max = _compute_sigma_max(tail)
     # The condition so far is that of the restriction to the range; the left vector of J itself is w T / lambda.
@@ -112,17 +111,18 @@ def _bound_radius(core: Tensor, values: Tensor, condition: Tensor, delta: Tensor
     return lower, upper
 
 
-def _read_diagonals(factors: Factors, values: Tensor, lower: Tensor, upper: Tensor, undecided: Tensor) -> Tensor:
+def _read_diagonals(factors: Factors, values: Tensor, lower: Tensor, upper: Tensor, one: Tensor) -> Tensor:
     """Read the radius of triangular matrices from the diagonal, where the bounds on it are loose and decide nothing.
 
-    Changes ``values``, ``lower`` and ``upper`` in these rows.
+    Changes ``values``, ``lower`` and ``upper`` in these rows; ``one`` is a radius of 1 in their units.
 
     Returns:
         Where the radius comes from the diagonal.
     """
     whole = (factors.right, factors.outer_left, factors.outer_right) == (None, None, None)
     radius = values[:, 0].abs()
-    rows = (undecided & ((upper - lower) > LOOSE * radius)).nonzero().flatten()
+    error = torch.maximum(upper - radius, radius - lower)
+    rows = ((error > LOOSE * radius) & (error >= (radius - one).abs())).nonzero().flatten()
     is_triangular = torch.zeros_like(radius, dtype=torch.bool)
     if not whole or not len(rows):
         return is_triangular

@@ -54,21 +54,14 @@ def compute_leading_spectrum(
     seeds = derive_seeds(jacobians.f, x, seed)
     draws = draw_vectors(seeds, dim, block, count_columns(dim, top))
     solver = _choose_precisions(jacobians, x, draws)
-    found, converged = _measure(solver, top, block, vectors=vectors)
+    found, converged, interval = _measure(solver, top, block, vectors=vectors)
     if solver.dtype != jacobians.dtype:
         rows = find_undecided(found)
         if len(rows) and dim > SMALL:  # the full Jacobian decides the others
-            exact, converged[rows] = _measure(solver.select_exact(rows), top, block, vectors=vectors)
+            exact, converged[rows], interval[:, rows] = _measure(solver.select_exact(rows), top, block, vectors=vectors)
             found = replace_rows(found, rows, exact)
-    found, settled = settle(
-        found,
-        jacobians,
-        x,
-        solver.fine,
-        solver.exponents,
-        solver.bound_rounding(scale_values(found.sigma_max, -solver.exponents)),
-        draws,
-    )
+    rounding = solver.bound_rounding(scale_values(found.sigma_max, -solver.exponents))
+    found, settled = settle(found, interval, jacobians, x, solver.fine, solver.exponents, rounding, draws)
     missing = ~converged & ~settled[:, None]
     if missing.any():
         warnings.warn(
@@ -79,8 +72,12 @@ def compute_leading_spectrum(
     return replace(found, seed=seeds)
 
 
-def _measure(solver: "_EigenvalueSolver", top: int, block: int, *, vectors: bool) -> tuple[Spectrum, Tensor]:
-    """Compute the leading eigenvalues from Krylov spaces, and tell which have converged."""
+def _measure(solver: "_EigenvalueSolver", top: int, block: int, *, vectors: bool) -> tuple[Spectrum, Tensor, Tensor]:
+    """Compute the leading eigenvalues from Krylov spaces.
+
+    Returns:
+        The spectrum, which eigenvalues have converged, and bounds on the radius from below and from above (2, B).
+    """
     dtype = solver.jacobians.dtype
     first = solver.draws.right[..., 0]
     _, direction = compute_largest_singular_value(*solver.coarse, first.to(solver.dtype))
@@ -106,7 +103,9 @@ def _measure(solver: "_EigenvalueSolver", top: int, block: int, *, vectors: bool
         vectors=right.vectors if vectors else None,
         method="arnoldi",
     )
-    return found, right.residual <= 1e3 * TOLERANCE * right.values[:, :1].abs()
+    converged = right.residual <= 1e3 * TOLERANCE * right.values[:, :1].abs()
+    interval = torch.stack([scale_values(bound, solver.exponents) for bound in (lower, upper)])
+    return found, converged, interval
 
 
 def _bound_shift(right: RitzPairs, condition: Tensor, rounding: Tensor) -> Tensor:
@@ -218,16 +217,20 @@ class _EigenvalueSolver:
             The refined pairs, and a bound on the norm of the error of the images of the basis.
         """
         probes, images = self._mix_columns(pairs, self.draws.mixing[:, int(transposed)])
-        parts = torch.cat([pairs.vectors.real, pairs.vectors.imag, probes], -1).to(self.jacobians.dtype)
-        product_parts = self.fine[transposed](parts.movedim(-1, 0)).movedim(0, -1)
         top = pairs.vectors.shape[-1]
-        vectors = torch.complex(parts[..., :top], parts[..., top : 2 * top])
-        products = torch.complex(product_parts[..., :top], product_parts[..., top : 2 * top])
+        columns = [probes, pairs.vectors.real]
+        if pairs.vectors.imag.any():
+            columns.append(pairs.vectors.imag)
+        parts = torch.cat(columns, -1).to(self.jacobians.dtype)
+        product_parts = self.fine[transposed](parts.movedim(-1, 0)).movedim(0, -1)
+        count = probes.shape[-1]
+        vectors = _join_complex(parts[..., count:], top)
+        products = _join_complex(product_parts[..., count:], top)
         # Rayleigh quotient v* A v / v* v
         square = torch.linalg.vector_norm(vectors, dim=-2, keepdim=True).square()
         values = (vectors.conj() * products).sum(-2, keepdim=True) / square
         residual = torch.linalg.vector_norm(products - values * vectors, dim=-2)
-        noise = bound_norm(product_parts[..., 2 * top :] - images)
+        noise = bound_norm(product_parts[..., :count] - images)
         return RitzPairs(values.squeeze(-2), vectors / square.sqrt(), residual), noise
 
     @staticmethod
@@ -241,6 +244,12 @@ class _EigenvalueSolver:
             columns[space.rows] = space.basis.double() @ factors
             images[space.rows] = space.images.double() @ factors
         return columns, images
+
+
+def _join_complex(parts: Tensor, top: int) -> Tensor:
+    """Join ``top`` real columns and as many imaginary ones; left out, they are zero."""
+    imaginary = parts[..., top:] if parts.shape[-1] > top else torch.zeros_like(parts)
+    return torch.complex(parts[..., :top], imaginary)
 
 
 def _choose_precisions(jacobians: Jacobians, x: Tensor, draws: Draws) -> _EigenvalueSolver:

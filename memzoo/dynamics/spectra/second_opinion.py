@@ -25,12 +25,15 @@ SMALL = 1024
 """Dimension up to which the full Jacobian is formed for a point that is undecided."""
 WORKSPACE = 32
 """Bytes for each entry of a Jacobian that is formed to read its diagonal."""
+KEPT = 1e-3
+"""Share of the distance to 1 that a verdict keeps."""
 NORM_TOLERANCE = 1e-6
 """Relative residual at which the square of the norm counts as found."""
 
 
 def settle(
     found: Spectrum,
+    interval: Tensor,
     jacobians: Jacobians,
     x: Tensor,
     products: Products,
@@ -42,6 +45,7 @@ def settle(
 
     Args:
         found: What a Krylov space has shown.
+        interval: Bounds on the radius from below and from above, (2, B).
         jacobians: The Jacobians.
         x: Points.
         products: Products in units of powers of two.
@@ -59,18 +63,21 @@ def settle(
     if jacobians.dim <= SMALL:
         settled[rows] = True
         return _replace_by_full(found, jacobians, x, rows), settled
-    low, high = _bound_by_isometry(products, exponents, rounding, draws, jacobians.dtype)
+    low, high = interval
     found, settled = _narrow(found, low, high, settled, rows)
+    rows = find_undecided(found)
+    if len(rows):
+        least, most = _bound_by_isometry(products, exponents, rounding, draws, jacobians.dtype)
+        low = torch.maximum(low, least)
+        high = torch.minimum(high, most)
+        found, settled = _narrow(found, low, high, settled, rows)
     found, settled = _read_diagonals(found, jacobians, x, products, draws.probes[..., 0].to(jacobians.dtype), settled)
     rows = find_undecided(found)
     rows = rows[found.sigma_max[rows] < 1]
     if len(rows):
-        low = torch.zeros_like(found.radius)
-        high = torch.full_like(found.radius, torch.inf)
         scaled = scale_products(jacobians.form_products(x[rows]), exponents[rows])
-        high[rows] = scale_values(
-            _bound_norm(scaled, rounding[rows], draws.norm[rows].to(jacobians.dtype)), exponents[rows]
-        )
+        norm = _bound_norm(scaled, rounding[rows], draws.norm[rows].to(jacobians.dtype))
+        high = high.index_put((rows,), torch.minimum(high[rows], scale_values(norm, exponents[rows])))
         found, settled = _narrow(found, low, high, settled, rows)
     return found, settled
 
@@ -82,20 +89,24 @@ def find_undecided(found: Spectrum) -> Tensor:
 
 
 def _narrow(found: Spectrum, low: Tensor, high: Tensor, settled: Tensor, rows: Tensor) -> tuple[Spectrum, Tensor]:
-    """Intersect the interval of the radius with another one, in the rows where that gives a verdict.
+    """Place the radius in a known interval, in the rows where that gives a verdict.
 
-    The radius is the middle of an interval that is narrower on one side than on the other.
+    An interval may reach far to one side of the radius, but not to that of 1. The radius then moves as little as the
+    verdict needs.
     """
-    low = torch.maximum(low, found.radius - found.radius_error).clamp(min=0)
-    high = torch.minimum(high, found.radius + found.radius_error)
     radius = found.radius.clone()
     error = found.radius_error.clone()
     settled = settled.clone()
-    chosen = rows[(high[rows] < 1) | (low[rows] > 1)]
-    middle = (low[chosen] + high[chosen]) / 2
-    radius[chosen] = middle
-    # Rounding of the middle
-    error[chosen] = torch.maximum(high[chosen] - middle, middle - low[chosen]) * (1 + 1e-15)
+    chosen = rows[(high[rows] < 1) | ((low[rows] > 1) & high[rows].isfinite())]
+    below, above = low[chosen], high[chosen]
+    middle = radius[chosen].clamp(below, above)
+    reach = torch.maximum(above - middle, middle - below)
+    # Widen the interval up to nearly 1, and take its middle.
+    least = torch.where(below > 1, 1 + KEPT * (below - 1), below)
+    most = torch.where(above < 1, 1 - KEPT * (1 - above), above)
+    decided = (middle - 1).abs() > reach
+    radius[chosen] = torch.where(decided, middle, (least + most) / 2)
+    error[chosen] = torch.where(decided, reach, (most - least) / 2) * (1 + 1e-15)
     settled[chosen] = True
     return replace(found, radius=radius, radius_error=error), settled
 

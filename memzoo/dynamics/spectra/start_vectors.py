@@ -15,7 +15,7 @@ from torch import Tensor
 from memzoo._types import Map
 from memzoo.dynamics.tracing import collect_tensors
 
-PROBES = 8
+PROBES = 6
 """Random vectors by which the norm of a matrix is bounded."""
 NORM_BLOCK = 4
 """Columns of the start of the space of the Gram matrix."""
@@ -31,10 +31,10 @@ class Draws:
     """Start of the space of J."""
     left: Float[Tensor, "batch dim block"]
     """Start of the space of its transpose."""
-    probes: Float[Tensor, "batch dim 8"]
+    probes: Float[Tensor, "batch dim 6"]
     norm: Float[Tensor, "batch dim 4"]
     """Start of the space of the Gram matrix."""
-    mixing: Float[Tensor, "batch 2 most 8"]
+    mixing: Float[Tensor, "batch 2 most 6"]
     """Coefficients of combinations of the columns of the first two spaces."""
 
     def __getitem__(self, rows: Int[Tensor, " m"]) -> "Draws":
@@ -82,14 +82,14 @@ def draw_vectors(seeds: Int[Tensor, " batch"], dim: int, block: int, columns: in
     return Draws(*parts)
 
 
-def bound_norm(images: Float[Tensor, "batch dim 8"]) -> Float[Tensor, " batch"]:
-    """Bound the norm of a matrix from its products with eight standard normal vectors.
+def bound_norm(images: Float[Tensor, "batch dim 6"]) -> Float[Tensor, " batch"]:
+    """Bound the norm of a matrix from its products with six standard normal vectors.
 
-    The sum of their squares is at least the square of the norm times a chi-squared variable of eight degrees of
-    freedom, which is below t with probability t^4 / 384 at most (in the manner of Halko, Martinsson and Tropp, Finding
+    The sum of their squares is at least the square of the norm times a chi-squared variable of six degrees of
+    freedom, which is below t with probability t^3 / 48 at most (in the manner of Halko, Martinsson and Tropp, Finding
     structure with randomness, 2011, lemma 4.1).
     """
-    return torch.linalg.matrix_norm(images) / (384 * PROBE_MISSED) ** 0.125
+    return torch.linalg.matrix_norm(images) / (48 * PROBE_MISSED) ** (1 / 6)
 
 
 def _draw_row(seed: int, sizes: list[tuple[int, ...]]) -> list[Tensor]:
