@@ -58,11 +58,11 @@ def derive_seeds(f: Map, x: Float[Tensor, "batch *shape"], seed: int | None) -> 
     for name, tensor in collect_tensors(f).items():
         of_map.update(name.encode())
         with suppress(RuntimeError, NotImplementedError):  # a tensor without storage, such as a sparse one
-            of_map.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+            of_map.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     seeds = []
     for row in x.detach().double().cpu().flatten(1):
         of_point = of_map.copy()
-        of_point.update(row.contiguous().numpy())
+        of_point.update(row.contiguous().numpy().tobytes())
         seeds.append(int.from_bytes(of_point.digest()[:7], "little"))  # torch takes seeds below 2^63
     return torch.tensor(seeds, dtype=torch.long, device=x.device)
 
