@@ -64,6 +64,8 @@ DOUBLE = Steps(1e-7, 1, 10, 10_000, 1e-4, 1e-3, 1e-9, 1e-8)
 """Steps in float64: a network of many kinks agrees to 1e-2 at 1e-5 and to 1e-6 at 1e-7."""
 SINGLE = Steps(3e-4, 8, 32, 100, 0.2, 0.1, 3e-4, 3e-4)
 """Steps where some arithmetic is float32, which agrees to no more than some per cent at any step."""
+BETWEEN = Steps(1e-3, 1, 10, 100, 1e-4, 0.1, 1e-3, 1e-3)
+"""Steps relative to the distance between two fixed points: none leads more than a tenth of the way."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,15 @@ class Check(NamedTuple):
         word = min(self.words, key=order.index)
         return Check([word] * count, self.resting.mean().expand(count), self.growth.amax().expand(count))
 
+    def adopt(self, other: "Check", rows: Bool[Tensor, " batch"]) -> "Check":
+        """Return the same with what another check found in the rows that are marked, where it verifies them."""
+        better = torch.tensor([word not in ("unverified", "contradicted") for word in other.words], device=rows.device)
+        taken = rows & better
+        triples = zip(self.words, other.words, taken.tolist(), strict=True)
+        words: list[Derivative] = [new if marked else old for old, new, marked in triples]
+        resting = torch.where(taken, other.resting, self.resting)
+        return Check(words, resting, torch.where(taken, other.growth, self.growth))
+
     def withdraw(self, rows: Bool[Tensor, " batch"]) -> "Check":
         """Return the same, but unverified at the points that are marked."""
         flags = zip(self.words, rows.tolist(), strict=True)
@@ -135,33 +146,78 @@ class DerivativeCheck:
         push: Map,
         *,
         staircase: bool = True,
+        fellows: Float[Tensor, "all dim"] | None = None,
     ) -> Check:
         """Check the products ``push`` at ``points``.
+
+        A map that contracts around two fixed points does not do so all the way between them. Where steps relative to
+        the norm of a fixed point do not verify its derivative, steps relative to the distance of the next one may.
 
         Args:
             points: Points (B, dim).
             others: For each point another one, in whose direction the map is tried as well.
             push: J v for stacks (m, B, dim) of vectors at ``points``.
             staircase: Look for outputs that rest; False for a map that is known to be affine.
+            fellows: All points that are measured, ``points`` among them; ``points`` alone when left out.
 
         Returns:
             Cost: 5 evaluations of f and 2 products a point; 4 evaluations more where outputs rest; at a kink some 60
-            evaluations and 3 linearisations more.
+            evaluations and 3 linearisations more; one evaluation at all fellows where fixed points are not verified.
         """
-        probe, coarse = self._probe(points, _draw_directions(points, others), push, self.steps.least)
+        scale = _measure_scale(self.f, points, self.surroundings.scale)
+        found = self._check_with(self.steps, scale, points, others, push, staircase=staircase)
+        doubtful = [row for row, word in enumerate(found.words) if word in ("unverified", "contradicted")]
+        fellows = points if fellows is None else fellows
+        if not doubtful or len(fellows) == 1:
+            return found
+        rows = torch.tensor(doubtful, device=points.device)
+        distance = torch.full_like(scale, torch.inf)
+        distance[rows] = self._find_next_fixed(points[rows], fellows)
+        near = distance < scale
+        if not near.any():
+            return found
+        again = self._check_with(BETWEEN, torch.where(near, distance, scale), points, others, push, staircase=staircase)
+        return found.adopt(again, near)
+
+    def _find_next_fixed(self, points: Tensor, fellows: Tensor) -> Float[Tensor, " batch"]:
+        """Return the distance of each point from the nearest other fixed point; infinity if it is not fixed itself."""
+        distance = torch.full_like(points[:, 0], torch.inf)
+        rows = self._find_fixed(points).nonzero().flatten()
+        if len(rows):
+            fixed = fellows[self._find_fixed(fellows)]
+            apart = torch.cdist(points[rows], fixed, compute_mode="donot_use_mm_for_euclid_dist")
+            noise = self._allow_rounding(points[rows], points[rows])
+            distance[rows] = apart.masked_fill(apart <= noise[:, None], torch.inf).amin(1)
+        return distance
+
+    def _find_fixed(self, points: Tensor) -> Bool[Tensor, " batch"]:
+        """Find the points that the map moves by no more than rounding."""
+        images = _evaluate(self.f, points)
+        return torch.linalg.vector_norm(images - points, dim=1) <= self._allow_rounding(points, images)
+
+    def _allow_rounding(self, points: Tensor, images: Tensor) -> Float[Tensor, " batch"]:
+        """Return the rounding that one value of f is allowed."""
+        return NOISE * self.eps * (torch.linalg.vector_norm(points, dim=1) + torch.linalg.vector_norm(images, dim=1))
+
+    def _check_with(
+        self, steps: Steps, scale: Tensor, points: Tensor, others: Tensor, push: Map, *, staircase: bool
+    ) -> Check:
+        """Check the products with steps that are relative to ``scale``, one length a point."""
+        probe, coarse = self._probe(points, _draw_directions(points, others), push, steps, scale)
         decision = probe.decide(coarse)
         verified = decision.verified
         contradicted = decision.contradicted
         one_sided = torch.zeros_like(verified)
         growth = torch.zeros(len(points), dtype=torch.float64, device=points.device)
-        rows = (~verified & ~contradicted).nonzero().flatten()
+        rows = (~verified).nonzero().flatten()
         if len(rows):
-            shortened = probe.select(rows).shorten(self.steps.shortened)
-            shorter = shortened.decide(shortened.step(self.steps.coarse))
+            shortened = probe.select(rows).shorten(steps.shortened)
+            shorter = shortened.decide(shortened.step(steps.coarse))
             # A map of a smaller scale is nearly right at the longer steps; a staircase is not.
             verified[rows] = shorter.verified & decision.nearly[rows]
-            contradicted[rows] = shorter.contradicted
-            rows = rows[~shorter.verified & ~shorter.contradicted]
+            # What shorter steps verify is the derivative, however the map goes on.
+            contradicted[rows] = (contradicted[rows] | shorter.contradicted) & ~shorter.verified
+            rows = rows[~shorter.verified & ~contradicted[rows]]
         if len(rows):
             one_sided[rows], contradicted[rows] = self._check_beside(probe.select(rows))
             growth[rows] = probe.select(rows).measure_growth()
@@ -185,31 +241,32 @@ class DerivativeCheck:
         """Return the steps for the arithmetic of the map: some of it may be float32."""
         return DOUBLE if self.eps < 1e-12 else SINGLE
 
-    def _probe(self, points: Tensor, directions: Tensor, push: Map, least: float) -> "tuple[_Probe, _Step]":
-        """Choose the steps at some points, predict what they change, and take the first one."""
-        scale = _measure_scale(self.f, points, self.surroundings.scale)
-        delta = points + least * scale[:, None] * directions - points
-        offset = self.steps.coarse * delta
+    def _probe(
+        self, points: Tensor, directions: Tensor, push: Map, steps: Steps, scale: Tensor
+    ) -> "tuple[_Probe, _Step]":
+        """Predict what the steps change at some points, and take the first one."""
+        delta = points + steps.least * scale[:, None] * directions - points
+        offset = steps.coarse * delta
         # One call for all is quicker than one for each side.
         rows = torch.cat([points[None], points + offset, points - offset])
         images = _evaluate(self.f, rows.flatten(0, 1)).reshape(rows.shape)
         centre = images[0]
-        size = torch.linalg.vector_norm(points, dim=1) + torch.linalg.vector_norm(centre, dim=1)
-        noise = NOISE * self.eps * size
-        probe = _Probe(self.f, points, centre, directions, delta, push(delta), scale, noise, self.eps, self.steps)
-        return probe, probe.compare(self.steps.coarse, *images[1:].chunk(2))
+        noise = self._allow_rounding(points, centre)
+        probe = _Probe(self.f, points, centre, directions, delta, push(delta), scale, noise, self.eps, steps)
+        return probe, probe.compare(steps.coarse, *images[1:].chunk(2))
 
     def _find_misled(self, probe: "_Probe") -> Bool[Tensor, " batch"]:
         """Find the points around which the map does not move as the derivative says.
 
-        A staircase belongs to the map, not to a point: if a few points show none, there is none.
+        At a fixed point the derivative decides about attraction, however small the region in which it holds. A
+        staircase belongs to the map, not to a point: if a few points show none, there is none.
         """
         width = self.surroundings.width(probe.points.shape[1])
         count = len(probe.points)
         few = torch.linspace(0, count - 1, min(count, FEW), device=probe.points.device).round().long()
         if not probe.select(few).is_misled(width).any():
             return torch.zeros(count, dtype=torch.bool, device=few.device)
-        return probe.is_misled(width)
+        return probe.is_misled(width) & ~probe.find_fixed()
 
     def _check_beside(self, probe: "_Probe") -> tuple[Tensor, Tensor]:
         """Tell where the derivative is verified, or contradicted, at two points beside each point.
@@ -222,14 +279,15 @@ class DerivativeCheck:
         contradicted = torch.zeros_like(sound)
         generator = torch.Generator().manual_seed(1)
         for _ in range(2):
-            moved = self._move_inside(probe.points, probe.scale, generator)
-            beside, coarse = self._probe(moved, probe.directions, self.form_push(moved), self.steps.beside)
+            moved = self._move_inside(probe.points, probe.steps.move * probe.scale, generator)
+            steps = probe.steps._replace(least=probe.steps.beside)
+            beside, coarse = self._probe(moved, probe.directions, self.form_push(moved), steps, probe.scale)
             found = beside.decide(coarse)
             sound &= found.verified
             contradicted |= found.contradicted
         return sound & ~contradicted, contradicted
 
-    def _move_inside(self, points: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
+    def _move_inside(self, points: Tensor, distance: Tensor, generator: torch.Generator) -> Tensor:
         """Move every coordinate of the points by a small distance to a random side, but not out of the data's box.
 
         No coordinate moves by much less than the others, because it might stay at its kink.
@@ -237,7 +295,7 @@ class DerivativeCheck:
         dim = points.shape[1]
         side = torch.randint(0, 2, (dim,), generator=generator) * 2 - 1
         length = 0.5 + torch.rand(dim, generator=generator, dtype=torch.float64)
-        offset = self.steps.move / dim**0.5 * scale[:, None] * (side * length).to(points)
+        offset = distance[:, None] / dim**0.5 * (side * length).to(points)
         inside = self.surroundings
         moved = points + offset
         if inside.high - inside.low > 4 * float(offset.abs().max()):
@@ -377,6 +435,10 @@ class _Probe:
         most = GROSS * torch.linalg.vector_norm(far.central, dim=2)
         jumps = ((length > most) & (length > self.noise)).any(0)
         return rest.all(1) | jumps, rest.double().mean(1)
+
+    def find_fixed(self) -> Bool[Tensor, " batch"]:
+        """Find the points that the map moves by no more than rounding."""
+        return torch.linalg.vector_norm(self.centre - self.points, dim=1) <= self.noise
 
     def measure_growth(self) -> Float[Tensor, " batch"]:
         r"""Measure by which factor a small offset grows a step, under :math:`v \mapsto f(x + v) - f(x)`.

@@ -3,6 +3,7 @@
 import warnings
 from dataclasses import dataclass, replace
 from itertools import chain
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -169,6 +170,15 @@ class _Wanted:
     seed: int | None
 
 
+class _Around(NamedTuple):
+    """Points beside those of a block."""
+
+    others: Float[Tensor, "batch dim"]
+    """For each point of the block another one."""
+    fellows: Float[Tensor, "all dim"]
+    """All points that are measured."""
+
+
 def _compute_checked_spectrum(jacobians: Jacobians, x: Tensor, wanted: _Wanted, *, strict: bool) -> Spectrum:
     """Compute the spectrum in one way, and compare the Jacobians with differences of the map at each point."""
     check = build_check(jacobians)
@@ -176,13 +186,13 @@ def _compute_checked_spectrum(jacobians: Jacobians, x: Tensor, wanted: _Wanted, 
     compute = _compute_leading_block if jacobians.method == "arnoldi" else _compute_full_block
     parts: list[Spectrum] = []
     for rows in jacobians.split_into_blocks(x):
-        others = flat[(rows + 1) % len(flat)]
-        parts.append(compute(jacobians, check, x[rows], others, wanted, rows if strict else None))
+        around = _Around(flat[(rows + 1) % len(flat)], flat)
+        parts.append(compute(jacobians, check, x[rows], around, wanted, rows if strict else None))
     return join_spectra(parts)
 
 
 def _compute_leading_block(
-    jacobians: Jacobians, check: DerivativeCheck, x: Tensor, others: Tensor, wanted: _Wanted, named: Tensor | None
+    jacobians: Jacobians, check: DerivativeCheck, x: Tensor, around: _Around, wanted: _Wanted, named: Tensor | None
 ) -> Spectrum:
     """Compute leading eigenvalues from products; rows that are ``named`` are refused if they are not finite."""
     finite = jacobians.find_finite(x)
@@ -193,12 +203,15 @@ def _compute_leading_block(
         x = x[finite]
         part = compute_leading_spectrum(jacobians, x, wanted.top or 1, vectors=wanted.vectors, seed=wanted.seed)
         flat = x.to(jacobians.dtype).flatten(1)
-        part = _add_check(part, check.check(flat, others[finite], jacobians.form_push(flat)))
+        others = around.others[finite]
+        push = jacobians.form_push(flat)
+        found = check.check(flat, others, push, staircase=not jacobians.affine, fellows=around.fellows)
+        part = _add_check(part, found)
     return fill_with_nan(part, finite, jacobians.dim if wanted.vectors else 0)
 
 
 def _compute_full_block(
-    jacobians: Jacobians, check: DerivativeCheck, x: Tensor, others: Tensor, wanted: _Wanted, named: Tensor | None
+    jacobians: Jacobians, check: DerivativeCheck, x: Tensor, around: _Around, wanted: _Wanted, named: Tensor | None
 ) -> Spectrum:
     """Compute all eigenvalues from factors of the Jacobians."""
     factors = jacobians.form_factors(x)
@@ -214,9 +227,9 @@ def _compute_full_block(
             part = repeat_spectrum(part, len(x))
         else:
             factors = factors.select(few)
-        found = check.check(flat[few], others[few], factors.push, staircase=False)
+        found = check.check(flat[few], around.others[few], factors.push, staircase=False)
         return _add_check(part, found.summarise(len(x)))
-    found = check.check(flat, others, factors.push)
+    found = check.check(flat, around.others, factors.push, fellows=around.fellows)
     return _add_check(part, found.withdraw(~factors.finite))
 
 
