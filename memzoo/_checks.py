@@ -1,20 +1,23 @@
 """Check arguments, for all layers; each error says what came, what was needed and what to do."""
 
+import math
 import random
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from memzoo._module_state import is_being_measured, list_measured_modules, mark_as_checked
+from memzoo._module_state import find_forward, is_being_measured, list_measured_modules, mark_as_checked
 from memzoo._types import Map
 from memzoo.errors import InvalidArgumentError, InvalidTypeError, MemzooError, NonFiniteError, NotASelfMapError
 
+Promote: TypeAlias = Callable[[Map, Tensor], tuple[Map, Tensor]]
+"""Return a map and points in float64, or as they are."""
 HALF = (torch.float16, torch.bfloat16)
 """Types of half precision."""
 ROUNDING = 32
@@ -23,6 +26,12 @@ GAIN = 16
 """How many times the change of f under a change of x in its last place a difference by rounding may be."""
 REORDERED = 1e3
 """The same for another number of rows, where sums are added up in another order."""
+FAR = 0.1
+"""Distance of a row that is made up, relative to the largest entry."""
+SHRINKS = 1e-6
+"""Share of a difference by rounding that may be left in float64, whose unit is 2e-9 of that of float32."""
+JUMP = 64
+"""How many times what rounding may do the last effect of a row that comes nearer is, where it ends at once."""
 LARGEST_ROOM = 0.05
 """Largest relative difference that is taken for rounding, in half precision."""
 TRIES = 32
@@ -91,7 +100,7 @@ def _check_finite(tensor: Tensor, name: str) -> None:
 def check_layer(module: nn.Module, name: str) -> None:
     """Raise if the output of a layer for one row depends on the other rows or on chance."""
     # A class with a forward of its own may have fixed what the layer of torch draws: its outputs tell.
-    if not type(module).forward.__module__.startswith("torch.nn"):
+    if not str(find_forward(module).__module__).startswith("torch.nn"):
         return
     is_norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
     if is_norm and module.running_mean is None:
@@ -152,16 +161,20 @@ def _describe_other_kind(x: Tensor, y: Tensor) -> str:
     return f"{came}; pass points in the type in which the map computes, or return y.to(x.dtype)."
 
 
-def check_map(f: Map, x: Tensor) -> None:
+def check_map(f: Map, x: Tensor, promote: Promote | None = None) -> None:
     """Raise unless ``f`` is a map of each row alone: one answer to one point, whatever stands beside it in the batch.
 
     One row is compared bit for bit between batches of one shape, in which the same sums are added in the same order,
-    and another one, within rounding, with a batch of its own. Within a measurement that has checked its map, nothing is
-    done. Call this within :func:`memzoo._module_state.keep_module_unchanged`, because each evaluation may change ``f``.
+    and another one, within rounding, with a batch of its own. Where only one point is given, the other row is made up
+    nearby; a branch that ``f`` takes for such company alone is no reason to refuse the point. Within a measurement that
+    has checked its map, nothing is done. Call this within :func:`memzoo._module_state.keep_module_unchanged`, because
+    each evaluation may change ``f``.
 
     Args:
         f: Self-map.
         x: Points where it is going to be measured; two of them are used.
+        promote: Returns ``f`` and points in float64 where ``f`` can compute in it. A difference that shrinks there as
+            rounding does is no interaction, however large it is beside sums that cancel.
 
     Raises:
         InvalidArgumentError: A layer is in training mode, or ``f`` works in place on its input.
@@ -176,48 +189,148 @@ def check_map(f: Map, x: Tensor) -> None:
     check_module(f)
     devices = [x.device] if x.is_cuda else []
     with torch.no_grad(), torch.random.fork_rng(devices), _name_active_layers(f):
-        _check_two_rows(f, x)
+        _check_two_rows(f, x, promote)
     mark_as_checked()
 
 
-def _check_two_rows(f: Map, x: Tensor) -> None:
+class _Answers(NamedTuple):
+    """Answers to two rows in different company."""
+
+    together: Tensor
+    beside_itself: Tensor
+    """The first row, twice."""
+    alone: Tensor
+    """The second row."""
+
+
+class _Interaction(NamedTuple):
+    """A difference between two answers to one row."""
+
+    gap: float
+    room: float
+    """What rounding may do."""
+    where: str
+
+
+def _check_two_rows(f: Map, x: Tensor, promote: Promote | None) -> None:
     """Check that the answer to each of two rows is the same in all batches, and in one of its own."""
     before = _read_generators(x)
-    first = x[:1]
-    second = _choose_other_row(x)
-    pair = torch.cat([first, second])
+    first, second = x[:1], _find_other_row(x)
+    pair = torch.cat([first, _make_up_row(first, FAR) if second is None else second])
     try:
-        answers = _evaluate(f, pair)
-        beside_first = _evaluate(f, first.expand_as(pair).clone())
-        alone = _evaluate(f, second.clone())
+        answers = _evaluate_rows(f, pair)
     except NotASelfMapError:
         if len(x) > 1:
             raise
         # f takes one row at a time, or not the row that was made up here.
-        alone = _evaluate(f, first.clone())
-        answers, beside_first, pair = alone, _evaluate(f, first.clone()), first
-    if bool(answers.isnan().flatten(1).any(1).all()):
+        pair = first
+        answers = _Answers(*(_evaluate(f, first.clone()) for _ in _Answers._fields))
+    if bool(answers.together.isnan().flatten(1).any(1).all()):
         raise NonFiniteError("f(x) holds NaN at finite x; look at f(x) of the first row, and scale x as in training.")
     if _read_generators(x) != before:
         _check_draws_do_not_matter(f, pair)
-    if not _equal(answers[0], beside_first[0]):
-        _explain_difference(f, pair, answers, beside_first[0])
-    # Elsewhere sums may be added up in another order, and half precision inside of f rounds more.
+    found = _find_interactions(f, pair, answers)
+    if found or not _equal(answers.together[0], answers.beside_itself[0]):
+        _check_answers_come_back(f, pair, answers.together)
+    if not found or _shrinks_as_rounding(f, pair, found, promote):
+        return
+    if second is None and _breaks_off(f, first, found):
+        return
+    raise NotASelfMapError(_describe_interaction(found[0]))
+
+
+def _find_other_row(x: Tensor) -> Tensor | None:
+    """Find a row that differs from the first one, the last one if it does."""
+    if not torch.equal(x[0], x[-1]):
+        return x[-1:]
+    others = (x != x[:1]).flatten(1).any(1).nonzero()
+    return x[others[0]] if len(others) else None
+
+
+def _make_up_row(first: Tensor, distance: float) -> Tensor:
+    """Make up a row at a distance relative to the largest entry; where no entry is negative, none of it is."""
+    size = first.abs().max()
+    ramp = torch.linspace(0.5, 0, first.numel(), dtype=first.dtype, device=first.device).reshape(first.shape)
+    return first + distance * (torch.where(size > 0, size, torch.ones_like(size)) * ramp - first)
+
+
+def _evaluate_rows(f: Map, pair: Tensor) -> _Answers:
+    """Evaluate two rows together, the first one beside itself, and the second one alone."""
+    twice = pair[:1].expand_as(pair).clone()
+    return _Answers(_evaluate(f, pair), _evaluate(f, twice), _evaluate(f, pair[-1:].clone()))
+
+
+def _find_interactions(f: Map, pair: Tensor, answers: _Answers) -> list[_Interaction]:
+    """List the differences between answers to one row that rounding does not explain."""
+    together, beside_itself, alone = answers
+    unit = torch.finfo(pair.dtype).eps
+    found: list[_Interaction] = []
+    # In batches of one shape sums are added up in one order, elsewhere perhaps in another one.
     comparisons = (
-        (0, beside_first[-1], "at another place of the batch"),
-        (-1, alone[0], "in a batch of its own"),
+        (0, beside_itself[0], ROUNDING, "beside another row of the batch"),
+        (0, beside_itself[-1], REORDERED, "at another place of the batch"),
+        (-1, alone[0], REORDERED, "in a batch of its own"),
     )
-    for row, other, what in comparisons:
-        if not _are_close(answers[row], other, REORDERED * torch.finfo(x.dtype).eps):
-            room = min(LARGEST_ROOM, REORDERED * _find_coarsest_unit(f, pair))
-            if not _equal_within_rounding(f, pair, answers, other, row, room):
-                _explain_difference(f, pair, answers, beside_first[0])  # two answers come first
-                raise NotASelfMapError(_describe_interaction(answers[row] - other, what))
+    for row, other, units, where in comparisons:
+        if _equal(together[row], other):
+            continue
+        gap = _measure_distance(together[row], other)
+        size = float(together[row].double().norm())
+        room = min(LARGEST_ROOM, units * unit) * size
+        if not gap <= room and units == REORDERED:  # half precision inside of f rounds more
+            room = min(LARGEST_ROOM, units * max(unit, _find_coarsest_unit(f, pair))) * size
+        if not gap <= room:
+            room += GAIN * _measure_gain(f, pair, together, row)
+        if not gap <= room:
+            found.append(_Interaction(gap, room, where))
+    return found
 
 
-def _are_close(one: Tensor, other: Tensor, room: float) -> bool:
-    """Tell whether two answers differ by at most ``room``, relative to their norm."""
-    return _equal(one, other) or bool((one.double() - other.double()).norm() <= min(LARGEST_ROOM, room) * one.norm())
+def _measure_distance(one: Tensor, other: Tensor) -> float:
+    """Measure how far apart two answers are."""
+    return float((one.double() - other.double()).norm())
+
+
+def _measure_gain(f: Map, pair: Tensor, answers: Tensor, row: int) -> float:
+    """Measure by how much the answer to a row changes where x changes in its last place, as rounding inside of f."""
+    signs = torch.ones_like(pair).flatten()
+    signs[::2] = -1
+    changes: list[float] = []
+    for side in (-2, 2):
+        changed = _evaluate(f, pair * (1 + side * torch.finfo(pair.dtype).eps * signs.reshape(pair.shape)))
+        changes.append(_measure_distance(changed[row], answers[row]))
+    return max(changes)
+
+
+def _shrinks_as_rounding(f: Map, pair: Tensor, found: list[_Interaction], promote: Promote | None) -> bool:
+    """Tell whether differences all but vanish in float64, as rounding does and an interaction does not."""
+    if promote is None or pair.dtype == torch.float64:
+        return False
+    wide, rows = promote(f, pair)
+    if rows.dtype != torch.float64:
+        return False
+    largest = max(interaction.gap for interaction in found)
+    try:
+        left = _find_interactions(wide, rows, _evaluate_rows(wide, rows))
+    except NotASelfMapError:
+        return False
+    return all(interaction.gap <= SHRINKS * largest for interaction in left)
+
+
+def _breaks_off(f: Map, first: Tensor, found: list[_Interaction]) -> bool:
+    """Tell whether the effect of a row that was made up ends at once where that row comes nearer.
+
+    That of statistics fades with the distance. That of a branch is the same until the branch is taken no more.
+    """
+    distance = FAR
+    while found:
+        strength = max(interaction.gap / max(interaction.room, 1e-300) for interaction in found)
+        distance /= 2
+        pair = torch.cat([first, _make_up_row(first, distance)])
+        if distance < torch.finfo(first.dtype).eps or torch.equal(pair[0], pair[1]):
+            return False
+        found = _find_interactions(f, pair, _evaluate_rows(f, pair))
+    return JUMP < strength < math.inf
 
 
 def _evaluate(f: Map, rows: Tensor) -> Tensor:
@@ -233,58 +346,26 @@ def _evaluate(f: Map, rows: Tensor) -> Tensor:
         ) from error
 
 
-def _choose_other_row(x: Tensor) -> Tensor:
-    """Choose a row that differs from the first one; where there is none, make one up nearby."""
-    if not torch.equal(x[0], x[-1]):
-        return x[-1:]
-    size = x[0].abs().max()
-    return 0.9 * x[:1] + 0.1 * torch.where(size > 0, size, torch.ones_like(size))
-
-
 def _equal(one: Tensor, other: Tensor) -> bool:
     """Tell whether two answers are equal bit for bit; NaN equals NaN."""
     return bool(((one == other) | (one.isnan() & other.isnan())).all())
 
 
-def _explain_difference(f: Map, pair: Tensor, answers: Tensor, other: Tensor) -> None:
-    """Raise the error for a first row whose answer differs between two batches of one shape, unless by rounding."""
+def _check_answers_come_back(f: Map, pair: Tensor, answers: Tensor) -> None:
+    """Raise if a second evaluation gives other answers, by more than rounding or by a draw."""
     state = torch.get_rng_state()
     again = _evaluate(f, pair)
-    if not _equal(again, answers):
-        torch.set_rng_state(state)
-        replayed = _equal(_evaluate(f, pair), again)
-        drawn = replayed and not torch.equal(state, torch.get_rng_state())
-        # With the generator set back the answer comes back: it is the draw that matters, however little.
-        gap = (answers.double() - again.double()).norm()
-        unit = torch.finfo(pair.dtype).eps
-        # Some kernels of a GPU add up in an order that changes.
-        room = (REORDERED if pair.is_cuda else ROUNDING) * unit * answers.double().norm()
-        if drawn or not gap <= room:
-            raise NotASelfMapError(_describe_draws(answers - again))
-    if not _equal_within_rounding(f, pair, answers, other, 0):
-        raise NotASelfMapError(_describe_interaction(answers[0] - other, "beside another row of the batch"))
-
-
-def _equal_within_rounding(f: Map, pair: Tensor, answers: Tensor, other: Tensor, row: int, room: float = 0.0) -> bool:
-    """Tell whether two answers to a row of ``pair`` differ by no more than rounding.
-
-    Rounding inside of ``f`` acts as a change of x in its last place does, which tells how much ``f`` amplifies it.
-    """
-    one = answers[row]
-    if _equal(one, other):
-        return True
-    gap = (one.double() - other.double()).norm()
-    unit = torch.finfo(one.dtype).eps
-    room = max(room, ROUNDING * unit) * float(one.double().norm())
-    if gap <= room:
-        return True
-    signs = torch.ones_like(pair).flatten()
-    signs[::2] = -1
-    changes: list[float] = []
-    for side in (-1, 1):
-        changed = _evaluate(f, pair * (1 + 2 * side * unit * signs.reshape(pair.shape)))
-        changes.append(float((changed[row].double() - answers[row].double()).norm()))
-    return bool(gap <= room + GAIN * max(changes))
+    if _equal(again, answers):
+        return
+    torch.set_rng_state(state)
+    replayed = _equal(_evaluate(f, pair), again)
+    drawn = replayed and not torch.equal(state, torch.get_rng_state())
+    # With the generator set back the answer comes back: it is the draw that matters, however little.
+    unit = torch.finfo(pair.dtype).eps
+    # Some kernels of a GPU add up in an order that changes.
+    room = (REORDERED if pair.is_cuda else ROUNDING) * unit * answers.double().norm()
+    if drawn or not _measure_distance(answers, again) <= room:
+        raise NotASelfMapError(_describe_draws(answers - again))
 
 
 class _CoarsestUnit(TorchDispatchMode):
@@ -340,12 +421,13 @@ def _describe_draws(gap: Tensor) -> str:
     )
 
 
-def _describe_interaction(gap: Tensor, what: str) -> str:
+def _describe_interaction(found: _Interaction) -> str:
     """Word the error for a map that mixes the rows of a batch."""
     return (
-        f"the rows of a batch interact: f(x) of a row differs by {gap.double().norm():.2g} {what}. memzoo needs a map "
-        "of each row alone, without statistics or a largest entry of the batch, and with the batch as the first axis "
-        "(batch_first=True); call .eval() on the model, or pass lambda x: torch.cat([f(row) for row in x.split(1)])."
+        f"the rows of a batch interact: f(x) of a row differs by {found.gap:.2g} {found.where}. memzoo needs a map of "
+        "each row alone, without statistics, a largest entry or a branch that depends on the whole batch, and with the "
+        "batch as the first axis (batch_first=True); call .eval() on the model, or pass "
+        "lambda x: torch.cat([f(row) for row in x.split(1)])."
     )
 
 

@@ -1,6 +1,11 @@
-"""Measure a map without leaving a trace in it: find what a map is made of, and put all of it back afterwards."""
+"""Measure a map without leaving a trace in it: find what a map is made of, and put all of it back afterwards.
+
+This is done once around a whole measurement and to everything that the map may change, where
+``memzoo.dynamics.tracing.attributes`` isolates the attributes of a module at each evaluation in another type.
+"""
 
 import functools
+import inspect
 import types
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, MutableMapping, MutableSequence, MutableSet
@@ -53,7 +58,7 @@ class MapState:
         for holder, attributes in self._attributes:
             _restore_attributes(holder, attributes)
         for table, content in self._tables:
-            _restore_table(table, content)
+            restore_table(table, content)
         for tensor, copy in self._tensors:
             _restore_tensor(tensor, copy)
         for tensor, gradient in self._gradients:
@@ -110,7 +115,7 @@ class MapState:
         tables = [module._parameters, module._buffers, module._modules]
         self._tables += [(table, dict(table)) for table in tables if isinstance(table, dict)]
         own = [*module.parameters(recurse=False), *module.buffers(recurse=False), *module.children()]
-        return [*own, *attributes.values(), type(module).forward]
+        return [*own, *attributes.values(), find_forward(module)]
 
     def _keep_table(self, table: Any, *, owned: bool) -> Iterable[object]:
         """Keep the content of a list, a set or a dict; a tuple cannot change, but what it holds can."""
@@ -123,6 +128,11 @@ class MapState:
         if owned:
             self._tables.append((table, content))
         return list(content.values()) if isinstance(content, dict) else content
+
+
+def find_forward(module: nn.Module) -> Any:
+    """Find what the class of a module defines as its forward; the class of a scripted module computes it on access."""
+    return inspect.getattr_static(type(module), "forward")
 
 
 def _is_foreign(kind: Any) -> bool:
@@ -175,7 +185,7 @@ def _restore_attributes(holder: Any, attributes: dict[str, Any]) -> None:
             present[name] = value
 
 
-def _restore_table(table: Any, content: Any) -> None:
+def restore_table(table: Any, content: Any) -> None:
     """Put the content of a list, a set or a dict back."""
     if isinstance(content, dict):
         same = list(table) == list(content) and all(table[key] is value for key, value in content.items())

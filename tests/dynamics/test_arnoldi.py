@@ -9,7 +9,7 @@ from torch import nn
 
 from memzoo.dynamics import certify, spectrum
 from memzoo.dynamics.spectra.arnoldi import compute_largest_singular_value, compute_ritz_pairs, solve_shifted
-from memzoo.errors import NonFiniteError
+from memzoo.errors import NonFiniteError, NotASelfMapError
 
 
 def build_matrix(values, dim):
@@ -198,8 +198,11 @@ def test_control_flow_may_depend_on_the_data_without_a_cut():
         def forward(self, x):
             return 0.9 * x.tanh() if x.sum() > 0 else 0.4 * x
 
-    found = spectrum(Branching(), torch.stack([torch.full((300,), 1e-4), -torch.ones(300)]))
-    assert found.radius.tolist() == pytest.approx([0.9, 0.4], rel=1e-5)
+    x = torch.stack([torch.full((300,), 1e-4), -torch.ones(300)])
+    for row, radius in zip(x.split(1), [0.9, 0.4], strict=True):
+        assert spectrum(Branching(), row).radius.item() == pytest.approx(radius, rel=1e-5)
+    with pytest.raises(NotASelfMapError, match=r"rows of a batch interact.* a branch that depends on the whole batch"):
+        spectrum(Branching(), x)
 
 
 def test_an_error_names_the_point_without_a_jacobian():

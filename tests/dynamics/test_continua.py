@@ -152,8 +152,25 @@ def test_the_radius_of_one_example_decides_about_that_example_alone():
 def test_orbits_in_half_precision_end_at_their_attractors(dtype):
     starts = torch.tensor([[3.0, 1], [0.25, -2], [-1, 0.5], [-0.5, -0.5]]).to(dtype)
     examples = torch.tensor([[1.0, 1], [1, -1], [-1, 1], [-1, -1]]).to(dtype)
-    found = census(lambda x: 0.5 * x + 0.5 * x.sign(), starts, examples)
+    with pytest.warns(UserWarning, match=r"starts are torch\.b?float16.* measured as it computes in float32"):
+        found = census(lambda x: 0.5 * x + 0.5 * x.sign(), starts, examples)
     assert found.label.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_labels_in_half_precision_are_those_of_the_map_in_float32(dtype):
+    # steps of 1e-4 are lost in half precision, where every point would rest where it is
+    starts = torch.tensor([[3.0, 1], [0.25, -2]]).to(dtype)
+    examples = torch.tensor([[1.0, 1], [0.25, -2]]).to(dtype)
+
+    def creep(x):
+        return x + 1e-4 * (1 - x)
+
+    assert torch.equal(creep(starts[1:]), starts[1:])
+    with pytest.warns(UserWarning, match=r"measured as it computes in float32"):
+        found = census(creep, starts, examples, steps=200_000)
+    assert found.label.tolist() == [0, 0]
+    assert census(creep, starts.float(), examples.float(), steps=200_000).label.tolist() == [0, 0]
 
 
 MAPS = {

@@ -210,8 +210,12 @@ def branch_by_sign(x):
 
 def test_a_branch_that_depends_on_the_data_is_not_taken_for_all_points():
     x = torch.tensor([[1.0] * 8, [-1.0] * 8])
-    found = spectrum(branch_by_sign, x)
-    assert found.radius.tolist() == pytest.approx([0.9, 0.4])
+    for row, radius in zip(x.split(1), [0.9, 0.4], strict=True):
+        assert spectrum(branch_by_sign, row).radius.item() == pytest.approx(radius)
+    with pytest.raises(NotASelfMapError, match=r"rows of a batch interact.* a branch that depends on the whole batch"):
+        spectrum(branch_by_sign, x)
+    by_rows = spectrum(lambda x: torch.cat([branch_by_sign(row) for row in x.split(1)]), x)
+    assert by_rows.radius.tolist() == pytest.approx([0.9, 0.4])
 
 
 def test_a_fixed_selection_is_linear_and_one_that_depends_on_the_point_is_not():

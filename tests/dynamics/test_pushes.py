@@ -1,5 +1,7 @@
 """Pushes: what the map itself does around a fixed point."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 
@@ -67,5 +69,7 @@ def test_the_type_of_the_examples_does_not_hide_a_kink_or_a_jump(dtype):
         return 5 + torch.where(x > 5, 2 * (x - 5), 0.5 * (x - 5)).clamp(-1, 1)
 
     points = torch.tensor([[6.0], [4.0], [5.0]], dtype=dtype)
-    assert certify(jump, points, eps=0.1).attractor.tolist() == [True, True, False]
-    assert certify(kink, points[[2, 0]], eps=0.1).attractor.tolist() == [False, True]
+    half = pytest.warns(UserWarning, match=r"examples are torch\.b?float16.* measured as it computes in float32")
+    with nullcontext() if dtype == torch.float32 else half:
+        assert certify(jump, points, eps=0.1).attractor.tolist() == [True, True, False]
+        assert certify(kink, points[[2, 0]], eps=0.1).attractor.tolist() == [False, True]

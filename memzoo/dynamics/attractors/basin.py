@@ -9,7 +9,7 @@ from torch import Tensor
 from memzoo._checks import check_batch, check_map, check_steps
 from memzoo._types import Map
 from memzoo.dynamics.orbits import iterate
-from memzoo.dynamics.tracing import leave_no_trace, widen_points
+from memzoo.dynamics.tracing import leave_no_trace, promote_to_float64, widen_points
 from memzoo.errors import InvalidArgumentError
 
 GROWTH = 24
@@ -73,7 +73,7 @@ def basin_radius(
             f"directions = {directions}, confidence = {confidence}; 32 directions at 0.95 are usual."
         )
     attractors = widen_points(f, attractors, "attractors")
-    check_map(f, attractors)
+    check_map(f, attractors, promote_to_float64)
     generator = torch.Generator().manual_seed(seed)
     flat = attractors.flatten(1)
 

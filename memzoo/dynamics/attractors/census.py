@@ -13,7 +13,7 @@ from memzoo.dynamics.attractors.limit_search import LimitSearch, check_search_li
 from memzoo.dynamics.attractors.limit_sets import LimitSet
 from memzoo.dynamics.intervals import Share, wilson
 from memzoo.dynamics.orbits import format_eps, group_duplicates, iterate, nearest, resolve_eps
-from memzoo.dynamics.tracing import leave_no_trace, widen_points
+from memzoo.dynamics.tracing import leave_no_trace, promote_to_float64, widen_points
 from memzoo.errors import InvalidArgumentError
 
 SPURIOUS = -1
@@ -168,7 +168,7 @@ def census(
     radii = resolve_eps(eps, examples)
     scale = radii.quantile(0.5).item()
     starts = widen_points(f, starts, "starts")
-    check_map(f, starts)
+    check_map(f, starts, promote_to_float64)
 
     # Duplicates would make each other's margin zero: only the first of them takes part.
     first = group_duplicates(examples).first

@@ -34,7 +34,7 @@ from memzoo.dynamics.spectra import (
     check_differentiable_self_map,
     compute_spectrum,
 )
-from memzoo.dynamics.tracing import leave_no_trace
+from memzoo.dynamics.tracing import leave_no_trace, promote_to_float64
 
 REACH = 0.1
 """Times eps: how far Newton's method may move a limit, and within which a point is taken to belong to a limit."""
@@ -221,7 +221,7 @@ def certify(
     check_steps(steps)
     eps = resolve_eps(eps, examples)
     group = group_near_copies(examples).group
-    check_map(f, examples)
+    check_map(f, examples, promote_to_float64)
     check_differentiable_self_map(f, examples)
     jacobians = Jacobians(f, examples, method, memory_limit)
     uniform = compute_spectrum(jacobians, examples[:1], top=1, strict=False) if jacobians.affine else None

@@ -12,7 +12,7 @@ from memzoo.dynamics.attractors.certificate import certify
 from memzoo.dynamics.attractors.limit_search import LimitSearch, check_search_limits, iterate_to_rest
 from memzoo.dynamics.attractors.limit_sets import LimitSet
 from memzoo.dynamics.orbits import Orbit, compose_with_itself, iterate
-from memzoo.dynamics.tracing import leave_no_trace, widen_points
+from memzoo.dynamics.tracing import leave_no_trace, promote_to_float64, widen_points
 from memzoo.errors import InvalidArgumentError
 
 SCALE = 0.05
@@ -113,7 +113,7 @@ def find_attractors(
     check_batch(starts, "starts")
     check_search_limits(max_period, max_limits)
     starts = widen_points(f, starts, "starts")
-    check_map(f, starts)
+    check_map(f, starts, promote_to_float64)
     orbit = iterate(f, starts, steps)
     if eps is not None:
         check_eps(eps)

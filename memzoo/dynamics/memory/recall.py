@@ -23,7 +23,7 @@ from memzoo.dynamics.orbits import (
     nearest,
     resolve_eps,
 )
-from memzoo.dynamics.tracing import leave_no_trace
+from memzoo.dynamics.tracing import leave_no_trace, promote_to_float64
 from memzoo.errors import InvalidArgumentError
 
 
@@ -250,7 +250,7 @@ def _measure_recall(
 ) -> Recall:
     """Follow the corrupted examples of all levels, and count where they end."""
     check_steps(steps)
-    check_map(f, examples)
+    check_map(f, examples, promote_to_float64)
     radii = resolve_eps(eps, examples)
     # One radius for all is the plain definition, in which only equal examples are the same.
     is_plain = isinstance(eps, (int, float))

@@ -10,7 +10,14 @@ from torch import Tensor
 
 from memzoo._checks import HALF, apply_map, check_batch, check_map, check_steps
 from memzoo._types import Map
-from memzoo.dynamics.tracing import LatentMap, accelerate_convolutions, latent_map, leave_no_trace, outputs_agree
+from memzoo.dynamics.tracing import (
+    LatentMap,
+    accelerate_convolutions,
+    latent_map,
+    leave_no_trace,
+    outputs_agree,
+    promote_to_float64,
+)
 from memzoo.errors import InvalidArgumentError
 
 SETTLED = 8
@@ -82,7 +89,7 @@ def iterate(
     """
     check_batch(x0, "x0")
     check_steps(steps)
-    check_map(f, x0)
+    check_map(f, x0, promote_to_float64)
     latent = False if x0.dtype in HALF else latent  # products in half precision are another map
     wanted = set(keep)
     if any(t < 0 or t > steps for t in wanted):

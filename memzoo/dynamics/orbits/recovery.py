@@ -19,7 +19,7 @@ from memzoo.dynamics.orbits.duplicates import select_distinct
 from memzoo.dynamics.orbits.example_eps import format_eps, resolve_eps
 from memzoo.dynamics.orbits.neighbours import NeighbourTracker
 from memzoo.dynamics.orbits.orbit import OrbitBatch, choose_latent_map, follow_by_fast_map, iterate
-from memzoo.dynamics.tracing import leave_no_trace, output_range
+from memzoo.dynamics.tracing import leave_no_trace, output_range, promote_to_float64
 
 OFFSETS = 3
 """Smallest sensible eps, in units of the median offset: half of the offsets are larger than their median."""
@@ -110,7 +110,7 @@ def recovery_curve(
     check_batch(examples, "examples")
     check_same_shape(starts, examples, "starts and examples")
     check_steps(steps)
-    check_map(f, starts)
+    check_map(f, starts, promote_to_float64)
     latent = False if starts.dtype in HALF else latent  # products in half precision are another map
     radii = resolve_eps(eps, examples)
     resolution = 100 * torch.finfo(starts.dtype).eps * examples.flatten(1).double().norm(dim=1).max().item()

@@ -1,7 +1,9 @@
 """Evaluate a module without a trace in its attributes, with the tensors that it keeps there in another type.
 
 Modules keep more than parameters and buffers: grids made at the first call, the last code, running values, counters.
-Each evaluation starts from the same state and gives it back, so that what is measured is a map.
+Each evaluation starts from the same state and gives it back, so that what is measured is a map. This is done to the
+module's own attributes around each evaluation, where ``memzoo._module_state`` puts back everything, parameters and the
+closures of a function too, once after a whole measurement.
 """
 
 from collections import OrderedDict
@@ -12,6 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from memzoo._module_state import restore_table
 
 OF_EVERY_MODULE = set(nn.Module().__dict__)
 """Attributes that torch gives to each module: what ``functional_call`` replaces, hooks, flags."""
@@ -70,8 +74,8 @@ def isolate_attributes(holders: Sequence[tuple[nn.Module, list[str]]], copies: C
     seen: set[int] = set()
     try:
         for part, names in holders:
-            undo.append(partial(_restore, part.__dict__, dict(part.__dict__)))
-            undo.append(partial(_restore, part._buffers, dict(part._buffers)))
+            undo.append(partial(restore_table, part.__dict__, dict(part.__dict__)))
+            undo.append(partial(restore_table, part._buffers, dict(part._buffers)))
             for name in names:
                 if name in part.__dict__:
                     part.__dict__[name] = _replace(part.__dict__[name], copies, undo, seen)
@@ -84,28 +88,6 @@ def isolate_attributes(holders: Sequence[tuple[nn.Module, list[str]]], copies: C
             step()
 
 
-def _restore(container: dict[Any, Any], content: dict[Any, Any]) -> None:
-    """Give a dictionary its former content; one that has it is not touched, which keeps attribute access quick."""
-    if container.keys() != content.keys():
-        container.clear()
-        container.update(content)
-        return
-    for key, value in content.items():
-        if container[key] is not value:
-            container[key] = value
-
-
-def _restore_list(container: list[Any], content: list[Any]) -> None:
-    """Give a list its former content."""
-    container[:] = content
-
-
-def _restore_set(container: set[Any], content: set[Any]) -> None:
-    """Give a set its former content."""
-    container.clear()
-    container.update(content)
-
-
 def _replace(value: Any, copies: Copies, undo: list[Callable[[], None]], seen: set[int]) -> Any:
     """Copy the tensors in a value; a container is changed in place, and ``undo`` learns how to change it back."""
     if isinstance(value, Tensor):
@@ -116,13 +98,13 @@ def _replace(value: Any, copies: Copies, undo: list[Callable[[], None]], seen: s
         return value
     seen.add(id(value))  # it may hold itself
     if isinstance(value, set):
-        undo.append(partial(_restore_set, value, set(value)))
+        undo.append(partial(restore_table, value, set(value)))
         return value
     if isinstance(value, dict):
-        undo.append(partial(_restore, value, dict(value)))
+        undo.append(partial(restore_table, value, dict(value)))
         items = list(value.items())
     else:
-        undo.append(partial(_restore_list, value, list(value)))
+        undo.append(partial(restore_table, value, list(value)))
         items = list(enumerate(value))
     for key, item in items:
         if isinstance(item, HOLDERS):
