@@ -181,7 +181,7 @@ def test_eps_is_so_small_that_no_point_is_near_two_different_images():
     assert counts(found)[2] == 0
     pool = torch.cat([MEMBERS, close])
     assert torch.equal(torch.cat([found.members.eps, found.controls.eps]), example_eps(pool))
-    assert found.eps == example_eps(pool).quantile(0.5)
+    assert found.eps == example_eps(pool).quantile(0.5).item()
 
 
 @pytest.mark.parametrize("distance", [1e-9, 1e-5, 1e-2])

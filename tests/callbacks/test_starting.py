@@ -91,7 +91,7 @@ def test_given_starts_are_checked_and_starts_of_another_run_are_forgotten():
 def test_chosen_starts_travel_and_given_ones_do_not():
     callback = begin(AttractorCallback(X, "noise", max_starts=3))
     kept = callback.state_dict()["kept"]
-    assert list(kept) == ["starts"]
+    assert list(kept) == ["starts"]  # given examples are given again, and eps comes from them
     other = AttractorCallback(X, "noise")
     other.load_state_dict(callback.state_dict())
     assert torch.equal(other.starts, callback.starts)
@@ -99,5 +99,6 @@ def test_chosen_starts_travel_and_given_ones_do_not():
     assert torch.equal(other.starts, callback.starts)
     assert begin(AttractorCallback(X, X + 1)).state_dict()["kept"] == {}
     found = list(begin(AttractorCallback(starts=X + 1)).state_dict()["kept"])
-    assert found == ["examples"]
+    assert found == ["examples", "eps"]  # eps was derived from examples that nobody gave
+    assert list(begin(AttractorCallback(starts=X + 1, eps=0.1)).state_dict()["kept"]) == ["examples"]
     assert AttractorCallback().state_dict()["kept"] == {}

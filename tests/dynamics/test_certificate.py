@@ -70,13 +70,13 @@ def test_where_an_open_orbit_will_end_is_not_guessed():
     assert lines[3].endswith("open: no fixed point found")
 
 
-@pytest.mark.parametrize("rho", [0.99, 0.999])
+@pytest.mark.parametrize("rho", [0.9, 0.99])
 def test_a_slow_orbit_is_followed_until_it_shares_its_limit(rho):
-    # not affine, since points beyond 100 go elsewhere; 1000 steps are far from the limit for .999
+    # not affine, since points beyond 100 go elsewhere; 100 steps are far from the limit for .99
     def f(x):
         return torch.where(x > 100, x - 90, 1 + rho * (x - 1))
 
-    found = certify(f, torch.tensor([[1.0], [31.0], [-14.0]], dtype=torch.float64), eps=0.1)
+    found = certify(f, torch.tensor([[1.0], [31.0], [-14.0]], dtype=torch.float64), eps=0.1, steps=100)
     assert not found.open.any()
     assert found.limit_of.tolist() == [0, 0, 0]
     assert not found.attractor.any()
@@ -106,13 +106,16 @@ def test_a_small_residual_far_from_the_fixed_point_is_no_certificate(gap, dtype)
 
 def test_the_location_error_is_the_distance_where_the_residual_does_not_show_it():
     # J = [[1 - g, k], [0, 1 - g]] and a point d from the fixed point with g d_1 = k d_2: the residual is (0, g d_2),
-    # and over 1 - radius that is only d_2, a thousandth of the way that is left
+    # and over 1 - radius that is only d_2, a thousandth of the way that is left. The map is not affine beyond 1000:
+    # the limit of an affine map is found wherever it lies.
     g = 1e-6
     k = 1e-3
     jacobian = torch.tensor([[1 - g, k], [0.0, 1 - g]], dtype=torch.float64)
     centre = torch.full((1, 2), 100.0, dtype=torch.float64)
     away = torch.tensor([[1.0, g / k]], dtype=torch.float64)
-    found = certify(lambda x: centre + (x - centre) @ jacobian.T, centre + away, eps=0.5)
+    found = certify(
+        lambda x: torch.where(x > 1000, 0.5 * x, centre + (x - centre) @ jacobian.T), centre + away, eps=0.5
+    )
     assert found.fixed.all()
     expected = away.norm().item()
     assert found.location_error.item() == pytest.approx(expected, rel=1e-2)
@@ -426,7 +429,7 @@ def test_close_attractors_are_told_apart_by_what_the_arithmetic_resolves(gap, no
 @pytest.mark.parametrize("largest", [0.5, 0.9, 0.99])
 def test_the_only_limit_of_a_map_is_nobodys_in_any_arithmetic(as_function, largest):
     # a function of a module computes in float32 alone: its orbits stop at different points around one limit
-    for seed in range(4):
+    for seed in range(2):
         generator = torch.Generator().manual_seed(seed)
         basis = torch.linalg.qr(torch.randn(12, 12, generator=generator)).Q
         net = nn.Linear(12, 12)
@@ -468,11 +471,11 @@ def test_certificates_do_not_depend_on_the_other_examples_or_on_their_order():
     model = FullyConnected(shape=(1, 4, 4), depth=3, width=12, activation="tanh").requires_grad_(False)
     for parameter in model.parameters():
         parameter.mul_(2.5)  # several attractors and cycles
-    examples = torch.randn(9, 1, 4, 4)
-    whole = certify(model, examples, eps=2.0, steps=200)
-    order = torch.tensor([4, 8, 0, 3, 7, 1, 6, 2, 5])
-    mixed = certify(model, examples[order], eps=2.0, steps=200)
-    parts = [certify(model, rows, eps=2.0, steps=200) for rows in examples.split(1)]
+    examples = torch.randn(6, 1, 4, 4)
+    whole = certify(model, examples, eps=2.0, steps=50)
+    order = torch.tensor([4, 5, 0, 3, 1, 2])
+    mixed = certify(model, examples[order], eps=2.0, steps=50)
+    parts = [certify(model, rows, eps=2.0, steps=50) for rows in examples.split(1)]
     alone = Certificates.join(parts, examples)
     for name in ("fixed", "open", "returns", "distinct", "attractor"):
         assert torch.equal(getattr(mixed, name), getattr(whole, name)[order]), name

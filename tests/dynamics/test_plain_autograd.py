@@ -99,8 +99,10 @@ NETS = {
 
 
 @pytest.mark.filterwarnings("ignore:torch.func cannot", "ignore:None of the inputs have requires_grad")
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("dim", [1, 6, 260])
+@pytest.mark.parametrize(
+    ("dim", "dtype"),
+    [(1, torch.float32), (6, torch.float32), (6, torch.float64), (260, torch.float32)],
+)
 @pytest.mark.parametrize("name", NETS)
 def test_what_works_in_training_is_measured_in_float64(name, dim, dtype):
     net = NETS[name](dim).to(dtype)

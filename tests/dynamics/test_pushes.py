@@ -73,3 +73,18 @@ def test_the_type_of_the_examples_does_not_hide_a_kink_or_a_jump(dtype):
     with nullcontext() if dtype == torch.float32 else half:
         assert certify(jump, points, eps=0.1).attractor.tolist() == [True, True, False]
         assert certify(kink, points[[2, 0]], eps=0.1).attractor.tolist() == [False, True]
+
+
+def test_a_push_that_repeats_elsewhere_is_followed_no_further():
+    evaluations = 0
+
+    def climb(x):
+        """Spread points in steps of 1/64 as far as 2, where they stay."""
+        nonlocal evaluations
+        evaluations += 1
+        return ((1.6 * x * 64).round() / 64).clamp(-2, 2)
+
+    found = certify(climb, torch.zeros(1, 4, dtype=torch.float64), eps=0.5)
+    assert found.derivative == ["resting"]
+    assert not found.returns.any()
+    assert evaluations < 300  # an orbit without an end is followed for 20 000 steps

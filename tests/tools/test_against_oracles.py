@@ -9,7 +9,7 @@ from tools.oracles.module_checks import MEASURES, measure_module
 from tools.oracles.network_checks import draw_network_cases
 from tools.oracles.results import select_faults
 
-MAPS = 40
+MAPS = 20
 NETWORKS = 17
 WHOLE = ["LSTM", "quantised", "old autograd function", "gate without gradient", "counter", "batch mean", "noise"]
 """Modules that are measured in every way; the others by their spectrum alone."""

@@ -205,7 +205,7 @@ def _judge_recovery(found: RecoveryCurve, reference: Reference, examples: Tensor
 
     A pair whose distance is close to eps is decided by rounding, so that nothing is said then.
     """
-    eps = torch.as_tensor(found.eps).double().expand(len(examples))
+    eps = torch.as_tensor(found.eps, dtype=torch.float64).expand(len(examples))
     first = torch.full((len(examples),), -1)
     for time, points in enumerate(reference.follow(starts, STEPS)):
         gap = (points.double().flatten(1)[:, None] - examples.double().flatten(1)).norm(dim=2)

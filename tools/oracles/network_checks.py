@@ -33,7 +33,7 @@ def _certify_network(seed: int, number: int) -> list[Outcome]:
 def ask_oracle(network: SmallNetwork, eps: float | torch.Tensor) -> list[Judgement]:
     """Judge the examples of a network independently of memzoo; ``eps`` alone is taken from it."""
     examples = network.examples.double().numpy()
-    radii = np.broadcast_to(np.asarray(torch.as_tensor(eps).double()), len(examples))
+    radii = np.broadcast_to(np.asarray(torch.as_tensor(eps, dtype=torch.float64)), len(examples))
     return Oracle(read_formula(network.module), examples, radii, network.margin, network.coarse).judge()
 
 

@@ -115,9 +115,11 @@ def find_attractors(
     starts = widen_points(f, starts, "starts")
     check_map(f, starts, promote_to_float64)
     orbit = iterate(f, starts, steps)
-    if eps is not None:
+    if eps is None:
+        scale = _derive_scale(orbit, starts)
+    else:
         check_eps(eps)
-    scale = _derive_scale(orbit, starts) if eps is None else torch.as_tensor(eps).double().quantile(0.5).item()
+        scale = torch.as_tensor(eps, dtype=torch.float64).quantile(0.5).item()
     orbit = iterate_to_rest(f, orbit, scale, steps)
     search = LimitSearch(f, orbit.points, None, scale, steps, max_limits)
     search.find_fixed_points(orbit)

@@ -150,6 +150,7 @@ def _follow(pushed: _PushedPoints, moved: Float[Tensor, "n k d"], steps: int, co
     growth = torch.zeros(moved.shape[:2], dtype=torch.float64, device=moved.device)
     total = torch.ones_like(growth)
     at_half = growth
+    before = moved
     look = FIRST_LOOK
     for step in range(1, steps + 1):
         moved = pushed.apply(rows, moved)
@@ -167,11 +168,12 @@ def _follow(pushed: _PushedPoints, moved: Float[Tensor, "n k d"], steps: int, co
         back = stays & _have_come_back(growth, growth - at_half, step)
         home[rows] = back
         gain[rows[back]] = total[back].amax(1)
-        going_on = stays & ~back
+        going_on = stays & ~back & ~_repeat_elsewhere(moved, before, growth, coarse[rows])
         if not going_on.any():
             break
         rows, moved, growth, total = rows[going_on], moved[going_on], growth[going_on], total[going_on]
         at_half = growth
+        before = moved
     return Pushes(home, gain)
 
 
@@ -179,3 +181,17 @@ def _have_come_back(growth: Float[Tensor, "n k"], since_half: Float[Tensor, "n k
     """Tell at which points every push is as short as it was, and has not grown in the second half of its steps."""
     shrinks = since_half <= (ROOM if step >= PATIENCE else -math.log(2))
     return (growth.isneginf() | ((growth <= ROOM) & shrinks)).all(1)
+
+
+def _repeat_elsewhere(
+    moved: Float[Tensor, "n k d"],
+    before: Float[Tensor, "n k d"],
+    growth: Float[Tensor, "n k"],
+    coarse: Bool[Tensor, " n"],
+) -> Bool[Tensor, " n"]:
+    """Tell at which points a push that is followed as it is repeats itself farther away, and so never comes back.
+
+    Orbits of a map that rounds its outputs soon repeat to the last bit, where a period divides the steps since
+    ``before``.
+    """
+    return coarse & ((moved == before).all(2) & (growth > ROOM)).any(1)
