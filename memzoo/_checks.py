@@ -323,6 +323,7 @@ def _breaks_off(f: Map, first: Tensor, found: list[_Interaction]) -> bool:
     That of statistics fades with the distance. That of a branch is the same until the branch is taken no more.
     """
     distance = FAR
+    strength = 0.0
     while found:
         strength = max(interaction.gap / max(interaction.room, 1e-300) for interaction in found)
         distance /= 2
