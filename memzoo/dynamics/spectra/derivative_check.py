@@ -92,6 +92,10 @@ def describe_surroundings(points: Float[Tensor, "batch dim"]) -> Surroundings:
     return Surroundings(scale, float(points.min()), float(points.max()))
 
 
+ALONE = 1e5
+"""Distance from a fixed point without others, in units of the rounding of f, to which steps are relative there."""
+
+
 class Check(NamedTuple):
     """What the check found, one entry a point."""
 
@@ -151,7 +155,8 @@ class DerivativeCheck:
         """Check the products ``push`` at ``points``.
 
         A map that contracts around two fixed points does not do so all the way between them. Where steps relative to
-        the norm of a fixed point do not verify its derivative, steps relative to the distance of the next one may.
+        the norm of a fixed point do not verify its derivative, steps relative to the distance of the next one may, if
+        the map is seen to have another slope there.
 
         Args:
             points: Points (B, dim).
@@ -167,27 +172,48 @@ class DerivativeCheck:
         scale = _measure_scale(self.f, points, self.surroundings.scale)
         found = self._check_with(self.steps, scale, points, others, push, staircase=staircase)
         doubtful = [row for row, word in enumerate(found.words) if word in ("unverified", "contradicted")]
-        fellows = points if fellows is None else fellows
-        if not doubtful or len(fellows) == 1:
+        if not doubtful:
             return found
+        fellows = points if fellows is None else fellows
         rows = torch.tensor(doubtful, device=points.device)
         distance = torch.full_like(scale, torch.inf)
         distance[rows] = self._find_next_fixed(points[rows], fellows)
-        near = distance < scale
+        shorter = torch.minimum(distance, scale)
+        near = self._changes_slope(points, _draw_directions(points, others), scale, shorter)
         if not near.any():
             return found
-        again = self._check_with(BETWEEN, torch.where(near, distance, scale), points, others, push, staircase=staircase)
+        again = self._check_with(BETWEEN, shorter, points, others, push, staircase=staircase)
         return found.adopt(again, near)
 
+    def _changes_slope(self, points: Tensor, directions: Tensor, long: Tensor, short: Tensor) -> Bool[Tensor, " batch"]:
+        """Tell where the map itself has another slope at the shorter of two scales, whatever the rounding.
+
+        Otherwise the shorter steps would excuse a wrong derivative, only because they show fewer of its digits.
+        """
+        slopes = []
+        for steps, scale in ((self.steps, long), (BETWEEN, short)):
+            length = steps.coarse * steps.least * scale[:, None]
+            offset = points + length * directions - points
+            ahead, behind = (_evaluate(self.f, rows.flatten(0, 1)) for rows in (points + offset, points - offset))
+            slopes.append((ahead - behind).reshape(offset.shape) / (2 * length))
+        gap = torch.linalg.vector_norm(slopes[0] - slopes[1], dim=2)
+        noise = self._allow_rounding(points, points) / (BETWEEN.coarse * BETWEEN.least * short)
+        room = BETWEEN.room * torch.linalg.vector_norm(slopes[1], dim=2) + 2 * noise
+        return (gap > room).any(0) & (short < long)
+
     def _find_next_fixed(self, points: Tensor, fellows: Tensor) -> Float[Tensor, " batch"]:
-        """Return the distance of each point from the nearest other fixed point; infinity if it is not fixed itself."""
+        """Return the distance of each point from the nearest other fixed point; infinity if it is not fixed itself.
+
+        A fixed point that stands alone may be one of many: it gets the least distance at which rounding hides little.
+        """
         distance = torch.full_like(points[:, 0], torch.inf)
         rows = self._find_fixed(points).nonzero().flatten()
         if len(rows):
             fixed = fellows[self._find_fixed(fellows)]
             apart = torch.cdist(points[rows], fixed, compute_mode="donot_use_mm_for_euclid_dist")
             noise = self._allow_rounding(points[rows], points[rows])
-            distance[rows] = apart.masked_fill(apart <= noise[:, None], torch.inf).amin(1)
+            nearest = apart.masked_fill(apart <= noise[:, None], torch.inf).amin(1)
+            distance[rows] = torch.where(nearest.isfinite(), nearest, ALONE * noise)
         return distance
 
     def _find_fixed(self, points: Tensor) -> Bool[Tensor, " batch"]:
