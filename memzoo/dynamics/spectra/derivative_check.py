@@ -36,6 +36,10 @@ LOOSE = 2500
 """Times the room: gap that is allowed at one step, in a network of many kinks, if another step agrees."""
 GROSS = 0.5
 """Relative gap at the far step from which on the derivative says nothing about distances that matter."""
+AWAY = (0.5, 0.1)
+"""Distances, relative to the scale of the point, at which outputs that rest are looked at once more."""
+SMOOTH = 0.01
+"""Relative gap between differences at two steps where a map moves in proportion to them."""
 FEW = 4
 """Points at which a map is searched for staircases first."""
 STEPS_OF_GROWTH = 12
@@ -166,7 +170,7 @@ class DerivativeCheck:
             fellows: All points that are measured, ``points`` among them; ``points`` alone when left out.
 
         Returns:
-            Cost: 5 evaluations of f and 2 products a point; 4 evaluations more where outputs rest; at a kink some 60
+            Cost: 5 evaluations of f and 2 products a point; 22 evaluations more where outputs rest; at a kink some 60
             evaluations and 3 linearisations more; one evaluation at all fellows where fixed points are not verified.
         """
         scale = _measure_scale(self.f, points, self.surroundings.scale)
@@ -460,7 +464,30 @@ class _Probe:
         length = torch.linalg.vector_norm(surprise, dim=2)
         most = GROSS * torch.linalg.vector_norm(far.central, dim=2)
         jumps = ((length > most) & (length > self.noise)).any(0)
-        return rest.all(1) | jumps, rest.double().mean(1)
+        rests = rest.all(1) | jumps
+        rows = rests.nonzero().flatten()
+        if len(rows):
+            rests[rows] = ~self.select(rows).moves_elsewhere(coarse.rest[rows])
+        return rests, rest.double().mean(1)
+
+    def moves_elsewhere(self, rest: Bool[Tensor, "batch dim"]) -> Bool[Tensor, " batch"]:
+        """Tell where the outputs that ``rest`` move smoothly farther away: they are saturated, not rounded.
+
+        Most of what changes on the way must also move under small steps, in proportion to them.
+        """
+        found = torch.zeros(len(self.points), dtype=torch.bool, device=self.points.device)
+        for share in AWAY:
+            points = self.points + share * self.scale[:, None] * self.directions[1]
+            away = replace(self, points=points, centre=_evaluate(self.f, points))
+            fine, coarse = away.step(self.steps.fine), away.step(self.steps.coarse)
+            ratio = coarse.multiple / fine.multiple
+            gap = torch.linalg.vector_norm(ratio * fine.central - coarse.central, dim=2)
+            steady = (gap <= SMOOTH * torch.linalg.vector_norm(coarse.central, dim=2) + ratio * self.noise).all(0)
+            change = (away.centre - self.centre) * rest
+            whole = torch.linalg.vector_norm(change, dim=1)
+            unmoved = torch.linalg.vector_norm(change * fine.rest, dim=1)
+            found |= steady & (whole > self.noise) & (unmoved <= GROSS * whole)
+        return found
 
     def find_fixed(self) -> Bool[Tensor, " batch"]:
         """Find the points that the map moves by no more than rounding."""
