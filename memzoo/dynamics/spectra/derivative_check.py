@@ -36,6 +36,10 @@ LOOSE = 2500
 """Times the room: gap that is allowed at one step, in a network of many kinks, if another step agrees."""
 GROSS = 0.5
 """Relative gap at the far step from which on the derivative says nothing about distances that matter."""
+AWAY = (0.5, 0.1)
+"""Distances, relative to the scale of the point, at which outputs that rest are looked at once more."""
+SMOOTH = 0.01
+"""Relative gap between differences at two steps where a map moves in proportion to them."""
 FEW = 4
 """Points at which a map is searched for staircases first."""
 STEPS_OF_GROWTH = 12
@@ -90,6 +94,10 @@ def describe_surroundings(points: Float[Tensor, "batch dim"]) -> Surroundings:
     positive = norms[norms > 0]
     scale = float(positive.median()) if len(positive) else 0.0
     return Surroundings(scale, float(points.min()), float(points.max()))
+
+
+ALONE = 1e5
+"""Distance from a fixed point without others, in units of the rounding of f, to which steps are relative there."""
 
 
 class Check(NamedTuple):
@@ -151,7 +159,8 @@ class DerivativeCheck:
         """Check the products ``push`` at ``points``.
 
         A map that contracts around two fixed points does not do so all the way between them. Where steps relative to
-        the norm of a fixed point do not verify its derivative, steps relative to the distance of the next one may.
+        the norm of a fixed point do not verify its derivative, steps relative to the distance of the next one may, if
+        the map is seen to have another slope there.
 
         Args:
             points: Points (B, dim).
@@ -161,33 +170,54 @@ class DerivativeCheck:
             fellows: All points that are measured, ``points`` among them; ``points`` alone when left out.
 
         Returns:
-            Cost: 5 evaluations of f and 2 products a point; 4 evaluations more where outputs rest; at a kink some 60
+            Cost: 5 evaluations of f and 2 products a point; 22 evaluations more where outputs rest; at a kink some 60
             evaluations and 3 linearisations more; one evaluation at all fellows where fixed points are not verified.
         """
         scale = _measure_scale(self.f, points, self.surroundings.scale)
         found = self._check_with(self.steps, scale, points, others, push, staircase=staircase)
         doubtful = [row for row, word in enumerate(found.words) if word in ("unverified", "contradicted")]
-        fellows = points if fellows is None else fellows
-        if not doubtful or len(fellows) == 1:
+        if not doubtful:
             return found
+        fellows = points if fellows is None else fellows
         rows = torch.tensor(doubtful, device=points.device)
         distance = torch.full_like(scale, torch.inf)
         distance[rows] = self._find_next_fixed(points[rows], fellows)
-        near = distance < scale
+        shorter = torch.minimum(distance, scale)
+        near = self._changes_slope(points, _draw_directions(points, others), scale, shorter)
         if not near.any():
             return found
-        again = self._check_with(BETWEEN, torch.where(near, distance, scale), points, others, push, staircase=staircase)
+        again = self._check_with(BETWEEN, shorter, points, others, push, staircase=staircase)
         return found.adopt(again, near)
 
+    def _changes_slope(self, points: Tensor, directions: Tensor, long: Tensor, short: Tensor) -> Bool[Tensor, " batch"]:
+        """Tell where the map itself has another slope at the shorter of two scales, whatever the rounding.
+
+        Otherwise the shorter steps would excuse a wrong derivative, only because they show fewer of its digits.
+        """
+        slopes = []
+        for steps, scale in ((self.steps, long), (BETWEEN, short)):
+            length = steps.coarse * steps.least * scale[:, None]
+            offset = points + length * directions - points
+            ahead, behind = (_evaluate(self.f, rows.flatten(0, 1)) for rows in (points + offset, points - offset))
+            slopes.append((ahead - behind).reshape(offset.shape) / (2 * length))
+        gap = torch.linalg.vector_norm(slopes[0] - slopes[1], dim=2)
+        noise = self._allow_rounding(points, points) / (BETWEEN.coarse * BETWEEN.least * short)
+        room = BETWEEN.room * torch.linalg.vector_norm(slopes[1], dim=2) + 2 * noise
+        return (gap > room).any(0) & (short < long)
+
     def _find_next_fixed(self, points: Tensor, fellows: Tensor) -> Float[Tensor, " batch"]:
-        """Return the distance of each point from the nearest other fixed point; infinity if it is not fixed itself."""
+        """Return the distance of each point from the nearest other fixed point; infinity if it is not fixed itself.
+
+        A fixed point that stands alone may be one of many: it gets the least distance at which rounding hides little.
+        """
         distance = torch.full_like(points[:, 0], torch.inf)
         rows = self._find_fixed(points).nonzero().flatten()
         if len(rows):
             fixed = fellows[self._find_fixed(fellows)]
             apart = torch.cdist(points[rows], fixed, compute_mode="donot_use_mm_for_euclid_dist")
             noise = self._allow_rounding(points[rows], points[rows])
-            distance[rows] = apart.masked_fill(apart <= noise[:, None], torch.inf).amin(1)
+            nearest = apart.masked_fill(apart <= noise[:, None], torch.inf).amin(1)
+            distance[rows] = torch.where(nearest.isfinite(), nearest, ALONE * noise)
         return distance
 
     def _find_fixed(self, points: Tensor) -> Bool[Tensor, " batch"]:
@@ -434,7 +464,30 @@ class _Probe:
         length = torch.linalg.vector_norm(surprise, dim=2)
         most = GROSS * torch.linalg.vector_norm(far.central, dim=2)
         jumps = ((length > most) & (length > self.noise)).any(0)
-        return rest.all(1) | jumps, rest.double().mean(1)
+        rests = rest.all(1) | jumps
+        rows = rests.nonzero().flatten()
+        if len(rows):
+            rests[rows] = ~self.select(rows).moves_elsewhere(coarse.rest[rows])
+        return rests, rest.double().mean(1)
+
+    def moves_elsewhere(self, rest: Bool[Tensor, "batch dim"]) -> Bool[Tensor, " batch"]:
+        """Tell where the outputs that ``rest`` move smoothly farther away: they are saturated, not rounded.
+
+        Most of what changes on the way must also move under small steps, in proportion to them.
+        """
+        found = torch.zeros(len(self.points), dtype=torch.bool, device=self.points.device)
+        for share in AWAY:
+            points = self.points + share * self.scale[:, None] * self.directions[1]
+            away = replace(self, points=points, centre=_evaluate(self.f, points))
+            fine, coarse = away.step(self.steps.fine), away.step(self.steps.coarse)
+            ratio = coarse.multiple / fine.multiple
+            gap = torch.linalg.vector_norm(ratio * fine.central - coarse.central, dim=2)
+            steady = (gap <= SMOOTH * torch.linalg.vector_norm(coarse.central, dim=2) + ratio * self.noise).all(0)
+            change = (away.centre - self.centre) * rest
+            whole = torch.linalg.vector_norm(change, dim=1)
+            unmoved = torch.linalg.vector_norm(change * fine.rest, dim=1)
+            found |= steady & (whole > self.noise) & (unmoved <= GROSS * whole)
+        return found
 
     def find_fixed(self) -> Bool[Tensor, " batch"]:
         """Find the points that the map moves by no more than rounding."""
