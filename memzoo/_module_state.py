@@ -51,6 +51,7 @@ class MapState:
         self._tables: list[tuple[Any, Any]] = []
         self._tensors: list[tuple[Tensor, Tensor]] = []
         self._gradients: list[tuple[Tensor, Tensor | None]] = []
+        self._inner: bool = bool(known)
         self._walk(f)
 
     def restore(self) -> None:
@@ -91,6 +92,8 @@ class MapState:
         if isinstance(value, (types.FunctionType, types.MethodType, functools.partial)):
             return _list_captured(value)
         if isinstance(value, (type, types.ModuleType)) or _is_foreign(type(value)) or not hasattr(value, "__dict__"):
+            return ()
+        if self._inner and type(value).__module__.startswith("memzoo."):  # made by the outer measurement, of its map
             return ()
         if owned:
             self._attributes.append((value, dict(vars(value))))

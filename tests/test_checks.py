@@ -288,3 +288,63 @@ def test_nan_everywhere_is_refused_and_parameters_without_values_are_named():
         iterate(lambda x: (x - 100).sqrt(), X)
     with pytest.raises(InvalidArgumentError, match=r"'weight' has no values yet.*call f\(x\) once"):
         iterate(nn.LazyLinear(6), X)
+
+
+def refuse_company(x):
+    if len(x) > 1:
+        raise ValueError("one row, please")
+    return x / 2
+
+
+BRANCHES = {
+    "sign of the sum": lambda x: 0.9 * x.tanh() if x.sum() > 0 else 0.4 * x,
+    "mean": lambda x: 0.9 * x if x.mean() < X[0].mean() + 0.01 else x.cos(),
+    "any entry": lambda x: x / 2 if (x < 0.95 * X[0].min()).any() else x / 3 + 1,
+    "one row at a time": refuse_company,
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", BRANCHES)
+def test_one_row_is_not_refused_for_a_branch_that_made_up_company_takes(kind, dtype):
+    check(BRANCHES[kind], X[:1].to(dtype))
+    both = torch.cat([X[:1], -3 * X[:1] - 1]).to(dtype)
+    with pytest.raises(NotASelfMapError, match=r"rows of a batch interact|one row, please"):
+        check(BRANCHES[kind], both)
+    if kind != "one row at a time":
+        with pytest.raises(NotASelfMapError, match=r"rows of a batch interact"):
+            check(lambda x: BRANCHES[kind](x) + 0.1 * x.mean(), X[:1].to(dtype))
+
+
+@pytest.mark.parametrize("interaction", [0.0, 1e-2])
+def test_rounding_of_sums_that_cancel_is_told_from_an_interaction_by_float64(interaction):
+    class Cancelling(nn.Module):
+        def forward(self, x):
+            return (x + 1e7 / len(x)) - 1e7 / len(x) + interaction * x.mean()
+
+    f = Cancelling()
+    x = torch.rand(5, 6) + torch.arange(5.0)[:, None]
+    if interaction:
+        with pytest.raises(NotASelfMapError, match="rows of a batch interact"):
+            iterate(f, x, 3)
+    else:
+        with pytest.raises(NotASelfMapError, match="rows of a batch interact"):
+            check(f, x)  # nobody offers float64
+        iterate(f, x, 3)
+
+
+@pytest.mark.parametrize("route", ["scripted", "traced", "graph"])
+def test_modules_that_torch_has_compiled_are_measured(route):
+    net = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 6))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        compiled = {
+            "scripted": torch.jit.script,
+            "traced": lambda net: torch.jit.trace(net, X),
+            "graph": torch.fx.symbolic_trace,
+        }[route](net)
+        found, expected = spectrum(compiled, X), spectrum(net, X)
+        # a scripted network may compute in float32 alone
+        assert ((found.radius - expected.radius).abs() <= found.radius_error + expected.radius_error).all()
+        assert found.verdict == expected.verdict
+        assert certify(compiled, X).attractor.tolist() == certify(net, X).attractor.tolist()

@@ -12,6 +12,7 @@ from memzoo.dynamics import spectrum
 from memzoo.dynamics.spectra.jacobian import Jacobians
 from memzoo.dynamics.tracing.convolution import convolve_upsampled
 from memzoo.dynamics.tracing.traced_graph import trace_map
+from memzoo.errors import NotASelfMapError
 from memzoo.models import D1, FullyConnected
 
 

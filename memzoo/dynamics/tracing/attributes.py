@@ -75,7 +75,8 @@ def isolate_attributes(holders: Sequence[tuple[nn.Module, list[str]]], copies: C
     try:
         for part, names in holders:
             undo.append(partial(restore_table, part.__dict__, dict(part.__dict__)))
-            undo.append(partial(restore_table, part._buffers, dict(part._buffers)))
+            if isinstance(part._buffers, dict):  # that of a scripted module is a view
+                undo.append(partial(restore_table, part._buffers, dict(part._buffers)))
             for name in names:
                 if name in part.__dict__:
                     part.__dict__[name] = _replace(part.__dict__[name], copies, undo, seen)
