@@ -126,7 +126,7 @@ def test_limits_that_differ_in_the_last_digits_are_different(eps):
 
 
 def test_labels_do_not_depend_on_the_other_starts_or_their_order():
-    starts = start_on_both_sides(60)
+    starts = start_on_both_sides(10)
     examples = torch.tensor([[2.5, 0.0], [4.5, 0.0]], dtype=torch.float64)
     f = line_and_points()
     whole = census(f, starts, examples).label

@@ -83,9 +83,9 @@ def settle(
 
 
 def find_undecided(found: Spectrum) -> Tensor:
-    """Find the rows without a verdict, those whose radius is exactly 1 within rounding included."""
-    undecided = [verdict == "undecided" for verdict in found.verdict]
-    return torch.tensor(undecided, device=found.radius.device).nonzero().flatten()
+    """Find the rows whose bound leaves open on which side of 1 the radius is, whatever is known of the derivative."""
+    decided = (found.radius + found.radius_error < 1) | (found.radius - found.radius_error > 1)
+    return (~decided).nonzero().flatten()
 
 
 def _narrow(found: Spectrum, low: Tensor, high: Tensor, settled: Tensor, rows: Tensor) -> tuple[Spectrum, Tensor]:
