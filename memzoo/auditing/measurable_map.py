@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from memzoo._checks import apply_map, check_map
 from memzoo._module_state import keep_module_unchanged
 from memzoo._types import Map
+from memzoo.dynamics.tracing import promote_to_float64
 from memzoo.modules import Adapter, evaluation_mode, find_self_map, like_parameters
 
 
@@ -25,11 +26,11 @@ def open_map(module: nn.Module | Map, self_map: Adapter | None, points: Tensor) 
     if isinstance(module, nn.Module):
         with evaluation_mode(module), torch.random.fork_rng(devices=[]):
             f, points = find_self_map(module, self_map, like_parameters(points, module))
-            check_map(f, points)
+            check_map(f, points, promote_to_float64)
             yield f, points
         return
     f = module if self_map is None else lambda x: self_map(module, x)  # pyright: ignore[reportArgumentType]
     with torch.no_grad(), keep_module_unchanged(f), torch.random.fork_rng(devices=[]):
         apply_map(f, points[:1])
-        check_map(f, points)
+        check_map(f, points, promote_to_float64)
         yield f, points

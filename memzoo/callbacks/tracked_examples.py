@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from memzoo._checks import check_batch, check_map
 from memzoo.callbacks.options import MeasuringOptions
 from memzoo.dynamics.spectra import Jacobians
+from memzoo.dynamics.tracing import promote_to_float64
 from memzoo.errors import InvalidArgumentError, InvalidTypeError
 from memzoo.modules import (
     evaluation_mode,
@@ -106,7 +107,7 @@ class TrackedExamples:
         examples = known[places]
         with evaluation_mode(module):
             f, adapted = find_self_map(module, self.options.self_map, like_parameters(examples, module))
-            check_map(f, adapted)
+            check_map(f, adapted, promote_to_float64)
             too_many = self._are_too_many(f, adapted)
         if too_many:
             places = places[:: math.ceil(len(examples) / (WIDE_EXAMPLES * self.options.rotate))]
