@@ -194,7 +194,7 @@ def _report_floor(prefix: str, arrays: Arrays, index: int, checkpoint: str) -> l
     eps = arrays["eps"][index]
     return [
         report_number(f"{prefix}training loss, least possible at this width", floor, checkpoint),
-        report_number(f"{prefix}images farther than {eps:g} from all outputs", lost, checkpoint),
+        report_number(f"{prefix}images proven farther than {eps:g} from all outputs", lost, checkpoint),
     ]
 
 
