@@ -76,7 +76,7 @@ def audit(
     Example:
         >>> images, starts = torch.eye(4), torch.tensor([[2.0, 0.0, 0.0, 0.0], [0.0, 0.5, 0.0, 0.0]])
         >>> found = audit(
-        ...     lambda x: images[:2][torch.cdist(x, images[:2]).argmin(1)], images[:2], starts, controls=images[2:]
+        ...     lambda x: images[:2][(x @ images[:2].T).argmax(1)], images[:2], starts, controls=images[2:]
         ... )
         >>> int(found.members.ever_recovered.sum()), int(found.controls.ever_recovered.sum())
         (2, 0)

@@ -25,6 +25,8 @@ LONGER = (1, 2, 4, 8, 4)
 """Parts, in units of the iterations that were asked for, in which an open orbit is followed on: 19 together."""
 LOOK = 16
 """Iterations over which the pace of an orbit is measured."""
+CREEPING = 0.1
+"""Share of its reach that an orbit may step and count as all but at rest: one that leaves an unstable point does so."""
 LONGEST_CYCLE = 64
 """Longest period of a cycle that is recognised, so that its orbit need not be followed on."""
 
@@ -67,9 +69,9 @@ def find_orbit_limits(
     """
     search = _LimitSearch(wide, jacobians, examples, reach)
     first, more = divmod(steps, QUARTERS)
-    search.iterate(first + more)
+    search.iterate(first + more, every=True)
     for _ in range(QUARTERS - 1):
-        search.iterate(first)
+        search.iterate(first, every=True)
     search.polish(min(steps, POLISHED_STEPS))
     search.remove_cycles()
     for times in LONGER if follow_on and steps else ():
@@ -96,15 +98,15 @@ class _LimitSearch:
         self.fixed: Tensor = torch.zeros(len(examples), dtype=torch.bool, device=examples.device)
         self.open: Tensor = torch.ones_like(self.fixed)
         self.slows: Tensor = torch.ones_like(self.fixed)
-        """Which open orbits have become slower from each look to the next. A slow orbit to a fixed point does so; one
-        that is chaotic, or on its way to nowhere, need not be followed on."""
+        """Which open orbits have become slower since the last look, or creep, as slow orbits to a fixed point do; one that
+        is chaotic, or on its way to nowhere, need not be followed on."""
         self._moving = torch.ones_like(self.fixed)
         self._diverged = torch.zeros_like(self.fixed)
         self._pace = torch.full_like(self._size, torch.inf)
 
-    def iterate(self, steps: int) -> None:
-        """Iterate the orbits that still move and become slower, and measure their pace."""
-        rows = (self._moving & self.slows).nonzero().flatten()
+    def iterate(self, steps: int, *, every: bool = False) -> None:
+        """Iterate the orbits that still move, all or those alone that become slower, and measure their pace."""
+        rows = (self._moving if every else self._moving & self.slows).nonzero().flatten()
         if not len(rows):
             return
         orbit = iterate(self._map, self.points[rows], steps, tol=self._rest)
@@ -113,7 +115,7 @@ class _LimitSearch:
         self._moving[rows] = ~(orbit.converged | orbit.diverged)
         rows = rows[self._moving[rows]]
         pace = self._measure_pace(self.points[rows])
-        self.slows[rows] = pace < self._pace[rows]
+        self.slows[rows] = (pace < self._pace[rows]) | (pace < CREEPING * self._reach[rows])
         self._pace[rows] = pace
 
     def polish(self, steps: int) -> None:
