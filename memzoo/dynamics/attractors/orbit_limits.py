@@ -98,8 +98,8 @@ class _LimitSearch:
         self.fixed: Tensor = torch.zeros(len(examples), dtype=torch.bool, device=examples.device)
         self.open: Tensor = torch.ones_like(self.fixed)
         self.slows: Tensor = torch.ones_like(self.fixed)
-        """Which open orbits have become slower since the last look, or creep, as slow orbits to a fixed point do; one that
-        is chaotic, or on its way to nowhere, need not be followed on."""
+        """Which open orbits have become slower since the last look, or creep, as slow orbits to a fixed point do; one
+        that is chaotic, or on its way to nowhere, need not be followed on."""
         self._moving = torch.ones_like(self.fixed)
         self._diverged = torch.zeros_like(self.fixed)
         self._pace = torch.full_like(self._size, torch.inf)
