@@ -218,7 +218,12 @@ def _compute_full_block(
     if named is not None:
         refuse_non_finite(factors.finite, named)
     part = compute_full_spectrum(
-        factors, jacobians.method, wanted.top, vectors=wanted.vectors, transient=wanted.transient
+        factors,
+        jacobians.method,
+        wanted.top,
+        vectors=wanted.vectors,
+        transient=wanted.transient,
+        find_triangular=lambda rows: jacobians.find_triangular(x[rows]),
     )
     flat = x.to(jacobians.dtype).flatten(1)
     if jacobians.affine:  # it has one Jacobian for all points

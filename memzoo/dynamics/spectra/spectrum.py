@@ -36,7 +36,8 @@ class Spectrum:
     None unless asked for, and by Arnoldi; infinity where no decay is proven (not contracting, or too slowly: 300 powers
     do not shrink everything)."""
     vectors: Complex[Tensor, "batch dim k"] | None
-    """Right eigenvectors of length 1, one a column, where they were asked for."""
+    """Right eigenvectors of length 1, one a column, where they were asked for; NaN where the eigenvalues were read from
+    the diagonal of a triangular Jacobian, because rounding leaves nothing of its vectors."""
     method: Method
     derivative: list[Derivative] = field(default_factory=list)
     """What comparing the derivative with differences of the map has shown: ``verified``, they agree; ``one-sided``, the
