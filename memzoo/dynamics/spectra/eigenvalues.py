@@ -153,6 +153,8 @@ def _warn_of_wrong_derivative(jacobians: Jacobians, unknown: int) -> None:
     reported = "the map's own derivative is reported"
     if unknown:
         reported = f"the radius is NaN, because differences need at most {LARGEST_BY_DIFFERENCES} dimensions"
+        if jacobians.dim <= LARGEST_BY_DIFFERENCES:
+            reported = f"at {unknown} points the radius is NaN, because no other way agrees with the map"
     warnings.warn(
         f"autograd's derivative of {type(jacobians.f).__name__} is not that of the map, or there is none (no_grad, "
         f"detach(), a straight-through estimator, a backward of its own); {reported}.",

@@ -207,6 +207,8 @@ class Jacobians:
             bare._declared_width = self.dim
             bare.differentiated = graph.extract_flat(self._constants, [graph.source], [graph.target])
             bare.method = bare._choose_method()
+            if self.method == "dense" and bare.method == "arnoldi":
+                bare.method = "dense"  # all eigenvalues are wanted
             yield bare
         if self.dim <= LARGEST_BY_DIFFERENCES and self.method != "differences":
             numeric = copy.copy(self)
