@@ -247,8 +247,11 @@ def _add_check(part: Spectrum, check: Check) -> Spectrum:
     be given for the radius of a derivative that is not verified.
     """
     below = part.radius + part.radius_error < 1
-    check = check.withdraw(below & (check.growth.to(below.device) >= 1))
-    unverified = torch.tensor([word == "unverified" for word in check.words], device=below.device)
+    above = part.radius - part.radius_error > 1
+    growth = check.growth.to(below.device)
+    check = check.withdraw(check.mark("one-sided", "resting").to(below.device) & below & (growth >= 1))
+    check = check.withdraw(check.mark("one-sided").to(below.device) & above & (growth < 1))
+    unverified = check.mark("unverified").to(below.device)
     return replace(
         part,
         radius_error=part.radius_error.masked_fill(unverified, torch.inf),
