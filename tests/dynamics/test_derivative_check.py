@@ -245,6 +245,19 @@ def test_a_kink_at_which_the_map_contracts_is_not_expanding_because_of_the_gradi
     assert found.verdict == ["undecided"]
 
 
+def test_a_slow_growth_beside_a_kink_of_another_coordinate_is_expanding():
+    slopes = torch.full((200,), 0.999, dtype=torch.float64)
+    slopes[0] = 1.02
+
+    def f(x):
+        y = slopes * x
+        return torch.cat([y[:, :-1], 0.5 * y[:, -1:].relu()], 1)
+
+    found = spectrum(f, torch.zeros(1, 200, dtype=torch.float64), top=1)
+    assert found.derivative == ["one-sided"]
+    assert found.verdict == ["expanding"]
+
+
 @WRONG
 def test_a_hidden_derivative_at_a_kink_from_which_the_map_leaves_is_replaced():
     def f(x):

@@ -42,6 +42,8 @@ SMOOTH = 0.01
 """Relative gap between differences at two steps where a map moves in proportion to them."""
 FEW = 4
 """Points at which a map is searched for staircases first."""
+BENDS = 3
+"""Bends by which the derivative at a kink may differ from the mean of its sides; half of one, if all have one sign."""
 STEPS_OF_GROWTH = 12
 """Steps of the map beside a kink; the first half of them turns the offset to where it grows most."""
 
@@ -257,6 +259,7 @@ class DerivativeCheck:
         rows = rows[~contradicted[rows]]
         if len(rows):
             one_sided[rows], contradicted[rows] = self._check_beside(probe.select(rows))
+            one_sided[rows] &= probe.select(rows).lies_between_sides(coarse.select(rows))
             growth[rows] = probe.select(rows).measure_growth()
         if staircase:
             verified &= ~self._find_misled(probe)
@@ -442,6 +445,15 @@ class _Probe:
         steady = straight.all(0) & (change <= self.allow(coarse.central) + ratio * self.noise)
         contradicted = steady & self._differs(fine) & self._differs(coarse)
         return verified, contradicted.any(0), near.any(0).all(0)
+
+    def lies_between_sides(self, coarse: _Step) -> Bool[Tensor, " batch"]:
+        """Tell where the derivative at a kink differs from the central difference by no more than the two sides do.
+
+        The gradient at a tie is a convention. That of one unit is half of the bend away from the mean of both sides,
+        but large terms that cancel on both sides may leave anything.
+        """
+        gap = torch.linalg.vector_norm(coarse.central - coarse.multiple * self.predicted, dim=2)
+        return (gap <= BENDS * coarse.bend + self.allow(coarse.central)).all(0)
 
     def is_misled(self, width: float) -> Bool[Tensor, " batch"]:
         """Tell where the map moves at the far step as the derivative does not say, by a part that matters.

@@ -243,15 +243,13 @@ def _compute_full_block(
 def _add_check(part: Spectrum, check: Check) -> Spectrum:
     """Add what the check of the derivative found.
 
-    At a kink autograd has the derivative of one side, or of none. Where the map itself grows although the radius is
-    below 1, or shrinks although it is above, the radius says nothing. What is contradicted stays so: there may be
-    another way. No bound can be given for the radius of a derivative that is not verified.
+    A radius below 1 holds for one side of a kink; where the map itself does not contract, it says nothing. What is
+    contradicted stays so: there may be another way. No bound can be given for the radius of a derivative that is not
+    verified.
     """
     below = part.radius + part.radius_error < 1
-    above = part.radius - part.radius_error > 1
-    growth = check.growth.to(below.device)
-    check = check.withdraw(check.mark("one-sided", "resting").to(below.device) & below & (growth >= 1))
-    check = check.withdraw(check.mark("one-sided").to(below.device) & above & (growth < 1))
+    grows = check.growth.to(below.device) >= 1
+    check = check.withdraw(below & grows & ~check.mark("contradicted").to(below.device))
     unverified = check.mark("unverified").to(below.device)
     return replace(
         part,
