@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from memzoo._checks import check_batch
-from memzoo.dynamics.spectra import build_factors, compute_full_spectrum
+from memzoo.dynamics.spectra import build_factors, compute_full_spectrum, find_triangular
 from memzoo.errors import InvalidArgumentError
 from memzoo.metrics.exact_metric import ExactMetric
 
@@ -44,7 +44,14 @@ def spectral_radius(matrices: Float[Tensor, "batch d d"]) -> tuple[Float[Tensor,
             f"matrices must be square (B, d, d), got shape {tuple(matrices.shape)}; one wants matrix[None]."
         )
     factors = build_factors(torch.finfo(torch.float64).eps, matrices.detach().double())
-    found = compute_full_spectrum(factors, "dense", None, vectors=False, transient=False)
+    found = compute_full_spectrum(
+        factors,
+        "dense",
+        None,
+        vectors=False,
+        transient=False,
+        find_triangular=lambda rows: find_triangular(factors.left[rows]),  # the zeros of a given matrix are exact
+    )
     return found.radius, found.radius_error
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from memzoo.dynamics import certify, radius_bracket, spectrum
 from memzoo.dynamics.spectra import compute_leading_eigenvalues
 from memzoo.dynamics.spectra.derivative_check import DerivativeCheck, describe_surroundings
-from memzoo.dynamics.spectra.jacobian import LARGEST_BY_DIFFERENCES
+from memzoo.dynamics.spectra.jacobian import LARGEST_BY_DIFFERENCES, Jacobians
 
 WRONG = pytest.mark.filterwarnings(
     "ignore:autograd's derivative of", "ignore:torch.func cannot", "ignore:Converting a tensor to a Python"
@@ -234,6 +234,75 @@ def test_a_kink_at_which_both_sides_contract_is_contracting():
     found = spectrum(lambda x: 0.5 * x.abs(), torch.zeros(1, 3, dtype=torch.float64))
     assert found.derivative == ["one-sided"]
     assert found.verdict == ["contracting"]
+
+
+@pytest.mark.parametrize("dim", [1, 4])
+def test_a_kink_at_which_the_map_contracts_is_not_expanding_because_of_the_gradient_at_a_tie(dim):
+    def f(x):  # the two large terms cancel; at 0 autograd has the slope 0 for one and 1/2 for the other
+        return 0.5 * x.relu() + 10 * x.relu() - 10 * torch.maximum(x, torch.zeros_like(x))
+
+    found = spectrum(f, torch.zeros(1, dim, dtype=torch.float64))
+    assert found.verdict == ["undecided"]
+
+
+def test_a_slow_growth_beside_a_kink_of_another_coordinate_is_expanding():
+    slopes = torch.full((200,), 0.999, dtype=torch.float64)
+    slopes[0] = 1.02
+
+    def f(x):
+        y = slopes * x
+        return torch.cat([y[:, :-1], 0.5 * y[:, -1:].relu()], 1)
+
+    found = spectrum(f, torch.zeros(1, 200, dtype=torch.float64), top=1)
+    assert found.derivative == ["one-sided"]
+    assert found.verdict == ["expanding"]
+
+
+@WRONG
+def test_a_hidden_derivative_at_a_kink_from_which_the_map_leaves_is_replaced():
+    def f(x):
+        return 0 * x + torch.maximum(2 * x, 0.1 * x).detach()
+
+    found = spectrum(f, torch.zeros(1, 2, dtype=torch.float64))
+    assert found.radius.item() == pytest.approx(1.05)
+    assert found.derivative == ["one-sided"]
+
+
+@WRONG
+def test_eigenvalues_that_one_of_two_ways_has_not_looked_for_are_unknown():
+    def f(x):
+        return torch.where(x[:, :1] > 0.5, 1.5 * x.detach(), 0.5 * x)
+
+    x = torch.tensor([[0.1], [0.9]], dtype=torch.float64) * torch.linspace(1, 0.9, 12, dtype=torch.float64)
+    found = spectrum(f, x, method="arnoldi")
+    torch.testing.assert_close(found.eigenvalues[1].abs(), torch.full((12,), 1.5, dtype=torch.float64))
+    assert found.eigenvalues[0, 1:].isnan().all()
+    assert str(found).splitlines()[0] == ".5, [unknown]"
+
+
+@WRONG
+def test_all_eigenvalues_and_the_growth_are_those_of_the_derivative_of_the_map():
+    def f(x):
+        return torch.where(x[:, :1] > 0.5, 0.75 * x.detach(), 0.5 * x)
+
+    x = torch.tensor([[0.1], [0.9]], dtype=torch.float64) * torch.linspace(1, 0.9, 300, dtype=torch.float64)
+    found = spectrum(f, x, method="dense", transient=True)
+    expected = torch.tensor([0.5, 0.75], dtype=torch.float64)
+    torch.testing.assert_close(found.eigenvalues.abs(), expected[:, None].expand(2, 300))
+    torch.testing.assert_close(found.transient_growth, expected)
+
+
+@WRONG
+def test_the_bracket_says_nothing_where_no_derivative_is_that_of_the_map(monkeypatch):
+    monkeypatch.setattr(Jacobians, "list_alternatives", lambda _: iter(()))
+
+    def f(x):
+        return torch.where(x[:, :1] > 0.5, 1.5 * x.detach() + 0 * x, 0.5 * x)
+
+    x = torch.tensor([[0.1, 0.3]] * 5 + [[0.9, 0.3]], dtype=torch.float64)
+    lower, upper = radius_bracket(f, x)
+    torch.testing.assert_close(lower[:5], upper[:5], rtol=1e-3, atol=0)
+    assert (lower[5], upper[5]) == (0, math.inf)
 
 
 class Codebook(nn.Module):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from memzoo.dynamics import spectrum
 from memzoo.dynamics.spectra.differences import compute_jacobians_by_differences
 
 
@@ -71,3 +72,13 @@ def test_constants_and_numbers_at_the_ends_of_the_range():
             found = compute_jacobians_by_differences(f, x)
             true = slope * torch.eye(2, dtype=torch.float64)[None]
             torch.testing.assert_close(found.jacobians, true, rtol=1e-6, atol=1e-6)
+
+
+def test_the_diagonal_of_differences_carries_their_error():
+    # Far from normal, so that only a triangular matrix could be decided; zeros of differences do not show one.
+    torch.manual_seed(0)
+    matrix = (30 * torch.randn(40, 40, dtype=torch.float64)).tril(-1) + 0.9 * torch.eye(40, dtype=torch.float64)
+    x = torch.rand(1, 40, dtype=torch.float64)
+    found = spectrum(lambda rows: rows.sin() @ matrix.T, x, method="differences")
+    expected = 0.9 * x.cos().max()
+    assert abs(found.radius - expected) <= found.radius_error

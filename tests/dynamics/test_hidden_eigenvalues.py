@@ -8,6 +8,7 @@ from torch import nn
 from memzoo.dynamics import spectrum
 from memzoo.dynamics.spectra.arnoldi import compute_ritz_pairs
 from memzoo.dynamics.spectra.hidden_eigenvalues import _find_least_component, bound_hidden_moduli
+from memzoo.dynamics.spectra.jacobian import Jacobians
 from memzoo.dynamics.spectra.start_vectors import PROBE_MISSED, bound_norm, derive_seeds, draw_vectors
 from memzoo.dynamics.spectra.triangular import find_triangular
 
@@ -245,6 +246,43 @@ def test_a_large_triangular_matrix_is_read_from_its_diagonal():
         found = spectrum(affine(each), torch.zeros(1, dim))
         assert found.verdict == ["contracting"]
         assert found.radius.item() == pytest.approx(0.9, rel=1e-12)
+
+
+@pytest.mark.parametrize("method", ["dense", "arnoldi"])
+def test_an_entry_that_rounding_alone_makes_zero_is_not_taken_for_a_zero(method):
+    # 3 * fl(1/3) - 1 is -5.6e-17 and computed as 0; in the corner it gives the eigenvalues a modulus of 108.
+    dim = 20
+    matrix = 0.5 * torch.eye(dim, dtype=torch.float64) + torch.full((dim - 1,), 1e3, dtype=torch.float64).diag(1)
+    last = torch.eye(dim, dtype=torch.float64)[-1]
+
+    def f(x):
+        return x @ matrix.T + (3 * (x[:, :1] * (1 / 3)) - x[:, :1]) * last
+
+    x = torch.ones(1, dim, dtype=torch.float64)
+    assert spectrum(f, x, method=method).verdict == ["undecided"]
+
+
+def test_vectors_of_a_triangular_matrix_whose_diagonal_is_read_are_unknown():
+    matrix = 0.9 * torch.eye(200, dtype=torch.float64) + torch.full((199,), 1e3, dtype=torch.float64).diag(-1)
+    for method in ("dense", "arnoldi"):
+        found = spectrum(affine(matrix), torch.zeros(1, 200), method=method, vectors=True)
+        assert found.verdict == ["contracting"]
+        assert found.vectors is not None
+        assert found.vectors.isnan().all()
+
+
+def test_a_causal_network_is_triangular_although_it_masks_by_infinity():
+    torch.manual_seed(0)
+    weight = 30 * torch.randn(3, 1, dtype=torch.float64)
+    mask = torch.full((40, 40), -torch.inf, dtype=torch.float64).triu(1)
+
+    def f(x):
+        query, key, value = (x[..., None] * row for row in weight)
+        attention = (query * key.mT + mask).softmax(-1)
+        return (attention @ value).squeeze(-1) / 100
+
+    jacobians = Jacobians(f, torch.rand(2, 40, dtype=torch.float64), "dense", 2**30)
+    assert jacobians.find_triangular(jacobians.points).tolist() == [True, True]
 
 
 def test_a_cycle_is_triangular_in_no_order():

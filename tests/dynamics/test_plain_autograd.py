@@ -275,3 +275,13 @@ def test_a_backward_pass_that_fails_is_told_from_the_map():
     ):
         with pytest.raises(NotDifferentiableError, match=r"cannot be differentiated by autograd \(KeyError"):
             call()
+
+
+def test_a_map_that_insists_on_one_row_is_differentiated():
+    def f(x):
+        assert len(x) == 1, "one image at a time"
+        return x.sin()
+
+    point = torch.rand(3, dtype=torch.float64)
+    found = compute_jacobians_by_autograd(flatten_map(f, (3,)), point[None], 8)
+    torch.testing.assert_close(found[0], point.cos().diag())

@@ -46,6 +46,12 @@ def test_moduli_from_one_half_on_are_printed():
     assert str(build_spectrum([1.0], [0.0], values)) == "1, .5, [< 5e-1]"
 
 
+def test_a_spectrum_that_is_not_known_is_printed():
+    nan = float("nan")
+    values = torch.tensor([[nan, nan], [1.0, nan]], dtype=torch.complex128)
+    assert str(build_spectrum([nan, 1.0], [nan, 0.0], values)) == "[unknown]\n1, [unknown]"
+
+
 @pytest.mark.parametrize(
     ("word", "verdict"),
     [

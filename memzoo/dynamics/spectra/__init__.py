@@ -13,6 +13,7 @@ from memzoo.dynamics.spectra.own_derivative import choose_own_derivative
 from memzoo.dynamics.spectra.quick import choose_quick_method, compute_leading_eigenvalues
 from memzoo.dynamics.spectra.radius import radius_bracket
 from memzoo.dynamics.spectra.spectrum import Spectrum
+from memzoo.dynamics.spectra.triangular import find_triangular
 
 __all__ = [
     "ROWS",
@@ -30,6 +31,7 @@ __all__ = [
     "compute_full_spectrum",
     "compute_leading_eigenvalues",
     "compute_spectrum",
+    "find_triangular",
     "operator",
     "radius_bracket",
     "solve",

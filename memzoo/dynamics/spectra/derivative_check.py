@@ -42,6 +42,8 @@ SMOOTH = 0.01
 """Relative gap between differences at two steps where a map moves in proportion to them."""
 FEW = 4
 """Points at which a map is searched for staircases first."""
+BENDS = 3
+"""Bends by which the derivative at a kink may differ from the mean of its sides; half of one, if all have one sign."""
 STEPS_OF_GROWTH = 12
 """Steps of the map beside a kink; the first half of them turns the offset to where it grows most."""
 
@@ -115,10 +117,13 @@ class Check(NamedTuple):
         word = min(self.words, key=order.index)
         return Check([word] * count, self.resting.mean().expand(count), self.growth.amax().expand(count))
 
+    def mark(self, *words: Derivative) -> Bool[Tensor, " batch"]:
+        """Mark the points of which one of these words is said."""
+        return torch.tensor([word in words for word in self.words], device=self.growth.device)
+
     def adopt(self, other: "Check", rows: Bool[Tensor, " batch"]) -> "Check":
         """Return the same with what another check found in the rows that are marked, where it verifies them."""
-        better = torch.tensor([word not in ("unverified", "contradicted") for word in other.words], device=rows.device)
-        taken = rows & better
+        taken = rows & ~other.mark("unverified", "contradicted")
         triples = zip(self.words, other.words, taken.tolist(), strict=True)
         words: list[Derivative] = [new if marked else old for old, new, marked in triples]
         resting = torch.where(taken, other.resting, self.resting)
@@ -175,17 +180,20 @@ class DerivativeCheck:
         """
         scale = _measure_scale(self.f, points, self.surroundings.scale)
         found = self._check_with(self.steps, scale, points, others, push, staircase=staircase)
-        doubtful = [row for row, word in enumerate(found.words) if word in ("unverified", "contradicted")]
-        if not doubtful:
+        rows = found.mark("unverified", "contradicted").nonzero().flatten()
+        if not len(rows):
             return found
         fellows = points if fellows is None else fellows
-        rows = torch.tensor(doubtful, device=points.device)
         distance = torch.full_like(scale, torch.inf)
         distance[rows] = self._find_next_fixed(points[rows], fellows)
         shorter = torch.minimum(distance, scale)
-        near = self._changes_slope(points, _draw_directions(points, others), scale, shorter)
-        if not near.any():
+        rows = (shorter < scale).nonzero().flatten()
+        if len(rows):
+            directions = _draw_directions(points, others)[:, rows]
+            rows = rows[self._changes_slope(points[rows], directions, scale[rows], shorter[rows])]
+        if not len(rows):
             return found
+        near = torch.zeros_like(scale, dtype=torch.bool).index_fill(0, rows, True)
         again = self._check_with(BETWEEN, shorter, points, others, push, staircase=staircase)
         return found.adopt(again, near)
 
@@ -203,7 +211,7 @@ class DerivativeCheck:
         gap = torch.linalg.vector_norm(slopes[0] - slopes[1], dim=2)
         noise = self._allow_rounding(points, points) / (BETWEEN.coarse * BETWEEN.least * short)
         room = BETWEEN.room * torch.linalg.vector_norm(slopes[1], dim=2) + 2 * noise
-        return (gap > room).any(0) & (short < long)
+        return (gap > room).any(0)
 
     def _find_next_fixed(self, points: Tensor, fellows: Tensor) -> Float[Tensor, " batch"]:
         """Return the distance of each point from the nearest other fixed point; infinity if it is not fixed itself.
@@ -240,16 +248,18 @@ class DerivativeCheck:
         one_sided = torch.zeros_like(verified)
         growth = torch.zeros(len(points), dtype=torch.float64, device=points.device)
         rows = (~verified).nonzero().flatten()
-        if len(rows):
+        if len(rows) and steps.shortened < steps.least:
             shortened = probe.select(rows).shorten(steps.shortened)
             shorter = shortened.decide(shortened.step(steps.coarse))
             # A map of a smaller scale is nearly right at the longer steps; a staircase is not.
             verified[rows] = shorter.verified & decision.nearly[rows]
             # What shorter steps verify is the derivative, however the map goes on.
             contradicted[rows] = (contradicted[rows] | shorter.contradicted) & ~shorter.verified
-            rows = rows[~shorter.verified & ~contradicted[rows]]
+            rows = rows[~shorter.verified]
+        rows = rows[~contradicted[rows]]
         if len(rows):
             one_sided[rows], contradicted[rows] = self._check_beside(probe.select(rows))
+            one_sided[rows] &= probe.select(rows).lies_between_sides(coarse.select(rows))
             growth[rows] = probe.select(rows).measure_growth()
         if staircase:
             verified &= ~self._find_misled(probe)
@@ -435,6 +445,15 @@ class _Probe:
         steady = straight.all(0) & (change <= self.allow(coarse.central) + ratio * self.noise)
         contradicted = steady & self._differs(fine) & self._differs(coarse)
         return verified, contradicted.any(0), near.any(0).all(0)
+
+    def lies_between_sides(self, coarse: _Step) -> Bool[Tensor, " batch"]:
+        """Tell where the derivative at a kink differs from the central difference by no more than the two sides do.
+
+        The gradient at a tie is a convention. That of one unit is half of the bend away from the mean of both sides,
+        but large terms that cancel on both sides may leave anything.
+        """
+        gap = torch.linalg.vector_norm(coarse.central - coarse.multiple * self.predicted, dim=2)
+        return (gap <= BENDS * coarse.bend + self.allow(coarse.central)).all(0)
 
     def is_misled(self, width: float) -> Bool[Tensor, " batch"]:
         """Tell where the map moves at the far step as the derivative does not say, by a part that matters.

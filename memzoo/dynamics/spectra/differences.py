@@ -35,8 +35,6 @@ class Differences(NamedTuple):
     error: Float[Tensor, " batch"]
     """Estimated bound on the Frobenius norm of the error of each Jacobian: truncation, kinks within a step, rounding.
     NaN where the map is not finite."""
-    steps: Float[Tensor, " batch"]
-    """Step at each point, in the units of the points."""
 
 
 class _Quotients(NamedTuple):
@@ -72,7 +70,6 @@ def compute_jacobians_by_differences(
     columns = max(1, rows // 4)
     jacobians: list[Tensor] = []
     errors: list[Tensor] = []
-    steps: list[Tensor] = []
     for point in points:
         centre = f(point[None]).reshape(-1)
         step = _choose_step(f, point, centre)
@@ -81,8 +78,7 @@ def compute_jacobians_by_differences(
         jacobians.append(torch.cat([part.slope for part in parts]).mT)
         entries = torch.cat([part.error for part in parts])
         errors.append(SAFETY * torch.linalg.vector_norm(entries.double()))
-        steps.append(torch.tensor(step, dtype=torch.float64, device=point.device))
-    return Differences(torch.stack(jacobians), torch.stack(errors), torch.stack(steps))
+    return Differences(torch.stack(jacobians), torch.stack(errors))
 
 
 def _choose_step(f: Callable[[Tensor], Tensor], point: Tensor, centre: Tensor) -> float:

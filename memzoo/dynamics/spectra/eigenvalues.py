@@ -153,6 +153,8 @@ def _warn_of_wrong_derivative(jacobians: Jacobians, unknown: int) -> None:
     reported = "the map's own derivative is reported"
     if unknown:
         reported = f"the radius is NaN, because differences need at most {LARGEST_BY_DIFFERENCES} dimensions"
+        if jacobians.dim <= LARGEST_BY_DIFFERENCES:
+            reported = f"at {unknown} points the radius is NaN, because no other way agrees with the map"
     warnings.warn(
         f"autograd's derivative of {type(jacobians.f).__name__} is not that of the map, or there is none (no_grad, "
         f"detach(), a straight-through estimator, a backward of its own); {reported}.",
@@ -218,7 +220,12 @@ def _compute_full_block(
     if named is not None:
         refuse_non_finite(factors.finite, named)
     part = compute_full_spectrum(
-        factors, jacobians.method, wanted.top, vectors=wanted.vectors, transient=wanted.transient
+        factors,
+        jacobians.method,
+        wanted.top,
+        vectors=wanted.vectors,
+        transient=wanted.transient,
+        find_triangular=lambda rows: jacobians.find_triangular(x[rows]),
     )
     flat = x.to(jacobians.dtype).flatten(1)
     if jacobians.affine:  # it has one Jacobian for all points
@@ -236,12 +243,14 @@ def _compute_full_block(
 def _add_check(part: Spectrum, check: Check) -> Spectrum:
     """Add what the check of the derivative found.
 
-    A radius below 1 holds for one side of a kink; where the map itself does not contract, it says nothing. No bound can
-    be given for the radius of a derivative that is not verified.
+    A radius below 1 holds for one side of a kink; where the map itself does not contract, it says nothing. What is
+    contradicted stays so: there may be another way. No bound can be given for the radius of a derivative that is not
+    verified.
     """
     below = part.radius + part.radius_error < 1
-    check = check.withdraw(below & (check.growth.to(below.device) >= 1))
-    unverified = torch.tensor([word == "unverified" for word in check.words], device=below.device)
+    grows = check.growth.to(below.device) >= 1
+    check = check.withdraw(below & grows & ~check.mark("contradicted").to(below.device))
+    unverified = check.mark("unverified").to(below.device)
     return replace(
         part,
         radius_error=part.radius_error.masked_fill(unverified, torch.inf),

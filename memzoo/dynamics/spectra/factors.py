@@ -34,6 +34,11 @@ class Factors:
     eps: float
     """Rounding unit of the arithmetic in which the factors were computed."""
 
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether ``left`` is the Jacobian itself."""
+        return (self.right, self.outer_left, self.outer_right) == (None, None, None)
+
     def select(self, rows: Int[Tensor, " m"]) -> "Factors":
         """Return the factors at some of the points."""
         right = None if self.right is None else self.right[rows]

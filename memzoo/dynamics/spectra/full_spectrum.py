@@ -8,7 +8,7 @@ Van Loan, Matrix Computations, 4th edition, section 7.2.2).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -19,7 +19,6 @@ from memzoo.dynamics.spectra.lu import invert
 from memzoo.dynamics.spectra.radius import bound_radius
 from memzoo.dynamics.spectra.scaling import scale_values
 from memzoo.dynamics.spectra.spectrum import Spectrum
-from memzoo.dynamics.spectra.triangular import find_triangular
 
 POWERS = 300
 """Powers of a Jacobian that are looked at for its transient growth."""
@@ -32,9 +31,24 @@ LOOSE = 1e-4
 
 
 def compute_full_spectrum(
-    factors: Factors, method: Method, top: int | None, *, vectors: bool, transient: bool
+    factors: Factors,
+    method: Method,
+    top: int | None,
+    *,
+    vectors: bool,
+    transient: bool,
+    find_triangular: Callable[[Tensor], Tensor] | None = None,
 ) -> Spectrum:
-    """Compute all nonzero eigenvalues, from the Jacobian in an orthonormal basis of its range."""
+    """Compute all nonzero eigenvalues, from the Jacobian in an orthonormal basis of its range.
+
+    Args:
+        factors: Jacobians.
+        method: The way in which they were formed.
+        top: How many eigenvalues are kept.
+        vectors: Keep the right eigenvectors.
+        transient: Bound the transient growth.
+        find_triangular: Tells at which of some points the Jacobian is triangular in some order of the coordinates.
+    """
     factors, exponents = factors.change_units()
     basis, tail, left_out = _find_range(factors)
     core = _form_core(factors, basis, tail)
@@ -54,7 +68,7 @@ def compute_full_spectrum(
 
     lower, upper = _bound_radius(core, values, condition, factors.bound_rounding() + left_out)
     one = scale_values(torch.ones_like(upper), -exponents)
-    is_triangular = _read_diagonals(factors, values, lower, upper, one)
+    is_triangular = _read_diagonals(factors, values, lower, upper, one, find_triangular)
     radius = values[:, 0].abs()
     sigma_max = _compute_sigma_max(tail)
     # The condition so far is that of the restriction to the range; the left vector of J itself is w T / lambda.
@@ -62,6 +76,7 @@ def compute_full_spectrum(
     dual = torch.hypot(*dual_parts) / radius
     defined = condition[:, 0].isfinite() & (radius > 0) & ~is_triangular
     whole = torch.where(defined, dual * length[:, 0], condition[:, 0])
+    right[is_triangular] = torch.nan  # the eigensolve that gave the vectors is not that of the diagonal
 
     unknown = ~factors.finite.to(values.device)
     values[unknown] = torch.nan
@@ -130,7 +145,14 @@ def _bound_moves(values: Tensor, error: Tensor) -> Tensor:
     return moved
 
 
-def _read_diagonals(factors: Factors, values: Tensor, lower: Tensor, upper: Tensor, one: Tensor) -> Tensor:
+def _read_diagonals(
+    factors: Factors,
+    values: Tensor,
+    lower: Tensor,
+    upper: Tensor,
+    one: Tensor,
+    find_triangular: Callable[[Tensor], Tensor] | None,
+) -> Tensor:
     """Read the radius of triangular matrices from the diagonal, where the bounds on it are loose and decide nothing.
 
     Changes ``values``, ``lower`` and ``upper`` in these rows; ``one`` is a radius of 1 in their units.
@@ -138,14 +160,13 @@ def _read_diagonals(factors: Factors, values: Tensor, lower: Tensor, upper: Tens
     Returns:
         Where the radius comes from the diagonal.
     """
-    whole = (factors.right, factors.outer_left, factors.outer_right) == (None, None, None)
     radius = values[:, 0].abs()
     error = torch.maximum(upper - radius, radius - lower)
     rows = ((error > LOOSE * radius) & (error >= (radius - one).abs())).nonzero().flatten()
     is_triangular = torch.zeros_like(radius, dtype=torch.bool)
-    if not whole or not len(rows):
+    if find_triangular is None or not factors.is_whole or not len(rows):
         return is_triangular
-    rows = rows[find_triangular(factors.left[rows])]
+    rows = rows[find_triangular(rows)]
     is_triangular[rows] = True
     diagonal = factors.left[rows].diagonal(dim1=-2, dim2=-1)
     order = diagonal.abs().argsort(-1, descending=True)[:, : values.shape[-1]]

@@ -28,6 +28,7 @@ from memzoo.dynamics.spectra.differences import compute_jacobians_by_differences
 from memzoo.dynamics.spectra.factors import Factors, build_factors, factor_at_cut, factor_at_declared_cut
 from memzoo.dynamics.spectra.inexact_factors import build_inexact_factors
 from memzoo.dynamics.spectra.proof import draw_witness
+from memzoo.dynamics.spectra.triangular import find_triangular, stretch_derivatives
 from memzoo.dynamics.tracing import (
     TracedGraph,
     cast_map,
@@ -165,6 +166,22 @@ class Jacobians:
         points = x.to(self.dtype).flatten(1)
         return draw_witness(self.differentiated, points).images.isfinite().all(1)
 
+    def find_triangular(self, x: Float[Tensor, "batch *shape"]) -> Bool[Tensor, " batch"]:
+        """Find the points where the Jacobian is triangular in some order of the coordinates, whatever its rounding.
+
+        False also where that cannot be seen: without a trace that holds at these points.
+        """
+        points = x.to(self.dtype).flatten(1)
+        unknown = torch.zeros(len(x), dtype=torch.bool, device=self.device)
+        if self.graph is None or self.method == "differences":
+            return unknown
+        with suppress(RuntimeError):  # an operation of the trace may have no batching rule
+            witness = draw_witness(self.differentiated, points)
+            if witness.confirms_product(self._linearise_graph(self.graph, points).pull, self.eps):
+                stretched = stretch_derivatives(self.graph, self._constants)
+                return find_triangular(compute_jacobians(stretched, points, self._tangents))
+        return unknown
+
     def evaluate_flat(self, points: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
         """Evaluate the map at flat points in the arithmetic of the Jacobians."""
         return self.wide(points.reshape(-1, *self.shape)).flatten(1).to(points.dtype)
@@ -190,6 +207,8 @@ class Jacobians:
             bare._declared_width = self.dim
             bare.differentiated = graph.extract_flat(self._constants, [graph.source], [graph.target])
             bare.method = bare._choose_method()
+            if self.method == "dense" and bare.method == "arnoldi":
+                bare.method = "dense"  # all eigenvalues are wanted
             yield bare
         if self.dim <= LARGEST_BY_DIFFERENCES and self.method != "differences":
             numeric = copy.copy(self)

@@ -25,20 +25,17 @@ MOST_BYTES = 2**30
 Result = TypeVar("Result")
 
 
-def compute_jacobians_by_autograd(f: Map, points: Tensor, tangents: int, *, forward: bool = False) -> Tensor:
+def compute_jacobians_by_autograd(f: Map, points: Tensor, tangents: int) -> Tensor:
     """Compute the Jacobians (B, out, in) of a function of flat rows by plain reverse mode, point by point.
 
     Args:
         f: Function.
         points: One point a row.
         tangents: Copies of a point that are evaluated and differentiated at one time, one for each output.
-        forward: Accepted for the same call as :func:`memzoo.dynamics.spectra.derivatives.compute_jacobians`; the mode
-            is reverse in any case.
 
     Raises:
         NotDifferentiableError: Autograd cannot differentiate ``f``, or ``f`` hides its input from autograd.
     """
-    del forward
     return torch.stack([_call(f, lambda point=point: _compute_jacobian(f, point, tangents)) for point in points])
 
 
@@ -104,6 +101,14 @@ def _call(f: Map, function: Callable[[], Result]) -> Result:
         ) from error
 
 
+def _describe_hidden(f: Map) -> str:
+    """Word the error for a map whose output has no graph that leads to its input."""
+    return (
+        f"{_name(f)} hides its input from autograd (no_grad, detach or another library inside): its derivative by "
+        "autograd is not that of the map; use method='differences'."
+    )
+
+
 def _name(f: Map) -> str:
     """Name the map for a message."""
     origin = f.origin if isinstance(f, FlatMap) else f
@@ -127,10 +132,7 @@ def _evaluate(f: Map, point: Tensor) -> tuple[Tensor, Tensor]:
 def _pull(f: Map, leaf: Tensor, images: Tensor, cotangents: Tensor, *, create_graph: bool | None = None) -> Tensor:
     """Compute J^T u from the graph of an evaluation, which is kept."""
     if not images.requires_grad:
-        raise NotDifferentiableError(
-            f"{_name(f)} hides its input from autograd (no_grad, detach or another library inside): its derivative by "
-            "autograd is not that of the map; use method='differences'."
-        )
+        raise NotDifferentiableError(_describe_hidden(f))
     differentiable = torch.is_grad_enabled() if create_graph is None else create_graph
     try:
         (gradient,) = torch.autograd.grad(
@@ -144,10 +146,7 @@ def _pull(f: Map, leaf: Tensor, images: Tensor, cotangents: Tensor, *, create_gr
         images.backward(cotangents, retain_graph=True)
         gradient = leaf.grad
     if gradient is None:
-        raise NotDifferentiableError(
-            f"{_name(f)} hides its input from autograd (no_grad, detach or another library inside): its derivative by "
-            "autograd is not that of the map; use method='differences'."
-        )
+        raise NotDifferentiableError(_describe_hidden(f))
     return gradient
 
 
@@ -158,7 +157,9 @@ def _compute_jacobian(f: Map, point: Tensor, tangents: int) -> Tensor:
     if isinstance(f, FlatMap) and tangents > 1 and len(image) > 1:
         try:
             parts = [_pull_copies(f, point, image, part) for part in identity.split(tangents)]
-        except (RuntimeError, ValueError, TypeError):  # a map of single rows
+        except torch.OutOfMemoryError:
+            raise
+        except Exception:  # a map of single rows may raise anything
             parts = []
         if parts and all(part is not None for part in parts):
             return torch.cat([part for part in parts if part is not None])

@@ -11,7 +11,7 @@ from torch import Tensor
 from memzoo._checks import check_batch, check_map, check_module
 from memzoo._types import Map
 from memzoo.dynamics.spectra.jacobian import Jacobians, check_differentiable_self_map, refuse_non_finite
-from memzoo.dynamics.spectra.own_derivative import choose_own_derivative
+from memzoo.dynamics.spectra.own_derivative import build_check, choose_own_derivative
 from memzoo.dynamics.spectra.scaling import scale_values
 from memzoo.dynamics.tracing import leave_no_trace, promote_to_float64, widen_points
 
@@ -26,6 +26,9 @@ def radius_bracket(
     rank. The gap closes like :math:`(\kappa k)^{1/m}`. Gradients reach the parameters of a module, so that
     the upper bound serves as a penalty that keeps training examples contracting, the lower one as its opposite. They
     are the bounds' own gradients: where the leading eigenvalues are a complex pair, the radius has another.
+
+    The Jacobian is compared with differences of f, as in :func:`memzoo.dynamics.spectrum`. Where they contradict it and
+    no other way to it agrees with them, the bounds are 0 and infinity.
 
     Args:
         f: Self-map; modules in eval mode or without dropout and batch norm.
@@ -59,14 +62,19 @@ def radius_bracket(
     if jacobians.method == "arnoldi":
         jacobians = Jacobians(f, x, "dense", memory_limit)
     jacobians = choose_own_derivative(jacobians, x)
+    check = build_check(jacobians)
+    flat = x.to(jacobians.dtype).flatten(1).detach()
     bounds: list[Tensor] = []
     for rows in jacobians.split_into_blocks(x):
         factors = jacobians.form_factors(x[rows])
         refuse_non_finite(factors.finite, rows)
+        others = flat[(rows + 1) % len(flat)]
+        wrong = check.check(flat[rows], others, factors.push, staircase=False, fellows=flat).mark("contradicted")
         factors, exponents = factors.change_units()
         delta = factors.bound_rounding().detach()
         pair = [scale_values(bound, exponents) for bound in bound_radius(factors.core(), delta, squarings)]
-        bounds.append(torch.stack(pair).expand(2, len(rows)))
+        lower, upper = torch.stack(pair).expand(2, len(rows))
+        bounds.append(torch.stack([lower.masked_fill(wrong, 0), upper.masked_fill(wrong, torch.inf)]))
     lower, upper = torch.cat(bounds, 1)
     return lower, upper
 

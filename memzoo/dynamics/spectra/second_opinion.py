@@ -19,7 +19,6 @@ from memzoo.dynamics.spectra.jacobian import Jacobians
 from memzoo.dynamics.spectra.scaling import scale_products, scale_values
 from memzoo.dynamics.spectra.spectrum import Spectrum, replace_rows
 from memzoo.dynamics.spectra.start_vectors import PROBE_MISSED, Draws, bound_norm
-from memzoo.dynamics.spectra.triangular import find_triangular
 
 SMALL = 1024
 """Dimension up to which the full Jacobian is formed for a point that is undecided."""
@@ -115,8 +114,15 @@ def _replace_by_full(found: Spectrum, jacobians: Jacobians, x: Tensor, rows: Ten
     """Compute the full spectra of some rows."""
     top = found.eigenvalues.shape[-1]
     for part in rows.split(max(1, jacobians.memory_limit // (8 * 6 * jacobians.dim**2))):
-        factors = jacobians.form_factors(x[part])
-        full = compute_full_spectrum(factors, "dense", top, vectors=found.vectors is not None, transient=False)
+        points = x[part]
+        full = compute_full_spectrum(
+            jacobians.form_factors(points),
+            "dense",
+            top,
+            vectors=found.vectors is not None,
+            transient=False,
+            find_triangular=lambda rows, points=points: jacobians.find_triangular(points[rows]),
+        )
         found = replace_rows(found, part, full)
     return found
 
@@ -157,18 +163,24 @@ def _read_diagonals(
     dim = jacobians.dim
     if WORKSPACE * dim**2 > jacobians.memory_limit:
         return found, settled
-    changed = {name: getattr(found, name).clone() for name in ("eigenvalues", "radius", "radius_error")}
+    names = ("eigenvalues", "radius", "radius_error", *(["vectors"] if found.vectors is not None else []))
+    changed = {name: getattr(found, name).clone() for name in names}
     settled = settled.clone()
     rows = find_undecided(found)
     for row in rows[_look_triangular(products, v)[rows]].tolist():
-        matrix = jacobians.form_factors(x[row : row + 1]).left
-        if not find_triangular(matrix):
+        if not jacobians.find_triangular(x[row : row + 1]):
             continue
+        factors = jacobians.form_factors(x[row : row + 1])
+        if not factors.finite:
+            continue
+        matrix = factors.left
         values = matrix[0].diagonal().double()
         values = values[values.abs().argsort(descending=True)]
         changed["eigenvalues"][row] = values[: found.eigenvalues.shape[-1]]
         changed["radius"][row] = values[0].abs()
         changed["radius_error"][row] = jacobians.eps * dim**0.5 * matrix.abs().max().double()
+        if "vectors" in changed:
+            changed["vectors"][row] = torch.nan
         settled[row] = True
     return replace(found, **changed), settled
 

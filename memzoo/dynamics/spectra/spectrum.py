@@ -36,7 +36,8 @@ class Spectrum:
     None unless asked for, and by Arnoldi; infinity where no decay is proven (not contracting, or too slowly: 300 powers
     do not shrink everything)."""
     vectors: Complex[Tensor, "batch dim k"] | None
-    """Right eigenvectors of length 1, one a column, where they were asked for."""
+    """Right eigenvectors of length 1, one a column, where they were asked for; NaN where the eigenvalues were read from
+    the diagonal of a triangular Jacobian, because rounding leaves nothing of its vectors."""
     method: Method
     derivative: list[Derivative] = field(default_factory=list)
     """What comparing the derivative with differences of the map has shown: ``verified``, they agree; ``one-sided``, the
@@ -87,15 +88,22 @@ def repeat_spectrum(one: Spectrum, count: int) -> Spectrum:
 
 
 def replace_rows(whole: Spectrum, rows: Int[Tensor, " m"], part: Spectrum) -> Spectrum:
-    """Return ``whole`` with ``part`` in place of ``rows``; what one of the two lacks stays as it is."""
+    """Return ``whole`` with ``part`` in place of ``rows``.
+
+    Eigenvalues that Arnoldi's method has not looked for, and a growth that is not known of ``part``, are NaN.
+    """
     new = _select_tensors(part)
 
     def place(old: Tensor, value: Tensor) -> Tensor:
+        width = max(old.shape[-1], value.shape[-1])
         if old.ndim > 1:
-            old, value = _pad_columns([old, value])
+            old = _widen(old, width, whole.method)
+            value = _widen(value, width, part.method)
         return old.index_put((rows,), value)
 
     tensors = {name: place(value, new[name]) for name, value in _select_tensors(whole).items() if name in new}
+    if whole.transient_growth is not None and part.transient_growth is None:
+        tensors["transient_growth"] = whole.transient_growth.index_fill(0, rows, torch.nan)
     words = list(whole.derivative)
     if part.derivative:
         for row, word in zip(rows.tolist(), part.derivative, strict=True):
@@ -125,13 +133,12 @@ def fill_with_nan(part: Spectrum | None, known: Tensor, dim: int) -> Spectrum:
     count = len(known)
     real = torch.full((count,), torch.nan, dtype=torch.float64, device=known.device)
     values = real[:, None].to(torch.complex128)
+    words: list[Derivative] = ["unverified"] * count
     if part is None:
         vectors = values[:, None].expand(count, dim, 1) if dim else None
         seed = torch.zeros_like(real, dtype=torch.long)
-        words: list[Derivative] = ["unverified"] * count
         return Spectrum(values, real, real, real, real, None, vectors, "arnoldi", words, resting=real, seed=seed)
     place = known.nonzero().flatten()
-    words: list[Derivative] = ["unverified"] * count
     for row, word in zip(place.tolist(), part.derivative, strict=True):
         words[row] = word
 
@@ -151,6 +158,11 @@ def join_spectra(parts: Sequence[Spectrum]) -> Spectrum:
         for name in tensors[0]
     }
     return replace(parts[0], **joined, derivative=[word for part in parts for word in part.derivative])
+
+
+def _widen(values: Tensor, width: int, method: Method) -> Tensor:
+    """Append columns: zeros to all nonzero eigenvalues, NaN to the leading ones."""
+    return pad(values, (0, width - values.shape[-1]), value=torch.nan if method == "arnoldi" else 0.0)
 
 
 def _pad_columns(values: Sequence[Tensor]) -> list[Tensor]:

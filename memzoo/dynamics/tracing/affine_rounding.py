@@ -15,7 +15,7 @@ from torch import Tensor, fx
 from torch.func import vmap
 
 from memzoo.dynamics.tracing.convolution import aten, convolve_upsampled
-from memzoo.dynamics.tracing.traced_graph import REARRANGEMENTS, TracedGraph
+from memzoo.dynamics.tracing.traced_graph import REARRANGEMENTS, TracedGraph, strip_overload
 
 # Sums and products with numbers of which none is negative after all have been replaced by their absolute values.
 SUMS: dict[Any, Any] = {
@@ -108,7 +108,7 @@ class _AbsoluteInterpreter(fx.Interpreter):
         return value.abs() if isinstance(value, Tensor) else value
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
-        operation = target.overloadpacket if isinstance(target, torch._ops.OpOverload) else target
+        operation = strip_overload(target)
         if operation is aten.neg:
             return args[0]
         if operation in SUMS:
@@ -130,12 +130,7 @@ def _make_positive(value: Any) -> Any:
 def _count_roundings(graph: TracedGraph) -> int:
     """Count the roundings of one term on its way through all operations after the exit of the cut."""
     last = graph.nodes[graph.nodes.index(graph.cut.exit) + 1 :]
-    arithmetic = [node for node in last if _find_packet(node) not in REARRANGEMENTS]
+    arithmetic = [node for node in last if strip_overload(node.target) not in REARRANGEMENTS]
     terms = [sum(graph.sizes.get(source, 0) for source in node.all_input_nodes) for node in arithmetic]
     # The QR factorisation that measures distances from the subspace rounds, too.
     return sum(count + 2 for count in terms) + 10
-
-
-def _find_packet(node: fx.Node) -> Any:
-    """Return the operation of a node without its overload."""
-    return node.target.overloadpacket if isinstance(node.target, torch._ops.OpOverload) else node.target

@@ -180,11 +180,16 @@ def _find_ancestors(nodes: Sequence[fx.Node], stop: set[fx.Node]) -> set[fx.Node
     return found
 
 
+def strip_overload(operation: Any) -> Any:
+    """Return an operation of torch whatever the types of its arguments; any other is returned unchanged."""
+    return operation.overloadpacket if isinstance(operation, torch._ops.OpOverload) else operation
+
+
 def _is_linear(node: fx.Node, inputs: set[fx.Node]) -> bool:
     """Tell whether an operation is an affine function of ``inputs``, its arguments that depend on the map's input."""
     if "rounding_mode" in node.kwargs or not _is_floating_point(node):
         return False
-    operation = node.target.overloadpacket if isinstance(node.target, torch._ops.OpOverload) else node.target
+    operation = strip_overload(node.target)
     return operation in LINEAR or _is_linear_in_one_place(operation, node, inputs)
 
 
