@@ -118,10 +118,11 @@ class Certificates:
         rows["group_offset"] = measure_group_offsets(rows["limit"], examples.to(group.device), group)
         return replace(parts[0], **rows, derivative=[word for part in parts for word in part.derivative])
 
-    def __getitem__(self, rows: Int[Tensor, " m"]) -> "Certificates":
+    def __getitem__(self, rows: Int[Tensor, " m"] | Bool[Tensor, " n"]) -> "Certificates":
         """Select the certificates of some of the examples, in this order; the numbers in ``limit_of`` do not change."""
         chosen = {name: value[rows] for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return replace(self, **chosen, derivative=[self.derivative[row] for row in rows.tolist()])
+        places = torch.arange(len(self.derivative), device=rows.device)[rows]  # of flags as of indices
+        return replace(self, **chosen, derivative=[self.derivative[place] for place in places.tolist()])
 
     @property
     def attractor(self) -> Bool[Tensor, " n"]:
