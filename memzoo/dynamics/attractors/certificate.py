@@ -347,13 +347,14 @@ def _test_pushes(f: Map, rounding: float, found: Certificates, examples: Tensor,
     largest = torch.where(size > 0, LARGEST_EPS * size, torch.inf)
     smallest_eps = torch.minimum(found.eps, largest)
     resting = torch.tensor([word == "resting" for word in found.derivative], device=room.device)
+    one_sided = torch.tensor([word == "one-sided" for word in found.derivative], device=room.device)
     length = torch.where(resting, COARSE_PUSH, PUSH) * smallest_eps
     length = torch.maximum(length, torch.minimum(SHARP * ulp, room))
     rows = (_find_contracting(found) & (BLUNT * ulp <= room)).nonzero().flatten()
     if not len(rows):
         return Pushes(returns, amplification)
     points = found.limit[rows].reshape(-1, *examples.shape[1:])
-    pushes = push_points(f, points, examples[rows], length[rows], steps, resting[rows])
+    pushes = push_points(f, points, examples[rows], length[rows], steps, resting[rows], one_sided[rows])
     returns[rows] = pushes.return_home
     amplification[rows] = torch.where(pushes.return_home, pushes.amplification, 0.0)
     return Pushes(returns, amplification)
