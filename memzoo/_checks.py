@@ -432,6 +432,15 @@ def _describe_interaction(found: _Interaction) -> str:
     )
 
 
+def _list_errors(module: nn.Module, name: str) -> list[InvalidArgumentError]:
+    """Return the error for a layer as it is now, or nothing."""
+    try:
+        check_layer(module, f"module {name!r} ({type(module).__name__})")
+    except InvalidArgumentError as error:
+        return [error]
+    return []
+
+
 @contextmanager
 def _name_active_layers(f: Map) -> Generator[None, None, None]:
     """Raise if a layer runs that mixes rows or draws, in the modules behind a function; those of a module are known."""
@@ -443,10 +452,13 @@ def _name_active_layers(f: Map) -> Generator[None, None, None]:
     seen: set[nn.Module] = set()
     for root in list_measured_modules():  # each module comes before its parts
         for name, module in root.named_modules(memo=seen):
-            try:
-                check_layer(module, f"module {name!r} ({type(module).__name__})")
-            except InvalidArgumentError as error:
-                hooks.append(module.register_forward_pre_hook(lambda *_, error=error: active.append(error)))
+            if _list_errors(module, name):
+                # Asked again when the layer runs: a function may set its modules to eval mode before it calls them.
+                hooks.append(
+                    module.register_forward_pre_hook(
+                        lambda layer, _, name=name: active.extend(_list_errors(layer, name))
+                    )
+                )
     try:
         yield
     except NotASelfMapError:

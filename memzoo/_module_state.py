@@ -48,6 +48,7 @@ class MapState:
         self.checked: bool = False
         """Whether a measurement has checked the map since."""
         self._attributes: list[tuple[Any, dict[str, Any]]] = []
+        self._modes: list[tuple[nn.Module, bool]] = []
         self._tables: list[tuple[Any, Any]] = []
         self._tensors: list[tuple[Tensor, Tensor]] = []
         self._gradients: list[tuple[Tensor, Tensor | None]] = []
@@ -58,6 +59,9 @@ class MapState:
         """Put everything back as it was."""
         for holder, attributes in self._attributes:
             _restore_attributes(holder, attributes)
+        for module, training in self._modes:
+            if module.training != training:
+                module.training = training
         for table, content in self._tables:
             restore_table(table, content)
         for tensor, copy in self._tensors:
@@ -112,8 +116,9 @@ class MapState:
         """Keep the tables and attributes of a module, its mode of training among them."""
         self.ids.add(id(module))
         self.modules.append(module)
-        attributes = {name: value for name, value in vars(module).items() if name not in PLAIN or name == "training"}
+        attributes = {name: value for name, value in vars(module).items() if name not in PLAIN}
         self._attributes.append((module, attributes))
+        self._modes.append((module, module.training))  # that of a scripted module is no attribute in Python
         # The tables of a scripted module are views, which have no content of their own.
         tables = [module._parameters, module._buffers, module._modules]
         self._tables += [(table, dict(table)) for table in tables if isinstance(table, dict)]

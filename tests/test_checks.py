@@ -245,6 +245,18 @@ def test_a_layer_in_training_mode_that_does_not_run_is_no_reason_to_refuse():
     check(lambda x: used(x) if unused.training else x)
 
 
+def test_a_function_may_set_its_module_to_eval_mode_itself():
+    net = nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6), nn.Dropout(0.5)).train()
+
+    def f(x):
+        net.eval()
+        return net(x)
+
+    check(f)
+    assert iterate(f, X, 3).points.shape == X.shape
+    assert all(module.training for module in net.modules())
+
+
 def test_a_dropout_whose_mask_the_user_has_fixed_is_measured():
     class FixedDropout(nn.Dropout):
         def forward(self, x):

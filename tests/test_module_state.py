@@ -23,6 +23,7 @@ from memzoo.dynamics import (
     recovery_curve,
     spectrum,
 )
+from memzoo.modules import evaluation_mode
 
 X = torch.linspace(-1, 1, 24).reshape(4, 6).sin()
 EYE = torch.eye(6)
@@ -213,3 +214,13 @@ def test_the_generator_of_torch_keeps_its_state():
     state = torch.get_rng_state()
     iterate(lambda x: x / 2 + 0 * torch.rand(1), X, 3)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:FutureWarning", "ignore:.*torch.jit.script:DeprecationWarning")
+def test_a_scripted_module_gets_its_modes_back():
+    net = torch.jit.script(nn.Sequential(nn.Linear(6, 6), nn.Dropout(0.5), nn.Dropout(0.5)))
+    net.train()
+    net[1].eval()
+    with evaluation_mode(net):
+        assert not any(module.training for module in net.modules())
+    assert [net.training, net[0].training, net[1].training, net[2].training] == [True, True, False, True]

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from memzoo._checks import apply_map, check_map
+from memzoo._checks import check_map
 from memzoo._module_state import keep_module_unchanged
 from memzoo._types import Map
 from memzoo.dynamics.tracing import promote_to_float64
@@ -31,6 +31,5 @@ def open_map(module: nn.Module | Map, self_map: Adapter | None, points: Tensor) 
         return
     f = module if self_map is None else lambda x: self_map(module, x)  # pyright: ignore[reportArgumentType]
     with torch.no_grad(), keep_module_unchanged(f), torch.random.fork_rng(devices=[]):
-        apply_map(f, points[:1])
         check_map(f, points, promote_to_float64)
         yield f, points

@@ -261,7 +261,8 @@ class AttractorCallback(StartingCallback):
     def restore(self, kept: dict[str, Tensor]) -> None:
         """Take over the tensors that a checkpoint kept; earlier versions kept no eps."""
         super().restore(kept)
-        self.eps = kept.get("eps", self.eps)
+        if self.given_eps is None:  # a radius that is given now holds, whatever the earlier run derived
+            self.eps = kept.get("eps", self.eps)
 
     def about(self) -> str:
         """Say what the values refer to."""

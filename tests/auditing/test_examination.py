@@ -97,6 +97,11 @@ def test_trivial_maps_show_no_leak(trivial):
     assert "no proof that none can be" in found.verdict
 
 
+def test_what_a_function_raises_is_an_error_of_memzoo():
+    with pytest.raises(NotASelfMapError, match="f cannot be evaluated at a batch"):
+        memzoo.audit(lambda x: x @ torch.ones(DIM + 1, DIM, dtype=torch.float64), MEMBERS, STARTS)
+
+
 def test_the_identity_stores_no_image_although_it_returns_each():
     found = memzoo.audit(lambda x: x.clone(), MEMBERS, STARTS, controls=CONTROLS)
     assert counts(found) == (0, 0, 0, 0)

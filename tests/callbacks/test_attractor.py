@@ -180,14 +180,31 @@ def test_a_subset_is_measured_with_the_radii_of_its_own_rows():
         assert torch.equal(callback.certificates.eps, example_eps(x)[turn::3])
 
 
+def resume_run(callback, state, run, module):
+    """Begin a run as Lightning resumes one: a callback takes its state after it is set up."""
+    run.callbacks = [callback]
+    callback.setup(run, module, "fit")
+    callback.load_state_dict(state)
+    callback.on_train_start(run, module)
+
+
 def test_a_resumed_run_keeps_the_radii_of_rows_that_it_does_not_know():
     x = torch.rand(32, 257)
     run = fake_trainer(train_dataloader=DataLoader(TensorDataset(x)), num_training_batches=32)
     callback, *_ = begin_run(AttractorCallback(starts=x[:2] + 0.1, steps=2), run, Net(Wide()))
     again = AttractorCallback(starts=x[:2] + 0.1, steps=2)
-    again.load_state_dict(callback.state_dict())
-    again, *_ = begin_run(again, run, Net(Wide()))
+    resume_run(again, callback.state_dict(), run, Net(Wide()))
+    assert torch.equal(again.examples, callback.examples)
     assert torch.equal(again.eps, callback.eps)
+
+
+def test_a_radius_that_is_given_to_a_resumed_run_holds():
+    x = torch.rand(8, 2)
+    run = fake_trainer(train_dataloader=DataLoader(TensorDataset(x)), num_training_batches=8)
+    callback, _, module = begin_run(AttractorCallback(starts=x[:2] + 0.1, steps=2), run)
+    again = AttractorCallback(starts=x[:2] + 0.1, steps=2, eps=0.25)
+    resume_run(again, callback.state_dict(), run, module)
+    assert again.eps.tolist() == [0.25] * 8
 
 
 def test_a_radius_for_each_example_may_be_given():

@@ -446,6 +446,8 @@ def test_each_example_has_its_own_eps():
     found = certify(cubic, shifted, eps=torch.tensor([0.2, 0.05]))
     assert found.attractor.tolist() == [True, False]
     assert found.eps.tolist() == pytest.approx([0.2, 0.05])
+    assert found[torch.tensor([False, True])].eps.tolist() == pytest.approx([0.05])
+    assert len(found[torch.tensor([False, True])].derivative) == 1
     assert "(eps = 0.05 / 0.125 / 0.2)" in str(found)
 
 

@@ -55,6 +55,25 @@ def test_growth_that_sets_in_late_is_seen():
     assert not certify(f, torch.zeros(1, 2, dtype=torch.float64), eps=0.1).attractor.any()
 
 
+@pytest.mark.parametrize(
+    ("dim", "growth", "others"), [(784, 1.05, 0.9), (20, 1.001, 0.95), (2, 1.0001, 0.95), (2, 1.0, 0.95)]
+)
+def test_slow_growth_on_one_side_of_a_kink_is_seen(dim, growth, others):
+    # what grows is a small part of a random push, which shrinks as a whole for many steps
+    def f(x):
+        first = torch.where(x[:, :1] > 0, growth * x[:, :1], 0.5 * x[:, :1])
+        return torch.cat([first, others * x[:, 1:]], 1)
+
+    assert not certify(f, torch.zeros(1, dim, dtype=torch.float64), eps=0.1).attractor.any()
+
+
+def test_slow_contraction_on_both_sides_of_a_kink_is_an_attractor():
+    def f(x):
+        return torch.cat([torch.where(x[:, :1] > 0, 0.995 * x[:, :1], 0.5 * x[:, :1]), 0.9 * x[:, 1:]], 1)
+
+    assert certify(f, torch.zeros(1, 20, dtype=torch.float64), eps=0.1).attractor.all()
+
+
 def test_a_kink_between_two_contractions_is_an_attractor():
     found = certify(lambda x: torch.where(x > 0, 0.9 * x, 0.2 * x), torch.zeros(1, 5), eps=0.1)
     assert found.attractor.all()
@@ -73,6 +92,20 @@ def test_the_type_of_the_examples_does_not_hide_a_kink_or_a_jump(dtype):
     with nullcontext() if dtype == torch.float32 else half:
         assert certify(jump, points, eps=0.1).attractor.tolist() == [True, True, False]
         assert certify(kink, points[[2, 0]], eps=0.1).attractor.tolist() == [False, True]
+
+
+@pytest.mark.parametrize("step", [0.08, 0.2, 0.4])
+@pytest.mark.parametrize("dim", [1, 2, 50])
+def test_the_identity_in_small_steps_has_no_attractors(step, dim):
+    # pushes have length 1, those of a coordinate 1 / sqrt(dim); they rest where they lead, to within half a step
+    step = step / dim**0.5
+
+    def f(x):
+        return (x / step).round() * step
+
+    generator = torch.Generator().manual_seed(0)
+    examples = 100 + 20 * torch.randn(6, dim, generator=generator, dtype=torch.float64)
+    assert not certify(f, f(examples), eps=2.0).attractor.any()
 
 
 def test_a_push_that_repeats_elsewhere_is_followed_no_further():

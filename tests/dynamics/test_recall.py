@@ -405,6 +405,8 @@ def test_near_copies_count_as_one_example_unless_one_radius_is_given_for_all():
     apart = recall_against_noise(f, examples, [0.05], eps=eps)
     assert apart.per_example[0].tolist() == [1.0] * 12 + [0.0]
     assert apart.confused.item() == pytest.approx(1 / 13)
+    in_tensor = recall_against_noise(f, examples, [0.05], eps=torch.tensor(eps, dtype=torch.float64))
+    assert torch.equal(in_tensor.per_example, apart.per_example)
 
 
 def test_each_example_is_recalled_within_its_own_radius():

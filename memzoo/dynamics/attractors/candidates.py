@@ -65,7 +65,7 @@ def _certify_batch(f: Map, points: Tensor, settled: Tensor, eps: float, steps: i
     found = certify(f, points, eps, steps=steps)
     limits = found.points
     radius = found.radius
-    error = found.radius_error.nan_to_num(0.0)
+    error = found.radius_error.nan_to_num(0.0, posinf=torch.inf)
     unexplained = (settled & ~found.fixed).nonzero().flatten()
     # An orbit may rest by rounding where f has no fixed point; then the radius at that place says what it is.
     if len(unexplained):

@@ -118,10 +118,11 @@ class Certificates:
         rows["group_offset"] = measure_group_offsets(rows["limit"], examples.to(group.device), group)
         return replace(parts[0], **rows, derivative=[word for part in parts for word in part.derivative])
 
-    def __getitem__(self, rows: Int[Tensor, " m"]) -> "Certificates":
+    def __getitem__(self, rows: Int[Tensor, " m"] | Bool[Tensor, " n"]) -> "Certificates":
         """Select the certificates of some of the examples, in this order; the numbers in ``limit_of`` do not change."""
         chosen = {name: value[rows] for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return replace(self, **chosen, derivative=[self.derivative[row] for row in rows.tolist()])
+        places = torch.arange(len(self.derivative), device=rows.device)[rows]  # of flags as of indices
+        return replace(self, **chosen, derivative=[self.derivative[place] for place in places.tolist()])
 
     @property
     def attractor(self) -> Bool[Tensor, " n"]:
@@ -346,13 +347,14 @@ def _test_pushes(f: Map, rounding: float, found: Certificates, examples: Tensor,
     largest = torch.where(size > 0, LARGEST_EPS * size, torch.inf)
     smallest_eps = torch.minimum(found.eps, largest)
     resting = torch.tensor([word == "resting" for word in found.derivative], device=room.device)
+    one_sided = torch.tensor([word == "one-sided" for word in found.derivative], device=room.device)
     length = torch.where(resting, COARSE_PUSH, PUSH) * smallest_eps
     length = torch.maximum(length, torch.minimum(SHARP * ulp, room))
     rows = (_find_contracting(found) & (BLUNT * ulp <= room)).nonzero().flatten()
     if not len(rows):
         return Pushes(returns, amplification)
     points = found.limit[rows].reshape(-1, *examples.shape[1:])
-    pushes = push_points(f, points, examples[rows], length[rows], steps, resting[rows])
+    pushes = push_points(f, points, examples[rows], length[rows], steps, resting[rows], one_sided[rows])
     returns[rows] = pushes.return_home
     amplification[rows] = torch.where(pushes.return_home, pushes.amplification, 0.0)
     return Pushes(returns, amplification)

@@ -99,7 +99,7 @@ def _push_block(f: Map, points: Tensor, eps: float, steps: int) -> Pushed:
     resolved = RESOLVED * dim**0.5 * ulp
     longest = (0.1 * resolved).clamp(min=PUSH * eps)
     shortest = resolved.clamp(min=1e-8 * PUSH * eps).minimum(longest)
-    farthest = max(eps, longest.max().item() / PUSH)
+    farthest = (longest / PUSH).clamp(min=eps).repeat(2)
     tolerance = resolve_radius(points.dtype) + min(DERIVATIVE * torch.finfo(base.dtype).eps, WIDEST)
 
     # Both sides of all points are pushed together; entry i and entry i + m belong to the same point.
@@ -115,7 +115,7 @@ def _push_block(f: Map, points: Tensor, eps: float, steps: int) -> Pushed:
         least = torch.maximum(1e-3 * length / dim**0.5, 100 * ulp[rows])
         pair = _Pair(wide, start[rows])
         motion = _Motion(pair.advance, push, least, 16 * ulp[rows], tolerance)
-        motion.follow(steps, farthest)
+        motion.follow(steps, farthest[rows])
         leaves[rows[motion.gone]] = True
         rows = rows[motion.rests]
         if not len(rows):
@@ -175,7 +175,7 @@ class _Motion:
         """Return the motion of some of the differences from where they are now on."""
         return _Motion(self._advance, self.difference[rows], self.least[rows], self.noise[rows], self.tolerance)
 
-    def follow(self, steps: int, farthest: float) -> None:
+    def follow(self, steps: int, farthest: Float[Tensor, " m"]) -> None:
         """Take at least one step and at most ``steps``; what stops farther away than ``farthest`` is gone."""
         rows = torch.arange(len(self.difference), device=self.difference.device)
         for _ in range(max(steps, 1)):
@@ -187,13 +187,13 @@ class _Motion:
             stops = change <= self.tolerance * length + self.noise[rows]
             returned = length <= self.least[rows]
             # Transients may be long for a while; not finite is gone, too.
-            gone = ~(length < 1e3 * farthest) | (stops & (length >= farthest))
+            gone = ~(length < 1e3 * farthest[rows]) | (stops & (length >= farthest[rows]))
             self.gone[rows[gone]] = True
             self.rests[rows[stops & ~returned & ~gone]] = True
             rows = rows[~(stops | returned | gone)]
             if not len(rows):
                 return
-        self.gone[rows[self.difference[rows].flatten(1).norm(dim=1) >= farthest]] = True
+        self.gone[rows[self.difference[rows].flatten(1).norm(dim=1) >= farthest[rows]]] = True
 
 
 def _confirm_by_derivative(f: Map, base: Tensor, motion: _Motion, steps: int) -> Bool[Tensor, " m"]:
@@ -209,7 +209,7 @@ def _confirm_by_derivative(f: Map, base: Tensor, motion: _Motion, steps: int) ->
 
     linear = _Motion(advance, motion.difference, motion.least, torch.zeros_like(motion.noise), motion.tolerance)
     try:
-        linear.follow(steps, torch.inf)
+        linear.follow(steps, torch.full_like(linear.least, torch.inf))
     except Exception:  # operations without forward mode may raise anything
         size = motion.difference.flatten(1).norm(dim=1)
         return motion.noise <= PRECISE * size

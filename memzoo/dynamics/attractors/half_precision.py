@@ -41,7 +41,8 @@ def confirm_in_half_precision(certify: Function) -> Function:
             return found  # parameters of float32 do not compute in half precision
         rows = found.attractor.nonzero().flatten()
         returns = _test_pushes_in(examples.dtype, f, found.points[rows], steps=kwargs.get("steps", STEPS))
-        return replace(found, returns=found.returns.index_put((rows,), returns))
+        found = replace(found, returns=found.returns.index_put((rows,), returns))
+        return replace(found, basin_radius=found.basin_radius.masked_fill(~found.attractor, torch.nan))
 
     return cast(Function, certify_in_any_precision)
 

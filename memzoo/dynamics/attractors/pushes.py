@@ -37,6 +37,13 @@ PATIENCE = 64
 """Steps from which on a push has come back if it does not grow; before, it has to be clearly shrinking."""
 ROOM = math.log(1.01)
 """Growth, as a logarithm, that the rounding of the orbit explains."""
+HALVED = -math.log(2)
+"""Growth, as a logarithm, of a push that is clearly shrinking."""
+HIDDEN = 100
+"""Divides the usual share of a random direction in another one: where a derivative holds on one side of a kink alone,
+a push has to shrink to this, because a part of it that grows on the other side would be longer by then."""
+LATE = 1024
+"""Steps from which on a push at a kink that does not shrink is followed no further."""
 LEFT = math.log(1e8)
 """Growth from which on a push has left: its length in float64 is then as good as unknown."""
 
@@ -59,6 +66,7 @@ def push_points(
     length: Float[Tensor, " n"],
     steps: int,
     coarse: Bool[Tensor, " n"],
+    kinked: Bool[Tensor, " n"],
 ) -> Pushes:
     """Push each point in many directions and follow what grows.
 
@@ -72,16 +80,20 @@ def push_points(
         length: Lengths of the pushes, L2.
         steps: Most steps of each push.
         coarse: Points whose pushes are followed as they are, for maps that are constant on smaller scales.
+        kinked: Points whose derivative is that of one side of a kink.
 
     Returns:
         Cost: one evaluation of f on 16 pushes a point (more in few dimensions), and one on four for each step followed.
     """
     found: list[Pushes] = []
-    tried = 2 * (_count_pairs(points[0].numel()) + SPECIAL)
+    dim = points[0].numel()
+    tried = 2 * (_count_pairs(dim) + SPECIAL)
+    # A push that is followed as it is may rest anywhere near its end, as under the identity rounded to some digits.
+    enough = torch.where(coarse, HALVED, ROOM).masked_fill(kinked, -math.log(HIDDEN * dim**0.5))
     for rows in torch.arange(len(points), device=points.device).split(max(1, ROWS // tried)):
         pushed = _PushedPoints(f, points[rows], length[rows])
         directions = torch.stack([_draw_directions(origins[row], points[row]) for row in rows.tolist()])
-        found.append(_follow(pushed, _choose_directions(pushed, directions), steps, coarse[rows]))
+        found.append(_follow(pushed, _choose_directions(pushed, directions), steps, coarse[rows], enough[rows]))
     return Pushes(torch.cat([one.return_home for one in found]), torch.cat([one.amplification for one in found]))
 
 
@@ -140,8 +152,22 @@ def _choose_directions(pushed: _PushedPoints, directions: Float[Tensor, "n m d"]
     return torch.cat([directions[:, :2], chosen], 1)
 
 
-def _follow(pushed: _PushedPoints, moved: Float[Tensor, "n k d"], steps: int, coarse: Bool[Tensor, " n"]) -> Pushes:
-    """Follow the pushes of each point until all of them have come back, or one has left."""
+def _follow(
+    pushed: _PushedPoints,
+    moved: Float[Tensor, "n k d"],
+    steps: int,
+    coarse: Bool[Tensor, " n"],
+    enough: Float[Tensor, " n"],
+) -> Pushes:
+    """Follow the pushes of each point until all of them have come back, or one has left.
+
+    Args:
+        pushed: Points and their map.
+        moved: Pushes.
+        steps: Most steps.
+        coarse: Points whose pushes are followed as they are.
+        enough: Growth, as a logarithm, at which a push may have come back.
+    """
     count = len(moved)
     home = torch.zeros(count, dtype=torch.bool, device=moved.device)
     gain = torch.full((count,), torch.inf, dtype=torch.float64, device=moved.device)
@@ -165,10 +191,12 @@ def _follow(pushed: _PushedPoints, moved: Float[Tensor, "n k d"], steps: int, co
             continue
         look = 2 * step
         stays = (growth < LEFT).all(1)  # False where an end is not finite
-        back = stays & _have_come_back(growth, growth - at_half, step)
+        back = stays & _have_come_back(growth, growth - at_half, step, enough[rows])
         home[rows] = back
         gain[rows[back]] = total[back].amax(1)
         going_on = stays & ~back & ~_repeat_elsewhere(moved, before, growth, coarse[rows])
+        if step >= LATE:
+            going_on &= (enough[rows] == ROOM) | _still_shrink(growth, growth - at_half, enough[rows])
         if not going_on.any():
             break
         rows, moved, growth, total = rows[going_on], moved[going_on], growth[going_on], total[going_on]
@@ -177,10 +205,19 @@ def _follow(pushed: _PushedPoints, moved: Float[Tensor, "n k d"], steps: int, co
     return Pushes(home, gain)
 
 
-def _have_come_back(growth: Float[Tensor, "n k"], since_half: Float[Tensor, "n k"], step: int) -> Bool[Tensor, " n"]:
-    """Tell at which points every push is as short as it was, and has not grown in the second half of its steps."""
-    shrinks = since_half <= (ROOM if step >= PATIENCE else -math.log(2))
-    return (growth.isneginf() | ((growth <= ROOM) & shrinks)).all(1)
+def _have_come_back(
+    growth: Float[Tensor, "n k"], since_half: Float[Tensor, "n k"], step: int, enough: Float[Tensor, " n"]
+) -> Bool[Tensor, " n"]:
+    """Tell at which points every push is short enough, and has not grown in the second half of its steps."""
+    shrinks = since_half <= (ROOM if step >= PATIENCE else HALVED)
+    return (growth.isneginf() | ((growth <= enough[:, None]) & shrinks)).all(1)
+
+
+def _still_shrink(
+    growth: Float[Tensor, "n k"], since_half: Float[Tensor, "n k"], enough: Float[Tensor, " n"]
+) -> Bool[Tensor, " n"]:
+    """Tell at which points every push is short enough, or has shrunk in the second half of its steps."""
+    return ((growth <= enough[:, None]) | (since_half < 0)).all(1)
 
 
 def _repeat_elsewhere(
@@ -189,9 +226,9 @@ def _repeat_elsewhere(
     growth: Float[Tensor, "n k"],
     coarse: Bool[Tensor, " n"],
 ) -> Bool[Tensor, " n"]:
-    """Tell at which points a push that is followed as it is repeats itself farther away, and so never comes back.
+    """Tell at which points a push that is followed as it is repeats itself elsewhere, and so never comes back.
 
     Orbits of a map that rounds its outputs soon repeat to the last bit, where a period divides the steps since
     ``before``.
     """
-    return coarse & ((moved == before).all(2) & (growth > ROOM)).any(1)
+    return coarse & ((moved == before).all(2) & (growth > HALVED)).any(1)

@@ -13,7 +13,7 @@ from memzoo._checks import check_batch, check_steps
 from memzoo._types import Map
 from memzoo.dynamics.attractors import certify
 from memzoo.dynamics.memory.recall import check_draws, check_levels, recall_against_noise
-from memzoo.dynamics.orbits import resolve_eps
+from memzoo.dynamics.orbits import is_one_radius, resolve_eps
 from memzoo.errors import InvalidArgumentError, InvalidTypeError
 
 
@@ -101,8 +101,6 @@ def capacity_curve(
     check_steps(steps)
     numbers = _check_counts(counts, len(examples))
     radii = resolve_eps(eps, examples)
-    # One radius for all is passed on as such: it also says that near-copies count as different examples.
-    one_for_all = eps if isinstance(eps, (int, float)) else None
     attractors: list[float] = []
     recalled: list[float] = []
     for n in numbers:
@@ -111,7 +109,8 @@ def capacity_curve(
             raise InvalidTypeError(
                 f"build must return a map from a batch to a batch, got {type(f).__name__}; return the model."
             )
-        of_these = radii[:n] if one_for_all is None else one_for_all
+        # One radius for all is passed on as such: it also says that near-copies are recalled as different examples.
+        of_these = eps if is_one_radius(eps) else radii[:n]
         recall = recall_against_noise(f, examples[:n], [level], draws=draws, steps=steps, eps=of_these, seed=seed)
         recalled.append(recall.rate.item())
         certificates = certify(f, examples[:n], of_these, steps=steps)

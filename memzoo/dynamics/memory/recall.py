@@ -19,6 +19,7 @@ from memzoo.dynamics.orbits import (
     format_eps,
     group_duplicates,
     group_near_copies,
+    is_one_radius,
     iterate,
     nearest,
     resolve_eps,
@@ -253,8 +254,7 @@ def _measure_recall(
     check_map(f, examples, promote_to_float64)
     radii = resolve_eps(eps, examples)
     # One radius for all is the plain definition, in which only equal examples are the same.
-    is_plain = isinstance(eps, (int, float))
-    group = (group_duplicates(examples) if is_plain else group_near_copies(examples)).group
+    group = (group_duplicates(examples) if is_one_radius(eps) else group_near_copies(examples)).group
     outcomes: list[Tensor] = []
     for level in levels:
         starts = corrupt(level)

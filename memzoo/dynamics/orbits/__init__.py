@@ -2,7 +2,13 @@
 
 from memzoo.dynamics.orbits.distance import Nearest, close_pairs, default_eps, nearest
 from memzoo.dynamics.orbits.duplicates import ExampleGroups, group_duplicates, select_distinct
-from memzoo.dynamics.orbits.example_eps import example_eps, format_eps, group_near_copies, resolve_eps
+from memzoo.dynamics.orbits.example_eps import (
+    example_eps,
+    format_eps,
+    group_near_copies,
+    is_one_radius,
+    resolve_eps,
+)
 from memzoo.dynamics.orbits.iterated_map import compose_with_itself
 from memzoo.dynamics.orbits.margin import Margin, nearest_margin
 from memzoo.dynamics.orbits.orbit import SETTLED, Orbit, iterate
@@ -22,6 +28,7 @@ __all__ = [
     "format_eps",
     "group_duplicates",
     "group_near_copies",
+    "is_one_radius",
     "iterate",
     "nearest",
     "nearest_margin",

@@ -120,6 +120,11 @@ def resolve_eps(eps: float | Tensor | None, examples: Float[Tensor, "n *shape"])
     return spread_eps(eps, examples).clone()
 
 
+def is_one_radius(eps: float | Tensor | None) -> bool:
+    """Tell whether one radius is given for all examples."""
+    return eps is not None and torch.as_tensor(eps).ndim == 0
+
+
 def format_eps(eps: float | Tensor) -> str:
     """Format radii as ``least / median / most``, or as one number if they are all the same.
 
