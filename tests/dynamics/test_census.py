@@ -521,3 +521,25 @@ def test_slow_orbits_that_are_together_but_part_later_are_followed_one_by_one():
     found = census(f, starts, column(1.0, -1.0), steps=1100, eps=1.5)
     assert found.label.tolist() == [0, 1]
     assert found.points.flatten().tolist() == pytest.approx([1, -1])
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: (
+            (x / 0.01).round() * 0.01
+        ),  # the identity in steps: each point of the grid is fixed, and none attracts
+        lambda x: torch.where(x > 0.5, 0.5 + 1.01 * (x - 0.5), 0.5 + 0.9 * (x - 0.5)),  # grows on one side of 0.5
+    ],
+)
+def test_no_start_ends_at_an_example_from_which_pushes_grow(f):
+    examples = column(0.5, 4.5)
+    found = census(f, column(0.5), examples, eps=0.4)
+    assert found.label.tolist() != [0]
+    assert not certify(f, examples, eps=0.4).attractor[0]
+
+
+def test_a_start_ends_at_an_example_that_its_outputs_rest_on():
+    # all points within 0.5 of a whole number go there
+    found = census(torch.round, column(0.2, 3.3), column(0.0, 3.0), eps=0.4)
+    assert found.label.tolist() == [0, 1]

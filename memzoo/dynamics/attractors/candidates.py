@@ -13,6 +13,9 @@ from memzoo.dynamics.attractors.continua import ROUNDING, moves_along, resolve_r
 from memzoo.dynamics.spectra import spectrum
 from memzoo.errors import NonFiniteError
 
+PUSHED = ("one-sided", "resting")
+"""Derivatives with which a radius below 1 alone makes no attractor."""
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -80,6 +83,9 @@ def _certify_batch(f: Map, points: Tensor, settled: Tensor, eps: float, steps: i
     continuum = torch.zeros_like(found.fixed)
     if neutral.any():
         continuum[neutral] = _lie_in_continua(f, limits[neutral], eps, steps)
+    # At a kink, or where the outputs rest, the radius says nothing of what is beside the point: pushes decide.
+    pushed = torch.tensor([word in PUSHED for word in found.derivative], device=error.device)
+    error = error.masked_fill(found.fixed & pushed & ~found.returns, torch.inf)
     known = ((found.fixed | neutral) & radius.isfinite()).tolist()
     location_error = torch.where(found.fixed, found.location_error, 0.0).nan_to_num(0.0, posinf=torch.inf)
     values = zip(limits, radius.tolist(), error.tolist(), location_error.tolist(), continuum.tolist(), strict=True)
