@@ -1,25 +1,22 @@
-"""Check arguments, for all layers; each error says what came, what was needed and what to do."""
+"""Check that a function is a map: one answer to one point, whatever stands beside it in the batch."""
 
 import math
 import random
 import sys
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
-from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from memzoo._module_state import find_forward, is_being_measured, list_measured_modules, mark_as_checked
+from memzoo._checks.layers import check_module, name_active_layers
+from memzoo._module_state import is_being_measured, mark_as_checked
 from memzoo._types import Map
-from memzoo.errors import InvalidArgumentError, InvalidTypeError, MemzooError, NonFiniteError, NotASelfMapError
+from memzoo.errors import InvalidArgumentError, MemzooError, NonFiniteError, NotASelfMapError
 
 Promote: TypeAlias = Callable[[Map, Tensor], tuple[Map, Tensor]]
 """Return a map and points in float64, or as they are."""
-HALF = (torch.float16, torch.bfloat16)
-"""Types of half precision."""
 ROUNDING = 32
 """Units in the last place of |f(x)| by which the rounding of one evaluation may differ from that of another."""
 GAIN = 16
@@ -36,89 +33,6 @@ LARGEST_ROOM = 0.05
 """Largest relative difference that is taken for rounding, in half precision."""
 TRIES = 32
 """Evaluations of a map that draws at random, to see whether its draws matter."""
-
-
-def check_batch(x: Tensor, name: str) -> None:
-    """Raise unless ``x`` is a non-empty batch of finite floating-point points."""
-    if not isinstance(x, Tensor):
-        raise InvalidTypeError(f"{name} must be a tensor (B, *shape), got {type(x).__name__}; use torch.as_tensor.")
-    if not x.is_floating_point():
-        raise InvalidTypeError(
-            f"{name} must be floating point, got {x.dtype}; images as integers want `.float() / 255`."
-        )
-    if x.ndim < 2:
-        raise InvalidArgumentError(
-            f"{name} must be a batch (B, *shape), got shape {tuple(x.shape)}; add a row with x[None]."
-        )
-    if x.numel() == 0:
-        raise InvalidArgumentError(f"{name} must hold at least one point, got shape {tuple(x.shape)}.")
-    finite = x.isfinite().flatten(1).all(1)
-    if not finite.all():
-        rows = (~finite).nonzero().flatten().tolist()
-        raise NonFiniteError(
-            f"{name} holds NaN or infinity in {len(rows)} of {len(x)} rows, the first is row {rows[0]}; "
-            "drop these rows or mend the data."
-        )
-
-
-def check_same_shape(x: Tensor, y: Tensor, names: str) -> None:
-    """Raise unless the points of two batches live in the same space."""
-    if x.shape[1:] != y.shape[1:]:
-        raise InvalidArgumentError(
-            f"{names} must be points of one space, got shapes {tuple(x.shape)} and {tuple(y.shape)}."
-        )
-
-
-def check_module(f: Map) -> None:
-    """Raise unless a module is finite and maps each row alone: no batch statistics, no active dropout."""
-    if not isinstance(f, nn.Module):
-        return
-    for name, parameter in f.named_parameters():
-        _check_finite(parameter, f"parameter {name!r}")
-    for name, buffer in f.named_buffers():
-        _check_finite(buffer, f"buffer {name!r}")
-    for name, module in f.named_modules():
-        check_layer(module, f"module {name!r} ({type(module).__name__})")
-
-
-def _check_finite(tensor: Tensor, name: str) -> None:
-    """Raise if a parameter or a buffer holds NaN or infinity, or no values yet."""
-    if is_lazy(tensor):
-        raise InvalidArgumentError(
-            f"{name} has no values yet, because its lazy module has seen no batch; call f(x) once before."
-        )
-    if tensor.layout is not torch.strided:
-        tensor = (tensor.coalesce() if tensor.is_sparse else tensor).values()
-    if tensor.is_floating_point() and not tensor.isfinite().all():
-        count = int((~tensor.isfinite()).sum())
-        raise NonFiniteError(
-            f"{name} holds NaN or infinity in {count} of {tensor.numel()} entries: "
-            "the training diverged or the file is damaged; nothing can be measured on it."
-        )
-
-
-def check_layer(module: nn.Module, name: str) -> None:
-    """Raise if the output of a layer for one row depends on the other rows or on chance."""
-    # A class with a forward of its own may have fixed what the layer of torch draws: its outputs tell.
-    if not str(find_forward(module).__module__).startswith("torch.nn"):
-        return
-    is_norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
-    if is_norm and module.running_mean is None:
-        raise InvalidArgumentError(
-            f"{name} uses batch statistics even in eval mode, so rows interact "
-            "and there is no self-map; build it with track_running_stats=True."
-        )
-    if module.training and (is_norm or _draws(module)):
-        raise InvalidArgumentError(
-            f"{name} is in training mode, so the map is random or mixes rows; call .eval() on the model first."
-        )
-
-
-def _draws(module: nn.Module) -> bool:
-    """Tell whether a layer of torch draws at random in training mode."""
-    if isinstance(module, nn.RReLU):
-        return module.lower != module.upper
-    return isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0
 
 
 def apply_map(f: Map, x: Tensor) -> Tensor:
@@ -188,7 +102,7 @@ def check_map(f: Map, x: Tensor, promote: Promote | None = None) -> None:
         return
     check_module(f)
     devices = [x.device] if x.is_cuda else []
-    with torch.no_grad(), torch.random.fork_rng(devices), _name_active_layers(f):
+    with torch.no_grad(), torch.random.fork_rng(devices), name_active_layers(f):
         _check_two_rows(f, x, promote)
     mark_as_checked()
 
@@ -430,63 +344,3 @@ def _describe_interaction(found: _Interaction) -> str:
         "batch as the first axis (batch_first=True); call .eval() on the model, or pass "
         "lambda x: torch.cat([f(row) for row in x.split(1)])."
     )
-
-
-def _list_errors(module: nn.Module, name: str) -> list[InvalidArgumentError]:
-    """Return the error for a layer as it is now, or nothing."""
-    try:
-        check_layer(module, f"module {name!r} ({type(module).__name__})")
-    except InvalidArgumentError as error:
-        return [error]
-    return []
-
-
-@contextmanager
-def _name_active_layers(f: Map) -> Generator[None, None, None]:
-    """Raise if a layer runs that mixes rows or draws, in the modules behind a function; those of a module are known."""
-    if isinstance(f, nn.Module):
-        yield
-        return
-    active: list[InvalidArgumentError] = []
-    hooks = []
-    seen: set[nn.Module] = set()
-    for root in list_measured_modules():  # each module comes before its parts
-        for name, module in root.named_modules(memo=seen):
-            if _list_errors(module, name):
-                # Asked again when the layer runs: a function may set its modules to eval mode before it calls them.
-                hooks.append(
-                    module.register_forward_pre_hook(
-                        lambda layer, _, name=name: active.extend(_list_errors(layer, name))
-                    )
-                )
-    try:
-        yield
-    except NotASelfMapError:
-        if not active:
-            raise
-    finally:
-        for hook in hooks:
-            hook.remove()
-    if active:
-        raise active[0]
-
-
-def check_steps(steps: int) -> None:
-    """Raise unless ``steps`` is a number of iterations."""
-    # In Python True is an int.
-    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 0:
-        raise InvalidArgumentError(f"steps must be a whole number >= 0, got {steps!r}.")
-
-
-def check_eps(eps: float | Tensor) -> None:
-    """Raise unless ``eps`` can be a radius in the L2 norm, or a vector of such radii."""
-    if isinstance(eps, Tensor):
-        is_real = eps.is_floating_point() and eps.ndim <= 1 and eps.numel() > 0
-        is_valid = is_real and bool((eps > 0).all() and eps.isfinite().all())
-    else:
-        is_valid = isinstance(eps, (int, float)) and 0 < eps < torch.inf
-    if not is_valid:
-        raise InvalidArgumentError(
-            f"eps must be a finite number > 0, got {eps!r}; pass one such number, or a vector of them, one for each "
-            "example, or leave it out to derive it from the examples."
-        )
