@@ -1,16 +1,26 @@
-"""Which model cards run their example as a test."""
+"""Which model cards run their example as a test: of cards that show the same, that of the smallest network."""
 
-SAME_EXAMPLE = {
-    "cifar10-d1-leaky": "cifar10-d1x32-xavier-uniform",
-    "cifar10n100-d1-leaky": "mnist200-fc7x64",
-    "cifar10-d1x32-kaiming-normal": "cifar10-d1x32-xavier-uniform",
-    "cifar10-d1x32-kaiming-uniform": "cifar10-d1x32-xavier-uniform",
-    "cifar10-d1x32-xavier-normal": "cifar10-d1x32-xavier-uniform",
-    "mnist1000-fc10x512": "mnist200-fc7x64",
-    "mnist1000-fc5x512": "mnist200-fc7x64",
-    "mnist1000-fc7x384": "mnist200-fc7x64",
-    "mnist1000-fc7x512": "mnist200-fc7x64",
-    "mnist50k-fc7x512": "mnist200-fc7x64",
-}
-"""Checkpoints whose card shows the example of another card, on a network that takes much longer. Of these two the other
-card's example is run; what it would compute of the first network, the facts of that network are made of."""
+import re
+from pathlib import Path
+
+EXAMPLE = re.compile(r"```python\n(.*?)```", re.DOTALL)
+
+
+def find_repeated_examples(folder: Path) -> list[str]:
+    """Return the folders of the checkpoints whose card shows what the card of a smaller network shows.
+
+    Two examples are the same if they differ in the name of the checkpoint and in lines that load kept steps, which have
+    tests of their own. What an example would compute of the larger network, its facts are made of, and all facts are
+    tested.
+
+    Args:
+        folder: The folder of all checkpoints.
+    """
+    shown: dict[str, list[tuple[int, str]]] = {}
+    for card in folder.glob("*/README.md"):
+        name = card.parent.name
+        lines = "".join(EXAMPLE.findall(card.read_text())).replace(name, "NAME").splitlines()
+        example = "\n".join(line for line in lines if "step=" not in line)
+        size = (card.parent / "model.safetensors").stat().st_size
+        shown.setdefault(example, []).append((size, name))
+    return [name for cards in shown.values() for _, name in sorted(cards)[1:]]

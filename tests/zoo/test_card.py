@@ -4,7 +4,6 @@ import re
 
 import pytest
 import yaml
-from cards import SAME_EXAMPLE
 from PIL import Image
 
 import memzoo
@@ -31,21 +30,6 @@ def test_the_card_in_the_tree_is_that_of_the_entry(id):
     pictures = {"trajectories.png"} if entry.recipe.closed_form else {"training.png", "trajectories.png"}
     expected = {*entry.files, "README.md", *pictures}
     assert {path.name for path in folder.iterdir()} == expected
-
-
-@pytest.mark.skipif(not SOURCE, reason="needs the source tree")
-@pytest.mark.parametrize("id", SAME_EXAMPLE)
-def test_an_example_that_is_not_run_is_run_from_another_card(id):
-    run = SAME_EXAMPLE[id]
-    assert run not in SAME_EXAMPLE
-
-    def read_example(name):
-        text = (home() / "checkpoints" / name / "README.md").read_text()
-        code = text.split("```python\n")[1].split("```")[0]
-        kept = [line for line in code.splitlines() if "step=" not in line]  # loading kept steps has its own tests
-        return "\n".join(kept).replace(name, "ID")
-
-    assert read_example(id).splitlines() == read_example(run).splitlines()
 
 
 def test_bars_and_line_breaks_in_a_fact_stay_in_their_cell():
