@@ -402,13 +402,6 @@ def test_a_resumed_run_says_where_it_began(tmp_path, monkeypatch, save_every_epo
     assert recipe.versions == find_versions()
 
 
-def test_the_time_of_a_closed_form_is_recorded(tmp_path):
-    name = next(id for id in memzoo.list_models() if memzoo.info(id).recipe.closed_form)
-    folder, _ = train(name, tmp_path, **QUIET)
-    assert read_entry(folder / "entry.yaml").recipe.wall_time_s > 0
-    assert not list(tmp_path.glob("*.unfinished"))
-
-
 def test_the_two_nearest_images_are_found_in_any_blocks(monkeypatch):
     monkeypatch.setattr("memzoo.zoo.loading.images.BLOCK", 3)
     images = 1000 + torch.tensor([[0.0], [1.0], [2.0], [3.0]]) / 1000  # too near for products in float32

@@ -4,6 +4,7 @@ import pytest
 
 import memzoo
 from memzoo.zoo import train
+from memzoo.zoo.loading.locating import read_entry
 
 SMALL = [
     "line2-fc2x100",
@@ -20,6 +21,7 @@ def test_a_small_entry_is_made_again_from_its_recipe(name, tmp_path):
     assert len(rows) == len(memzoo.info(name).facts)
     assert all(row.ok for row in rows), "\n".join(map(str, rows))
     assert memzoo.verify(f"local-dir:{folder}").verdict == "verified"
+    assert read_entry(folder / "entry.yaml").recipe.wall_time_s > 0  # that of a closed form is no training's
     assert not (tmp_path / f"{name}.unfinished").exists()
 
 
