@@ -207,6 +207,16 @@ def test_a_near_copy_of_a_member_hides_nothing_and_is_counted_once(distance):
     assert row["copy_of"] == 3
 
 
+@pytest.mark.parametrize("eps", [0.01, torch.full((25,), 0.01)])
+def test_radii_that_are_given_say_which_images_are_different(eps):
+    members = torch.cat([MEMBERS, MEMBERS[3:4] + 1e-5])
+    found = memzoo.audit(pulls_to(MEMBERS), members, STARTS, controls=CONTROLS, eps=eps)
+    assert found.near_copies == ()
+    assert found.members.count == 13
+    # two images at one attractor: it is the attractor of neither
+    assert found.members.attractor.tolist() == [*[True] * 3, False, *[True] * 8, False]
+
+
 def test_a_control_that_is_a_near_copy_of_a_member_is_named():
     close = torch.cat([MEMBERS[5:6] + 1e-6, CONTROLS])
     found = memzoo.audit(pulls_to(MEMBERS), MEMBERS, STARTS, controls=close)

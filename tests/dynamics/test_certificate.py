@@ -6,7 +6,7 @@ import torch
 from plane_maps import cubic
 from torch import nn
 
-from memzoo.dynamics import Certificates, certify, spectrum
+from memzoo.dynamics import Certificates, certify, example_eps, group_near_copies, spectrum
 from memzoo.dynamics.attractors.certificate import CURVATURE
 from memzoo.errors import NonFiniteError
 from memzoo.models import FullyConnected
@@ -459,14 +459,21 @@ def test_a_near_copy_takes_nothing_from_its_group():
         own = points[torch.cdist(x, points.to(x)).argmin(1)].to(x)
         return own + 0.1 * (x - own)
 
-    found = certify(f, torch.cat([points, copy]))
+    examples = torch.cat([points, copy])
+    found = certify(f, examples)
     assert found.limit_of.tolist() == [0, 1, 2, 3, 4, 5, 2]
     assert found.attractor.all()
-    whole = Certificates.join(
-        [found[torch.tensor([0, 1, 2])], found[torch.tensor([3, 4, 5, 6])]], torch.cat([points, copy])
-    )
+    parts = [found[torch.tensor([0, 1, 2])], found[torch.tensor([3, 4, 5, 6])]]
+    whole = Certificates.join(parts, group_near_copies(examples).group)
     assert whole.attractor.all()
     assert whole.derivative == found.derivative
+    # radii that are given say what is different, whether there is one or one for each
+    for eps in (0.1, torch.full((7,), 0.1), example_eps(examples)):
+        apart = certify(f, examples, eps)
+        assert apart.attractor.tolist() == [True, True, False, True, True, True, False]
+        assert certify(f, examples, eps, group=torch.tensor([0, 1, 2, 3, 4, 5, 2])).attractor.all()
+    with pytest.raises(ValueError, match=r"one number for each example, got shape \(3,\) for 7 examples"):
+        certify(f, examples, group=torch.arange(3))
 
 
 def test_certificates_do_not_depend_on_the_other_examples_or_on_their_order():
@@ -479,7 +486,7 @@ def test_certificates_do_not_depend_on_the_other_examples_or_on_their_order():
     order = torch.tensor([4, 5, 0, 3, 1, 2])
     mixed = certify(model, examples[order], eps=2.0, steps=50)
     parts = [certify(model, rows, eps=2.0, steps=50) for rows in examples.split(1)]
-    alone = Certificates.join(parts, examples)
+    alone = Certificates.join(parts, torch.arange(6))
     for name in ("fixed", "open", "returns", "distinct", "attractor"):
         assert torch.equal(getattr(mixed, name), getattr(whole, name)[order]), name
         assert torch.equal(getattr(alone, name), getattr(whole, name)), name

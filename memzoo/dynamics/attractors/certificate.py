@@ -25,7 +25,7 @@ from memzoo.dynamics.attractors.half_precision import confirm_in_half_precision
 from memzoo.dynamics.attractors.orbit_limits import choose_quick_map, find_orbit_limits
 from memzoo.dynamics.attractors.pushes import Pushes, push_points
 from memzoo.dynamics.attractors.shared_limits import find_shared_limits, measure_distances, measure_group_offsets
-from memzoo.dynamics.orbits import SETTLED, format_eps, group_near_copies, resolve_eps
+from memzoo.dynamics.orbits import SETTLED, format_eps, resolve_eps, resolve_groups
 from memzoo.dynamics.spectra import (
     Derivative,
     Jacobians,
@@ -72,8 +72,8 @@ class Certificates:
     offset: Float[Tensor, " n"]
     """L2 distance from the example to that limit."""
     group_offset: Float[Tensor, " n"]
-    """L2 distance to that limit from the nearest example of the group of near-copies that the example belongs to
-    (:func:`memzoo.dynamics.group_near_copies`); mostly the example itself."""
+    """L2 distance to that limit from the nearest of the examples that count as one with this one: near-copies
+    (:func:`memzoo.dynamics.group_near_copies`) if ``eps`` was left out. Mostly that is the example itself."""
     residual: Float[Tensor, " n"]
     r"""L2 norm of :math:`f(x^*) - x^*` at the limit."""
     location_error: Float[Tensor, " n"]
@@ -90,8 +90,9 @@ class Certificates:
     Jacobian is that of one side and cannot tell. Where the outputs of the map rest under small steps, the pushes are as
     long as half of ``eps``, and have to come back as they are. False if nothing was tried."""
     distinct: Bool[Tensor, " n"]
-    """No other example (near-copies aside) is known to end at the same point, whether near to the example or far from
-    it: a map that sends two examples to one of them has not stored two, and a constant map has stored none."""
+    """No other example (those that count as one with it aside) is known to end at the same point, whether near to the
+    example or far from it: a map that sends two examples to one of them has not stored two, and a constant map has
+    stored none."""
     limit_of: Int[Tensor, " n"]
     """First example that is known to end at the same point as this one: equal numbers share a limit."""
     limit: Float[Tensor, "n d"]
@@ -107,15 +108,18 @@ class Certificates:
     """Share of that ball's volume, at 95 % confidence."""
 
     @staticmethod
-    def join(parts: "Sequence[Certificates]", examples: Float[Tensor, "n *shape"]) -> "Certificates":
-        """Join the certificates of consecutive parts of the examples, and decide again which limits are shared."""
+    def join(parts: "Sequence[Certificates]", group: Int[Tensor, " n"]) -> "Certificates":
+        """Join the certificates of consecutive parts of the examples, and decide again which limits are shared.
+
+        Args:
+            parts: Certificates. Those of examples that count as one have to come from calls that were given them all,
+                because a limit near any of them is pushed as the limit of each.
+            group: A number for each example of all parts; those of equal numbers count as one.
+        """
         names = [name for name, value in vars(parts[0]).items() if isinstance(value, Tensor)]
         rows = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
-        # An example may share its limit with an example of another part, or be a near-copy of it.
-        group = group_near_copies(examples).group.to(rows["limit"].device)
-        shared = find_shared_limits(rows["limit"], rows["resolution"], group)
+        shared = find_shared_limits(rows["limit"], rows["resolution"], group.to(rows["limit"].device))
         rows |= shared._asdict()
-        rows["group_offset"] = measure_group_offsets(rows["limit"], examples.to(group.device), group)
         return replace(parts[0], **rows, derivative=[word for part in parts for word in part.derivative])
 
     def __getitem__(self, rows: Int[Tensor, " m"] | Bool[Tensor, " n"]) -> "Certificates":
@@ -178,6 +182,7 @@ def certify(
     eps: float | Float[Tensor, " n"] | None = None,
     *,
     steps: int = 1000,
+    group: Int[Tensor, " n"] | None = None,
     method: Method | None = None,
     directions: int = 0,
     memory_limit: int = 2**30,
@@ -197,6 +202,8 @@ def certify(
         examples: Training examples.
         eps: Radius, or one for each example; :func:`memzoo.dynamics.example_eps` when left out.
         steps: Most iterations from each example; orbits that are then still open are followed up to 20 times as long.
+        group: A number for each example; those of equal numbers count as one. When left out, near-copies
+            (:func:`memzoo.dynamics.group_near_copies`) count as one if ``eps`` is left out too, else exact duplicates.
         method: As in :func:`memzoo.dynamics.spectrum`.
         directions: Estimate the radius of each attractor's basin with this many random points a ball; 32 is a good
             number, 0 leaves it out. Costs more than all the rest: at most 29 times that many orbits an attractor.
@@ -210,7 +217,8 @@ def certify(
     Raises:
         NonFiniteError: NaN or infinity in the examples or in the parameters of ``f``.
         NotASelfMapError: ``f`` changes the shape.
-        InvalidArgumentError: ``eps`` is not above 0, or there is another number of radii than of examples.
+        InvalidArgumentError: ``eps`` is not above 0, or there is another number of radii, or of entries in ``group``,
+            than of examples.
 
     Example:
         >>> examples = torch.tensor([[1.0], [-1.0], [0.0]])
@@ -220,8 +228,8 @@ def certify(
     """
     check_batch(examples, "examples")
     check_steps(steps)
+    group = resolve_groups(group, eps, examples)
     eps = resolve_eps(eps, examples)
-    group = group_near_copies(examples).group
     check_map(f, examples, promote_to_float64)
     check_differentiable_self_map(f, examples)
     jacobians = Jacobians(f, examples, method, memory_limit)
