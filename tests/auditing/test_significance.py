@@ -85,7 +85,8 @@ def compare(members, controls):
 
 def test_audits_of_networks_without_memory_raise_false_alarms_at_the_level(monkeypatch):
     # Members and controls from one distribution, in the worst case for the number of tests: independent flags.
-    monkeypatch.setattr("memzoo.auditing.result.fisher_exact", cache(fisher_exact))
+    test = cache(fisher_exact)
+    monkeypatch.setattr("memzoo.auditing.result.fisher_exact", test)
     audits, images = 2000, 100
     alarms = uncorrected = 0
     flags = torch.rand(audits, 2, 3, images, generator=torch.Generator().manual_seed(0)) < 0.5
@@ -93,7 +94,7 @@ def test_audits_of_networks_without_memory_raise_false_alarms_at_the_level(monke
         found = compare(judge(*of_members), judge(*of_controls))
         alarms += shows_leak(found)
         counts = zip(of_members.sum(1).tolist(), of_controls.sum(1).tolist(), strict=True)
-        uncorrected += min(cache(fisher_exact)(one, images, other, images) for one, other in counts) < 0.05
+        uncorrected += min(test(one, images, other, images) for one, other in counts) < 0.05
     assert wilson(alarms, audits).low <= 0.05
     assert wilson(uncorrected, audits).low > 0.05  # what three tests at this level without correction would do
 

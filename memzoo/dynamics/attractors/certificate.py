@@ -23,7 +23,7 @@ from memzoo._types import Map
 from memzoo.dynamics.attractors.basin import basin_radius
 from memzoo.dynamics.attractors.half_precision import confirm_in_half_precision
 from memzoo.dynamics.attractors.orbit_limits import choose_quick_map, find_orbit_limits
-from memzoo.dynamics.attractors.pushes import Pushes, push_points
+from memzoo.dynamics.attractors.pushes import push_points
 from memzoo.dynamics.attractors.shared_limits import find_shared_limits, measure_distances, measure_group_offsets
 from memzoo.dynamics.orbits import SETTLED, format_eps, resolve_eps, resolve_groups
 from memzoo.dynamics.spectra import (
@@ -77,7 +77,12 @@ class Certificates:
     residual: Float[Tensor, " n"]
     r"""L2 norm of :math:`f(x^*) - x^*` at the limit."""
     location_error: Float[Tensor, " n"]
-    """Distance from the limit to the true fixed point, to first order: the Newton step that was not taken."""
+    r"""Estimate of the distance from the limit to the true fixed point, to first order, beyond the rounding of f.
+
+    It is the length of the Newton step that was not taken; where the residual is at the level of rounding, it is the
+    residual divided by \|1 - ``radius``\|, or times the growth that pushes showed if that is larger. The bound is the
+    residual times :math:`\|(I - J)^{-1}\|`, which for a map that is not normal may be larger than these, in directions
+    that were not tried."""
     radius: Float[Tensor, " n"]
     """Spectral radius at the limit; NaN where the limit is not a fixed point."""
     radius_error: Float[Tensor, " n"]
@@ -85,10 +90,13 @@ class Certificates:
     derivative: list[Derivative]
     """What comparing the derivative at the limit with differences of the map has shown, see
     :class:`memzoo.dynamics.Spectrum`; ``unverified`` where the limit is not a fixed point."""
+    pushed: Bool[Tensor, " n"]
+    """The limit was pushed: it would be an attractor if the pushes do not grow, and ``eps`` leaves room for pushes that
+    are longer than rounding."""
     returns: Bool[Tensor, " n"]
     """Small pushes do not grow in the long run, see :mod:`memzoo.dynamics.attractors.pushes`. At a kink or a jump the
     Jacobian is that of one side and cannot tell. Where the outputs of the map rest under small steps, the pushes are as
-    long as half of ``eps``, and have to come back as they are. False if nothing was tried."""
+    long as half of ``eps``, and have to come back as they are. False where nothing was pushed."""
     distinct: Bool[Tensor, " n"]
     """No other example (those that count as one with it aside) is known to end at the same point, whether near to the
     example or far from it: a map that sends two examples to one of them has not stored two, and a constant map has
@@ -98,7 +106,8 @@ class Certificates:
     limit: Float[Tensor, "n d"]
     """``points`` in the precision in which they were computed, flattened."""
     resolution: Float[Tensor, " n"]
-    """L2 radius around ``limit`` that holds the true fixed point; NaN where there is none, or its place is unknown."""
+    """L2 radius around ``limit`` within which the true fixed point is taken to lie: ``location_error`` and the rounding
+    of f, added up until the map has forgotten it. NaN where there is none, or its place is unknown."""
     eps: Float[Tensor, " n"]
     """Radius in L2 within which the fixed point counts as the example's own."""
     basin_radius: Float[Tensor, " n"]
@@ -170,7 +179,9 @@ class Certificates:
             return "farther than eps"
         if self.derivative[row] in DOUBTFUL:
             return f"derivative {self.derivative[row]}"
-        return "left when pushed" if self.radius[row] + self.radius_error[row] < 1 else "radius not below 1"
+        if not self.radius[row] + self.radius_error[row] < 1:
+            return "radius not below 1"
+        return "left when pushed" if self.pushed[row] else "eps too small to push"
 
 
 @leave_no_trace
@@ -265,24 +276,27 @@ def certify(
         radius=radius,
         radius_error=error + CURVATURE * location_error / scale,
         derivative=derivative,
+        pushed=torch.zeros_like(ends.fixed),
         returns=torch.zeros_like(ends.fixed),
         distinct=torch.ones_like(ends.fixed),
         limit_of=torch.arange(len(examples), device=examples.device),
         limit=flat,
-        resolution=torch.where(is_known, location_error, torch.nan),
+        resolution=torch.full_like(radius, torch.nan),
         eps=eps,
         basin_radius=torch.full_like(radius, torch.nan),
         basin_share=torch.nan,
     )
 
     # 5. Pushes, of what would be an attractor if it passed.
-    pushes = _test_pushes(wide, jacobians.eps, found, examples, LONGER * steps)
+    found, amplification = _test_pushes(wide, jacobians.eps, found, examples, LONGER * steps)
 
     # 6. Tell limits apart. The rounding of one step adds up until the map has forgotten it, over all steps at most.
-    added_up = slowness.clamp(max=LONGER * steps + 1) + pushes.amplification
-    resolution = found.resolution + SETTLED * jacobians.eps * size * added_up
+    location_error = torch.maximum(location_error, ends.residual.nan_to_num(posinf=0.0) * amplification)
+    added_up = slowness.clamp(max=LONGER * steps + 1) + amplification
+    known_error = torch.where(is_known, location_error, torch.nan)
+    resolution = known_error + SETTLED * jacobians.eps * size * added_up
     shared = find_shared_limits(flat, resolution, group)
-    found = replace(found, returns=pushes.return_home, resolution=resolution, **shared._asdict())
+    found = replace(found, location_error=location_error, resolution=resolution, **shared._asdict())
     rows = found.attractor.nonzero().flatten()
     if not directions or not len(rows):
         return found
@@ -337,7 +351,9 @@ def _compute_radii(
     return torch.where(fixed, radius[first], torch.nan), torch.where(fixed, error[first], torch.nan), words
 
 
-def _test_pushes(f: Map, rounding: float, found: Certificates, examples: Tensor, steps: int) -> Pushes:
+def _test_pushes(
+    f: Map, rounding: float, found: Certificates, examples: Tensor, steps: int
+) -> tuple[Certificates, Float[Tensor, " n"]]:
     """Push the limits that would be attractors if they passed; all others do not return.
 
     Args:
@@ -346,8 +362,11 @@ def _test_pushes(f: Map, rounding: float, found: Certificates, examples: Tensor,
         found: Certificates so far.
         examples: Examples.
         steps: Most steps of a push.
+
+    Returns:
+        The certificates with what the pushes showed, and how many times an error of one step adds up; 0 where that is
+        not known.
     """
-    returns = torch.zeros_like(found.fixed)
     amplification = torch.zeros_like(found.radius)
     size = torch.maximum(found.limit.double().norm(dim=1), examples.flatten(1).double().norm(dim=1))
     ulp = rounding * size
@@ -358,11 +377,12 @@ def _test_pushes(f: Map, rounding: float, found: Certificates, examples: Tensor,
     one_sided = torch.tensor([word == "one-sided" for word in found.derivative], device=room.device)
     length = torch.where(resting, COARSE_PUSH, PUSH) * smallest_eps
     length = torch.maximum(length, torch.minimum(SHARP * ulp, room))
-    rows = (_find_contracting(found) & (BLUNT * ulp <= room)).nonzero().flatten()
+    pushed = _find_contracting(found) & (BLUNT * ulp <= room)
+    rows = pushed.nonzero().flatten()
     if not len(rows):
-        return Pushes(returns, amplification)
+        return found, amplification
     points = found.limit[rows].reshape(-1, *examples.shape[1:])
     pushes = push_points(f, points, examples[rows], length[rows], steps, resting[rows], one_sided[rows])
-    returns[rows] = pushes.return_home
     amplification[rows] = torch.where(pushes.return_home, pushes.amplification, 0.0)
-    return Pushes(returns, amplification)
+    returns = found.returns.index_put((rows,), pushes.return_home)
+    return replace(found, pushed=pushed, returns=returns), amplification
