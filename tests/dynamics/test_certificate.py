@@ -481,7 +481,8 @@ def test_a_near_copy_takes_nothing_from_its_group():
     for eps in (0.1, torch.full((7,), 0.1), example_eps(examples)):
         apart = certify(f, examples, eps)
         assert apart.attractor.tolist() == [True, True, False, True, True, True, False]
-        assert certify(f, examples, eps, group=torch.tensor([0, 1, 2, 3, 4, 5, 2])).attractor.all()
+        for group in ([0, 1, 2, 3, 4, 5, 2], [5, -1, 2**60, 7, 8, 9, 2**60]):
+            assert certify(f, examples, eps, group=torch.tensor(group)).attractor.all()
     with pytest.raises(ValueError, match=r"one number for each example, got shape \(3,\) for 7 examples"):
         certify(f, examples, group=torch.arange(3))
 
@@ -565,3 +566,27 @@ def test_the_resolution_holds_the_true_fixed_point_of_maps_that_are_not_normal(d
         gap = [float(Fraction(value) - exact) for value, exact in zip(found.limit[0].tolist(), truth, strict=True)]
         assert math.hypot(*gap) <= found.resolution.item()
         assert found.resolution.item() < 1e-6 * start.norm()
+
+
+@pytest.mark.parametrize(("slope", "rests"), [(1.002, True), (1.05, True), (1.5, False)])
+def test_an_orbit_that_rests_on_an_unstable_point_takes_nothing_from_others(slope, rests):
+    # (0, 10) is unstable; (1, 10) and (-1, 10) attract
+    def f(x):
+        u = x[:, :1]
+        return torch.cat([u + (slope - 1) * u * (1 - u**2), 0 * u + 10], 1)
+
+    stored = torch.tensor([[1.0, 10.0], [-1.0, 10.0]])
+    resting = torch.tensor([[1e-7, 10.0]])
+    found = certify(f, torch.cat([stored, resting]), eps=0.1)
+    assert found.fixed.all()
+    # 1e-7 times 1.5 ** 100 is far away
+    assert found.attractor.tolist() == [rests, True, False]
+    assert found.limit_of.tolist() == [0, 1, 2 if rests else 0]
+    if rests:
+        assert found.radius[2].item() == pytest.approx(slope, rel=1e-6)
+        assert found.limit[2, 0].abs() < 1e-6
+        assert str(found).splitlines()[-1].endswith("radius not below 1")
+    leaving = torch.tensor([[0.09, 10.0]])
+    found = certify(f, torch.cat([stored, leaving]), eps=0.1, steps=3000)
+    assert found.limit_of.tolist() == [0, 1, 0]
+    assert found.attractor.tolist() == [False, True, False]

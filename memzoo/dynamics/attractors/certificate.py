@@ -63,7 +63,10 @@ class Certificates:
     """What :func:`certify` found, one row an example; prints as a table."""
 
     points: Float[Tensor, "n *shape"]
-    """Limit of the orbit that starts at the example, polished in float64."""
+    """Limit of the orbit that starts at the example, polished in float64. An orbit whose steps fall below the rounding
+    of float32, in which examples are known, and that is within a tenth of ``eps`` of an unstable fixed point 100 steps
+    later, has reached that point: it is then the limit, with a radius above 1, and no attractor, although the orbit
+    would leave it in the end."""
     fixed: Bool[Tensor, " n"]
     """The limit is a fixed point: its residual is at the level of rounding."""
     open: Bool[Tensor, " n"]

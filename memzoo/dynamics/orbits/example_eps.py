@@ -143,7 +143,7 @@ def resolve_groups(
             f"group must be one number for each example, got shape {tuple(group.shape)} for {len(examples)} examples; "
             "memzoo.dynamics.group_near_copies(examples).group derives them."
         )
-    return group.to(examples.device)
+    return group.to(examples.device).unique(return_inverse=True)[1]  # any numbers, negative or huge
 
 
 def format_eps(eps: float | Tensor) -> str:
