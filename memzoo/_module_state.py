@@ -8,19 +8,24 @@ import functools
 import inspect
 import types
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, MutableMapping, MutableSequence, MutableSet
+from collections.abc import Callable, Generator, Iterable, Iterator, MutableMapping, MutableSequence, MutableSet
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx import GraphModule
 from torch.nn.parameter import is_lazy
+
+from memzoo._generators import freeze_generator
 
 PLAIN = frozenset(vars(nn.Module()))
 """Attributes of every module: its tables of parameters, buffers and sub-modules, and its hooks."""
 FOREIGN = ("torch", "lightning", "pytorch_lightning", "lightning_fabric", "numpy", "builtins", "types")
 """Packages whose objects and functions hold no state of a map: trainers, data sets, operators."""
+FUNCTIONS = (types.FunctionType, types.MethodType, functools.partial)
+"""Types of functions that hold what they were made with."""
 MOST = 20_000
 """Most objects that are looked at."""
 LONGEST = 10_000
@@ -45,13 +50,14 @@ class MapState:
         """All modules that were found, sub-modules too."""
         self.ids: set[int] = set(known)
         """Ids of all objects that this state and the outer ones hold."""
-        self.checked: bool = False
-        """Whether a measurement has checked the map since."""
+        self.checked: list[object] = []
+        """Maps that a measurement has checked since."""
         self._attributes: list[tuple[Any, dict[str, Any]]] = []
         self._modes: list[tuple[nn.Module, bool]] = []
         self._tables: list[tuple[Any, Any]] = []
         self._tensors: list[tuple[Tensor, Tensor]] = []
         self._gradients: list[tuple[Tensor, Tensor | None]] = []
+        self._generators: list[Callable[[], object]] = []
         self._inner: bool = bool(known)
         self._walk(f)
 
@@ -69,6 +75,8 @@ class MapState:
         for tensor, gradient in self._gradients:
             if tensor.grad is not gradient:
                 tensor.grad = gradient
+        for put_back in self._generators:
+            put_back()
 
     def _walk(self, f: object) -> None:
         """Visit everything that can be reached from ``f``, each object once."""
@@ -93,8 +101,11 @@ class MapState:
         if isinstance(value, (MutableMapping, MutableSequence, MutableSet, tuple)):
             return self._keep_table(value, owned=owned)
         self.ids.add(id(value))
-        if isinstance(value, (types.FunctionType, types.MethodType, functools.partial)):
+        if isinstance(value, FUNCTIONS):
             return _list_captured(value)
+        if (put_back := freeze_generator(value)) is not None:
+            self._generators.append(put_back)
+            return ()
         if isinstance(value, (type, types.ModuleType)) or _is_foreign(type(value)) or not hasattr(value, "__dict__"):
             return ()
         if self._inner and type(value).__module__.startswith("memzoo."):  # made by the outer measurement, of its map
@@ -258,9 +269,10 @@ def keep_module_unchanged(f: object) -> Generator[MapState, None, None]:
         state.restore()
 
 
-def is_being_measured() -> bool:
-    """Tell whether a measurement around this one has checked its map."""
-    return any(state.checked for state in _STATES.get())
+def is_checked(f: object) -> bool:
+    """Tell whether a measurement around this one has checked ``f``, or the maps that ``f`` was made of."""
+    known = {id(checked) for state in _STATES.get() for checked in state.checked}
+    return bool(known) and all(id(origin) in known for origin in _find_origins(f))
 
 
 def list_measured_modules() -> list[nn.Module]:
@@ -268,8 +280,33 @@ def list_measured_modules() -> list[nn.Module]:
     return [module for state in _STATES.get() for module in state.modules]
 
 
-def mark_as_checked() -> None:
-    """Record that the map of the innermost measurement is checked, for measurements within it."""
+def mark_as_checked(f: object) -> None:
+    """Record that ``f`` is checked, for measurements within the innermost one."""
     states = _STATES.get()
     if states:
-        states[-1].checked = True
+        states[-1].checked += _find_origins(f)
+
+
+def _find_origins(f: object) -> list[object]:
+    """Find the maps that ``f`` was made of: ``f`` itself, unless a measurement made it, as a composition or a copy."""
+    origins: list[object] = []
+    waiting: list[object] = [f]
+    seen: set[int] = set()
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if _is_made_by_measurement(value):
+            waiting += _list_captured(value) if isinstance(value, FUNCTIONS) else [*vars(value).values()]
+            waiting += value.children() if isinstance(value, nn.Module) else []
+        # A graph within a form that is quicker to evaluate is a trace of the map.
+        elif value is f or (isinstance(value, (nn.Module, *FUNCTIONS)) and not isinstance(value, GraphModule)):
+            origins.append(value)
+    return origins
+
+
+def _is_made_by_measurement(value: object) -> bool:
+    """Tell whether a function or an object with attributes belongs to the folder of measurements."""
+    owner = value if isinstance(value, types.FunctionType) else type(value)
+    return str(owner.__module__).startswith("memzoo.dynamics.") and hasattr(value, "__dict__")

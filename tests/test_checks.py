@@ -28,6 +28,8 @@ from memzoo.dynamics import (
     recovery_curve,
     spectrum,
 )
+from memzoo.dynamics.orbits import compose_with_itself
+from memzoo.dynamics.tracing import promote_to_float64
 from memzoo.errors import InvalidArgumentError, NonFiniteError, NotASelfMapError
 
 X = torch.linspace(-1, 1, 30).reshape(5, 6).sin() + torch.arange(5.0)[:, None]
@@ -53,6 +55,31 @@ ENTRIES = {
 def check(f, x=X):
     with keep_module_unchanged(f):
         check_map(f, x)
+
+
+def test_another_map_within_a_measurement_is_checked():
+    noisy = RANDOM["normal"]
+    net = nn.Sequential(nn.Linear(6, 3), nn.Tanh(), nn.Linear(3, 6)).requires_grad_(False)
+    evaluations = 0
+
+    def counting(x):
+        nonlocal evaluations
+        evaluations += 1
+        return x / 2
+
+    for f in (counting, net):
+        with keep_module_unchanged(f):
+            check_map(f, X)
+            made_of_it = (f, compose_with_itself(f, 3), promote_to_float64(f, X)[0])
+            evaluations = 0
+            for same in made_of_it:
+                check_map(same, X)
+            assert evaluations == 0
+            for other in (noisy, compose_with_itself(noisy, 2), nn.Dropout(0.5)):
+                with pytest.raises((NotASelfMapError, InvalidArgumentError)):
+                    check_map(other, X)
+            with pytest.raises(NotASelfMapError):
+                iterate(noisy, X, 2)
 
 
 def draw_own(x, generator=torch.Generator().manual_seed(0)):  # noqa: B008

@@ -1,12 +1,15 @@
 """Measuring a map leaves no trace in the modules that it is made of."""
 
 import copy
+import random
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from memzoo._generators import generators_are_at, read_generators, restore_generators
 from memzoo._module_state import keep_module_unchanged
 from memzoo.dynamics import (
     basin_radius,
@@ -210,10 +213,56 @@ def test_gradients_that_a_forward_leaves_are_removed():
     assert module.bias.grad is None
 
 
-def test_the_generator_of_torch_keeps_its_state():
-    state = torch.get_rng_state()
-    iterate(lambda x: x / 2 + 0 * torch.rand(1), X, 3)
-    assert torch.equal(torch.get_rng_state(), state)
+def draw_from_all(x):
+    """Halve a point, and draw from every global generator without using what was drawn."""
+    return x / 2 + 0 * (torch.rand(1).item() + np.random.rand() + random.gauss(0, 1))  # noqa: NPY002
+
+
+@pytest.mark.parametrize("measure", ENTRIES.values(), ids=ENTRIES)
+def test_the_global_generators_keep_their_states(measure):
+    states = read_generators()
+    measure(draw_from_all)
+    assert generators_are_at(states)
+    for draw in (lambda: torch.rand(1), np.random.rand, lambda: random.gauss(0, 1)):
+        states = read_generators()
+        draw()
+        assert not generators_are_at(states)
+        restore_generators(states)
+        assert generators_are_at(states)
+
+
+GENERATORS = {
+    "torch": (torch.Generator, lambda own: torch.rand(2, generator=own).tolist()),
+    "numpy": (lambda: np.random.default_rng(5), lambda own: own.random(2).tolist()),
+    "numpy, old": (lambda: np.random.RandomState(5), lambda own: own.rand(2).tolist()),
+    "python": (lambda: random.Random(5), lambda own: [own.gauss(0, 1), own.gauss(0, 1)]),
+}
+
+
+@pytest.mark.parametrize("holder", ["attribute", "closure", "default"])
+@pytest.mark.parametrize(("make", "draw"), GENERATORS.values(), ids=GENERATORS)
+def test_a_generator_that_a_map_holds_keeps_its_state(make, draw, holder):
+    expected = draw(make())
+    own = make()
+
+    class Draws(nn.Linear):
+        def forward(self, x):
+            draw(self.own)
+            return super().forward(x)
+
+    module = Draws(6, 6)
+    module.own = own
+
+    def by_closure(x):
+        draw(own)
+        return x / 2
+
+    def by_default(x, own=own):
+        draw(own)
+        return x / 2
+
+    iterate({"attribute": module, "closure": by_closure, "default": by_default}[holder], X, 3)
+    assert draw(own) == expected
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script:FutureWarning", "ignore:.*torch.jit.script:DeprecationWarning")

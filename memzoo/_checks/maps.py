@@ -1,8 +1,6 @@
 """Check that a function is a map: one answer to one point, whatever stands beside it in the batch."""
 
 import math
-import random
-import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
@@ -11,7 +9,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from memzoo._checks.layers import check_module, name_active_layers
-from memzoo._module_state import is_being_measured, mark_as_checked
+from memzoo._generators import generators_are_at, keep_generators_unchanged, read_generators
+from memzoo._module_state import is_checked, mark_as_checked
 from memzoo._types import Map
 from memzoo.errors import InvalidArgumentError, MemzooError, NonFiniteError, NotASelfMapError
 
@@ -81,8 +80,8 @@ def check_map(f: Map, x: Tensor, promote: Promote | None = None) -> None:
     One row is compared bit for bit between batches of one shape, in which the same sums are added in the same order,
     and another one, within rounding, with a batch of its own. Where only one point is given, the other row is made up
     nearby; a branch that ``f`` takes for such company alone is no reason to refuse the point. Within a measurement that
-    has checked its map, nothing is done. Call this within :func:`memzoo._module_state.keep_module_unchanged`, because
-    each evaluation may change ``f``.
+    has checked ``f``, or the map that ``f`` was made of, nothing is done. Call this within
+    :func:`memzoo._module_state.keep_module_unchanged`, because each evaluation may change ``f``.
 
     Args:
         f: Self-map.
@@ -98,13 +97,12 @@ def check_map(f: Map, x: Tensor, promote: Promote | None = None) -> None:
 
     Cost: three evaluations of at most two rows; about 40 of a map that draws random numbers without using them.
     """
-    if is_being_measured():
+    if is_checked(f):
         return
     check_module(f)
-    devices = [x.device] if x.is_cuda else []
-    with torch.no_grad(), torch.random.fork_rng(devices), name_active_layers(f):
+    with torch.no_grad(), keep_generators_unchanged(), name_active_layers(f):
         _check_two_rows(f, x, promote)
-    mark_as_checked()
+    mark_as_checked(f)
 
 
 class _Answers(NamedTuple):
@@ -128,7 +126,7 @@ class _Interaction(NamedTuple):
 
 def _check_two_rows(f: Map, x: Tensor, promote: Promote | None) -> None:
     """Check that the answer to each of two rows is the same in all batches, and in one of its own."""
-    before = _read_generators(x)
+    before = read_generators()
     first, second = x[:1], _find_other_row(x)
     pair = torch.cat([first, _make_up_row(first, FAR) if second is None else second])
     try:
@@ -141,7 +139,7 @@ def _check_two_rows(f: Map, x: Tensor, promote: Promote | None) -> None:
         answers = _Answers(*(_evaluate(f, first.clone()) for _ in _Answers._fields))
     if bool(answers.together.isnan().flatten(1).any(1).all()):
         raise NonFiniteError("f(x) holds NaN at finite x; look at f(x) of the first row, and scale x as in training.")
-    if _read_generators(x) != before:
+    if not generators_are_at(before):
         _check_draws_do_not_matter(f, pair)
     found = _find_interactions(f, pair, answers)
     if found or not _equal(answers.together[0], answers.beside_itself[0]):
@@ -303,17 +301,6 @@ def _find_coarsest_unit(f: Map, rows: Tensor) -> float:
     with _CoarsestUnit() as found:
         f(rows)
     return found.unit
-
-
-def _read_generators(x: Tensor) -> tuple[Any, ...]:
-    """Read the states of the global generators of random numbers."""
-    states: list[Any] = [torch.get_rng_state().numpy().tobytes(), random.getstate()]
-    if x.is_cuda:
-        states.append(torch.cuda.get_rng_state(x.device).numpy().tobytes())
-    if "numpy" in sys.modules:
-        name, keys, *rest = sys.modules["numpy"].random.get_state()
-        states.append((name, keys.tobytes(), *rest))
-    return tuple(states)
 
 
 def _check_draws_do_not_matter(f: Map, pair: Tensor) -> None:

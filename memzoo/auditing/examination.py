@@ -14,8 +14,8 @@ from memzoo.auditing.notes import list_notes
 from memzoo.auditing.report import Audit
 from memzoo.auditing.result import NearCopies
 from memzoo.auditing.starts import choose_starts, leave_out_near
-from memzoo.dynamics import find_attractors, group_near_copies, nearest
-from memzoo.dynamics.orbits import resolve_eps
+from memzoo.dynamics import find_attractors, nearest
+from memzoo.dynamics.orbits import resolve_eps, resolve_groups
 from memzoo.errors import AuditInputError
 from memzoo.modules import Adapter
 
@@ -40,8 +40,9 @@ def audit(
     of them is so at any step, and *certified* when it has an attracting fixed point of its own
     (:func:`memzoo.dynamics.certify`). Both groups are judged on the same orbits by the same rule, so that the share of
     controls is the false-positive rate beside each claim on members. Near-copies of an image
-    (:func:`memzoo.dynamics.group_near_copies`) are counted once, with it. Without ``members``, the audit finds the
-    attractors that the starts end in, and claims nothing of where they come from.
+    (:func:`memzoo.dynamics.group_near_copies`) are counted once, with it; if ``eps`` is given, exact duplicates alone.
+    Without ``members``, the audit finds the attractors that the starts end in, and claims nothing of where they come
+    from.
 
     An audit does not show that nothing leaks: another start, or an attack other than iteration, may reach more.
 
@@ -88,7 +89,7 @@ def audit(
         check_same_shape(starts, members, "starts and members")
     pool = torch.cat(groups) if groups else starts[:0]
     radii = resolve_eps(eps, pool) if groups else torch.empty(0)
-    copies = group_near_copies(pool).group.cpu() if groups else torch.empty(0, dtype=torch.long)
+    copies = resolve_groups(None, eps, pool).cpu() if groups else torch.empty(0, dtype=torch.long)
     left_out = 0
     if groups:
         starts, left_out = leave_out_near(starts, pool, radii)

@@ -11,6 +11,7 @@ from torch import Tensor
 from memzoo._types import Map
 from memzoo.auditing.result import Judged
 from memzoo.dynamics import Attractors, certify, iterate, nearest, recovery_curve
+from memzoo.dynamics.orbits import find_first_members
 
 PATIENCE = 5
 """Limits are iterated this many times longer than orbits: a limit is approached more slowly than an image is passed."""
@@ -25,7 +26,7 @@ class Group(NamedTuple):
     eps: Float[Tensor, " n"]
     """Radius of recovery, L2."""
     copy_of: Int[Tensor, " n"]
-    """Equal for near-copies of each other, as numbers on the CPU."""
+    """Equal for images that count as one, as numbers on the CPU."""
 
 
 class Arrivals(NamedTuple):
@@ -84,13 +85,13 @@ def find_owners(limits: Attractors, images: Tensor, eps: Tensor, members: int) -
 def _judge_group(f: Map, group: Group, arrivals: Arrivals, steps: int, shape: torch.Size) -> Judged:
     """Certify the images of one group, reconstruct each, and put all measurements together on the CPU."""
     images = group.images
-    certificates = certify(f, images, eps=group.eps, steps=steps)
+    certificates = certify(f, images, eps=group.eps, group=group.copy_of, steps=steps)
     reconstructed = torch.cat([f(batch) for batch in images.split(BATCH)])
     error = (reconstructed - images).flatten(1).double().norm(dim=1)
     return Judged(
         images=images.reshape(-1, *shape).cpu(),
         eps=group.eps.cpu(),
-        copy_of=_find_first(group.copy_of),
+        copy_of=find_first_members(group.copy_of),
         recovered=arrivals.recovered.cpu(),
         recovered_at=arrivals.recovered_at.cpu(),
         start=arrivals.start.cpu(),
@@ -103,13 +104,6 @@ def _judge_group(f: Map, group: Group, arrivals: Arrivals, steps: int, shape: to
         radius_error=certificates.radius_error.cpu(),
         error=error.cpu(),
     )
-
-
-def _find_first(numbers: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
-    """Return for each entry the index of the first one with the same number."""
-    _, place = numbers.unique(return_inverse=True)
-    every_row = torch.arange(len(numbers))
-    return every_row.scatter_reduce(0, place, every_row, "amin", include_self=False)[place]
 
 
 def _find_arrivals(f: Map, starts: Tensor, images: Tensor, eps: Tensor, steps: int) -> Arrivals:

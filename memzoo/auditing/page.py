@@ -95,11 +95,11 @@ def _list_counts(audit: Findings, groups: list[ShownGroup]) -> dict[str, list[st
         f"recovered at step {audit.steps} (R_T)": [format_share(one.recovered_share, one.count) for one in judged],
         "certified attractors": [format_share(one.attractor_share, one.count) for one in judged],
         "median step": [format_step(one) for one in judged],
-        "median reconstruction error": [f"{one.error.median():.3g}" for one in judged],
+        "median reconstruction error": [f"{one.image_error.median():.3g}" for one in judged],
     }
-    # One p-value a row; medians are not tested.
-    p_values = (audit.ever_recovered_p, audit.recovered_p, audit.attractor_p, None, None)
+    # One p-value a row, in the order of TESTED; medians are not tested.
     if audit.controls is not None:
+        p_values = (*audit.p_values.values(), None, None)
         for cells, p_value in zip(rows.values(), p_values, strict=True):
             cells.append("" if p_value is None else f"{p_value:.2g}")
     return rows
@@ -109,7 +109,7 @@ def _draw_curve(audit: Findings, groups: list[ShownGroup]) -> str:
     """Return the curve of recovery, nothing if no image came out."""
     if not any(group.recovered_indices for group in groups):
         return ""
-    return render_recovery({group.plural: group.images.recovered_at for group in groups}, audit.steps)
+    return render_recovery({group.plural: group.images.first_step for group in groups}, audit.steps)
 
 
 def _list_settings(audit: Findings) -> dict[str, list[str]]:

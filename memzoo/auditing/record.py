@@ -11,7 +11,7 @@ from memzoo.auditing.result import Findings, Judged
 from memzoo.auditing.verdict import state_verdict
 from memzoo.dynamics import Attractor
 
-FORMAT = 2
+FORMAT = 3
 """Version of the keys; it is raised when a key changes its meaning or is removed."""
 COLUMNS = (
     "eps",
@@ -52,6 +52,7 @@ def build_record(audit: Findings) -> dict[str, Any]:
             "recovered_p": audit.recovered_p,
             "ever_recovered_p": audit.ever_recovered_p,
             "attractor_p": audit.attractor_p,
+            "p_values": "Fisher's exact test, one-sided, adjusted for the three tests by Holm's method",
             "error_auc": audit.error_auc,
         },
         **rows,

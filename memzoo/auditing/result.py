@@ -7,18 +7,21 @@ from dataclasses import dataclass
 from functools import cached_property
 from statistics import median
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from memzoo.auditing.baseline import error_auc
 from memzoo.auditing.pictures import find_value_range
-from memzoo.auditing.significance import fisher_exact
+from memzoo.auditing.significance import adjust_by_holm, fisher_exact
 from memzoo.dynamics import Attractors, Share, wilson
 
 NearCopies = tuple[tuple[str, int], ...]
 """Images that are near-copies of each other, each as ``("member", i)`` or ``("control", i)``."""
 CHANCE = 0.05
-"""A difference whose p-value is not below this level may be chance."""
+"""A difference whose adjusted p-value is not below this level may be chance."""
+TESTED = ("ever_recovered", "recovered", "attractor")
+"""Flags of :class:`Judged` in which members are compared with controls."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +94,28 @@ class Judged:
         return self.share(self.attractor)
 
     @property
+    def first_step(self) -> Int[Tensor, " images"]:
+        """Return the first step at which each image came out, near-copies as one; -1 for never."""
+        never = self.recovered_at.max() + 1
+        step = torch.where(self.ever_recovered, self.recovered_at, never)
+        first = self._combine_copies(step, "amin")
+        return torch.where(first < never, first, -1)
+
+    @property
+    def image_error(self) -> Float[Tensor, " images"]:
+        """Return the reconstruction error of each image; of near-copies it is their mean, which favours none."""
+        return self._combine_copies(self.error, "mean")
+
+    @property
     def median_step(self) -> float | None:
         """Return the median step of recovery among the images that came out; None if none did."""
-        steps = self.recovered_at[self.ever_recovered].tolist()
-        return median(steps) if steps else None
+        steps = self.first_step
+        return median(steps[steps >= 0].tolist()) if (steps >= 0).any() else None
+
+    def _combine_copies(self, values: Tensor, how: str) -> Tensor:
+        """Combine the values of near-copies into one for each image, in the order of the first copies."""
+        first, place = self.copy_of.unique(return_inverse=True)
+        return values.new_zeros(len(first)).scatter_reduce(0, place, values, how, include_self=False)
 
 
 @dataclass(frozen=True)
@@ -137,37 +158,43 @@ class Findings:
         return find_value_range(self.starts if self.members is None else self.members.images)
 
     @cached_property
-    def recovered_p(self) -> float | None:
-        """Return the one-sided p-value of Fisher's exact test on the recovered images; None without controls.
+    def p_values(self) -> dict[str, float]:
+        """Return the p-value of each tested flag of :class:`Judged` by its name; empty without controls.
 
-        The test compares members with controls, near-copies counted once.
+        Each is that of Fisher's exact test, one-sided, of members against controls, near-copies counted once, and is
+        adjusted for the number of tests by Holm's method: that any of them falls below a level by chance has at most
+        this probability.
         """
-        return self._p_value("recovered")
-
-    @cached_property
-    def ever_recovered_p(self) -> float | None:
-        """Return the same p-value for the images that came out at any step."""
-        return self._p_value("ever_recovered")
-
-    @cached_property
-    def attractor_p(self) -> float | None:
-        """Return the same p-value for the certified attractors."""
-        return self._p_value("attractor")
-
-    def _p_value(self, name: str) -> float | None:
-        """Compare the number of members with the number of controls for which the flag ``name`` is set."""
         if self.members is None or self.controls is None:
-            return None
-        of_members = self.members.count_images(getattr(self.members, name))
-        of_controls = self.controls.count_images(getattr(self.controls, name))
-        return fisher_exact(of_members, self.members.count, of_controls, self.controls.count)
+            return {}
+        found = []
+        for name in TESTED:
+            of_members = self.members.count_images(getattr(self.members, name))
+            of_controls = self.controls.count_images(getattr(self.controls, name))
+            found.append(fisher_exact(of_members, self.members.count, of_controls, self.controls.count))
+        return dict(zip(TESTED, adjust_by_holm(found), strict=True))
+
+    @property
+    def recovered_p(self) -> float | None:
+        """Return the adjusted p-value of the images recovered at the last step; None without controls."""
+        return self.p_values.get("recovered")
+
+    @property
+    def ever_recovered_p(self) -> float | None:
+        """Return the adjusted p-value of the images that came out at any step; None without controls."""
+        return self.p_values.get("ever_recovered")
+
+    @property
+    def attractor_p(self) -> float | None:
+        """Return the adjusted p-value of the certified attractors; None without controls."""
+        return self.p_values.get("attractor")
 
     @cached_property
     def error_auc(self) -> float | None:
         """Return how well the reconstruction error alone tells members from controls; None without controls.
 
-        0.5 is chance, 1 is certainty.
+        0.5 is chance, 1 is certainty; near-copies count once.
         """
         if self.members is None or self.controls is None:
             return None
-        return error_auc(self.members.error, self.controls.error)
+        return error_auc(self.members.image_error, self.controls.image_error)

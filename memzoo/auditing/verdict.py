@@ -42,7 +42,7 @@ def state_verdict(audit: Findings) -> str:
 
 def shows_leak(audit: Findings) -> bool:
     """Tell whether members come out at some step, at the last one, or are attractors, beyond what chance explains."""
-    return any(_excludes_chance(p) for p in (audit.ever_recovered_p, audit.recovered_p, audit.attractor_p))
+    return any(_excludes_chance(p) for p in audit.p_values.values())
 
 
 def summarize(audit: Findings) -> str:
@@ -97,10 +97,10 @@ def _format_table(audit: Findings) -> list[str]:
             shares = (group.ever_recovered_share, group.recovered_share, group.attractor_share)
             cells = "".join(f"{format_share(share, group.count):<32}" for share in shares)
             lines.append(f"{name:<16}{cells}{format_step(group):>11}")
-    if audit.recovered_p is not None:
-        p_values = (audit.ever_recovered_p, audit.recovered_p, audit.attractor_p)
-        cells = "".join(f"{p_value:<32.2g}" for p_value in p_values)
+    if audit.p_values:
+        cells = "".join(f"{p_value:<32.2g}" for p_value in audit.p_values.values())
         lines.append(f"{'chance (p)':<16}{cells}AUC of the error {audit.error_auc:.2f}")
+        lines.append("p: Fisher's exact test, one-sided, adjusted for the three tests by Holm's method")
     return lines
 
 

@@ -18,9 +18,9 @@ from memzoo.callbacks.radii import relative_residual, summarise_radii
 from memzoo.callbacks.reporting import Row
 from memzoo.callbacks.shards import Part
 from memzoo.callbacks.starting import StartingCallback
-from memzoo.dynamics import Certificates, example_eps, recovery_curve
+from memzoo.dynamics import Certificates, example_eps, group_near_copies, recovery_curve
 from memzoo.dynamics.attractors import certify_quickly
-from memzoo.dynamics.orbits import format_eps, resolve_eps
+from memzoo.dynamics.orbits import format_eps, resolve_eps, resolve_groups
 from memzoo.dynamics.spectra import compute_leading_eigenvalues
 from memzoo.modules import Adapter, evaluation_mode, find_self_map, like_parameters
 
@@ -121,6 +121,8 @@ class AttractorCallback(StartingCallback):
     steps: int
     eps: Tensor | None
     """Radius of recovery of each tracked example; None before the examples are known."""
+    group: Tensor | None
+    """A number for each tracked example; those of equal numbers count as one."""
 
     def __init__(
         self,
@@ -167,6 +169,7 @@ class AttractorCallback(StartingCallback):
         super()._forget()
         self.certificates = None
         self.eps = None
+        self.group = None
 
     def most_starts(self, module: nn.Module, examples: Tensor) -> int:
         """Return the number that was asked for, else how many starts can be iterated at a reasonable cost."""
@@ -185,8 +188,10 @@ class AttractorCallback(StartingCallback):
         """Return the radius of each tracked example; it is derived once, from all rows that are known."""
         if self.eps is None and self.given_eps is None:
             self.eps = self._tracked.derive_from_all(example_eps)
+            self.group = self._tracked.derive_from_all(lambda known: group_near_copies(known).group)
         else:
             self.eps = resolve_eps(self.given_eps if self.eps is None else self.eps, examples)
+            self.group = resolve_groups(self.group, self.given_eps, examples)
         return self.eps
 
     # What is measured -------------------------------------------------------------------------------------------------
@@ -208,11 +213,28 @@ class AttractorCallback(StartingCallback):
         if not len(own):
             return Measured(None, torch.empty(0), torch.empty(0), reached, ever_reached, arrived)
         residual = relative_residual(f, own)
-        certificates = certify_quickly(f, own, part.select(eps), steps=max(self.steps, SETTLING))
+        rows = self._add_copies(part.select(torch.arange(len(examples))))
+        group = self._groups_measured[rows]
+        steps = max(self.steps, SETTLING)
+        certificates = certify_quickly(f, examples[rows], eps[rows], steps=steps, group=group)
+        certificates = certificates[torch.arange(len(own), device=own.device)]
         on_cpu = {name: value.cpu() for name, value in vars(certificates).items() if isinstance(value, Tensor)}
         radius = compute_leading_eigenvalues(f, own).radius
         found = replace(certificates, **on_cpu)
         return Measured(found, radius.cpu(), residual.cpu(), reached, ever_reached, arrived)
+
+    @property
+    def _groups_measured(self) -> Tensor:
+        """Return the groups of the examples that are measured now."""
+        assert self.group is not None
+        return self.group[self._tracked.chosen]
+
+    def _add_copies(self, rows: Tensor) -> Tensor:
+        """Add to ``rows`` the examples of other processes that count as one with one of them."""
+        group = self._groups_measured
+        beside = torch.isin(group, group[rows])
+        beside[rows] = False
+        return torch.cat([rows, beside.nonzero().flatten()])
 
     def _iterate_starts(self, f: nn.Module, examples: Tensor, eps: Tensor, part: Part) -> tuple[Tensor, Tensor, int]:
         """Return which examples the starts of this process reach, at the end and ever, and how many starts arrive."""
@@ -232,7 +254,7 @@ class AttractorCallback(StartingCallback):
         whole = Part(0, len(parts))
         order = whole.restore_order(len(examples))
         certificates = [part.certificates for part in parts if part.certificates is not None]
-        joined = Certificates.join(certificates, examples[whole.joined_order(len(examples)).to(examples.device)])
+        joined = Certificates.join(certificates, self._groups_measured[whole.joined_order(len(examples))])
         ordered = joined[order]
         self.certificates = replace(ordered, limit_of=_name_groups(ordered.limit_of, order))
         residual = torch.cat([part.residual for part in parts])
@@ -256,13 +278,16 @@ class AttractorCallback(StartingCallback):
         # The eps of examples that a run has chosen comes from rows which a resumed run does not know.
         if "examples" in kept and self.eps is not None and self.given_eps is None:
             kept["eps"] = self.eps
+            if self.group is not None:
+                kept["group"] = self.group
         return kept
 
     def restore(self, kept: dict[str, Tensor]) -> None:
-        """Take over the tensors that a checkpoint kept; earlier versions kept no eps."""
+        """Take over the tensors that a checkpoint kept; earlier versions kept no eps, and no groups."""
         super().restore(kept)
         if self.given_eps is None:  # a radius that is given now holds, whatever the earlier run derived
             self.eps = kept.get("eps", self.eps)
+            self.group = kept.get("group", self.group)
 
     def about(self) -> str:
         """Say what the values refer to."""

@@ -1,13 +1,11 @@
 """Keep the states of all random generators in the checkpoints of a run."""
 
-import random
 from typing import Any, final
 
-import numpy as np
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from torch import Tensor
 
+from memzoo._generators import read_generators, restore_generators
 from memzoo.runs import FitCallback
 
 
@@ -53,7 +51,7 @@ class KeepGenerators(FitCallback):
     def state_dict(self) -> dict[str, Any]:
         """Return the states of all processes, one entry each."""
         # Every process saves: rank 0 alone writes the file, and needs the states of all.
-        own = _read_states()
+        own = read_generators()
         states: list[Any] = [own]
         if _is_distributed():
             states = [None] * torch.distributed.get_world_size()
@@ -82,46 +80,8 @@ class KeepGenerators(FitCallback):
         rank = torch.distributed.get_rank() if _is_distributed() else 0
         processes = self._kept["processes"]
         if rank < len(processes):  # the run before may have had fewer processes
-            _restore_states(processes[rank])
+            restore_generators(processes[rank])
 
 
 def _is_distributed() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()
-
-
-def _read_states() -> dict[str, Any]:
-    """Return the states of all generators of this process as tensors and plain numbers."""
-    version, words, gauss = random.getstate()
-    numpy: dict[str, Any] = np.random.get_state(legacy=False)  # type: ignore[assignment]  # noqa: NPY002
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "numpy": {
-            "bit_generator": str(numpy["bit_generator"]),
-            "key": torch.from_numpy(numpy["state"]["key"].astype(np.int64)),
-            "pos": int(numpy["state"]["pos"]),
-            "has_gauss": int(numpy["has_gauss"]),
-            "gauss": float(numpy["gauss"]),
-        },
-        "python": {"version": version, "words": torch.tensor(words), "gauss": gauss},
-    }
-
-
-def _restore_states(states: dict[str, Any]) -> None:
-    """Put the states of all generators of this process back."""
-    torch.set_rng_state(states["torch"].cpu())
-    # On another number of devices there is nothing that these states belong to.
-    cuda: list[Tensor] = states["cuda"]
-    if cuda and torch.cuda.is_available() and len(cuda) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all([state.cpu() for state in cuda])
-    numpy = states["numpy"]
-    np.random.set_state(  # noqa: NPY002
-        {
-            "bit_generator": numpy["bit_generator"],
-            "state": {"key": numpy["key"].numpy().astype(np.uint32), "pos": numpy["pos"]},
-            "has_gauss": numpy["has_gauss"],
-            "gauss": numpy["gauss"],
-        }
-    )
-    python = states["python"]
-    random.setstate((python["version"], tuple(python["words"].tolist()), python["gauss"]))

@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
-from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
+from memzoo._generators import keep_generators_unchanged
 from memzoo.callbacks.cadence import Cadence
 from memzoo.callbacks.history import format_history, plot_history, to_pandas
 from memzoo.callbacks.options import MeasuringOptions
@@ -122,7 +122,7 @@ class MeasuringCallback(FitCallback, ABC):
     def _measure_share(self, module: nn.Module, examples: Tensor, part: Part) -> Any:
         """Measure the share of one process in eval mode, with all generators put back afterwards."""
         # A map may draw at random in eval mode, and so may its adapter: training must not notice.
-        with evaluation_mode(module), isolate_rng():
+        with evaluation_mode(module), keep_generators_unchanged():
             f, adapted = find_self_map(module, self.adapter, like_parameters(examples, module))
             return self.measure_part(f, adapted, part)
 
@@ -175,7 +175,7 @@ class MeasuringCallback(FitCallback, ABC):
         self._training = True
 
     def _choose(self, trainer: Trainer, module: LightningModule) -> None:
-        with isolate_rng():  # starts, or a map that is refused, may draw from the global generators
+        with keep_generators_unchanged():  # starts, or a map that is refused, may draw from the global generators
             self._tracked.choose(trainer, module)
             self.choose_others(trainer, self._tracked.get())
 

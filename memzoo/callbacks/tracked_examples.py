@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
-from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
 from memzoo._checks import check_batch, check_map
+from memzoo._generators import keep_generators_unchanged
 from memzoo.callbacks.options import MeasuringOptions
 from memzoo.dynamics.spectra import Jacobians
 from memzoo.dynamics.tracing import promote_to_float64
@@ -169,7 +169,7 @@ class TrackedExamples:
             raise self._unreadable(error) from error
         # A module that is no self-map is refused at once, and not when enough batches have come.
         if len(self._stream_batches) == 1:
-            with evaluation_mode(module), isolate_rng():
+            with evaluation_mode(module), keep_generators_unchanged():
                 find_self_map(module, self.options.self_map, like_parameters(self._stream_batches[0], module))
         enough = sum(map(len, self._stream_batches)) >= self.most
         # batches may differ in size between processes, and all processes must choose together

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 from torch.utils.data import DistributedSampler, IterableDataset, SequentialSampler, SubsetRandomSampler
 
+from memzoo._generators import keep_generators_unchanged
 from memzoo.errors import InvalidTypeError
 
 IMAGE_KEYS = ("image", "images", "img", "pixel_values", "x", "input", "inputs", "data")
@@ -55,7 +55,7 @@ def read_rows(loaders: Any, most: int, *, batches: float = math.inf) -> Tensor:
     # a set: of few rows, two places may round to one
     places = {round(i) for i in torch.linspace(0, len(visited) - 1, min(most, len(visited))).tolist()}
     chosen = [visited[i] for i in sorted(places)]
-    with isolate_rng():  # the dataset may augment
+    with keep_generators_unchanged():  # the dataset may augment
         samples = [dataset[i] for i in chosen]
         return _stack_inputs(samples, getattr(loader, "collate_fn", None))
 

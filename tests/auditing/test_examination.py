@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import memzoo
-from memzoo.auditing.significance import fisher_exact
+from memzoo.auditing.significance import adjust_by_holm, fisher_exact
 from memzoo.callbacks import AttractorCallback
 from memzoo.dynamics import example_eps
 from memzoo.errors import AuditInputError, NotASelfMapError
@@ -76,7 +76,7 @@ def test_each_attractor_is_named_by_the_image_that_it_is():
     for attractor, owner in zip(found.attractors.found, found.owner, strict=True):
         torch.testing.assert_close(attractor.points[0], wanted[owner])
     assert counts(found) == (1, 0, 1, 0)  # other images of their groups end there too, so that none is certified
-    assert "may be chance (p = 0.76)" in found.verdict  # 1 - C(12, 2) / C(24, 2): at least one of two
+    assert "may be chance (p = 1)" in found.verdict  # adjusted from 1 - C(12, 2) / C(24, 2), at least one of two
 
 
 @pytest.mark.parametrize(
@@ -118,9 +118,9 @@ def test_an_untrained_network_shows_no_leak():
 def test_the_only_image_of_a_constant_map_is_recovered_but_may_be_chance():
     found = memzoo.audit(lambda x: 0 * x + MEMBERS[3], MEMBERS, STARTS, controls=CONTROLS)
     assert counts(found) == (1, 0, 0, 0)  # eleven other members end there too, so that none is certified
-    assert found.recovered_p == 0.5
+    assert found.recovered_p == 1  # three times 1/2
     assert found.owner == (("member", 3),)
-    assert "may be chance (p = 0.5)" in found.verdict
+    assert "may be chance (p = 1)" in found.verdict
 
 
 def test_the_verdict_names_stored_images_that_no_start_reaches():
@@ -199,12 +199,24 @@ def test_a_near_copy_of_a_member_hides_nothing_and_is_counted_once(distance):
     assert (found.recovered_p, found.ever_recovered_p) == (alone.recovered_p, alone.ever_recovered_p)
     assert found.attractor_p == alone.attractor_p
     assert found.members.attractor_share == alone.members.attractor_share
+    assert found.members.median_step == alone.members.median_step
+    assert found.error_auc == alone.error_auc
     assert found.members.count == 12
     assert found.near_copies == ((("member", 3), ("member", 12)),)
     assert [note for note in found.notes if "count as one image: member 3, member 12." in note] == list(found.notes)
     assert "12 training images (13 with near-copies)" in found.verdict
     row = json.loads(found.json)["members"][12]
     assert row["copy_of"] == 3
+
+
+@pytest.mark.parametrize("eps", [0.01, torch.full((25,), 0.01)])
+def test_radii_that_are_given_say_which_images_are_different(eps):
+    members = torch.cat([MEMBERS, MEMBERS[3:4] + 1e-5])
+    found = memzoo.audit(pulls_to(MEMBERS), members, STARTS, controls=CONTROLS, eps=eps)
+    assert found.near_copies == ()
+    assert found.members.count == 13
+    # two images at one attractor: it is the attractor of neither
+    assert found.members.attractor.tolist() == [*[True] * 3, False, *[True] * 8, False]
 
 
 def test_a_control_that_is_a_near_copy_of_a_member_is_named():
@@ -225,7 +237,9 @@ def test_recovered_is_judged_at_the_last_step_and_ever_recovered_at_any():
     assert found.controls.ever_recovered.tolist() == [True, False]
     summary = json.loads(found.json)["summary"]
     assert [summary["members"][key] for key in ("recovered", "ever_recovered")] == [1, 2]
-    assert (found.recovered_p, found.ever_recovered_p) == (fisher_exact(1, 2, 0, 2), fisher_exact(2, 2, 1, 2))
+    raw = [fisher_exact(2, 2, 1, 2), fisher_exact(1, 2, 0, 2), fisher_exact(0, 2, 0, 2)]
+    assert list(found.p_values.values()) == adjust_by_holm(raw)
+    assert [found.ever_recovered_p, found.recovered_p, found.attractor_p] == list(found.p_values.values())
     text = str(found)
     assert re.search(r"training images 2 of 2, 100 % .* 1 of 2, 50 %", text)
     assert "came out by step 5 (ever recovered)" in found.html

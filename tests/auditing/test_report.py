@@ -76,13 +76,15 @@ def test_a_report_that_fails_leaves_no_file(found, tmp_path, monkeypatch):
 
 def test_the_json_has_every_number_and_no_nan(found):
     content = json.loads(found.json, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-    assert content["format"] == 2
+    assert content["format"] == 3
     assert content["verdict"] == found.verdict
     expected = found.members.recovered_at.tolist()
     assert [row["recovered_at"] for row in content["members"]] == expected
     assert [row["distance"] for row in content["controls"]] == [None] * 4
     assert content["summary"]["controls"]["recovered_share"]["estimate"] == 0
     assert content["summary"]["recovered_p"] == found.recovered_p
+    assert all("adjusted for the three tests by Holm's method" in text for text in (found.json, str(found)))
+    assert "each p-value adjusted for the\nthree tests by Holm's method" in found.html
     assert content["summary"]["ever_recovered_p"] == found.ever_recovered_p
     assert [row["eps"] for row in content["members"]] == found.members.eps.tolist()
     for group, images in (("members", found.members), ("controls", found.controls)):

@@ -822,6 +822,44 @@ def test_parts_of_several_processes_combine_to_the_measurement_of_one(processes)
     assert torch.equal(callback.certificates.limit_of, certificates.limit_of)
 
 
+@pytest.mark.parametrize("processes", [1, 3, 4, 7])
+def test_near_copies_in_other_processes_count_as_one_example(processes):
+    # The first image moves to its near-copy, whose process is another one, and which alone has the limit within eps.
+    x = torch.cat([4 * torch.eye(6), 4 * torch.eye(6)[:1]])
+    x[6, 1] = 0.3
+    limits = x[1:].clone()
+    limits[-1, 1] = 0.84
+
+    class Nearest(nn.Module):
+        def forward(self, x):
+            own = limits[torch.cdist(x.float(), limits).argmin(1)].to(x)
+            return own + 0.1 * (x - own)
+
+    f = Nearest()
+    callback = AttractorCallback(x, torch.zeros(1, 6), steps=8)
+    assert callback.measure(Net(f))["attractor/fraction"] == 1
+    certificates = callback.certificates
+    assert certificates.offset[0] > callback.eps[0] > certificates.group_offset[0]
+    parts = [callback.measure_part(f, x, Part(index, processes)) for index in range(processes)]
+    assert callback.combine_parts(parts, x)["fraction"] == 1
+    assert torch.equal(callback.certificates.group_offset, certificates.group_offset)
+    given = AttractorCallback(x, torch.zeros(1, 6), steps=8, eps=callback.eps)
+    assert given.measure(Net(f))["attractor/fraction"] == pytest.approx(5 / 7)
+
+
+def test_a_resumed_run_keeps_the_groups_of_rows_that_it_does_not_know():
+    # a stream brings two tracked rows that are near-copies only beside the rows that came with them
+    x = torch.cat([torch.zeros(1, 2), torch.full((1, 2), 0.01), 10 * torch.rand(14, 2) + 5])
+    callback = AttractorCallback(x[:2], x[:2] + 0.1, steps=2)
+    assert callback._choose_eps(x[:2]) is callback.eps
+    assert callback.group.tolist() == [0, 1]
+    again = AttractorCallback(starts=x[:2] + 0.1, steps=2)
+    again.restore({"examples": x[:2], "eps": torch.full((2,), 0.5), "group": torch.zeros(2, dtype=torch.long)})
+    again._choose_eps(x[:2])
+    assert again.group.tolist() == [0, 0]
+    assert again.kept()["group"].tolist() == [0, 0]
+
+
 def test_the_room_of_a_run_is_asked_for_or_the_default():
     x = torch.tensor([[1.0, 1.0], [-1.0, -1.0]])
     for given, eps in ((None, example_eps(x)), (0.3, torch.tensor([0.3, 0.3], dtype=torch.float64))):

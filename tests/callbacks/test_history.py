@@ -116,6 +116,7 @@ def certificates(offset, radius, residual, limit_of, eps=0.5):
         radius=torch.tensor(radius),
         radius_error=torch.zeros(count),
         derivative=["verified"] * count,
+        pushed=flags,
         returns=flags,
         distinct=flags,
         limit_of=torch.tensor(limit_of),

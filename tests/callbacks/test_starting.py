@@ -99,6 +99,6 @@ def test_chosen_starts_travel_and_given_ones_do_not():
     assert torch.equal(other.starts, callback.starts)
     assert begin(AttractorCallback(X, X + 1)).state_dict()["kept"] == {}
     found = list(begin(AttractorCallback(starts=X + 1)).state_dict()["kept"])
-    assert found == ["examples", "eps"]  # eps was derived from examples that nobody gave
+    assert found == ["examples", "eps", "group"]  # derived from examples that nobody gave
     assert list(begin(AttractorCallback(starts=X + 1, eps=0.1)).state_dict()["kept"]) == ["examples"]
     assert AttractorCallback().state_dict()["kept"] == {}

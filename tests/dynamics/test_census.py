@@ -543,3 +543,22 @@ def test_a_start_ends_at_an_example_that_its_outputs_rest_on():
     # all points within 0.5 of a whole number go there
     found = census(torch.round, column(0.2, 3.3), column(0.0, 3.0), eps=0.4)
     assert found.label.tolist() == [0, 1]
+
+
+def test_near_copies_are_one_example_unless_radii_are_given():
+    # each of two near-copies is stable, a third image is too
+    examples = column(0.0, 0.01, 1.0, 2.5, 5.0)
+
+    def f(x):
+        own = examples[(x - examples.mT).abs().argmin(1)]
+        return own + 0.1 * (x - own)
+
+    starts = column(-0.1, 0.1, 0.9, 5.2)
+    found = census(f, starts, examples)
+    assert found.label.tolist() == [0, 0, 2, 4]
+    torch.testing.assert_close(found.margin, torch.tensor([1.0, 0.98, 0.99 - 0.01, 2.5]).double(), atol=0.02, rtol=0)
+    apart = census(f, starts, examples, eps=torch.full((5,), 0.001))
+    assert apart.label.tolist() == [0, 1, 2, 4]
+    torch.testing.assert_close(apart.margin[:2], torch.tensor([0.01, 0.01]).double(), atol=1e-6, rtol=0)
+    everything = census(f, starts[:2], torch.cat([examples[:1], examples[:1]]), eps=0.1)
+    assert everything.margin.isinf().all()

@@ -1,12 +1,13 @@
 import math
 from dataclasses import replace
+from fractions import Fraction
 
 import pytest
 import torch
 from plane_maps import cubic
 from torch import nn
 
-from memzoo.dynamics import Certificates, certify, spectrum
+from memzoo.dynamics import Certificates, certify, example_eps, group_near_copies, spectrum
 from memzoo.dynamics.attractors.certificate import CURVATURE
 from memzoo.errors import NonFiniteError
 from memzoo.models import FullyConnected
@@ -392,6 +393,15 @@ def test_certificates_print_as_a_table_with_the_reason_of_each_row():
     assert repelling[2].endswith("radius not below 1")
     far = str(certify(lambda x: 0 * x + 5, corners[:1], eps=0.3)).splitlines()
     assert far[2].endswith("farther than eps")
+    # half of eps is less than thirty units in the last place: nothing can be pushed
+    fine = certify(lambda x: 1 + (x - 1) / 2, corners[:1] + corners[1:2], eps=1e-14)
+    assert fine.fixed.all()
+    assert not fine.pushed.any()
+    assert str(fine).splitlines()[2].endswith("eps too small to push")
+    # halves all directions but those of the first orthant, in which the diagonal is doubled
+    kink = certify(lambda x: 0.5 * x + 1.5 * x.amin(1, keepdim=True).relu(), torch.zeros(1, 6).double(), eps=0.1)
+    assert kink.pushed.tolist() == [True]
+    assert str(kink).splitlines()[2].endswith("left when pushed")
 
 
 def run_away(x):
@@ -459,14 +469,22 @@ def test_a_near_copy_takes_nothing_from_its_group():
         own = points[torch.cdist(x, points.to(x)).argmin(1)].to(x)
         return own + 0.1 * (x - own)
 
-    found = certify(f, torch.cat([points, copy]))
+    examples = torch.cat([points, copy])
+    found = certify(f, examples)
     assert found.limit_of.tolist() == [0, 1, 2, 3, 4, 5, 2]
     assert found.attractor.all()
-    whole = Certificates.join(
-        [found[torch.tensor([0, 1, 2])], found[torch.tensor([3, 4, 5, 6])]], torch.cat([points, copy])
-    )
+    parts = [found[torch.tensor([0, 1, 2])], found[torch.tensor([3, 4, 5, 6])]]
+    whole = Certificates.join(parts, group_near_copies(examples).group)
     assert whole.attractor.all()
     assert whole.derivative == found.derivative
+    # radii that are given say what is different, whether there is one or one for each
+    for eps in (0.1, torch.full((7,), 0.1), example_eps(examples)):
+        apart = certify(f, examples, eps)
+        assert apart.attractor.tolist() == [True, True, False, True, True, True, False]
+        for group in ([0, 1, 2, 3, 4, 5, 2], [5, -1, 2**60, 7, 8, 9, 2**60]):
+            assert certify(f, examples, eps, group=torch.tensor(group)).attractor.all()
+    with pytest.raises(ValueError, match=r"one number for each example, got shape \(3,\) for 7 examples"):
+        certify(f, examples, group=torch.arange(3))
 
 
 def test_certificates_do_not_depend_on_the_other_examples_or_on_their_order():
@@ -479,7 +497,7 @@ def test_certificates_do_not_depend_on_the_other_examples_or_on_their_order():
     order = torch.tensor([4, 5, 0, 3, 1, 2])
     mixed = certify(model, examples[order], eps=2.0, steps=50)
     parts = [certify(model, rows, eps=2.0, steps=50) for rows in examples.split(1)]
-    alone = Certificates.join(parts, examples)
+    alone = Certificates.join(parts, torch.arange(6))
     for name in ("fixed", "open", "returns", "distinct", "attractor"):
         assert torch.equal(getattr(mixed, name), getattr(whole, name)[order]), name
         assert torch.equal(getattr(alone, name), getattr(whole, name)), name
@@ -500,3 +518,77 @@ def test_a_stored_code_is_an_attractor_and_a_spreading_staircase_is_not():
 
     found = certify(climb, torch.zeros(1, 4), eps=0.5)
     assert not found.attractor.any()
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 7])
+def test_few_steps_are_followed_on_as_far_as_many(steps):
+    # Slow orbits from 0.5 on: Newton's method may not leap to 0, and 20 steps lead near enough.
+    def f(x):
+        return x - 0.3 * x / (1 + 10 * x.abs())
+
+    found = certify(f, torch.tensor([[0.5], [-0.4]], dtype=torch.float64), eps=0.6, steps=steps)
+    assert found.fixed.all()
+    assert not found.open.any()
+    assert found.limit.abs().max() < 1e-9
+
+
+def solve_exactly(matrix, shift):
+    """Solve (I - A) x = b for the numbers as they are stored, by elimination in fractions."""
+    n = len(shift)
+    rows = [[Fraction(int(i == j)) - Fraction(matrix[i][j]) for j in range(n)] + [Fraction(shift[i])] for i in range(n)]
+    for i in range(n):
+        pivot = next(k for k in range(i, n) if rows[k][i])
+        rows[i], rows[pivot] = rows[pivot], rows[i]
+        rows[i] = [value / rows[i][i] for value in rows[i]]
+        for k in range(n):
+            if k != i:
+                rows[k] = [a - rows[k][i] * b for a, b in zip(rows[k], rows[i], strict=True)]
+    return [row[-1] for row in rows]
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize(("dim", "coupling"), [(1, 0.0), (2, 5.0), (2, 1e4), (4, 3.0), (6, 1.0)])
+def test_the_resolution_holds_the_true_fixed_point_of_maps_that_are_not_normal(dim, coupling, unit):
+    # |(I - J)^-1| is far larger than 1 / (1 - radius): residuals of rounding mean larger errors of the place
+    generator = torch.Generator().manual_seed(dim)
+    for _ in range(10):
+        matrix = torch.diag(0.5 + 0.2 * torch.rand(dim, generator=generator)).double()
+        matrix += coupling * torch.randn(dim, dim, generator=generator).triu(1)
+        # A fixed point as large as the unit, so that sums cancel where the coupling is strong.
+        place = unit * torch.randn(dim, generator=generator, dtype=torch.float64)
+        shift = place - matrix @ place
+        truth = solve_exactly(matrix.tolist(), shift.tolist())
+        start = torch.tensor([[float(value) for value in truth]], dtype=torch.float64)
+
+        def f(x, matrix=matrix, shift=shift):
+            return (x[:, None] * matrix).sum(-1) + shift  # one sum after another: no product is accelerated
+
+        found = certify(f, start + 1e-3 * start.norm(), eps=0.1 * start.norm().item())
+        assert found.attractor.all()
+        gap = [float(Fraction(value) - exact) for value, exact in zip(found.limit[0].tolist(), truth, strict=True)]
+        assert math.hypot(*gap) <= found.resolution.item()
+        assert found.resolution.item() < 1e-6 * start.norm()
+
+
+@pytest.mark.parametrize(("slope", "rests"), [(1.002, True), (1.05, True), (1.5, False)])
+def test_an_orbit_that_rests_on_an_unstable_point_takes_nothing_from_others(slope, rests):
+    # (0, 10) is unstable; (1, 10) and (-1, 10) attract
+    def f(x):
+        u = x[:, :1]
+        return torch.cat([u + (slope - 1) * u * (1 - u**2), 0 * u + 10], 1)
+
+    stored = torch.tensor([[1.0, 10.0], [-1.0, 10.0]])
+    resting = torch.tensor([[1e-7, 10.0]])
+    found = certify(f, torch.cat([stored, resting]), eps=0.1)
+    assert found.fixed.all()
+    # 1e-7 times 1.5 ** 100 is far away
+    assert found.attractor.tolist() == [rests, True, False]
+    assert found.limit_of.tolist() == [0, 1, 2 if rests else 0]
+    if rests:
+        assert found.radius[2].item() == pytest.approx(slope, rel=1e-6)
+        assert found.limit[2, 0].abs() < 1e-6
+        assert str(found).splitlines()[-1].endswith("radius not below 1")
+    leaving = torch.tensor([[0.09, 10.0]])
+    found = certify(f, torch.cat([stored, leaving]), eps=0.1, steps=3000)
+    assert found.limit_of.tolist() == [0, 1, 0]
+    assert found.attractor.tolist() == [False, True, False]

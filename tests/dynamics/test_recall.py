@@ -391,7 +391,7 @@ def test_shares_of_nothing_are_refused(count, total):
         wilson(1, 2, 95)
 
 
-def test_near_copies_count_as_one_example_unless_one_radius_is_given_for_all():
+def test_near_copies_count_as_one_example_unless_radii_are_given():
     # a map to the nearest image: a damaged near-copy comes back as the image that it is a copy of
     images = torch.randn(12, 8)
     examples = torch.cat([images, images[:1] + 1e-4 * torch.randn(1, 8)])
@@ -405,8 +405,11 @@ def test_near_copies_count_as_one_example_unless_one_radius_is_given_for_all():
     apart = recall_against_noise(f, examples, [0.05], eps=eps)
     assert apart.per_example[0].tolist() == [1.0] * 12 + [0.0]
     assert apart.confused.item() == pytest.approx(1 / 13)
-    in_tensor = recall_against_noise(f, examples, [0.05], eps=torch.tensor(eps, dtype=torch.float64))
-    assert torch.equal(in_tensor.per_example, apart.per_example)
+    for given in (torch.tensor(eps, dtype=torch.float64), torch.full((13,), eps, dtype=torch.float64)):
+        assert torch.equal(recall_against_noise(f, examples, [0.05], eps=given).per_example, apart.per_example)
+    group = torch.tensor([*range(12), 0])
+    for measure in (recall_against_noise, recall_against_mask):
+        assert measure(f, examples, [0.05], eps=0.1, group=group).rate.item() == 1
 
 
 def test_each_example_is_recalled_within_its_own_radius():

@@ -12,7 +12,16 @@ from memzoo._types import Map
 from memzoo.dynamics.attractors.limit_search import LimitSearch, check_search_limits, iterate_to_rest
 from memzoo.dynamics.attractors.limit_sets import LimitSet
 from memzoo.dynamics.intervals import Share, wilson
-from memzoo.dynamics.orbits import format_eps, group_duplicates, iterate, nearest, resolve_eps
+from memzoo.dynamics.orbits import (
+    Nearest,
+    find_first_members,
+    format_eps,
+    group_duplicates,
+    iterate,
+    nearest,
+    resolve_eps,
+    resolve_groups,
+)
 from memzoo.dynamics.tracing import leave_no_trace, promote_to_float64, widen_points
 from memzoo.errors import InvalidArgumentError
 
@@ -29,8 +38,9 @@ class Census:
     """What :func:`census` found, one row a start; prints as a table of the limits."""
 
     label: Int[Tensor, " batch"]
-    """Index of the training example whose attractor the start ends in (the first of exact duplicates), else -1 another
-    fixed point, -2 a cycle, -3 divergent, -4 undecided."""
+    """Index of the training example whose attractor the start ends in, else -1 another fixed point, -2 a cycle, -3
+    divergent, -4 undecided. The first of examples that count as one gives the index: near-copies if ``eps`` was left
+    out, else exact duplicates."""
     counts: dict[int, int]
     """Number of starts of each label that occurs, the largest first."""
     steps: Int[Tensor, " batch"]
@@ -38,7 +48,7 @@ class Census:
     distance: Float[Tensor, " batch"]
     """L2 distance from the end point to the nearest example; infinity where divergent."""
     margin: Float[Tensor, " batch"]
-    """How much farther the second nearest (distinct) example is; NaN where divergent."""
+    """How much farther the nearest example is that does not count as one with the nearest; NaN where divergent."""
     points: Float[Tensor, "batch *shape"]
     """End points: the certified limit, at the start's own phase of a cycle, else the last (finite) point."""
     limit: Int[Tensor, " batch"]
@@ -166,11 +176,12 @@ def census(
     if not 0 < confidence < 1:
         raise InvalidArgumentError(f"confidence must lie between 0 and 1, got {confidence!r}; 0.95 is usual.")
     radii = resolve_eps(eps, examples)
+    group = resolve_groups(None, eps, examples)
     scale = radii.quantile(0.5).item()
     starts = widen_points(f, starts, "starts")
     check_map(f, starts, promote_to_float64)
 
-    # Duplicates would make each other's margin zero: only the first of them takes part.
+    # Only the first of exact duplicates takes part.
     first = group_duplicates(examples).first
     distinct = examples[first].to(starts.device)
     orbit = iterate_to_rest(f, iterate(f, starts, steps), scale, steps)
@@ -180,7 +191,8 @@ def census(
 
     count = torch.bincount(search.limit[search.limit >= 0], minlength=len(search.found))
     order = count.argsort(descending=True, stable=True)
-    limits = tuple(_complete(search.found[i], first, int(count[i])) for i in order.tolist())
+    named = find_first_members(group)[first]
+    limits = tuple(_complete(search.found[i], named, int(count[i])) for i in order.tolist())
     rank = torch.cat([order.argsort(), order.new_tensor([-1])])  # the index -1, no limit, reads the last entry
     limit = rank[search.limit]
     labels = [*(_label_limit(entry) for entry in limits), UNDECIDED]
@@ -190,12 +202,13 @@ def census(
     diverged = orbit.diverged.reshape(-1, *[1] * (starts.ndim - 1))
     finite_points = torch.where(diverged, distinct[0].to(starts.dtype), search.points)
     found = nearest(finite_points, distinct)
+    second = _measure_second(finite_points, distinct, group[first].to(starts.device), found)
     return Census(
         label=label,
         counts=dict(Counter(label.tolist()).most_common()),
         steps=orbit.steps,
         distance=torch.where(orbit.diverged, torch.inf, found.distance),
-        margin=torch.where(orbit.diverged, torch.nan, found.second - found.distance),
+        margin=torch.where(orbit.diverged, torch.nan, second - found.distance),
         points=search.points,
         limit=limit,
         limits=limits,
@@ -204,9 +217,19 @@ def census(
     )
 
 
-def _complete(limit: LimitSet, first: Tensor, count: int) -> LimitSet:
-    """Add the number of starts, and number the example among all examples, duplicates included."""
-    return replace(limit, example=int(first[limit.example]) if limit.kind == "training" else -1, count=count)
+def _measure_second(points: Tensor, examples: Tensor, group: Tensor, found: Nearest) -> Float[Tensor, " batch"]:
+    """Measure the distance of each point to the nearest example of another group than that of its nearest example."""
+    second = found.second.clone()
+    for number in group.bincount().gt(1).nonzero().flatten():
+        rows = (group[found.index] == number).nonzero().flatten()
+        outside = examples[group != number]
+        second[rows] = nearest(points[rows], outside).distance if len(rows) and len(outside) else torch.inf
+    return second
+
+
+def _complete(limit: LimitSet, named: Tensor, count: int) -> LimitSet:
+    """Add the number of starts, and the number of the example by which its group is named among all examples."""
+    return replace(limit, example=int(named[limit.example]) if limit.kind == "training" else -1, count=count)
 
 
 def _label_limit(limit: LimitSet) -> int:

@@ -23,9 +23,9 @@ from memzoo._types import Map
 from memzoo.dynamics.attractors.basin import basin_radius
 from memzoo.dynamics.attractors.half_precision import confirm_in_half_precision
 from memzoo.dynamics.attractors.orbit_limits import choose_quick_map, find_orbit_limits
-from memzoo.dynamics.attractors.pushes import Pushes, push_points
+from memzoo.dynamics.attractors.pushes import push_points
 from memzoo.dynamics.attractors.shared_limits import find_shared_limits, measure_distances, measure_group_offsets
-from memzoo.dynamics.orbits import SETTLED, format_eps, group_near_copies, resolve_eps
+from memzoo.dynamics.orbits import SETTLED, format_eps, resolve_eps, resolve_groups
 from memzoo.dynamics.spectra import (
     Derivative,
     Jacobians,
@@ -63,7 +63,10 @@ class Certificates:
     """What :func:`certify` found, one row an example; prints as a table."""
 
     points: Float[Tensor, "n *shape"]
-    """Limit of the orbit that starts at the example, polished in float64."""
+    """Limit of the orbit that starts at the example, polished in float64. An orbit whose steps fall below the rounding
+    of float32, in which examples are known, and that is within a tenth of ``eps`` of an unstable fixed point 100 steps
+    later, has reached that point: it is then the limit, with a radius above 1, and no attractor, although the orbit
+    would leave it in the end."""
     fixed: Bool[Tensor, " n"]
     """The limit is a fixed point: its residual is at the level of rounding."""
     open: Bool[Tensor, " n"]
@@ -72,12 +75,17 @@ class Certificates:
     offset: Float[Tensor, " n"]
     """L2 distance from the example to that limit."""
     group_offset: Float[Tensor, " n"]
-    """L2 distance to that limit from the nearest example of the group of near-copies that the example belongs to
-    (:func:`memzoo.dynamics.group_near_copies`); mostly the example itself."""
+    """L2 distance to that limit from the nearest of the examples that count as one with this one: near-copies
+    (:func:`memzoo.dynamics.group_near_copies`) if ``eps`` was left out. Mostly that is the example itself."""
     residual: Float[Tensor, " n"]
     r"""L2 norm of :math:`f(x^*) - x^*` at the limit."""
     location_error: Float[Tensor, " n"]
-    """Distance from the limit to the true fixed point, to first order: the Newton step that was not taken."""
+    r"""Estimate of the distance from the limit to the true fixed point, to first order, beyond the rounding of f.
+
+    It is the length of the Newton step that was not taken; where the residual is at the level of rounding, it is the
+    residual divided by \|1 - ``radius``\|, or times the growth that pushes showed if that is larger. The bound is the
+    residual times :math:`\|(I - J)^{-1}\|`, which for a map that is not normal may be larger than these, in directions
+    that were not tried."""
     radius: Float[Tensor, " n"]
     """Spectral radius at the limit; NaN where the limit is not a fixed point."""
     radius_error: Float[Tensor, " n"]
@@ -85,19 +93,24 @@ class Certificates:
     derivative: list[Derivative]
     """What comparing the derivative at the limit with differences of the map has shown, see
     :class:`memzoo.dynamics.Spectrum`; ``unverified`` where the limit is not a fixed point."""
+    pushed: Bool[Tensor, " n"]
+    """The limit was pushed: it would be an attractor if the pushes do not grow, and ``eps`` leaves room for pushes that
+    are longer than rounding."""
     returns: Bool[Tensor, " n"]
     """Small pushes do not grow in the long run, see :mod:`memzoo.dynamics.attractors.pushes`. At a kink or a jump the
     Jacobian is that of one side and cannot tell. Where the outputs of the map rest under small steps, the pushes are as
-    long as half of ``eps``, and have to come back as they are. False if nothing was tried."""
+    long as half of ``eps``, and have to come back as they are. False where nothing was pushed."""
     distinct: Bool[Tensor, " n"]
-    """No other example (near-copies aside) is known to end at the same point, whether near to the example or far from
-    it: a map that sends two examples to one of them has not stored two, and a constant map has stored none."""
+    """No other example (those that count as one with it aside) is known to end at the same point, whether near to the
+    example or far from it: a map that sends two examples to one of them has not stored two, and a constant map has
+    stored none."""
     limit_of: Int[Tensor, " n"]
     """First example that is known to end at the same point as this one: equal numbers share a limit."""
     limit: Float[Tensor, "n d"]
     """``points`` in the precision in which they were computed, flattened."""
     resolution: Float[Tensor, " n"]
-    """L2 radius around ``limit`` that holds the true fixed point; NaN where there is none, or its place is unknown."""
+    """L2 radius around ``limit`` within which the true fixed point is taken to lie: ``location_error`` and the rounding
+    of f, added up until the map has forgotten it. NaN where there is none, or its place is unknown."""
     eps: Float[Tensor, " n"]
     """Radius in L2 within which the fixed point counts as the example's own."""
     basin_radius: Float[Tensor, " n"]
@@ -107,15 +120,18 @@ class Certificates:
     """Share of that ball's volume, at 95 % confidence."""
 
     @staticmethod
-    def join(parts: "Sequence[Certificates]", examples: Float[Tensor, "n *shape"]) -> "Certificates":
-        """Join the certificates of consecutive parts of the examples, and decide again which limits are shared."""
+    def join(parts: "Sequence[Certificates]", group: Int[Tensor, " n"]) -> "Certificates":
+        """Join the certificates of consecutive parts of the examples, and decide again which limits are shared.
+
+        Args:
+            parts: Certificates. Those of examples that count as one have to come from calls that were given them all,
+                because a limit near any of them is pushed as the limit of each.
+            group: A number for each example of all parts; those of equal numbers count as one.
+        """
         names = [name for name, value in vars(parts[0]).items() if isinstance(value, Tensor)]
         rows = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
-        # An example may share its limit with an example of another part, or be a near-copy of it.
-        group = group_near_copies(examples).group.to(rows["limit"].device)
-        shared = find_shared_limits(rows["limit"], rows["resolution"], group)
+        shared = find_shared_limits(rows["limit"], rows["resolution"], group.to(rows["limit"].device))
         rows |= shared._asdict()
-        rows["group_offset"] = measure_group_offsets(rows["limit"], examples.to(group.device), group)
         return replace(parts[0], **rows, derivative=[word for part in parts for word in part.derivative])
 
     def __getitem__(self, rows: Int[Tensor, " m"] | Bool[Tensor, " n"]) -> "Certificates":
@@ -166,7 +182,9 @@ class Certificates:
             return "farther than eps"
         if self.derivative[row] in DOUBTFUL:
             return f"derivative {self.derivative[row]}"
-        return "left when pushed" if self.radius[row] + self.radius_error[row] < 1 else "radius not below 1"
+        if not self.radius[row] + self.radius_error[row] < 1:
+            return "radius not below 1"
+        return "left when pushed" if self.pushed[row] else "eps too small to push"
 
 
 @leave_no_trace
@@ -178,6 +196,7 @@ def certify(
     eps: float | Float[Tensor, " n"] | None = None,
     *,
     steps: int = 1000,
+    group: Int[Tensor, " n"] | None = None,
     method: Method | None = None,
     directions: int = 0,
     memory_limit: int = 2**30,
@@ -197,6 +216,8 @@ def certify(
         examples: Training examples.
         eps: Radius, or one for each example; :func:`memzoo.dynamics.example_eps` when left out.
         steps: Most iterations from each example; orbits that are then still open are followed up to 20 times as long.
+        group: A number for each example; those of equal numbers count as one. When left out, near-copies
+            (:func:`memzoo.dynamics.group_near_copies`) count as one if ``eps`` is left out too, else exact duplicates.
         method: As in :func:`memzoo.dynamics.spectrum`.
         directions: Estimate the radius of each attractor's basin with this many random points a ball; 32 is a good
             number, 0 leaves it out. Costs more than all the rest: at most 29 times that many orbits an attractor.
@@ -210,7 +231,8 @@ def certify(
     Raises:
         NonFiniteError: NaN or infinity in the examples or in the parameters of ``f``.
         NotASelfMapError: ``f`` changes the shape.
-        InvalidArgumentError: ``eps`` is not above 0, or there is another number of radii than of examples.
+        InvalidArgumentError: ``eps`` is not above 0, or there is another number of radii, or of entries in ``group``,
+            than of examples.
 
     Example:
         >>> examples = torch.tensor([[1.0], [-1.0], [0.0]])
@@ -220,8 +242,8 @@ def certify(
     """
     check_batch(examples, "examples")
     check_steps(steps)
+    group = resolve_groups(group, eps, examples)
     eps = resolve_eps(eps, examples)
-    group = group_near_copies(examples).group
     check_map(f, examples, promote_to_float64)
     check_differentiable_self_map(f, examples)
     jacobians = Jacobians(f, examples, method, memory_limit)
@@ -257,24 +279,27 @@ def certify(
         radius=radius,
         radius_error=error + CURVATURE * location_error / scale,
         derivative=derivative,
+        pushed=torch.zeros_like(ends.fixed),
         returns=torch.zeros_like(ends.fixed),
         distinct=torch.ones_like(ends.fixed),
         limit_of=torch.arange(len(examples), device=examples.device),
         limit=flat,
-        resolution=torch.where(is_known, location_error, torch.nan),
+        resolution=torch.full_like(radius, torch.nan),
         eps=eps,
         basin_radius=torch.full_like(radius, torch.nan),
         basin_share=torch.nan,
     )
 
     # 5. Pushes, of what would be an attractor if it passed.
-    pushes = _test_pushes(wide, jacobians.eps, found, examples, LONGER * steps)
+    found, amplification = _test_pushes(wide, jacobians.eps, found, examples, LONGER * steps)
 
     # 6. Tell limits apart. The rounding of one step adds up until the map has forgotten it, over all steps at most.
-    added_up = slowness.clamp(max=LONGER * steps + 1) + pushes.amplification
-    resolution = found.resolution + SETTLED * jacobians.eps * size * added_up
+    location_error = torch.maximum(location_error, ends.residual.nan_to_num(posinf=0.0) * amplification)
+    added_up = slowness.clamp(max=LONGER * steps + 1) + amplification
+    known_error = torch.where(is_known, location_error, torch.nan)
+    resolution = known_error + SETTLED * jacobians.eps * size * added_up
     shared = find_shared_limits(flat, resolution, group)
-    found = replace(found, returns=pushes.return_home, resolution=resolution, **shared._asdict())
+    found = replace(found, location_error=location_error, resolution=resolution, **shared._asdict())
     rows = found.attractor.nonzero().flatten()
     if not directions or not len(rows):
         return found
@@ -329,7 +354,9 @@ def _compute_radii(
     return torch.where(fixed, radius[first], torch.nan), torch.where(fixed, error[first], torch.nan), words
 
 
-def _test_pushes(f: Map, rounding: float, found: Certificates, examples: Tensor, steps: int) -> Pushes:
+def _test_pushes(
+    f: Map, rounding: float, found: Certificates, examples: Tensor, steps: int
+) -> tuple[Certificates, Float[Tensor, " n"]]:
     """Push the limits that would be attractors if they passed; all others do not return.
 
     Args:
@@ -338,8 +365,11 @@ def _test_pushes(f: Map, rounding: float, found: Certificates, examples: Tensor,
         found: Certificates so far.
         examples: Examples.
         steps: Most steps of a push.
+
+    Returns:
+        The certificates with what the pushes showed, and how many times an error of one step adds up; 0 where that is
+        not known.
     """
-    returns = torch.zeros_like(found.fixed)
     amplification = torch.zeros_like(found.radius)
     size = torch.maximum(found.limit.double().norm(dim=1), examples.flatten(1).double().norm(dim=1))
     ulp = rounding * size
@@ -350,11 +380,12 @@ def _test_pushes(f: Map, rounding: float, found: Certificates, examples: Tensor,
     one_sided = torch.tensor([word == "one-sided" for word in found.derivative], device=room.device)
     length = torch.where(resting, COARSE_PUSH, PUSH) * smallest_eps
     length = torch.maximum(length, torch.minimum(SHARP * ulp, room))
-    rows = (_find_contracting(found) & (BLUNT * ulp <= room)).nonzero().flatten()
+    pushed = _find_contracting(found) & (BLUNT * ulp <= room)
+    rows = pushed.nonzero().flatten()
     if not len(rows):
-        return Pushes(returns, amplification)
+        return found, amplification
     points = found.limit[rows].reshape(-1, *examples.shape[1:])
     pushes = push_points(f, points, examples[rows], length[rows], steps, resting[rows], one_sided[rows])
-    returns[rows] = pushes.return_home
     amplification[rows] = torch.where(pushes.return_home, pushes.amplification, 0.0)
-    return Pushes(returns, amplification)
+    returns = found.returns.index_put((rows,), pushes.return_home)
+    return replace(found, pushed=pushed, returns=returns), amplification

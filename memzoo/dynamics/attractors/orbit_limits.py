@@ -107,7 +107,7 @@ class _LimitSearch:
     def iterate(self, steps: int, *, every: bool = False) -> None:
         """Iterate the orbits that still move, all or those alone that become slower, and measure their pace."""
         rows = (self._moving if every else self._moving & self.slows).nonzero().flatten()
-        if not len(rows):
+        if not steps or not len(rows):  # without a step there is no other pace to compare with
             return
         orbit = iterate(self._map, self.points[rows], steps, tol=self._rest)
         self.points[rows] = orbit.points

@@ -13,7 +13,7 @@ from memzoo._checks import check_batch, check_steps
 from memzoo._types import Map
 from memzoo.dynamics.attractors import certify
 from memzoo.dynamics.memory.recall import check_draws, check_levels, recall_against_noise
-from memzoo.dynamics.orbits import is_one_radius, resolve_eps
+from memzoo.dynamics.orbits import resolve_eps, resolve_groups
 from memzoo.errors import InvalidArgumentError, InvalidTypeError
 
 
@@ -101,6 +101,7 @@ def capacity_curve(
     check_steps(steps)
     numbers = _check_counts(counts, len(examples))
     radii = resolve_eps(eps, examples)
+    group = resolve_groups(None, eps, examples)
     attractors: list[float] = []
     recalled: list[float] = []
     for n in numbers:
@@ -109,11 +110,11 @@ def capacity_curve(
             raise InvalidTypeError(
                 f"build must return a map from a batch to a batch, got {type(f).__name__}; return the model."
             )
-        # One radius for all is passed on as such: it also says that near-copies are recalled as different examples.
-        of_these = eps if is_one_radius(eps) else radii[:n]
-        recall = recall_against_noise(f, examples[:n], [level], draws=draws, steps=steps, eps=of_these, seed=seed)
+        recall = recall_against_noise(
+            f, examples[:n], [level], draws=draws, steps=steps, eps=radii[:n], group=group[:n], seed=seed
+        )
         recalled.append(recall.rate.item())
-        certificates = certify(f, examples[:n], of_these, steps=steps)
+        certificates = certify(f, examples[:n], radii[:n], group=group[:n], steps=steps)
         attractors.append(certificates.attractor.double().mean().item())
     return CapacityCurve(
         counts=torch.tensor(numbers),

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from memzoo._checks import check_batch, check_map, check_steps
@@ -17,12 +17,10 @@ from memzoo.dynamics.memory.corruption import Masks, draw_gaussian
 from memzoo.dynamics.orbits import (
     close_pairs,
     format_eps,
-    group_duplicates,
-    group_near_copies,
-    is_one_radius,
     iterate,
     nearest,
     resolve_eps,
+    resolve_groups,
 )
 from memzoo.dynamics.tracing import leave_no_trace, promote_to_float64
 from memzoo.errors import InvalidArgumentError
@@ -128,6 +126,7 @@ def recall_against_noise(
     draws: int = 16,
     steps: int = 200,
     eps: float | Float[Tensor, " n"] | None = None,
+    group: Int[Tensor, " n"] | None = None,
     clip: tuple[float, float] | None = None,
     seed: int = 0,
 ) -> Recall:
@@ -144,7 +143,8 @@ def recall_against_noise(
         draws: Corrupted copies of each example.
         steps: Most iterations of each.
         eps: Radius of recall, one for all examples or one for each; :func:`memzoo.dynamics.example_eps` when left out.
-            Unless it is one for all, near-copies (:func:`memzoo.dynamics.group_near_copies`) count as one example.
+        group: A number for each example; those of equal numbers count as one. When left out, near-copies
+            (:func:`memzoo.dynamics.group_near_copies`) count as one if ``eps`` is left out too, else exact duplicates.
         clip: Range that the noisy points are clipped to, such as (0, 1) for images; nothing is clipped when left out.
         seed: Seed of the directions, which have a generator of their own. The same seed gives the same directions. The
             directions of an example do not change when others are added after it.
@@ -176,7 +176,7 @@ def recall_against_noise(
     def corrupt(level: float) -> Tensor:
         return (examples[:, None] + level * noise).clamp(low, high)
 
-    return _measure_recall(f, examples, deviations, corrupt, steps, eps)
+    return _measure_recall(f, examples, deviations, corrupt, steps, eps, group)
 
 
 @leave_no_trace
@@ -190,6 +190,7 @@ def recall_against_mask(
     draws: int = 16,
     steps: int = 200,
     eps: float | Float[Tensor, " n"] | None = None,
+    group: Int[Tensor, " n"] | None = None,
     seed: int = 0,
 ) -> Recall:
     """Measure recall against masked area: the share of partly covered examples that iterate back to the whole.
@@ -207,7 +208,8 @@ def recall_against_mask(
         draws: Corrupted copies of each example.
         steps: Most iterations of each.
         eps: Radius of recall, one for all examples or one for each; :func:`memzoo.dynamics.example_eps` when left out.
-            Unless it is one for all, near-copies (:func:`memzoo.dynamics.group_near_copies`) count as one example.
+        group: A number for each example; those of equal numbers count as one. When left out, near-copies
+            (:func:`memzoo.dynamics.group_near_copies`) count as one if ``eps`` is left out too, else exact duplicates.
         seed: Seed of the masks, which have a generator of their own; the same seed gives the same masks.
 
     Returns:
@@ -237,7 +239,7 @@ def recall_against_mask(
     def corrupt(area: float) -> Tensor:
         return torch.where(masks.build(area), cover, examples[:, None])
 
-    found = _measure_recall(f, examples, shares, corrupt, steps, eps)
+    found = _measure_recall(f, examples, shares, corrupt, steps, eps, group)
     return replace(found, levels=found.levels.new_tensor([masks.compute_true_area(area) for area in shares]))
 
 
@@ -248,13 +250,13 @@ def _measure_recall(
     corrupt: Callable[[float], Float[Tensor, "n draws *shape"]],
     steps: int,
     eps: float | Tensor | None,
+    group: Tensor | None,
 ) -> Recall:
     """Follow the corrupted examples of all levels, and count where they end."""
     check_steps(steps)
     check_map(f, examples, promote_to_float64)
     radii = resolve_eps(eps, examples)
-    # One radius for all is the plain definition, in which only equal examples are the same.
-    group = (group_duplicates(examples) if is_one_radius(eps) else group_near_copies(examples)).group
+    group = resolve_groups(group, eps, examples)
     outcomes: list[Tensor] = []
     for level in levels:
         starts = corrupt(level)

@@ -1,13 +1,18 @@
 """Orbits of a map: iteration, distances to the examples with proven bounds, recovery curves, margins."""
 
 from memzoo.dynamics.orbits.distance import Nearest, close_pairs, default_eps, nearest
-from memzoo.dynamics.orbits.duplicates import ExampleGroups, group_duplicates, select_distinct
+from memzoo.dynamics.orbits.duplicates import (
+    ExampleGroups,
+    find_first_members,
+    group_duplicates,
+    select_distinct,
+)
 from memzoo.dynamics.orbits.example_eps import (
     example_eps,
     format_eps,
     group_near_copies,
-    is_one_radius,
     resolve_eps,
+    resolve_groups,
 )
 from memzoo.dynamics.orbits.iterated_map import compose_with_itself
 from memzoo.dynamics.orbits.margin import Margin, nearest_margin
@@ -25,14 +30,15 @@ __all__ = [
     "compose_with_itself",
     "default_eps",
     "example_eps",
+    "find_first_members",
     "format_eps",
     "group_duplicates",
     "group_near_copies",
-    "is_one_radius",
     "iterate",
     "nearest",
     "nearest_margin",
     "recovery_curve",
     "resolve_eps",
+    "resolve_groups",
     "select_distinct",
 ]

@@ -30,6 +30,18 @@ def group_duplicates(examples: Float[Tensor, "n *shape"]) -> ExampleGroups:
     return ExampleGroups(*torch.tensor(first_equal, device=examples.device).unique(return_inverse=True))
 
 
+def find_first_members(group: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
+    """Find for each entry the index of the first one with the same number.
+
+    Example:
+        >>> find_first_members(torch.tensor([7, 3, 7, 3, 5]))
+        tensor([0, 1, 0, 1, 4])
+    """
+    _, place = group.unique(return_inverse=True)
+    every_row = torch.arange(len(group), device=group.device)
+    return every_row.scatter_reduce(0, place, every_row, "amin", include_self=False)[place]
+
+
 def select_distinct(examples: Float[Tensor, "n *shape"]) -> Float[Tensor, "m *shape"]:
     """Select the first of each set of equal examples."""
     first = group_duplicates(examples).first

@@ -8,7 +8,7 @@ depends on its own nearest other example, and near-copies of each other count as
 import warnings
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from memzoo._checks import check_batch, check_eps
@@ -120,9 +120,30 @@ def resolve_eps(eps: float | Tensor | None, examples: Float[Tensor, "n *shape"])
     return spread_eps(eps, examples).clone()
 
 
-def is_one_radius(eps: float | Tensor | None) -> bool:
-    """Tell whether one radius is given for all examples."""
-    return eps is not None and torch.as_tensor(eps).ndim == 0
+def resolve_groups(
+    group: Tensor | None, eps: float | Tensor | None, examples: Float[Tensor, "n *shape"]
+) -> Int[Tensor, " n"]:
+    """Return which examples count as one: those of equal numbers, on the device of the examples.
+
+    Near-copies count as one where their radii are derived from the examples. Whoever gives radii decides with them
+    what is different: then only exact duplicates count as one.
+
+    Args:
+        group: A number for each example, as the caller has it; None for the rule above.
+        eps: Radii as the caller gave them; None if they are derived.
+        examples: The examples.
+
+    Raises:
+        InvalidArgumentError: There is another number of entries in ``group`` than of examples.
+    """
+    if group is None:
+        return (group_near_copies(examples) if eps is None else group_duplicates(examples)).group
+    if group.shape != examples.shape[:1]:
+        raise InvalidArgumentError(
+            f"group must be one number for each example, got shape {tuple(group.shape)} for {len(examples)} examples; "
+            "memzoo.dynamics.group_near_copies(examples).group derives them."
+        )
+    return group.to(examples.device).unique(return_inverse=True)[1]  # any numbers, negative or huge
 
 
 def format_eps(eps: float | Tensor) -> str:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from memzoo._checks import HALF
+from memzoo._generators import keep_generators_unchanged
 from memzoo._module_state import keep_module_unchanged
 from memzoo._types import Map
 from memzoo.dynamics.tracing.minimum_cut import read_declared_cut
@@ -106,16 +107,13 @@ def _describe_half(x: Tensor, name: str, what: str) -> str:
 def leave_no_trace(function: Function) -> Function:
     """Decorate a function whose first argument is the map ``f`` that it measures.
 
-    Everything that the evaluations change in the modules of ``f``, and the state of torch's global generators, is put
-    back afterwards. A module of half-precision parameters is read in the type of the points.
+    Everything that the evaluations change in the modules of ``f``, and the states of the global generators, is put back
+    afterwards. A module of half-precision parameters is read in the type of the points.
     """
 
     @wraps(function)
     def measure(f: Map, *args: Any, **kwargs: Any) -> Any:
-        with keep_module_unchanged(f) as state:
-            devices = {tensor.device for module in state.modules for tensor in module.parameters()}
-            generators = [device for device in devices if device.type == "cuda"]
-            with torch.random.fork_rng(devices=generators):
-                return function(widen_module(f), *args, **kwargs)
+        with keep_generators_unchanged(), keep_module_unchanged(f):
+            return function(widen_module(f), *args, **kwargs)
 
     return cast(Function, measure)
