@@ -9,6 +9,7 @@ steps, rounding asks for large ones (Dennis and Schnabel, Numerical Methods for 
 """
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
@@ -18,6 +19,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from memzoo._types import Map
+from memzoo.errors import MemzooError
 
 Derivative = Literal["verified", "one-sided", "resting", "unverified", "contradicted"]
 ROWS = 256
@@ -175,15 +177,30 @@ class DerivativeCheck:
             fellows: All points that are measured, ``points`` among them; ``points`` alone when left out.
 
         Returns:
+            What was found; unverified at all points if f cannot be evaluated beside one of them.
+
             Cost: 5 evaluations of f and 2 products a point; 22 evaluations more where outputs rest; at a kink some 60
             evaluations and 3 linearisations more; one evaluation at all fellows where fixed points are not verified.
         """
+        fellows = points if fellows is None else fellows
+        try:
+            return self._check_at_scales(points, others, push, fellows, staircase=staircase)
+        except _UndefinedError as error:
+            warnings.warn(
+                f"f cannot be evaluated beside the points ({error}), so that its derivative is not verified; pass a "
+                "map that has a value at all points near them.",
+                stacklevel=4,
+            )
+        unknown = torch.zeros(len(points), dtype=torch.float64, device=points.device)
+        return Check(["unverified"] * len(points), unknown, unknown)
+
+    def _check_at_scales(self, points: Tensor, others: Tensor, push: Map, fellows: Tensor, *, staircase: bool) -> Check:
+        """Check with steps relative to the norm of a point, and where they do not verify, with shorter ones."""
         scale = _measure_scale(self.f, points, self.surroundings.scale)
         found = self._check_with(self.steps, scale, points, others, push, staircase=staircase)
         rows = found.mark("unverified", "contradicted").nonzero().flatten()
         if not len(rows):
             return found
-        fellows = points if fellows is None else fellows
         distance = torch.full_like(scale, torch.inf)
         distance[rows] = self._find_next_fixed(points[rows], fellows)
         shorter = torch.minimum(distance, scale)
@@ -562,9 +579,18 @@ def _name_rows(flags: dict[Derivative, Tensor]) -> list[Derivative]:
     return words
 
 
+class _UndefinedError(Exception):
+    """The map has no value beside a point."""
+
+
 def _evaluate(f: Map, points: Tensor) -> Tensor:
     """Evaluate a function of flat rows, some rows at a time."""
-    return torch.cat([f(rows) for rows in points.split(ROWS)])
+    try:
+        return torch.cat([f(rows) for rows in points.split(ROWS)])
+    except (MemzooError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # a stranger's code may raise anything outside of the range of its data
+        raise _UndefinedError(f"{type(error).__name__}: {error}") from error
 
 
 def _draw_directions(points: Tensor, others: Tensor) -> Float[Tensor, "2 batch dim"]:
