@@ -8,7 +8,7 @@ from torch import nn
 
 from memzoo.dynamics import certify, radius_bracket, spectrum
 from memzoo.dynamics.spectra import compute_leading_eigenvalues
-from memzoo.dynamics.spectra.derivative_check import DerivativeCheck, describe_surroundings
+from memzoo.dynamics.spectra.checking import DerivativeCheck, describe_surroundings
 from memzoo.dynamics.spectra.jacobian import LARGEST_BY_DIFFERENCES, Jacobians
 
 WRONG = pytest.mark.filterwarnings(

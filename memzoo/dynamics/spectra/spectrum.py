@@ -9,7 +9,7 @@ from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
-from memzoo.dynamics.spectra.derivative_check import Derivative
+from memzoo.dynamics.spectra.checking import Derivative
 from memzoo.dynamics.spectra.jacobian import Method
 from memzoo.dynamics.spectra.notation import bracket_notation
 
