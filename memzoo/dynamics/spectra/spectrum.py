@@ -26,7 +26,8 @@ class Spectrum:
     """Spectral radius, the largest modulus."""
     radius_error: Float[Tensor, " batch"]
     """Bound on ``|radius - true radius|`` for the Jacobian as computed: it covers the rounding of the products and of
-    the eigensolve, not digits that ``f`` itself loses by cancellation."""
+    the eigensolve, not digits that ``f`` itself loses by cancellation. At a kink it also covers the radii on the
+    sides of the kink that were looked at, see :mod:`memzoo.dynamics.spectra.kinks`."""
     sigma_max: Float[Tensor, " batch"]
     """Largest singular value: the most that one step stretches, in L2."""
     condition: Float[Tensor, " batch"]

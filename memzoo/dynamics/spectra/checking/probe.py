@@ -29,6 +29,13 @@ GROSS = 0.5
 """Relative gap at a longer step from which on the derivative says nothing about it. On a staircase the whole change is
 unexplained, a gap of 1. A unit that switches on the way takes half of its bend from the central difference: 0.1 in a
 residual network of the zoo, 0.3 in one of twelve units a layer, where rounding takes 1e-8."""
+UNEXPLAINED = 0.2
+"""Relative gap at the far step from which on a jump is looked for on the way."""
+QUARTERED = 6
+"""How often the interval in which a jump is looked for is divided by four."""
+STEEP = 10
+"""Times the mean slope of the map on the way: a steeper part is a jump. The steepest parts in the networks of the zoo
+have 0.7 times that slope."""
 AWAY = (0.1, 0.5)
 """Distances, relative to the scale of the point, at which outputs that rest are looked at once more."""
 DATA_SCALE = (*AWAY, 1.0)
@@ -154,12 +161,13 @@ class Probe:
         contradicted = steady & self._differs(fine) & self._differs(coarse)
         return verified, contradicted.any(0), near.any(0).all(0)
 
-    def find_unexplained(self, width: float) -> Bool[Tensor, " batch"]:
-        """Tell where the map moves at the far step as the derivative does not say, by a part that matters.
+    def find_jumps(self, width: float) -> Bool[Tensor, " batch"]:
+        """Tell where the map jumps on the way to the far step, by a part that the derivative does not explain.
 
         A staircase beside a smooth map has no derivative of its own. The unexplained part counts if its norm, which a
-        random direction shows divided by the root of the dimension, is not small beside 1. Data far from the origin ask
-        for a step that is small beside the ``width`` of their box.
+        random direction shows divided by the root of the dimension, is not small beside 1. Kinks and curvature leave
+        such a part too; it gets smaller with the interval in which it is looked for, a jump does not. Data far from
+        the origin ask for a step that is small beside the ``width`` of their box.
         """
         multiple = self.steps.far * (width / self.scale).clamp(max=1)[:, None]
         offset = multiple * self.delta[0]
@@ -168,7 +176,31 @@ class Probe:
         gap = torch.linalg.vector_norm(change - predicted, dim=1)
         size = torch.maximum(torch.linalg.vector_norm(change, dim=1), torch.linalg.vector_norm(predicted, dim=1))
         length = torch.linalg.vector_norm(offset, dim=1) / self.points.shape[1] ** 0.5
-        return (gap > GROSS * size) & (gap > GROSS * length) & (gap > self.noise)
+        jumps = (gap > UNEXPLAINED * size) & (gap > UNEXPLAINED * length) & (gap > self.noise)
+        rows = jumps.nonzero().flatten()
+        if len(rows):
+            least = torch.maximum(STEEP * 4.0**-QUARTERED * size, self.noise)[rows]
+            jumps[rows] = self.select(rows)._find_largest_jump(offset[rows], change[rows], predicted[rows]) > least
+        return jumps
+
+    def _find_largest_jump(self, offset: Tensor, change: Tensor, predicted: Tensor) -> Float[Tensor, " batch"]:
+        """Return how far the map moves unexplained in a small part of the way, one quarter of one quarter and so on."""
+        rows = torch.arange(len(change), device=change.device)
+        quarters = torch.arange(1, 4, dtype=change.dtype, device=change.device)[:, None, None]
+        start = torch.zeros_like(change[:, :1])
+        at_start = torch.zeros_like(change)
+        at_end = change - predicted
+        share = 1.0
+        for _ in range(QUARTERED):
+            share /= 4
+            inner = start + share * quarters
+            images = evaluate_rows(self.f, (self.points + inner * offset).flatten(0, 1)).reshape(3, *change.shape)
+            ends = torch.cat([at_start[None], images - self.centre - inner * predicted, at_end[None]])
+            largest = torch.linalg.vector_norm(ends.diff(dim=0), dim=2).argmax(0)
+            start = start + share * largest[:, None]
+            at_start = ends[largest, rows]
+            at_end = ends[largest + 1, rows]
+        return torch.linalg.vector_norm(at_end - at_start, dim=1)
 
     def find_rest(self, coarse: Differences) -> tuple[Tensor, Tensor]:
         """Find the points whose outputs rest under small steps, and the share of outputs that no step moves.
