@@ -80,6 +80,17 @@ def test_a_side_that_opens_around_one_coordinate_is_seen_by_iterating():
     assert found.verdict == ["undecided"]
 
 
+def test_a_side_that_opens_where_six_kinks_are_passed_together_is_seen_by_iterating():
+    normals = torch.linalg.qr(torch.randn(60, 6, dtype=torch.float64))[0]
+    towards = normals.sum(1) / 6**0.5
+
+    def f(x):  # six kinks meet; on one of their 64 sides towards -> (0.9 + 1 / 6^0.5) towards
+        return 0.9 * x + ((x @ normals).amin(1, keepdim=True).relu() + 0.1 * (x @ normals[:, :1]).relu()) * towards
+
+    found = spectrum(f, torch.zeros(1, 60, dtype=torch.float64))
+    assert found.verdict == ["undecided"]
+
+
 def test_sides_that_expand_where_no_orbit_stays_are_not_expanding():
     def f(x):  # the slope 2 holds for |x_1| < 0.3 |x_2|, and x_2 shrinks
         first = 2 * torch.minimum(x[:, :1].abs(), 0.3 * x[:, 1:].abs())
