@@ -91,6 +91,17 @@ def test_a_side_that_opens_where_six_kinks_are_passed_together_is_seen_by_iterat
     assert found.verdict == ["undecided"]
 
 
+@pytest.mark.parametrize("shift", [0.0, 0.7])
+def test_a_side_that_two_directions_miss_is_seen_in_few_dimensions(shift):
+    normals = torch.tensor([[1.0, 0.2], [-0.2, -1.0]], dtype=torch.float64)
+
+    def f(x):  # 0.9 x, but for a quarter of the plane
+        open_side = ((x - shift) @ normals).amin(1, keepdim=True).relu()
+        return shift + 0.9 * (x - shift) + open_side * torch.tensor([0.5, -0.5], dtype=x.dtype)
+
+    assert spectrum(f, torch.full((1, 2), shift, dtype=torch.float64)).verdict == ["undecided"]
+
+
 def test_sides_that_expand_where_no_orbit_stays_are_not_expanding():
     def f(x):  # the slope 2 holds for |x_1| < 0.3 |x_2|, and x_2 shrinks
         first = 2 * torch.minimum(x[:, :1].abs(), 0.3 * x[:, 1:].abs())

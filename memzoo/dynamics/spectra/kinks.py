@@ -15,18 +15,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from memzoo._types import Map
-from memzoo.dynamics.spectra.checking import Check, evaluate_rows
+from memzoo.dynamics.spectra.checking import Check, draw_pairs, evaluate_rows
 from memzoo.dynamics.spectra.full_spectrum import compute_full_spectrum
 from memzoo.dynamics.spectra.jacobian import Jacobians
 from memzoo.dynamics.spectra.leading_spectrum import compute_leading_spectrum
 from memzoo.dynamics.spectra.spectrum import Spectrum
 
-PAIRS = 2
-"""Random directions, each with its opposite, in which the sides of a kink are looked at."""
-MOST_PAIRS = 16
-"""The same in few dimensions."""
-NUMBERS = 64
-"""Numbers in these directions, where there are between the least and the most of them."""
 MOST_AXES = 1024
 """Dimension up to which offsets along each coordinate are tried."""
 FOLLOWED = 4
@@ -54,7 +48,7 @@ def cover_sides(part: Spectrum, jacobians: Jacobians, check: Check, points: Floa
     if not len(rows):
         return part
     at_kink = points[rows]
-    directions = _draw_pairs(at_kink)
+    directions = draw_pairs(at_kink)
     offsets = check.reach[rows, None].to(points) * directions
     low, high = _bound_radii(jacobians, (at_kink + offsets).flatten(0, 1)).unflatten(1, offsets.shape[:2])
     radius = part.radius[rows]
@@ -75,16 +69,6 @@ def cover_sides(part: Spectrum, jacobians: Jacobians, check: Check, points: Floa
     high[doubtful] = torch.maximum(high[doubtful], growth[doubtful])
     error = torch.maximum(high - radius, radius - low).nan_to_num(torch.inf)
     return replace(part, radius_error=part.radius_error.index_put((rows,), error))
-
-
-def _draw_pairs(points: Tensor) -> Float[Tensor, "pairs batch dim"]:
-    """Draw unit vectors and their opposites, the same at all points."""
-    dim = points.shape[1]
-    pairs = min(MOST_PAIRS, max(PAIRS, NUMBERS // dim))
-    generator = torch.Generator().manual_seed(2)
-    drawn = torch.randn(pairs, dim, generator=generator, dtype=torch.float64)
-    drawn = (drawn / torch.linalg.vector_norm(drawn, dim=1, keepdim=True)).to(points)
-    return torch.cat([drawn, -drawn])[:, None].expand(-1, len(points), dim)
 
 
 def _bound_radii(jacobians: Jacobians, points: Tensor) -> Float[Tensor, "2 points"]:

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from memzoo._types import Map
-from memzoo.dynamics.spectra.checking.steps import Steps, allow_rounding
+from memzoo.dynamics.spectra.checking.steps import Steps, allow_rounding, draw_pairs
 from memzoo.errors import MemzooError
 
 ROWS = 256
@@ -160,6 +160,23 @@ class Probe:
         steady = straight.all(0) & (change <= self.allow(coarse.central) + ratio * self.noise)
         contradicted = steady & self._differs(fine) & self._differs(coarse)
         return verified, contradicted.any(0), near.any(0).all(0)
+
+    def find_hidden_kinks(self) -> Bool[Tensor, " batch"]:
+        """Find the points at which the map has a kink in one of some more directions, at the shortest steps."""
+        pairs = draw_pairs(self.points)
+        longer = self._measure_pairs(pairs, self.steps.coarse)
+        bent = ~self._is_straight(longer) & longer.bend.isfinite()
+        if bent.any():  # the bend of a smooth map gets smaller with the step
+            shorter = self._measure_pairs(pairs, self.steps.fine)
+            ratio = longer.multiple / shorter.multiple
+            bent &= ~self._is_straight(shorter) & (shorter.bend * ratio > CURVED * longer.bend)
+        return bent.any(0)
+
+    def _measure_pairs(self, pairs: Tensor, multiple: int) -> Differences:
+        """Evaluate the map at a multiple of the shortest step along directions and their opposites."""
+        sides = self.points + multiple * self.steps.shortened * self.scale[:, None] * pairs
+        images = evaluate_rows(self.f, sides.flatten(0, 1)).reshape(sides.shape)
+        return self.compare(multiple, *images.chunk(2))
 
     def find_jumps(self, width: float) -> Bool[Tensor, " batch"]:
         """Tell where the map jumps on the way to the far step, by a part that the derivative does not explain.

@@ -18,6 +18,13 @@ coordinate of x moves f(x) by less than 20 of them in all networks of the zoo, t
 NEAR_ZERO = 1e-3
 """Share of the usual norm of the points below which the norm of a point is no scale."""
 
+PAIRS = 2
+"""Random directions, each with its opposite, in which the sides of a kink are looked at."""
+MOST_PAIRS = 16
+"""The same in few dimensions."""
+NUMBERS = 256
+"""Numbers in these directions, where there are between the least and the most of them."""
+
 
 class Steps(NamedTuple):
     """Steps of differences relative to the norm of the point, as multiples of the least one."""
@@ -125,3 +132,13 @@ def draw_directions(
     second = torch.where(length > 0, towards, drawn[1])
     directions = torch.stack([drawn[0].expand_as(points), second])
     return directions / torch.linalg.vector_norm(directions, dim=2, keepdim=True)
+
+
+def draw_pairs(points: Float[Tensor, "batch dim"]) -> Float[Tensor, "directions batch dim"]:
+    """Draw unit vectors and their opposites, the same at all points; more where they cost little."""
+    dim = points.shape[1]
+    pairs = min(MOST_PAIRS, max(PAIRS, NUMBERS // dim))
+    generator = torch.Generator().manual_seed(2)
+    drawn = torch.randn(pairs, dim, generator=generator, dtype=torch.float64)
+    drawn = (drawn / torch.linalg.vector_norm(drawn, dim=1, keepdim=True)).to(points)
+    return torch.cat([drawn, -drawn])[:, None].expand(-1, len(points), dim)
