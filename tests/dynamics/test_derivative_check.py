@@ -8,7 +8,7 @@ from torch import nn
 
 from memzoo.dynamics import certify, radius_bracket, spectrum
 from memzoo.dynamics.spectra import compute_leading_eigenvalues
-from memzoo.dynamics.spectra.derivative_check import DerivativeCheck, describe_surroundings
+from memzoo.dynamics.spectra.checking import DerivativeCheck, describe_surroundings
 from memzoo.dynamics.spectra.jacobian import LARGEST_BY_DIFFERENCES, Jacobians
 
 WRONG = pytest.mark.filterwarnings(
@@ -243,6 +243,19 @@ def test_a_kink_at_which_the_map_contracts_is_not_expanding_because_of_the_gradi
 
     found = spectrum(f, torch.zeros(1, dim, dtype=torch.float64))
     assert found.verdict == ["undecided"]
+
+
+@pytest.mark.parametrize("error", [ValueError, RuntimeError, AssertionError])
+def test_a_map_that_refuses_points_beside_its_data_is_not_verified_and_says_why(error):
+    def f(x):
+        if (x.abs() > 1).any():
+            raise error("pixels are at most 1")
+        return 0.5 * x
+
+    with pytest.warns(UserWarning, match="cannot be evaluated beside the points .*pixels are at most 1"):
+        found = spectrum(f, torch.ones(2, 3, dtype=torch.float64))
+    assert found.derivative == ["unverified"] * 2
+    assert found.verdict == ["undecided"] * 2
 
 
 def test_a_slow_growth_beside_a_kink_of_another_coordinate_is_expanding():

@@ -285,3 +285,23 @@ def test_a_map_that_insists_on_one_row_is_differentiated():
     point = torch.rand(3, dtype=torch.float64)
     found = compute_jacobians_by_autograd(flatten_map(f, (3,)), point[None], 8)
     torch.testing.assert_close(found[0], point.cos().diag())
+
+
+class Unregistered(nn.Module):
+    """Keeps a parameter in a list, where torch does not see it, and calls it from a checkpoint of the older kind."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden = [nn.Parameter(0.5 * torch.eye(4))]
+
+    def forward(self, x):
+        return checkpoint(lambda y: torch.tanh(y @ self.hidden[0]), x, use_reentrant=True)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_gradient_of_a_parameter_that_torch_does_not_see_stays():
+    f = Unregistered().eval()
+    f.hidden[0].grad = torch.zeros(4, 4)
+    spectrum(f, torch.rand(1, 4))
+    assert f.hidden[0].grad is not None
+    assert not f.hidden[0].grad.any()

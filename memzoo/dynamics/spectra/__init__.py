@@ -1,7 +1,7 @@
 """Jacobians of a map, their eigenvalues with error bounds, and the operators of linear maps."""
 
 from memzoo.dynamics.spectra.arnoldi import solve_shifted
-from memzoo.dynamics.spectra.derivative_check import Derivative
+from memzoo.dynamics.spectra.checking import Derivative
 from memzoo.dynamics.spectra.eigenvalues import compute_spectrum, spectrum
 from memzoo.dynamics.spectra.factors import build_factors
 from memzoo.dynamics.spectra.full_spectrum import compute_full_spectrum

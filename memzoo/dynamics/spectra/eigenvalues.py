@@ -11,7 +11,7 @@ from torch import Tensor
 
 from memzoo._checks import check_batch, check_map, check_module
 from memzoo._types import Map
-from memzoo.dynamics.spectra.derivative_check import Check, DerivativeCheck
+from memzoo.dynamics.spectra.checking import Check, DerivativeCheck
 from memzoo.dynamics.spectra.full_spectrum import compute_full_spectrum
 from memzoo.dynamics.spectra.jacobian import (
     LARGEST_BY_DIFFERENCES,
@@ -20,6 +20,7 @@ from memzoo.dynamics.spectra.jacobian import (
     check_differentiable_self_map,
     refuse_non_finite,
 )
+from memzoo.dynamics.spectra.kinks import cover_sides
 from memzoo.dynamics.spectra.leading_spectrum import compute_leading_spectrum
 from memzoo.dynamics.spectra.own_derivative import build_check
 from memzoo.dynamics.spectra.spectrum import (
@@ -177,7 +178,7 @@ class _Around(NamedTuple):
 
     others: Float[Tensor, "batch dim"]
     """For each point of the block another one."""
-    fellows: Float[Tensor, "all dim"]
+    all_points: Float[Tensor, "all dim"]
     """All points that are measured."""
 
 
@@ -207,8 +208,8 @@ def _compute_leading_block(
         flat = x.to(jacobians.dtype).flatten(1)
         others = around.others[finite]
         push = jacobians.form_push(flat)
-        found = check.check(flat, others, push, staircase=not jacobians.affine, fellows=around.fellows)
-        part = _add_check(part, found)
+        found = check.check(flat, others, push, staircase=not jacobians.affine, all_points=around.all_points)
+        part = cover_sides(_add_check(part, found), jacobians, found, flat)
     return fill_with_nan(part, finite, jacobians.dim if wanted.vectors else 0)
 
 
@@ -236,24 +237,20 @@ def _compute_full_block(
             factors = factors.select(few)
         found = check.check(flat[few], around.others[few], factors.push, staircase=False)
         return _add_check(part, found.summarise(len(x)))
-    found = check.check(flat, around.others, factors.push, fellows=around.fellows)
-    return _add_check(part, found.withdraw(~factors.finite))
+    found = check.check(flat, around.others, factors.push, all_points=around.all_points)
+    found = found.withdraw(~factors.finite)
+    return cover_sides(_add_check(part, found), jacobians, found, flat)
 
 
 def _add_check(part: Spectrum, check: Check) -> Spectrum:
     """Add what the check of the derivative found.
 
-    A radius below 1 holds for one side of a kink; where the map itself does not contract, it says nothing. What is
-    contradicted stays so: there may be another way. No bound can be given for the radius of a derivative that is not
-    verified.
+    No bound can be given for the radius of a derivative that is not verified.
     """
-    below = part.radius + part.radius_error < 1
-    grows = check.growth.to(below.device) >= 1
-    check = check.withdraw(below & grows & ~check.mark("contradicted").to(below.device))
-    unverified = check.mark("unverified").to(below.device)
+    unverified = check.mark("unverified")
     return replace(
         part,
         radius_error=part.radius_error.masked_fill(unverified, torch.inf),
         derivative=check.words,
-        resting=check.resting.to(below.device),
+        resting=check.resting,
     )

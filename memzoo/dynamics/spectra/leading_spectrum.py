@@ -25,7 +25,7 @@ from memzoo.dynamics.spectra.derivatives import Products
 from memzoo.dynamics.spectra.hidden_eigenvalues import bound_hidden_moduli
 from memzoo.dynamics.spectra.jacobian import Jacobians
 from memzoo.dynamics.spectra.scaling import find_exponents, scale_products, scale_values
-from memzoo.dynamics.spectra.second_opinion import SMALL, find_undecided, settle
+from memzoo.dynamics.spectra.second_opinion import SMALL, decide_by_structure, find_undecided
 from memzoo.dynamics.spectra.spectrum import Spectrum, replace_rows
 from memzoo.dynamics.spectra.start_vectors import Draws, bound_norm, derive_seeds, draw_vectors
 
@@ -61,7 +61,7 @@ def compute_leading_spectrum(
             exact, converged[rows], interval[:, rows] = _measure(solver.select_exact(rows), top, block, vectors=vectors)
             found = replace_rows(found, rows, exact)
     rounding = solver.bound_rounding(scale_values(found.sigma_max, -solver.exponents))
-    found, settled = settle(found, interval, jacobians, x, solver.fine, solver.exponents, rounding, draws)
+    found, settled = decide_by_structure(found, interval, jacobians, x, solver.fine, solver.exponents, rounding, draws)
     missing = ~converged & ~settled[:, None]
     if missing.any():
         warnings.warn(

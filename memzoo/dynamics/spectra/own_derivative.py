@@ -5,7 +5,7 @@ from contextlib import suppress
 import torch
 from torch import Tensor
 
-from memzoo.dynamics.spectra.derivative_check import DerivativeCheck, describe_surroundings
+from memzoo.dynamics.spectra.checking import DerivativeCheck, describe_surroundings
 from memzoo.dynamics.spectra.jacobian import Jacobians
 
 TRIED = 4

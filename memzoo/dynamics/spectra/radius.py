@@ -69,7 +69,7 @@ def radius_bracket(
         factors = jacobians.form_factors(x[rows])
         refuse_non_finite(factors.finite, rows)
         others = flat[(rows + 1) % len(flat)]
-        wrong = check.check(flat[rows], others, factors.push, staircase=False, fellows=flat).mark("contradicted")
+        wrong = check.check(flat[rows], others, factors.push, staircase=False, all_points=flat).mark("contradicted")
         factors, exponents = factors.change_units()
         delta = factors.bound_rounding().detach()
         pair = [scale_values(bound, exponents) for bound in bound_radius(factors.core(), delta, squarings)]

@@ -30,7 +30,7 @@ NORM_TOLERANCE = 1e-6
 """Relative residual at which the square of the norm counts as found."""
 
 
-def settle(
+def decide_by_structure(
     found: Spectrum,
     interval: Tensor,
     jacobians: Jacobians,

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
-from memzoo.dynamics.spectra.derivative_check import Derivative
+from memzoo.dynamics.spectra.checking import Derivative
 from memzoo.dynamics.spectra.jacobian import Method
 from memzoo.dynamics.spectra.notation import bracket_notation
 
@@ -26,7 +26,8 @@ class Spectrum:
     """Spectral radius, the largest modulus."""
     radius_error: Float[Tensor, " batch"]
     """Bound on ``|radius - true radius|`` for the Jacobian as computed: it covers the rounding of the products and of
-    the eigensolve, not digits that ``f`` itself loses by cancellation."""
+    the eigensolve, not digits that ``f`` itself loses by cancellation. At a kink it also covers the radii on the
+    sides of the kink that were looked at, see :mod:`memzoo.dynamics.spectra.kinks`."""
     sigma_max: Float[Tensor, " batch"]
     """Largest singular value: the most that one step stretches, in L2."""
     condition: Float[Tensor, " batch"]

@@ -41,9 +41,11 @@ def list_holders(module: nn.Module) -> list[tuple[nn.Module, list[str]]]:
 class Copies:
     """Copies of tensors in one type; a large one is used again unless somebody has changed it in place."""
 
-    def __init__(self, dtype: torch.dtype | None) -> None:
+    def __init__(self, dtype: torch.dtype | None, *, detach: bool = False) -> None:
         self.dtype: torch.dtype | None = dtype
         """Type of the copies of floating-point tensors; None keeps that of each."""
+        self.detach: bool = detach
+        """Whether no gradient reaches the originals."""
         self.keeps: bool = True
         """Whether new copies are kept; one that is made inside a transform of torch must not outlive it."""
         self._kept: dict[int, tuple[Tensor, int, Tensor, int]] = {}
@@ -52,16 +54,19 @@ class Copies:
     def copy(self, tensor: Tensor) -> Tensor:
         """Return a copy of a tensor as it is now."""
         if (tensor.layout is torch.strided and tensor.numel() <= SMALL) or tensor.is_inference():
-            return copy_tensor(tensor, self.dtype)
+            return self._make(tensor)
         known = self._kept.get(id(tensor))
         if known is not None:
             original, version, copy, copy_version = known
             if original is tensor and version == tensor._version and copy_version == copy._version:
                 return copy
-        copy = copy_tensor(tensor, self.dtype)
+        copy = self._make(tensor)
         if self.keeps and not copy.is_inference():
             self._kept[id(tensor)] = (tensor, tensor._version, copy, copy._version)
         return copy
+
+    def _make(self, tensor: Tensor) -> Tensor:
+        return copy_tensor(tensor.detach() if self.detach else tensor, self.dtype)
 
 
 @contextmanager

@@ -68,7 +68,7 @@ class CastMap:
         self.module: nn.Module = module
         self._tensors: dict[str, Tensor] = tensors
         self._buffers: set[str] = {name for name, _ in module.named_buffers(remove_duplicate=False)}
-        self._copies: Copies = Copies(dtype)  # None leaves tensors in attributes in their types
+        self._copies: Copies = Copies(dtype, detach=self.detached)  # None leaves tensors in attributes in their types
         self._holders: list[tuple[nn.Module, list[str]]] = list_holders(module)
         with isolate_attributes(self._holders, self._copies):  # makes the copies that are kept
             self._copies.keeps = False
