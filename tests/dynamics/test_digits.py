@@ -25,7 +25,17 @@ def take_items(x, dtype):
     return torch.tensor(sums, dtype=torch.float64)[:, None]
 
 
+BUFFER = np.zeros(2)
+
+
+def use_buffer(x, dtype):
+    BUFFER[:] = np.sin(x[0].numpy().astype(dtype))
+    return torch.from_numpy(BUFFER)
+
+
 WIDE = {
+    "a buffer of numpy": lambda x: x + use_buffer(x, np.float64),
+    "a norm by item()": lambda x: x * x.norm().item(),
     "a part in numpy": lambda x: x.tanh() + leave_torch(x, np.float64),
     "a part by item()": lambda x: x.tanh() + take_items(x, np.float64),
     "a constant by item()": lambda x: x.tanh() * torch.ones(2).sum().item(),
@@ -42,6 +52,8 @@ WIDE = {
     "view": lambda x: x.view(-1)[:].reshape(x.shape).add_(1),
 }
 NARROW = {
+    "a buffer of numpy": lambda x: x + use_buffer(x, np.float32),
+    "a norm by item()": lambda x: x * float(np.float32(x.norm().item())),
     "a part in numpy": lambda x: x.tanh() + leave_torch(x, np.float32),
     "a small part in numpy": lambda x: x.tanh() + 1e-3 * leave_torch(x, np.float32),
     "a part by item()": lambda x: x.tanh() + take_items(x, np.float32),

@@ -39,8 +39,8 @@ class _DigitWatch(TorchDispatchMode):
         super().__init__()
         self.opaque: bool = False
         """Whether an operation was met whose inner arithmetic or whose result cannot be seen."""
-        self.strangers: list[Tensor] = []
-        """Arguments of operations that come from elsewhere: constants, or what a library outside of torch returned."""
+        self.strangers: list[float] = []
+        """Sums of arguments that come from elsewhere: constants, or what a library outside of torch returned."""
         self._lost: dict[int, bool] = {_find_place(source): False}
         self._held: list[object] = [source]  # a place in memory is not reused while its tensor lives
 
@@ -49,7 +49,7 @@ class _DigitWatch(TorchDispatchMode):
         kwargs = kwargs or {}
         tensors = _list_floats((args, kwargs))
         inputs = [self._lost[place] for place in map(_find_place, tensors) if place in self._lost]
-        self.strangers += [tensor for tensor in tensors if _find_place(tensor) not in self._lost]
+        self.strangers += [_add_up(tensor) for tensor in tensors if _find_place(tensor) not in self._lost]
         result = func(*args, **kwargs)
         if inputs:
             self.opaque |= func.namespace not in KNOWN or func in LEAVES
@@ -67,12 +67,10 @@ class _DigitWatch(TorchDispatchMode):
         lost = self._lost.get(_find_place(output))
         return None if lost is None or (self.opaque and not lost) else not lost
 
-    def has_same_strangers(self, other: "_DigitWatch") -> bool:
-        """Tell whether what came from elsewhere was the same at another point, so that it does not carry the input."""
-        if len(self.strangers) != len(other.strangers):
-            return False
-        pairs = zip(self.strangers, other.strangers, strict=True)
-        return all(one is two or torch.equal(one, two) for one, two in pairs)
+
+def _add_up(tensor: Tensor) -> float:
+    """Return the sum of all entries, which tells the contents of a place in memory at two times apart."""
+    return float(tensor.real.sum(dtype=torch.float64)) if tensor.numel() else 0.0
 
 
 def _list_floats(values: object) -> list[Tensor]:
@@ -105,7 +103,8 @@ def computes_in_float64(f: Map, x: Float[Tensor, "batch *shape"]) -> bool:
             return False
         if seen:
             other, _ = _watch_digits(f, row + MOVED * _point_inside(row))
-            if watch.has_same_strangers(other):
+            # What came from elsewhere and is the same at another point does not carry the input.
+            if watch.strangers == other.strangers:
                 return True
     return _has_noise_of_float64(f, row)
 
@@ -133,7 +132,7 @@ def _has_noise_of_float64(f: Map, row: Tensor) -> bool:
     A map that changes on a scale below the steps looks as noisy as one of float32. At shorter steps the first is smooth
     and the second rests.
     """
-    away = [_measure_noise(f, row, shift, STEP) for shift in SHIFTS]
+    away = [_measure_noise(f, row, shift, STEP, along=index % 2 == 1) for index, shift in enumerate(SHIFTS)]
     away = [noise for noise in away if noise < torch.inf]
     if any(away):
         return max(away) < NOISE
@@ -152,22 +151,31 @@ def _is_constant(f: Map, row: Tensor) -> bool:
     return True
 
 
-def _measure_noise(f: Map, row: Tensor, shift: float, step: float) -> float:
+def _measure_noise(f: Map, row: Tensor, shift: float, step: float, *, along: bool = False) -> float:
     r"""Measure the noise of the values of ``f`` near a point, relative to their size or to what a step changes.
 
     Differences of order k of values at equal steps have :math:`\binom{2k}{k}` times the variance of their rounding, and
     next to nothing of a smooth map (Moré and Wild, Estimating computational noise, 2011).
 
+    Args:
+        f: Self-map.
+        row: The point.
+        shift: How far from it the noise is measured.
+        step: Step relative to the largest coordinate.
+        along: Step towards the origin, which changes all sums and norms, and not towards the mean of the coordinates.
+
     Returns:
         0 for a constant, infinity where ``f`` cannot be evaluated in float64.
     """
     inside = _point_inside(row)
+    direction = -row if along and row.any() else inside
     size = row.abs().max().clamp(min=1e-3)
     lengths = step * size * torch.arange(ORDER + 1).to(row)
     values = None
     with Attempt(Exception):  # a map of float32 alone, or of a bounded range, may raise anything
-        offsets = lengths.reshape(-1, *[1] * (row.ndim - 1)) * inside / inside.abs().max()
-        values = f(row + shift * inside + offsets)
+        offsets = lengths.reshape(-1, *[1] * (row.ndim - 1)) * direction / direction.abs().max()
+        # One by one: a number of Python that f takes from a batch would be that of all rows.
+        values = torch.cat([f(point) for point in (row + shift * inside + offsets).split(1)])
     if values is None or values.dtype not in WIDE:
         return torch.inf
     change = values.diff(dim=0).abs().max()
