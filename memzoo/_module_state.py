@@ -6,6 +6,7 @@ This is done once around a whole measurement and to everything that the map may 
 
 import functools
 import inspect
+import operator
 import types
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, MutableMapping, MutableSequence, MutableSet
@@ -206,11 +207,9 @@ def _restore_attributes(holder: Any, attributes: dict[str, Any]) -> None:
 
 def restore_table(table: Any, content: Any) -> None:
     """Put the content of a list, a set or a dict back."""
-    if isinstance(content, dict):
-        same = list(table) == list(content) and all(table[key] is value for key, value in content.items())
-    else:
-        same = len(table) == len(content) and all(a is b for a, b in zip(table, content, strict=True))
-    if same:
+    # This is done around each evaluation of a module, without a step of Python for each entry.
+    same = len(table) == len(content) and all(map(operator.is_, table, content))
+    if same and (not isinstance(content, dict) or all(map(operator.is_, table.values(), content.values()))):
         return
     table.clear()
     if isinstance(table, MutableMapping):

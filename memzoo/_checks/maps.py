@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from memzoo._attempt import is_out_of_memory
 from memzoo._checks.layers import check_module, name_active_layers
 from memzoo._generators import generators_are_at, keep_generators_unchanged, read_generators
 from memzoo._module_state import is_checked, mark_as_checked
@@ -250,9 +251,11 @@ def _evaluate(f: Map, rows: Tensor) -> Tensor:
     """Evaluate ``f``, and raise an error of memzoo where it raises one of its own."""
     try:
         return apply_map(f, rows)
-    except (MemzooError, torch.OutOfMemoryError):
+    except MemzooError:
         raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise NotASelfMapError(
             f"f cannot be evaluated at a batch {tuple(rows.shape)} of {rows.dtype}: {type(error).__name__}: {error}. "
             "Pass points of the shape, type and device that f takes, and a map of batches of any number of rows."

@@ -1,12 +1,12 @@
 """Choose where the orbits of an audit begin."""
 
-import warnings
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from memzoo._checks import check_batch
+from memzoo._user_warning import warn_user
 from memzoo.dynamics import close_pairs
 from memzoo.dynamics.orbits import format_eps
 from memzoo.errors import AuditInputError
@@ -54,10 +54,9 @@ def leave_out_near(starts: Tensor, images: Tensor, eps: Tensor) -> tuple[Tensor,
         )
     if not len(near):
         return starts, 0
-    warnings.warn(
+    warn_user(
         f"{len(near)} of {len(starts)} starts lie within eps = {format_eps(eps)} of an image before the first step "
         "and are left out.",
-        stacklevel=3,  # the line that calls audit
     )
     keep = torch.ones(len(starts), dtype=torch.bool, device=starts.device)
     keep[near] = False

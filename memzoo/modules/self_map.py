@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from memzoo._attempt import Attempt, is_out_of_memory
 from memzoo._checks import apply_map
 from memzoo._types import Map
 from memzoo.dynamics.tracing import widen_module
@@ -43,9 +44,9 @@ def find_self_map(module: nn.Module, adapter: Adapter | None, examples: Tensor) 
     # One example tells: rows do not interact.
     try:
         apply_map(f, examples[:1])
-    except torch.OutOfMemoryError:  # this says nothing about the map
-        raise
     except Exception as error:
+        if is_out_of_memory(error):  # this says nothing about the map
+            raise
         if examples.ndim > 2 and _maps_to_itself(f, examples[:1].flatten(1)):
             return f, examples.flatten(1)
         what = "forward" if adapter is None else "self_map"
@@ -59,11 +60,10 @@ def find_self_map(module: nn.Module, adapter: Adapter | None, examples: Tensor) 
 
 def _maps_to_itself(f: Map, points: Tensor) -> bool:
     """Tell whether a map takes these points and returns their shape."""
-    try:
+    with Attempt(Exception):
         apply_map(f, points)
-    except Exception:
-        return False
-    return True
+        return True
+    return False
 
 
 def like_parameters(points: Tensor, module: nn.Module) -> Tensor:

@@ -8,6 +8,7 @@ from torch import nn
 
 from memzoo.dynamics import spectrum
 from memzoo.dynamics.spectra.differences import compute_jacobians_by_differences
+from memzoo.dynamics.spectra.inexact_factors import build_inexact_factors
 
 
 def measure_error(found, true):
@@ -82,3 +83,11 @@ def test_the_diagonal_of_differences_carries_their_error():
     found = spectrum(lambda rows: rows.sin() @ matrix.T, x, method="differences")
     expected = 0.9 * x.cos().max()
     assert abs(found.radius - expected) <= found.radius_error
+
+
+def test_selected_factors_keep_their_errors():
+    error = torch.tensor([1e-3, 2e-3, 3e-3], dtype=torch.float64)
+    factors = build_inexact_factors(2e-16, torch.eye(2, dtype=torch.float64).expand(3, 2, 2), error)
+    chosen = factors.select(torch.tensor([2, 0]))
+    assert chosen.error.tolist() == [3e-3, 1e-3]
+    assert (chosen.change_units()[0].bound_rounding() > 0).all()

@@ -16,7 +16,31 @@ def write_in_place(x):
     return y
 
 
+def leave_torch(x, dtype):
+    return torch.from_numpy(np.sin(x.numpy().astype(dtype)).astype(np.float64))
+
+
+def take_items(x, dtype):
+    sums = [float(dtype(row.sum().item())) for row in x]
+    return torch.tensor(sums, dtype=torch.float64)[:, None]
+
+
+BUFFER = np.zeros(2)
+
+
+def use_buffer(x, dtype):
+    BUFFER[:] = np.sin(x[0].numpy().astype(dtype))
+    return torch.from_numpy(BUFFER)
+
+
 WIDE = {
+    "a buffer of numpy": lambda x: x + use_buffer(x, np.float64),
+    "a norm by item()": lambda x: x * x.norm().item(),
+    "a part in numpy": lambda x: x.tanh() + leave_torch(x, np.float64),
+    "a part by item()": lambda x: x.tanh() + take_items(x, np.float64),
+    "a constant by item()": lambda x: x.tanh() * torch.ones(2).sum().item(),
+    "all of numpy": lambda x: leave_torch(x, np.float64),
+    "a kink in numpy": lambda x: torch.from_numpy(np.maximum(x.numpy() - 0.3, 0)) + x,
     "far from zero": lambda x: 1e8 + torch.tanh(3 * (x - 1e8)),
     "digits that underflow": lambda x: 1 + 1e-30 * x,
     "a mask in float32": lambda x: torch.where(x.float() > 0, x, -x),
@@ -28,6 +52,13 @@ WIDE = {
     "view": lambda x: x.view(-1)[:].reshape(x.shape).add_(1),
 }
 NARROW = {
+    "a buffer of numpy": lambda x: x + use_buffer(x, np.float32),
+    "a norm by item()": lambda x: x * float(np.float32(x.norm().item())),
+    "a part in numpy": lambda x: x.tanh() + leave_torch(x, np.float32),
+    "a small part in numpy": lambda x: x.tanh() + 1e-3 * leave_torch(x, np.float32),
+    "a part by item()": lambda x: x.tanh() + take_items(x, np.float32),
+    "all of numpy": lambda x: leave_torch(x, np.float32),
+    "a kink in numpy": lambda x: torch.from_numpy(np.maximum(x.numpy().astype(np.float32), 0).astype(np.float64)) + x,
     "inside": lambda x: x.float().tanh().double(),
     "a part": lambda x: x + 1e-3 * x.float().tanh(),
     "half inside": lambda x: x.half().double() * 2,

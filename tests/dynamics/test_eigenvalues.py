@@ -608,3 +608,27 @@ def test_operations_that_take_one_row_at_a_time_cause_no_warning():
 
     found = spectrum(f, torch.rand(3, 16))  # a warning of torch that this is slow would be an error
     assert found.radius.tolist() == pytest.approx([0.5] * 3)
+
+
+@pytest.mark.parametrize("size", [2, 6])
+@pytest.mark.parametrize("delta", [1e-9, 1e-5, 1e-3, 1e-2])
+def test_no_perturbation_of_the_allowed_norm_leads_out_of_the_bounds(size, delta):
+    # The matrix nearest to A that has the eigenvalue z is A + s u v^T, with the smallest singular value s of z - A.
+    generator = torch.Generator().manual_seed(size)
+    cores = torch.randn(40, size, size, generator=generator, dtype=torch.float64)
+    cores = torch.triu(5 * cores, 1) + torch.linspace(0.9, -0.8, size, dtype=torch.float64).diag()
+    values, right = torch.linalg.eig(cores)
+    order = values.abs().argsort(-1, descending=True)
+    values = values.gather(-1, order)
+    right = right.gather(-1, order[:, None].expand_as(right))
+    condition = torch.linalg.inv(right).norm(dim=2) * right.norm(dim=1)
+    lower, upper = _bound_radius(cores, values, condition, torch.full((40,), delta, dtype=torch.float64))
+    for share in (0.0, 0.3, 0.7, 1.0):
+        for length in (1e-8, 1e-4, 1e-2, 0.1, 0.5):
+            z = values[:, 0] * (1 + length) * (1 - share) + share * values[:, -1] * (1 - length)
+            u, _, v = torch.linalg.svd(z.real[:, None, None] * torch.eye(size, dtype=torch.float64) - cores)
+            for side in (-delta, delta):
+                changed = cores + side * u[:, :, -1:] @ v[:, -1:]
+                radius = torch.linalg.eigvals(changed).abs().amax(1)
+                assert (lower <= radius * (1 + 1e-9)).all()
+                assert (radius <= upper * (1 + 1e-9)).all()

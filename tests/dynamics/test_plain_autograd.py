@@ -305,3 +305,22 @@ def test_the_gradient_of_a_parameter_that_torch_does_not_see_stays():
     spectrum(f, torch.rand(1, 4))
     assert f.hidden[0].grad is not None
     assert not f.hidden[0].grad.any()
+
+
+@pytest.mark.parametrize("scale", [1e6, 1e9])
+def test_a_wrong_rule_shows_at_a_point_whose_jacobian_is_small_beside_that_of_another(scale):
+    # torch.func differentiates cdist wrongly; the second point multiplies a right derivative by the scale.
+    anchors = torch.randn(5, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def f(row):
+        far = (row[0] > 10).to(row.dtype)
+        return (1 - far) * torch.cdist(row[None], anchors)[0] + far * scale * row.sin()
+
+    x = torch.rand(2, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    x[1, 0] += 20
+    expected = torch.stack([torch.autograd.functional.jacobian(f, row) for row in x])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = compute_jacobians(f, x, MANY)
+    for ours, true in zip(found, expected, strict=True):
+        assert (ours - true).norm() <= 1e-10 * true.norm()

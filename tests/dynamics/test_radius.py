@@ -8,7 +8,7 @@ from torch import nn
 
 from memzoo.dynamics import radius_bracket, spectrum
 from memzoo.dynamics.spectra.radius import bound_radius
-from memzoo.errors import NonFiniteError
+from memzoo.errors import NonFiniteError, NotDifferentiableError
 from memzoo.models import FullyConnected
 
 
@@ -178,3 +178,32 @@ def test_the_bounds_cover_the_rounding_of_their_own_logarithms():
     assert (lower <= entries).all()
     assert (entries <= upper).all()
     assert ((upper - lower) < 1e-10 * entries).all()
+
+
+class Outside(nn.Module):
+    """A module whose derivative autograd does not see, and of which there is no trace."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(0.8))
+
+    def forward(self, x):
+        return torch.from_numpy((self.scale * x).detach().numpy().copy())
+
+
+@pytest.mark.filterwarnings("ignore:torch.func cannot differentiate")
+def test_bounds_by_differences_are_refused_where_a_gradient_may_be_asked_for():
+    x = torch.rand(2, 3)
+    with pytest.raises(NotDifferentiableError, match=r"differences have no gradient.*torch\.no_grad"):
+        radius_bracket(Outside(), x)
+    with torch.no_grad():
+        lower, upper = radius_bracket(Outside(), x)
+    assert (lower > 0.79).all()
+    assert (upper < 0.81).all()
+
+
+@pytest.mark.parametrize("digits", [1, 2])
+def test_a_staircase_has_no_bounds(digits):
+    lower, upper = radius_bracket(lambda x: (0.5 * x).round(decimals=digits), torch.rand(3, 4))
+    assert not lower.any()
+    assert upper.isposinf().all()

@@ -165,6 +165,26 @@ def test_an_attractor_in_half_precision_draws_back_the_next_numbers(slope, kept,
     assert certify(f, point.float(), eps=0.5).attractor.tolist() == [True]
 
 
+class Computed(nn.Module):
+    """A module without parameters, which computes in the type of its input or in float32."""
+
+    def __init__(self, slope, wide):
+        super().__init__()
+        self.slope = slope
+        self.wide = wide
+
+    def forward(self, x):
+        return 5.0 + self.slope * ((x.float() if self.wide else x) - 5.0)
+
+
+@HALF
+@pytest.mark.parametrize(("slope", "wide", "kept"), [(0.25, False, True), (0.999, False, False), (0.999, True, True)])
+@pytest.mark.filterwarnings("ignore:.*attractors are none in")
+def test_a_module_without_parameters_is_followed_in_half_precision_if_it_computes_in_it(slope, wide, kept, dtype):
+    point = torch.tensor([[5.0]], dtype=dtype)
+    assert certify(Computed(slope, wide), point, eps=0.5).attractor.tolist() == [kept]
+
+
 @HALF
 def test_a_function_that_computes_in_half_precision_alone_is_refused_where_a_verdict_is_asked_for(dtype):
     weight = torch.eye(3, dtype=dtype) / 2

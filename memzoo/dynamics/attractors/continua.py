@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.func import jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from memzoo._attempt import Attempt
 from memzoo._types import Map
 from memzoo.dynamics.tracing import promote_to_float64
 
@@ -80,12 +81,10 @@ def moves_along(f: Map, points: Float[Tensor, "m *shape"], others: Float[Tensor,
     """
     wide, base = promote_to_float64(f, points)
     difference = others.to(base.dtype) - base
-    try:
-        image = _push_forward(wide, base + difference / 2, difference)
-    except Exception:  # operations without forward mode may raise anything
-        return torch.zeros(len(points), dtype=torch.bool, device=points.device)
-    change = (image - difference).flatten(1).norm(dim=1)
-    return change <= CURVED * difference.flatten(1).norm(dim=1)
+    with Attempt(Exception):  # operations without forward mode may raise anything
+        change = (_push_forward(wide, base + difference / 2, difference) - difference).flatten(1).norm(dim=1)
+        return change <= CURVED * difference.flatten(1).norm(dim=1)
+    return torch.zeros(len(points), dtype=torch.bool, device=points.device)
 
 
 def _push_block(f: Map, points: Tensor, eps: float, steps: int) -> Pushed:
@@ -208,12 +207,10 @@ def _confirm_by_derivative(f: Map, base: Tensor, motion: _Motion, steps: int) ->
         return _push_forward(f, middle[rows], difference)
 
     linear = _Motion(advance, motion.difference, motion.least, torch.zeros_like(motion.noise), motion.tolerance)
-    try:
+    with Attempt(Exception):  # operations without forward mode may raise anything
         linear.follow(steps, torch.full_like(linear.least, torch.inf))
-    except Exception:  # operations without forward mode may raise anything
-        size = motion.difference.flatten(1).norm(dim=1)
-        return motion.noise <= PRECISE * size
-    return linear.rests
+        return linear.rests
+    return motion.noise <= PRECISE * motion.difference.flatten(1).norm(dim=1)
 
 
 def _push_forward(f: Map, points: Tensor, vectors: Tensor) -> Tensor:

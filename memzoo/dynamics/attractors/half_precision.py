@@ -4,17 +4,18 @@ A certificate holds for the map of real numbers that a function computes. In hal
 may be shorter than half a unit in the last place; it is then rounded away, and the orbit rests beside the attractor.
 """
 
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from functools import wraps
 from typing import Any, TypeVar, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from memzoo._attempt import Attempt
 from memzoo._checks import HALF
 from memzoo._types import Map
+from memzoo._user_warning import warn_user
 from memzoo.dynamics.orbits import iterate
 from memzoo.dynamics.tracing import Widened, widen_points
 
@@ -37,14 +38,23 @@ def confirm_in_half_precision(certify: Function) -> Function:
         if not isinstance(examples, Tensor) or examples.dtype not in HALF:
             return certify(f, examples, *args, **kwargs)
         found = certify(f, widen_points(f, examples, "examples"), *args, **kwargs)
-        if isinstance(f, nn.Module) and not isinstance(f, Widened):
-            return found  # parameters of float32 do not compute in half precision
+        if not _computes_in(examples.dtype, f, examples[:1]):
+            return found
         rows = found.attractor.nonzero().flatten()
         returns = _test_pushes_in(examples.dtype, f, found.points[rows], steps=kwargs.get("steps", STEPS))
         found = replace(found, returns=found.returns.index_put((rows,), returns))
         return replace(found, basin_radius=found.basin_radius.masked_fill(~found.attractor, torch.nan))
 
     return cast(Function, certify_in_any_precision)
+
+
+def _computes_in(dtype: torch.dtype, f: Map, row: Tensor) -> bool:
+    """Tell whether a map takes points of this type and returns them; parameters of float32 do not."""
+    if isinstance(f, Widened):
+        return True
+    with Attempt(Exception):  # a map of float32 alone may raise anything
+        return f(row).dtype == dtype
+    return False
 
 
 def _test_pushes_in(dtype: torch.dtype, f: Map, points: Tensor, steps: int) -> Tensor:
@@ -63,10 +73,9 @@ def _test_pushes_in(dtype: torch.dtype, f: Map, points: Tensor, steps: int) -> T
             pushed = _push(centre, side * units * signs.to(centre.device))
             returns &= _return(f, centre, pushed, steps)
     if not returns.all():
-        warnings.warn(
+        warn_user(
             f"{int((~returns).sum())} of {len(points)} attractors are none in {dtype}: orbits that begin beside them "
             "do not return, because their steps are rounded away; pass examples.float() to certify them in float32.",
-            stacklevel=4,
         )
     return returns
 

@@ -87,10 +87,10 @@ def push_points(
     """
     found: list[Pushes] = []
     dim = points[0].numel()
-    tried = 2 * (_count_pairs(dim) + SPECIAL)
     # A push that is followed as it is may rest anywhere near its end, as under the identity rounded to some digits.
     enough = torch.where(coarse, HALVED, ROOM).masked_fill(kinked, -math.log(HIDDEN * dim**0.5))
-    for rows in torch.arange(len(points), device=points.device).split(max(1, ROWS // tried)):
+    # Many points at a time: the pushes that are followed, not those that are tried by one step, fill a batch.
+    for rows in torch.arange(len(points), device=points.device).split(ROWS // (2 + FOLLOWED)):
         pushed = _PushedPoints(f, points[rows], length[rows])
         directions = torch.stack([_draw_directions(origins[row], points[row]) for row in rows.tolist()])
         found.append(_follow(pushed, _choose_directions(pushed, directions), steps, coarse[rows], enough[rows]))

@@ -4,7 +4,6 @@ Bounds by one matrix product leave a few pairs open (:mod:`memzoo.dynamics.orbit
 subtracted in float64, so that every answer is that of a subtraction of all pairs.
 """
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from memzoo._checks import check_batch, check_same_shape
+from memzoo._user_warning import warn_user
 from memzoo.dynamics.orbits.distance_bounds import DistanceBounds, split_into_blocks
 from memzoo.dynamics.orbits.duplicates import select_distinct
 from memzoo.errors import InvalidArgumentError
@@ -167,10 +167,9 @@ def default_eps(examples: Float[Tensor, "n *shape"]) -> float:
     check_batch(examples, "examples")
     flat = select_distinct(examples).flatten(1)
     if len(flat) < len(examples):
-        warnings.warn(
+        warn_user(
             f"{len(examples) - len(flat)} of {len(examples)} examples are exact duplicates of others; eps is derived "
             "from the distinct ones.",
-            stacklevel=2,
         )
     if len(flat) > 1:
         return 0.1 * DistanceBounds(flat).smallest()

@@ -5,13 +5,12 @@ a file that was encoded twice, would then hide what a network stores of all othe
 depends on its own nearest other example, and near-copies of each other count as one.
 """
 
-import warnings
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from memzoo._checks import check_batch, check_eps
+from memzoo._user_warning import warn_user
 from memzoo.dynamics.orbits.distance import decide_pairs, default_eps, nearest_outside, spread_eps
 from memzoo.dynamics.orbits.distance_bounds import DistanceBounds
 from memzoo.dynamics.orbits.duplicates import ExampleGroups, group_duplicates
@@ -53,10 +52,9 @@ def example_eps(examples: Float[Tensor, "n *shape"]) -> Float[Tensor, " n"]:
     check_batch(examples, "examples")
     first, duplicate = group_duplicates(examples)
     if len(first) < len(examples):
-        warnings.warn(
+        warn_user(
             f"{len(examples) - len(first)} of {len(examples)} examples are exact duplicates of others; eps is derived "
             "from the distinct ones.",
-            stacklevel=2,
         )
     distinct = examples[first]
     if len(first) == 1:

@@ -4,7 +4,6 @@ The recovery probability R_t is defined in Section 3 of Radhakrishnan, Yang, Bel
 """
 
 import math
-import warnings
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from memzoo._checks import HALF, check_batch, check_map, check_same_shape, check_steps
 from memzoo._types import Map
+from memzoo._user_warning import warn_user
 from memzoo.dynamics.orbits.distance import nearest
 from memzoo.dynamics.orbits.distance_bounds import float32_products_are_exact
 from memzoo.dynamics.orbits.duplicates import select_distinct
@@ -115,19 +115,17 @@ def recovery_curve(
     radii = resolve_eps(eps, examples)
     resolution = 100 * torch.finfo(starts.dtype).eps * examples.flatten(1).double().norm(dim=1).max().item()
     if radii.min() < resolution:
-        warnings.warn(
+        warn_user(
             f"eps = {format_eps(radii)} is near the resolution of {starts.dtype} orbits at this scale "
             f"({resolution:.2g}): attractors may count as not recovered; iterate in float64 or raise eps.",
-            stacklevel=2,
         )
 
     if offset is None:
         offset = _measure_offset(f, select_distinct(examples), starts.dtype, steps, block)
     if radii.quantile(0.5) < OFFSETS * offset:
-        warnings.warn(
+        warn_user(
             f"eps = {format_eps(radii)} is below {OFFSETS} times the distance of the fixed points from their examples "
             f"(median {offset:.2g}): attractors may count as not recovered; raise eps or train longer.",
-            stacklevel=2,
         )
 
     def follow(step: Map) -> tuple[OrbitBatch, _Record]:

@@ -11,7 +11,7 @@ over ``linalg.solve``. Each result is therefore compared with one backward pass 
 import warnings
 import weakref
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
 
@@ -20,7 +20,9 @@ from torch import Tensor
 from torch.func import jacrev, jvp, vjp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from memzoo._attempt import Attempt
 from memzoo._types import Map
+from memzoo._user_warning import warn_user
 from memzoo.dynamics.spectra.flat_map import FlatMap, flatten_map
 from memzoo.dynamics.spectra.plain_autograd import (
     compute_jacobians_by_autograd,
@@ -175,10 +177,9 @@ def _draw(like: Tensor) -> Tensor:
 def _compare_with_autograd(f: Map, points: Tensor, u: Tensor, found: Tensor, size: Tensor) -> None:
     """Raise if J^T u differs from that of plain autograd beyond the rounding of Jacobians of norm ``size``.
 
-    The largest of the norms counts: where a map saturates, its derivative is rounding, and has no digits to compare. A
-    wrong rule shows at the points where it is largest; all points are compared with differences of the map later.
+    Where a map saturates, its derivative is rounding, and has no digits to compare.
     """
-    room = size.max() * torch.linalg.vector_norm(u, dim=1)
+    room = size * torch.linalg.vector_norm(u, dim=1)
     try:
         gap = _bound_norm(found - pull_back_batch_by_autograd(f, points, u))
         rows = _differs(gap, room).nonzero().flatten()
@@ -225,7 +226,7 @@ def _try_in_turn(
     with _differentiable_operations():
         for transform in (at_once, row_by_row):
             # A stranger's code may raise anything under a transform that it was not written for.
-            with suppress(Exception):
+            with Attempt(Exception):
                 result = transform()
                 if check is not None:
                     check(result)
@@ -236,19 +237,20 @@ def _try_in_turn(
 
 
 def _announce(f: Map) -> None:
-    """Say once for each map that it is measured in the slower way."""
+    """Say once for each module and each function of a program that it is measured in the slower way."""
     origin = f.origin if isinstance(f, FlatMap) else f
+    # A function that is made anew at each call is still the same place in a program.
+    origin = getattr(origin, "__code__", origin)
     try:
         known = origin in _EXPLAINED
         _EXPLAINED.add(origin)
     except TypeError:  # not hashable, or without weak references
         known = False
     if not known:
-        name = getattr(origin, "__name__", type(origin).__name__)
-        warnings.warn(
+        name = getattr(origin, "co_name", type(origin).__name__)
+        warn_user(
             f"torch.func cannot differentiate {name}, so that plain autograd does, one point at a time: its numbers "
             "are the same, but take longer.",
-            stacklevel=4,
         )
 
 

@@ -1,6 +1,5 @@
 """Compute eigenvalues of the Jacobian of a self-map, with error bounds and a verdict."""
 
-import warnings
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import NamedTuple
@@ -9,8 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from memzoo._attempt import is_out_of_memory
 from memzoo._checks import check_batch, check_map, check_module
 from memzoo._types import Map
+from memzoo._user_warning import warn_user
 from memzoo.dynamics.spectra.checking import Check, DerivativeCheck
 from memzoo.dynamics.spectra.full_spectrum import compute_full_spectrum
 from memzoo.dynamics.spectra.jacobian import (
@@ -31,7 +32,7 @@ from memzoo.dynamics.spectra.spectrum import (
     repeat_spectrum,
     replace_rows,
 )
-from memzoo.dynamics.tracing import leave_no_trace, promote_to_float64, widen_points
+from memzoo.dynamics.tracing import leave_no_trace, widen_points
 from memzoo.errors import InvalidArgumentError
 
 AFFINE = 4
@@ -104,10 +105,9 @@ def spectrum(
     if top is not None and top < 1:
         raise InvalidArgumentError(f"top must be at least 1, got {top}.")
     x = widen_points(f, x, "x")
-    wide, points = promote_to_float64(f, x)
-    check_map(wide, points)
-    check_differentiable_self_map(wide, points)
     jacobians = Jacobians(f, x, method, memory_limit)
+    check_map(jacobians.wide, jacobians.points)
+    check_differentiable_self_map(jacobians.wide, jacobians.points)
     return compute_spectrum(jacobians, x, top=top, vectors=vectors, transient=transient, seed=seed)
 
 
@@ -129,9 +129,9 @@ def compute_spectrum(
     for way in chain([jacobians], jacobians.list_alternatives()):
         try:
             part = _compute_checked_spectrum(way, x[rows], wanted, strict=strict and way is jacobians)
-        except torch.OutOfMemoryError:
-            raise
         except RuntimeError as error:  # what autograd cannot do
+            if is_out_of_memory(error):
+                raise
             failure = failure or error
             continue
         found = part if found is None else replace_rows(found, rows, part)
@@ -156,10 +156,9 @@ def _warn_of_wrong_derivative(jacobians: Jacobians, unknown: int) -> None:
         reported = f"the radius is NaN, because differences need at most {LARGEST_BY_DIFFERENCES} dimensions"
         if jacobians.dim <= LARGEST_BY_DIFFERENCES:
             reported = f"at {unknown} points the radius is NaN, because no other way agrees with the map"
-    warnings.warn(
+    warn_user(
         f"autograd's derivative of {type(jacobians.f).__name__} is not that of the map, or there is none (no_grad, "
         f"detach(), a straight-through estimator, a backward of its own); {reported}.",
-        stacklevel=4,
     )
 
 

@@ -8,6 +8,7 @@ linearisation is taken at x and at h(x), so the product is the Jacobian at every
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -39,7 +40,7 @@ class Factors:
         """Tell whether ``left`` is the Jacobian itself."""
         return (self.right, self.outer_left, self.outer_right) == (None, None, None)
 
-    def select(self, rows: Int[Tensor, " m"]) -> "Factors":
+    def select(self, rows: Int[Tensor, " m"]) -> Self:
         """Return the factors at some of the points."""
         right = None if self.right is None else self.right[rows]
         return replace(self, left=self.left[rows], right=right, finite=self.finite[rows])

@@ -1,10 +1,9 @@
 r"""Compute all nonzero eigenvalues of a Jacobian from its factors, with a bound on the error of the radius.
 
 The Jacobian is written as :math:`J = Q T` with the orthonormal basis Q of its range, so that its nonzero eigenvalues
-are those of the small core :math:`T Q`. A matrix that is known to within :math:`\delta` has its eigenvalues within
-:math:`\kappa_i \delta` of those computed, to first order, with the condition numbers :math:`\kappa_i` of the
-eigenvalues, and k that move together within k times that (Bauer and Fike, Norms and exclusion theorems, 1960; Golub and
-Van Loan, Matrix Computations, 4th edition, section 7.2.2).
+are those of the small core :math:`T Q`. Where this core is known to within a norm of :math:`\delta`, the bounds on the
+radius are proven, not of first order: see :func:`_bound_leading_moduli`. What they take for granted is that
+:math:`\delta` covers the backward error of the eigensolver, and the eigenvectors as computed.
 """
 
 import math
@@ -20,6 +19,12 @@ from memzoo.dynamics.spectra.radius import bound_radius
 from memzoo.dynamics.spectra.scaling import scale_values
 from memzoo.dynamics.spectra.spectrum import Spectrum
 
+SUM = 1 + 1e-9
+"""Largest sum of relative perturbations with which no eigenvalue is possible, with room for its own rounding."""
+WIDER = 1.25
+"""Factor by which a bound is widened until it is proven."""
+WIDENINGS = 60
+"""Most times; 1.25^60 is 650 000."""
 POWERS = 300
 """Powers of a Jacobian that are looked at for its transient growth."""
 NEGLIGIBLE = 2.0**-160
@@ -114,9 +119,7 @@ def _bound_radius(core: Tensor, values: Tensor, condition: Tensor, delta: Tensor
     """Bound the spectral radius of every matrix within ``delta`` of ``core`` from below and above."""
     error = torch.where(delta.unsqueeze(-1) > 0, condition * delta.unsqueeze(-1), 0.0)
     radius = values[:, 0].abs()
-    moved = _bound_moves(values, error)
-    upper = (values.abs() + moved).amax(-1)
-    lower = radius - moved[:, 0]
+    lower, upper = _bound_leading_moduli(values, error)
     tight = torch.maximum(upper - radius, radius - lower) <= LOOSE * radius
     loose = ~tight  # also where a bound is NaN
     if loose.any():
@@ -126,23 +129,57 @@ def _bound_radius(core: Tensor, values: Tensor, condition: Tensor, delta: Tensor
     return lower, upper
 
 
-def _bound_moves(values: Tensor, error: Tensor) -> Tensor:
-    """Bound how far each eigenvalue moves, from its condition times the norm of the perturbation.
+def _bound_leading_moduli(values: Tensor, error: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Bound the largest modulus of the eigenvalues of every matrix near one, from the conditions of all eigenvalues.
 
-    To first order that is the bound. Eigenvalues that are so near to each other that they move together, as those of a
-    defective matrix do once they are rounded, move by at most as many times as much (Demmel, Applied Numerical Linear
-    Algebra, theorem 4.5, for all n of them).
+    With right and left eigenvectors the resolvent is :math:`(z - A)^{-1} = \sum_j x_j y_j^* / (z - \lambda_j)`, and z
+    is no eigenvalue of A + E unless its norm is at least :math:`1 / \|E\|` (Trefethen and Embree, Spectra and
+    Pseudospectra, theorem 2.1). So all eigenvalues lie where :math:`\sum_j e_j / |z - \lambda_j| \ge 1`, with
+    :math:`e_j = \kappa_j \|E\|`, and a curve outside of this region has as many inside as A. For an eigenvalue far from
+    all others that is a disc of nearly its first-order radius :math:`e_j`.
+
+    Args:
+        values: Eigenvalues, the largest modulus first.
+        error: Condition of each times the norm of the perturbation.
     """
-    count = values.shape[-1]
-    moved = count * error
-    # A crude bound is good enough for eigenvalues that cannot become the leading one.
-    matters = ((values.abs() + moved) >= values[:, :1].abs()).any(0).nonzero().flatten()
-    for j in matters.tolist():
-        distance = (values - values[:, j : j + 1]).abs()
-        together = distance <= 2 * (error + error[:, j : j + 1])
-        together[:, j] = True
-        moved[:, j] = together.sum(-1) * error[:, j]
-    return moved
+    tiny = torch.finfo(error.dtype).tiny
+    moduli = values.abs()
+    half = (values[:, :, None] - values[:, None]).abs() / 2
+    itself = torch.eye(values.shape[-1], dtype=torch.bool, device=values.device)
+    others = error[:, None].masked_fill(itself, 0.0)
+
+    def exceed(beyond: Tensor, rows: Tensor) -> Tensor:
+        """Tell where the sum reaches 1 at that distance beyond the largest modulus, whichever eigenvalue is next."""
+        reach = moduli[rows, :1] + beyond[:, None]
+        away = (reach - moduli[rows]).clamp(min=tiny)
+        # Another one is at least half as far as it is from the next one.
+        rest = (others[rows] / torch.maximum(away[:, None], half[rows]).clamp(min=tiny)).sum(-1)
+        return (error[rows] / away + rest > SUM).any(-1)
+
+    def surround(radius: Tensor, rows: Tensor) -> Tensor:
+        """Tell where the sum reaches 1 on a circle of that radius around the leading eigenvalue."""
+        return (error[rows] / (2 * half[rows, 0] - radius[:, None]).abs().clamp(min=tiny)).sum(-1) > SUM
+
+    load = (others / torch.maximum(moduli[:, :, None] - moduli[:, None], half).clamp(min=tiny)).sum(-1)
+    first = torch.where(load < 1, moduli + error / (1 - load), 0.0).amax(-1) - moduli[:, 0]
+    upper = moduli[:, 0] + _widen_until(exceed, torch.maximum(first, error[:, 0]))
+    load = (others[:, 0] / half[:, 0].clamp(min=tiny)).sum(-1)
+    first = torch.where(load < 1, error[:, 0] / (1 - load), error[:, 0])
+    # Gershgorin's discs in the basis of the eigenvectors are smaller where all eigenvalues are near to each other.
+    discs = (moduli + values.shape[-1] * error).amax(-1)
+    return moduli[:, 0] - _widen_until(surround, first), torch.minimum(upper, discs)
+
+
+def _widen_until(meets: Callable[[Tensor, Tensor], Tensor], length: Tensor) -> Tensor:
+    """Widen lengths until a region is not met any more; a length that is not found is infinite."""
+    length = length.clone()
+    rows = (length > 0).nonzero().flatten()
+    for _ in range(WIDENINGS):
+        rows = rows[meets(length[rows], rows)]
+        if not len(rows):
+            return length
+        length[rows] *= WIDER
+    return length.index_fill(0, rows, torch.inf)
 
 
 def _read_diagonals(

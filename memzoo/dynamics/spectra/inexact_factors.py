@@ -1,8 +1,9 @@
 """Factors of a Jacobian that is known only to within an error of its own, beyond the rounding of its entries."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from memzoo.dynamics.spectra.factors import Factors, build_factors
@@ -15,6 +16,10 @@ class InexactFactors(Factors):
 
     error: Float[Tensor, " batch"]
     """Bound on the norm of the error of each Jacobian."""
+
+    def select(self, rows: Int[Tensor, " m"]) -> Self:
+        """Return the factors at some of the points, with their errors."""
+        return replace(super().select(rows), error=self.error[rows])
 
     def change_units(self) -> "tuple[InexactFactors, Tensor]":
         """Measure the factors and their error in units of a power of two."""

@@ -6,7 +6,6 @@ factors there, check them by a product of the map itself, and fall back to anoth
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from functools import cached_property, partial
 from typing import Literal, NoReturn
 
@@ -14,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from memzoo._attempt import Attempt
 from memzoo._checks import apply_map
 from memzoo._types import Map
 from memzoo.dynamics.spectra.arnoldi import MOST_COLUMNS
@@ -133,7 +133,7 @@ class Jacobians:
             return build_inexact_factors(self.eps, found.jacobians, found.error)
         if self.method == "cut":
             for form in self._list_ways_through_a_cut(x):
-                with suppress(RuntimeError):  # a trace of one row may fail for many
+                with Attempt(RuntimeError):  # a trace of one row may fail for many
                     factors = form()
                     if draw_witness(f, x.flatten(1)).confirms_factors(factors, self.eps):
                         return factors
@@ -152,7 +152,7 @@ class Jacobians:
         f = self.differentiated
         if self.graph is not None:
             witness = draw_witness(f, points)
-            with suppress(RuntimeError):  # an operation of the trace may have no batching rule
+            with Attempt(RuntimeError):  # an operation of the trace may have no batching rule
                 products = self._linearise_graph(self.graph, points)
                 if witness.confirms_product(products.pull, self.eps):
                     if dtype in (None, self.dtype):
@@ -175,7 +175,7 @@ class Jacobians:
         unknown = torch.zeros(len(x), dtype=torch.bool, device=self.device)
         if self.graph is None or self.method == "differences":
             return unknown
-        with suppress(RuntimeError):  # an operation of the trace may have no batching rule
+        with Attempt(RuntimeError):  # an operation of the trace may have no batching rule
             witness = draw_witness(self.differentiated, points)
             if witness.confirms_product(self._linearise_graph(self.graph, points).pull, self.eps):
                 stretched = stretch_derivatives(self.graph, self._constants)

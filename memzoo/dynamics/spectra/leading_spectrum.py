@@ -8,13 +8,13 @@ other that they move together are counted: k of them move by at most k times as 
 Algebra, theorem 4.5).
 """
 
-import contextlib
-import warnings
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from memzoo._attempt import Attempt
+from memzoo._user_warning import warn_user
 from memzoo.dynamics.spectra.arnoldi import (
     RitzPairs,
     compute_largest_singular_value,
@@ -64,10 +64,9 @@ def compute_leading_spectrum(
     found, settled = decide_by_structure(found, interval, jacobians, x, solver.fine, solver.exponents, rounding, draws)
     missing = ~converged & ~settled[:, None]
     if missing.any():
-        warnings.warn(
+        warn_user(
             f"{int(missing.sum())} of {missing.numel()} eigenvalues have not converged; ask for fewer by top=, "
             "or take method='dense'.",
-            stacklevel=4,
         )
     return replace(found, seed=seeds)
 
@@ -264,7 +263,7 @@ def _choose_precisions(jacobians: Jacobians, x: Tensor, draws: Draws) -> _Eigenv
     in_range = bool((exponents.abs() <= SINGLE).all())
     # Constants of other callables cannot be cast.
     if in_range and isinstance(jacobians.f, nn.Module) and jacobians.graph is not None:
-        with contextlib.suppress(RuntimeError):  # nor can tensors of a module that are no parameters
+        with Attempt(RuntimeError):  # nor can tensors of a module that are no parameters
             coarse = scale_products(jacobians.form_products(x, torch.float32), exponents)
             return _EigenvalueSolver(jacobians, x, scaled, coarse, torch.float32, exponents, draws)
     return _EigenvalueSolver(jacobians, x, scaled, scaled, jacobians.dtype, exponents, draws)

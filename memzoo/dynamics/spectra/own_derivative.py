@@ -1,13 +1,17 @@
 """Choose a way to the Jacobians of a map whose derivative is that of the map itself."""
 
-from contextlib import suppress
+from itertools import chain
 
 import torch
 from torch import Tensor
 
+from memzoo._attempt import Attempt
 from memzoo.dynamics.spectra.checking import DerivativeCheck, describe_surroundings
+from memzoo.dynamics.spectra.hidden_parts import SinglePrecisionCheck
 from memzoo.dynamics.spectra.jacobian import Jacobians
 
+SINGLE = 1e-12
+"""Rounding unit from which on differences along random directions are too coarse to see everything."""
 TRIED = 4
 """Points at which a way is tried before it is chosen."""
 
@@ -15,7 +19,10 @@ TRIED = 4
 def build_check(jacobians: Jacobians) -> DerivativeCheck:
     """Return the check of the derivative of a map in the region of the points that ``jacobians`` was made for."""
     around = describe_surroundings(jacobians.points.flatten(1))
-    return DerivativeCheck(jacobians.evaluate_flat, jacobians.form_push, jacobians.eps, around)
+    parts = (jacobians.evaluate_flat, jacobians.form_push, jacobians.eps, around)
+    if jacobians.eps < SINGLE or jacobians.method == "differences":
+        return DerivativeCheck(*parts)
+    return SinglePrecisionCheck(*parts, jacobians)
 
 
 @torch.no_grad()
@@ -32,8 +39,8 @@ def choose_own_derivative(jacobians: Jacobians, x: Tensor) -> Jacobians:
         Cost: a linearisation and 5 evaluations of the map at 4 points.
     """
     points = x[:TRIED].to(jacobians.dtype).flatten(1)
-    for way in (jacobians, *jacobians.list_alternatives()):
-        with suppress(RuntimeError):  # what autograd cannot do
+    for way in chain([jacobians], jacobians.list_alternatives()):
+        with Attempt(RuntimeError):  # what autograd cannot do
             found = build_check(way).check(points, points.roll(1, 0), way.form_push(points), staircase=False)
             if "contradicted" not in found.words:
                 return way

@@ -11,6 +11,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from memzoo._attempt import Attempt, is_out_of_memory
 from memzoo._types import Map
 from memzoo.dynamics.spectra.flat_map import FlatMap
 from memzoo.dynamics.spectra.products import Products
@@ -93,9 +94,11 @@ def _call(f: Map, function: Callable[[], Result]) -> Result:
     try:
         with torch.inference_mode(False):
             return f.run(function) if isinstance(f, FlatMap) else function()
-    except (MemzooError, torch.OutOfMemoryError):
+    except MemzooError:
         raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise NotDifferentiableError(
             f"{_name(f)} cannot be differentiated by autograd ({_quote(error)}); use method='differences'."
         ) from error
@@ -155,12 +158,9 @@ def _compute_jacobian(f: Map, point: Tensor, tangents: int) -> Tensor:
     leaf, image = _evaluate(f, point)
     identity = torch.eye(len(image), dtype=image.dtype, device=image.device)
     if isinstance(f, FlatMap) and tangents > 1 and len(image) > 1:
-        try:
+        parts: list[Tensor | None] = []
+        with Attempt(Exception):  # a map of single rows may raise anything
             parts = [_pull_copies(f, point, image, part) for part in identity.split(tangents)]
-        except torch.OutOfMemoryError:
-            raise
-        except Exception:  # a map of single rows may raise anything
-            parts = []
         if parts and all(part is not None for part in parts):
             return torch.cat([part for part in parts if part is not None])
     return torch.stack([_pull(f, leaf, image, cotangent) for cotangent in identity])

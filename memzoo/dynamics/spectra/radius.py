@@ -13,7 +13,8 @@ from memzoo._types import Map
 from memzoo.dynamics.spectra.jacobian import Jacobians, check_differentiable_self_map, refuse_non_finite
 from memzoo.dynamics.spectra.own_derivative import build_check, choose_own_derivative
 from memzoo.dynamics.spectra.scaling import scale_values
-from memzoo.dynamics.tracing import leave_no_trace, promote_to_float64, widen_points
+from memzoo.dynamics.tracing import collect_tensors, leave_no_trace, widen_points
+from memzoo.errors import NotDifferentiableError
 
 
 @leave_no_trace
@@ -27,8 +28,8 @@ def radius_bracket(
     the upper bound serves as a penalty that keeps training examples contracting, the lower one as its opposite. They
     are the bounds' own gradients: where the leading eigenvalues are a complex pair, the radius has another.
 
-    The Jacobian is compared with differences of f, as in :func:`memzoo.dynamics.spectrum`. Where they contradict it and
-    no other way to it agrees with them, the bounds are 0 and infinity.
+    The Jacobian is compared with differences of f, as in :func:`memzoo.dynamics.spectrum`. Where no way to it agrees
+    with them, or the outputs rest under small steps, as those of a staircase, the bounds are 0 and infinity.
 
     Args:
         f: Self-map; modules in eval mode or without dropout and batch norm.
@@ -39,6 +40,8 @@ def radius_bracket(
     Raises:
         NonFiniteError: NaN or infinity in ``x``, in the parameters of ``f`` or in a Jacobian.
         NotASelfMapError: ``f`` changes the shape of ``x``.
+        NotDifferentiableError: Only differences of ``f`` agree with it, through which no gradient flows to its
+            parameters or to ``x``.
 
     Example:
         >>> model = torch.nn.Linear(2, 2, bias=False)
@@ -55,13 +58,14 @@ def radius_bracket(
     check_batch(x, "x")
     check_module(f)
     x = widen_points(f, x, "x")
-    wide, points = promote_to_float64(f, x)
-    check_map(wide, points)
-    check_differentiable_self_map(wide, points)
     jacobians = Jacobians(f, x, None, memory_limit)
+    check_map(jacobians.wide, jacobians.points.detach())
+    check_differentiable_self_map(jacobians.wide, jacobians.points)
     if jacobians.method == "arnoldi":
-        jacobians = Jacobians(f, x, "dense", memory_limit)
+        jacobians.method = "dense"
     jacobians = choose_own_derivative(jacobians, x)
+    if jacobians.method == "differences" and torch.is_grad_enabled():
+        _refuse_gradient(f, x)
     check = build_check(jacobians)
     flat = x.to(jacobians.dtype).flatten(1).detach()
     bounds: list[Tensor] = []
@@ -69,14 +73,25 @@ def radius_bracket(
         factors = jacobians.form_factors(x[rows])
         refuse_non_finite(factors.finite, rows)
         others = flat[(rows + 1) % len(flat)]
-        wrong = check.check(flat[rows], others, factors.push, staircase=False, all_points=flat).mark("contradicted")
+        found = check.check(flat[rows], others, factors.push, staircase=not jacobians.affine, all_points=flat)
+        unknown = ~found.mark("verified", "one-sided")
         factors, exponents = factors.change_units()
         delta = factors.bound_rounding().detach()
         pair = [scale_values(bound, exponents) for bound in bound_radius(factors.core(), delta, squarings)]
         lower, upper = torch.stack(pair).expand(2, len(rows))
-        bounds.append(torch.stack([lower.masked_fill(wrong, 0), upper.masked_fill(wrong, torch.inf)]))
+        bounds.append(torch.stack([lower.masked_fill(unknown, 0), upper.masked_fill(unknown, torch.inf)]))
     lower, upper = torch.cat(bounds, 1)
     return lower, upper
+
+
+def _refuse_gradient(f: Map, x: Tensor) -> None:
+    """Raise an error if somebody may ask for a gradient of bounds that come from differences."""
+    if x.requires_grad or any(tensor.requires_grad for tensor in collect_tensors(f).values()):
+        raise NotDifferentiableError(
+            f"autograd's derivative of {type(f).__name__} is not that of the map, and differences have no gradient; "
+            "call radius_bracket under torch.no_grad() for the bounds alone, or remove what hides the input from "
+            "autograd (no_grad, detach(), a backward of its own)."
+        )
 
 
 def bound_radius(matrix: Tensor, delta: Tensor, squarings: int = 12) -> tuple[Tensor, Tensor]:

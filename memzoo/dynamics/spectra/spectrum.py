@@ -26,8 +26,10 @@ class Spectrum:
     """Spectral radius, the largest modulus."""
     radius_error: Float[Tensor, " batch"]
     """Bound on ``|radius - true radius|`` for the Jacobian as computed: it covers the rounding of the products and of
-    the eigensolve, not digits that ``f`` itself loses by cancellation. At a kink it also covers the radii on the
-    sides of the kink that were looked at, see :mod:`memzoo.dynamics.spectra.kinks`."""
+    the eigensolve, not digits that ``f`` itself loses by cancellation. Where all eigenvalues are computed it is proven
+    for every Jacobian within this rounding; by Arnoldi, the part of an eigenvalue that was found is of first order.
+    At a kink it also covers the radii on the sides of the kink that were looked at, see
+    :mod:`memzoo.dynamics.spectra.kinks`."""
     sigma_max: Float[Tensor, " batch"]
     """Largest singular value: the most that one step stretches, in L2."""
     condition: Float[Tensor, " batch"]
@@ -45,7 +47,8 @@ class Spectrum:
     point is at a kink, and they agree at points moved off it; ``resting``, the outputs do not move under small steps,
     or only in jumps, so that the derivative says nothing about larger distances; ``unverified``, they neither agree
     nor contradict each other, and the error bound is infinite; ``contradicted``, the derivative is not that of the map,
-    and the radius is NaN. A map that computes in float32 is checked to within 20 %."""
+    and the radius is NaN. A map that computes in float32 is checked to within 20 %, and searched for smaller parts that
+    are hidden from autograd, see :mod:`memzoo.dynamics.spectra.hidden_parts`."""
     resting: Float[Tensor, " batch"] | None = None
     """Share of the outputs that do not move by steps of up to a thousandth of the norm of the point."""
     seed: Int[Tensor, " batch"] | None = None

@@ -5,13 +5,13 @@ of the map meets that map by chance alone, gives the same numbers again, and doe
 """
 
 import hashlib
-from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from memzoo._attempt import Attempt
 from memzoo._types import Map
 from memzoo.dynamics.tracing import collect_tensors
 
@@ -57,7 +57,7 @@ def derive_seeds(f: Map, x: Float[Tensor, "batch *shape"], seed: int | None) -> 
     of_map = hashlib.sha256()
     for name, tensor in collect_tensors(f).items():
         of_map.update(name.encode())
-        with suppress(RuntimeError, NotImplementedError):  # a tensor without storage, such as a sparse one
+        with Attempt(RuntimeError):  # a tensor without storage, such as a sparse one
             of_map.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     seeds = []
     for row in x.detach().double().cpu().flatten(1):

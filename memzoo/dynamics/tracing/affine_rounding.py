@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, fx
 from torch.func import vmap
 
+from memzoo._attempt import is_out_of_memory
 from memzoo.dynamics.tracing.convolution import aten, convolve_upsampled
 from memzoo.dynamics.tracing.traced_graph import REARRANGEMENTS, TracedGraph, strip_overload
 
@@ -84,7 +85,9 @@ def bound_rounding_of_ending(graph: TracedGraph, constants: dict[str, Tensor], m
         function = vmap(lambda row: part.run(*weights, row.reshape(shape))[0].flatten())
         constant = function(matrix.new_zeros(1, matrix.shape[1]))[0]
         sizes = (function(torch.eye(matrix.shape[1], dtype=matrix.dtype, device=matrix.device)) - constant).mT
-    except (NotImplementedError, RuntimeError):
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
         return None
     used = sizes.amax(0) > 0  # a unit without weights has no rounding
     basis, triangle = torch.linalg.qr(matrix[:, used])

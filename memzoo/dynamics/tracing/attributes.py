@@ -75,23 +75,28 @@ def isolate_attributes(holders: Sequence[tuple[nn.Module, list[str]]], copies: C
 
     A container stays the same object, because others may refer to it; its content is replaced and put back.
     """
+    tables: list[tuple[dict[str, Any], dict[str, Any]]] = []
     undo: list[Callable[[], None]] = []
     seen: set[int] = set()
     try:
         for part, names in holders:
-            undo.append(partial(restore_table, part.__dict__, dict(part.__dict__)))
-            if isinstance(part._buffers, dict):  # that of a scripted module is a view
-                undo.append(partial(restore_table, part._buffers, dict(part._buffers)))
+            attributes = part.__dict__
+            tables.append((attributes, attributes.copy()))
+            buffers = part._buffers
+            if isinstance(buffers, dict):  # that of a scripted module is a view
+                tables.append((buffers, buffers.copy()))
             for name in names:
-                if name in part.__dict__:
-                    part.__dict__[name] = _replace(part.__dict__[name], copies, undo, seen)
+                if name in attributes:
+                    attributes[name] = _replace(attributes[name], copies, undo, seen)
             for name in GRADIENT_HOOKS:
-                if part.__dict__.get(name):
-                    part.__dict__[name] = OrderedDict()
+                if attributes.get(name):
+                    attributes[name] = OrderedDict()
         yield
     finally:
         for step in reversed(undo):
             step()
+        for table, content in reversed(tables):
+            restore_table(table, content)
 
 
 def _replace(value: Any, copies: Copies, undo: list[Callable[[], None]], seen: set[int]) -> Any:

@@ -10,6 +10,7 @@ from torch.func import functional_call
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from memzoo._attempt import Attempt
 from memzoo._types import Map
 from memzoo.dynamics.tracing.traced_graph import TracedGraph, trace_map
 
@@ -34,12 +35,10 @@ def _trace_as_executed(f: Map, row: Tensor, constants: dict[str, Tensor]) -> Tra
             return f(x)
         return functional_call(f, dict(zip(constants, values, strict=True)), (x,), tie_weights=False)
 
-    try:
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-            module = make_fx(call)(list(constants.values()), row)
+    with Attempt(Exception), torch.no_grad(), sdpa_kernel(SDPBackend.MATH):  # under tracing, code may raise anything
+        module = make_fx(call)(list(constants.values()), row)
         return TracedGraph(module, list(constants))
-    except Exception:  # a stranger's code may raise anything under tracing
-        return None
+    return None
 
 
 def _remove_detachments(graph: TracedGraph) -> TracedGraph:

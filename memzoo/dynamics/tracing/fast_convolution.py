@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
+from memzoo._attempt import Attempt
 from memzoo._types import Map
 from memzoo.dynamics.tracing.convolution import convolve_upsampled, move_channels_last
 from memzoo.dynamics.tracing.precision import cast_map, collect_constants
@@ -67,11 +68,9 @@ def _find_fast_map(f: Map, expected: Map, constants: dict[str, Tensor], x: Tenso
     points = x[:: max(1, len(x) // 3)][:4].detach()
     points = torch.cat([points, points.flip(0) * 0.9])  # several rows, even of a batch of one
     for candidate in candidates:
-        try:
+        with Attempt(RuntimeError):  # an operation holds the shape of one row
             if outputs_agree(candidate, expected, points):
                 return candidate
-        except RuntimeError:  # an operation holds the shape of one row
-            continue
     return None
 
 

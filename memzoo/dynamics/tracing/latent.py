@@ -1,6 +1,5 @@
 """Iterate a map whose last layers are affine in the coordinates of the subspace that those layers can reach."""
 
-import contextlib
 from dataclasses import dataclass, replace
 
 import torch
@@ -8,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, fx
 from torch.func import vmap
 
+from memzoo._attempt import Attempt
 from memzoo._checks import check_map
 from memzoo._types import Map
 from memzoo.dynamics.tracing.affine_rounding import AffineRounding, bound_rounding_of_ending
@@ -99,7 +99,7 @@ def output_range(f: Map, x: Float[Tensor, "batch *shape"]) -> OutputRange | None
         ending = _find_affine_ending(f, x, ignore_cache=ignore_cache)
         if ending is None:
             return None
-        with contextlib.suppress(RuntimeError, TypeError):
+        with Attempt(RuntimeError, TypeError):
             images = wide(x[:8].double()).double().flatten(1)
             if (ending.range.offset(images) <= 1e-5 * images.norm(dim=1)).all():
                 rounding = bound_rounding_of_ending(ending.graph, ending.constants, ending.matrix)
@@ -142,7 +142,7 @@ def latent_map(f: Map, x: Float[Tensor, "batch *shape"]) -> LatentMap | None:
         )
 
     for batched in (True, False):  # perceptrons take all rows at once, other graphs hold the shape of one row
-        with contextlib.suppress(RuntimeError):
+        with Attempt(RuntimeError):
             if _agrees(build(torch.float64, batched=batched), cast_map(f, torch.float64), x[:8].double()):
                 return build(x.dtype, batched=batched)
     return None
@@ -180,9 +180,10 @@ def _find_affine_ending(f: Map, x: Tensor, *, ignore_cache: bool = False) -> _Af
     graph = trace_map(f, x[:1].double(), constants, ignore_cache=ignore_cache)
     if graph is None or graph.sizes[graph.cut.exit] >= x[0].numel():
         return None
-    try:
+    matrix = bias = None
+    with Attempt(RuntimeError):
         matrix, bias = _form_affine_part(graph, constants, graph.cut.exit, graph.target)
-    except RuntimeError:
+    if matrix is None or bias is None:
         return None
     if not (matrix.isfinite().all() and bias.isfinite().all()):
         return None

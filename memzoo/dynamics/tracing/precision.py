@@ -4,7 +4,6 @@ Networks are trained in float32, but most measurements need the digits of float6
 evaluates a module with cast copies in place of its own parameters and buffers.
 """
 
-import contextlib
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from memzoo._attempt import Attempt
 from memzoo._types import Map
 from memzoo.dynamics.tracing.attributes import Copies, copy_tensor, isolate_attributes, list_holders
 from memzoo.dynamics.tracing.digits import computes_in_float64
@@ -123,10 +123,10 @@ def promote_to_float64(f: Map, x: Tensor) -> tuple[Map, Tensor]:
     points = x.float() if x.dtype == torch.float64 else x
     own = CastMap(f, collect_constants(f), None) if isinstance(f, nn.Module) else f
     for narrow in (own, f):
-        with contextlib.suppress(Exception):  # a stranger's code may raise anything
+        with Attempt(Exception):  # a stranger's code may raise anything
             narrow(points[:1])
             return narrow, points
-    with contextlib.suppress(Exception):
+    with Attempt(Exception):
         f(points[:1].double())
         # The digits are lost inside, but the input must be wide.
         return lambda rows: f(rows.double()).to(rows.dtype), points

@@ -13,6 +13,7 @@ from torch.func import functional_call, functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from memzoo._attempt import Attempt
 from memzoo._types import Map
 from memzoo.dynamics.tracing.attributes import Copies, isolate_attributes, list_holders
 from memzoo.dynamics.tracing.convolution import aten, convolve_upsampled, move_channels_last, replace_convolutions
@@ -234,14 +235,13 @@ def trace_map(f: Map, row: Tensor, constants: dict[str, Tensor], *, ignore_cache
 
     holders = list_holders(f) if isinstance(f, nn.Module) else []
     values = [value.clone() for value in constants.values()]  # a forward may change its buffers in place
-    try:
+    graph = None
+    with Attempt(Exception):  # a stranger's code may raise anything under tracing; there are ways without a trace
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), isolate_attributes(holders, Copies(row.dtype)):
             module = make_fx(functionalize(call))(values, row)
         _replace_copies(module.graph)
         replace_convolutions(module.graph)
         graph = TracedGraph(module, list(constants))
-    except Exception:  # a stranger's code may raise anything under tracing; its Jacobian can be found without a trace
-        return None
-    if isinstance(f, nn.Module):
+    if isinstance(f, nn.Module) and graph is not None:
         _TRACES.setdefault(f, {})[key] = graph
     return graph

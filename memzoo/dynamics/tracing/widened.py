@@ -5,7 +5,6 @@ this type resolves is as large as the distances between examples. Every number i
 as well, so points and parameters are read as that without a change of their values.
 """
 
-import warnings
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar, cast, overload
@@ -13,10 +12,12 @@ from typing import Any, TypeVar, cast, overload
 import torch
 from torch import Tensor, nn
 
+from memzoo._attempt import is_out_of_memory
 from memzoo._checks import HALF
 from memzoo._generators import keep_generators_unchanged
 from memzoo._module_state import keep_module_unchanged
 from memzoo._types import Map
+from memzoo._user_warning import warn_user
 from memzoo.dynamics.tracing.minimum_cut import read_declared_cut
 from memzoo.dynamics.tracing.precision import cast_map
 from memzoo.errors import InvalidTypeError
@@ -85,13 +86,14 @@ def widen_points(f: Map, x: Tensor, name: str) -> Tensor:
     try:
         dtype = f(wide[:1]).dtype
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise InvalidTypeError(_describe_half(x, name, f"f cannot compute in float32 ({error})")) from error
     if dtype != torch.float32:
         raise InvalidTypeError(_describe_half(x, name, f"f returns {dtype} for points in float32"))
-    warnings.warn(
+    warn_user(
         f"{name} are {x.dtype}, whose precision cannot tell where orbits end: f is measured as it computes in float32; "
         f"pass {name}.float() if that is what is meant.",
-        stacklevel=3,
     )
     return wide
 

@@ -2,12 +2,12 @@
 
 import os
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from memzoo._user_warning import warn_user
 from memzoo.errors import CheckpointMissingError, CorruptCheckpointError, MemzooError
 from memzoo.zoo.entry import Entry, File
 from memzoo.zoo.hub import client
@@ -170,7 +170,7 @@ def _renew(source: Source, name: str, error: CorruptCheckpointError) -> Path:
     """Fetch a damaged file again, or raise its error together with why that failed."""
     if isinstance(source, Folder):
         raise error
-    warnings.warn(f"{error} It is fetched again from {source}.", stacklevel=2)
+    warn_user(f"{error} It is fetched again from {source}.")
     try:
         renewed = source.renew(name)
     except MemzooError as failure:

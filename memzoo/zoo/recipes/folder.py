@@ -1,12 +1,12 @@
 """Write the folder of a checkpoint, and record it in a registry."""
 
 import json
-import warnings
 from pathlib import Path
 
 from safetensors.torch import save_file
 from torch import Tensor
 
+from memzoo._user_warning import warn_user
 from memzoo.data import Selection
 from memzoo.errors import CheckpointMissingError
 from memzoo.models import Autoencoder
@@ -64,7 +64,7 @@ def write_folder(
         try:
             draw_pictures(model, history, aside, ALONG_A_CYCLE if entry.recipe.targets == "next" else TIMES)
         except Exception as error:  # hours of training are worth more than their pictures
-            warnings.warn(f"the pictures of {entry.id} could not be drawn, the rest is complete: {error}", stacklevel=2)
+            warn_user(f"the pictures of {entry.id} could not be drawn, the rest is complete: {error}")
         (aside / CARD).write_text(render_card(entry, aside), encoding="utf-8")
         (aside / ENTRY).write_text(entry_yaml(entry), encoding="utf-8")
 

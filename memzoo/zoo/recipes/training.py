@@ -5,7 +5,6 @@ stored, measure the facts, and write the folder. The state of the run is kept un
 """
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -16,6 +15,7 @@ import torch
 from lightning.pytorch import Callback
 from torch import Tensor
 
+from memzoo._user_warning import warn_user
 from memzoo.callbacks import AttractorCallback, KeepSteps
 from memzoo.errors import AlreadyExistsError, UsageError, ValueRangeError
 from memzoo.models import Autoencoder, Ensemble
@@ -187,7 +187,7 @@ def _round_as_stored(job: Job) -> dict[int | None, dict[str, Tensor]]:
     kept = job.keeper.kept
     missed = sorted(set(recipe.keep) - kept.keys())
     if missed:
-        warnings.warn(f"the run ended before steps {missed}, which were to be kept: they are left out.", stacklevel=4)
+        warn_user(f"the run ended before steps {missed}, which were to be kept: they are left out.")
     # a run in float64, too, is stored and measured in float32 or less
     final = job.model.cpu().float().eval().state_dict()
     states = {None: final, **{step: kept[step] for step in sorted(kept)}}

@@ -3,7 +3,6 @@
 import difflib
 import fnmatch
 import os
-import warnings
 from collections.abc import Iterable
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
@@ -11,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from memzoo._user_warning import warn_user
 from memzoo.errors import RegistryError, UnknownCheckpointError
 from memzoo.zoo.entry import Entry
 from memzoo.zoo.registry.entry_check import check_entry
@@ -90,9 +90,8 @@ def _list_registries_of_packages() -> tuple[Path, ...]:
             path = _resolve_entry_point(point)
             read_registry(path)
         except Exception as error:  # a broken package of others must not make the zoo unusable
-            warnings.warn(
+            warn_user(
                 f"the registry {point.name!r} of an installed package ({point.value}) is left out: {error}",
-                stacklevel=2,
             )
         else:
             found.append(path)

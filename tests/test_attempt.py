@@ -1,0 +1,52 @@
+"""That memory is used up passes through everything that may otherwise fail."""
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from memzoo._attempt import Attempt
+from memzoo.dynamics import certify, find_attractors, radius_bracket, spectrum
+
+CPU = "[enforce fail at alloc_cpu.cpp:125] DefaultCPUAllocator: can't allocate memory"
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("no room"), MemoryError("no room"), RuntimeError(CPU)])
+def test_errors_of_memory_pass(error):
+    with pytest.raises(type(error)), Attempt(Exception):
+        raise error
+
+
+def test_other_errors_are_suppressed():
+    with Attempt(RuntimeError, ValueError):
+        raise RuntimeError("a matrix is singular")
+    with pytest.raises(KeyError), Attempt(RuntimeError):
+        raise KeyError("a")
+
+
+class Hungry(nn.Module):
+    """A network that runs out of memory at one of its evaluations."""
+
+    def __init__(self, at):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(3, 3)
+        self.calls = itertools.count(1)  # a list would be put back after each evaluation
+        self.at = at
+
+    def forward(self, x):
+        if next(self.calls) == self.at:
+            raise torch.OutOfMemoryError("no room")
+        return self.layer(x).tanh()
+
+
+@pytest.mark.parametrize("measure", [spectrum, radius_bracket, certify, find_attractors])
+def test_each_evaluation_may_run_out_of_memory(measure):
+    x = torch.rand(3, 3, generator=torch.Generator().manual_seed(0))
+    whole = Hungry(0)
+    measure(whole, x)
+    total = next(whole.calls) - 1
+    for at in {*range(1, min(total, 40)), total // 2, total}:
+        with pytest.raises(torch.OutOfMemoryError, match="no room"):
+            measure(Hungry(at), x)
