@@ -246,7 +246,7 @@ def certify(
     eps = resolve_eps(eps, examples)
     check_map(f, examples, promote_to_float64)
     check_differentiable_self_map(f, examples)
-    jacobians = Jacobians(f, examples, method, memory_limit)
+    jacobians = Jacobians(f, examples, method, memory_limit, unit=float(eps.median()))
     uniform = compute_spectrum(jacobians, examples[:1], top=1, strict=False) if jacobians.affine else None
 
     # 1, 2, 3. Iterate, polish, prove.

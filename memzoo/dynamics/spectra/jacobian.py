@@ -66,14 +66,16 @@ class Jacobians:
         x: Points; the first shows the shape, type and device.
         method: ``"cut"``, ``"arnoldi"``, ``"dense"`` or ``"differences"``; None chooses.
         memory_limit: Bytes for the factors and tangents in work at one time.
+        unit: A length of the problem, for points that have none because all are the origin; 0 if none is known.
     """
 
-    def __init__(self, f: Map, x: Tensor, method: Method | None, memory_limit: int) -> None:
+    def __init__(self, f: Map, x: Tensor, method: Method | None, memory_limit: int, unit: float = 0.0) -> None:
         if method is not None and method not in METHODS:
             names = ", ".join(map(repr, METHODS))
             raise InvalidArgumentError(f"method must be one of {names} or None (choose), got {method!r}.")
         self.f: Map = f
         self.memory_limit: int = memory_limit
+        self.unit: float = unit
         self.wide, points = promote_to_float64(f, x)
         self.points: Tensor = points
         self.dtype: torch.dtype = points.dtype

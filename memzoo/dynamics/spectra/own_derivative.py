@@ -18,7 +18,7 @@ TRIED = 4
 
 def build_check(jacobians: Jacobians) -> DerivativeCheck:
     """Return the check of the derivative of a map in the region of the points that ``jacobians`` was made for."""
-    around = describe_surroundings(jacobians.points.flatten(1))
+    around = describe_surroundings(jacobians.points.flatten(1), jacobians.unit)
     parts = (jacobians.evaluate_flat, jacobians.form_push, jacobians.eps, around)
     if jacobians.eps < SINGLE or jacobians.method == "differences":
         return DerivativeCheck(*parts)

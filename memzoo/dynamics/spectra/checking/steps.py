@@ -90,11 +90,11 @@ class Surroundings:
         return moved
 
 
-def describe_surroundings(points: Float[Tensor, "batch dim"]) -> Surroundings:
-    """Describe the region that the points fill."""
+def describe_surroundings(points: Float[Tensor, "batch dim"], unit: float = 0.0) -> Surroundings:
+    """Describe the region that the points fill; if all are the origin, its scale is the ``unit``."""
     norms = torch.linalg.vector_norm(points.double(), dim=1)
     positive = norms[norms > 0]
-    scale = float(positive.median()) if len(positive) else 0.0
+    scale = float(positive.median()) if len(positive) else unit
     return Surroundings(scale, float(points.min()), float(points.max()))
 
 
