@@ -17,7 +17,9 @@ PACE = 1_000
 STRIDE = 1e-2
 """Times eps: a step that is longer than this after all iterations belongs to an orbit without a limit."""
 PUSHED_STEPS = 4_000
-"""Most iterations after a push."""
+"""Iterations after a push, and again as often as long as it comes nearer."""
+PUSHED_ROUNDS = 10
+"""Most times that they are taken."""
 DIRECTIONS = 24
 """Random directions of pushes, with their opposites."""
 FINE = (1e-5, 1e-4, 1e-3, 1e-2)
@@ -30,6 +32,8 @@ RETURN = 0.5
 """A push has come back if no more than this part of it is left in the end."""
 RADIUS_TELLS = 1e-2
 """A radius that is known less well than this does not decide anything."""
+NEAR_COPY = 0.1
+"""Part of the median distance to the nearest example: examples that are nearer to each other count as one."""
 DIFFERENCE = 1e-6
 """Step of differences, relative to the length of the point."""
 
@@ -79,6 +83,14 @@ class Oracle:
     def _scale(self) -> Points:
         return np.maximum(np.linalg.norm(self.examples, axis=1), 1e-30)
 
+    @property
+    def _near(self) -> float:
+        """Return the distance below which examples are near-copies."""
+        apart = np.linalg.norm(self.examples[:, None] - self.examples[None], axis=2)
+        nearest = np.where(apart > 0, apart, np.inf).min(1)
+        nearest = nearest[np.isfinite(nearest)]
+        return NEAR_COPY * float(np.median(nearest)) if len(nearest) else 0.0
+
     def _judge_open(self, row: int, limits: Points, orbits: "Orbits") -> Judgement:
         """Judge an example whose orbit has no limit yet: one that still takes large steps after so long has none."""
         if not np.isfinite(limits[row]).all() or orbits.last[row] > STRIDE * self.eps[row]:
@@ -109,12 +121,12 @@ class Oracle:
         return bool(offset < self.eps[row]), reason
 
     def _find_sharers(self, row: int, limits: Points) -> "Answer":
-        """Tell whether another example, which is no copy of this one, ends at the same point.
+        """Tell whether another example, which is no near-copy of this one, ends at the same point.
 
         Rounding decides which way an example goes that has an unstable fixed point of its own at hand: it may stay
         there. Then nothing is said.
         """
-        other = np.linalg.norm(self.examples - self.examples[row], axis=1) > 0
+        other = np.linalg.norm(self.examples - self.examples[row], axis=1) > self._near
         gap = np.where(other, np.linalg.norm(limits - limits[row], axis=1), np.inf)
         sharers = np.flatnonzero(gap <= 1e-9 * self._scale[row])
         if len(sharers):
@@ -144,13 +156,24 @@ class Oracle:
         directions = np.concatenate([directions, -directions])
         for number, length in enumerate(COARSE if self.coarse else FINE):
             push = max(length * self.eps[row], 1e-9 * self._scale[row])
-            ends = follow_orbits(self.formula, limit + push * directions, PUSHED_STEPS).points
-            shares = np.linalg.norm(ends - limit, axis=1) / push
+            shares = self._follow_pushes(limit, push, directions)
             if not (shares <= RETURN).all():
                 left = float(np.mean(~(shares <= GROWTH)))
                 refuted = number == 0 and left > (0.5 if self.coarse else 0)
                 return (False if refuted else None), f"{left:.0%} of the pushes of {push:.3g} leave"
         return True, "all pushes come back"
+
+    def _follow_pushes(self, limit: Points, push: float, directions: Points) -> NDArray[np.float64]:
+        """Return the part of each push that is left in the end; a slow transient first grows for a long time."""
+        ends = limit + push * directions
+        shares = np.full(len(ends), np.inf)
+        for _ in range(PUSHED_ROUNDS):
+            before = shares
+            ends = follow_orbits(self.formula, ends, PUSHED_STEPS).points
+            shares = np.linalg.norm(ends - limit, axis=1) / push
+            if not ((shares > RETURN) & (shares < 0.99 * before)).any():
+                break
+        return shares
 
 
 Answer = tuple[bool | None, str]
