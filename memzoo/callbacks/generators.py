@@ -1,11 +1,14 @@
 """Keep the states of all random generators in the checkpoints of a run."""
 
 import random
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any, final
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
 from memzoo.runs import FitCallback
@@ -83,6 +86,17 @@ class KeepGenerators(FitCallback):
         processes = self._kept["processes"]
         if rank < len(processes):  # the run before may have had fewer processes
             _restore_states(processes[rank])
+
+
+@contextmanager
+def leave_generators() -> Generator[None, None, None]:
+    """Put all generators of this process back at the end, also where an error ends it."""
+    isolation = isolate_rng()
+    isolation.__enter__()
+    try:
+        yield
+    finally:  # isolate_rng itself puts nothing back where an error comes through it
+        isolation.__exit__(None, None, None)
 
 
 def _is_distributed() -> bool:

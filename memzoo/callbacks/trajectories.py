@@ -8,9 +8,9 @@ from typing import Any, ClassVar, final
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
-from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
+from memzoo.callbacks.generators import leave_generators
 from memzoo.callbacks.loggers import Picture, PictureSender
 from memzoo.callbacks.options import StartingOptions, Starts
 from memzoo.callbacks.quantities import Quantity
@@ -189,7 +189,7 @@ class TrajectoryLogger(StartingCallback):
         self.trajectories = None
         values = super()._measure_in_all_processes(trainer, module, examples)
         if self.trajectories is not None and trainer.is_global_zero:
-            with isolate_rng():  # loggers may draw names at random
+            with leave_generators():  # loggers may draw names at random
                 self._sender.send(trainer, lambda: self._draw(f"step {trainer.global_step}"))
         return values
 
