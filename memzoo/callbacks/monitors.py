@@ -101,13 +101,8 @@ def _finds_new_values(reader: Reader, trainer: Trainer, cadence: Cadence) -> boo
         epochs = _count_epochs(reader, trainer)
         return epochs is not None and epochs % cadence.every_n_epochs == 0
     every: Any = cadence.every_n_steps
-    if every == 1:
-        return True
-    if reader.moment == "step":
-        return reader.every % every == 0
-    epochs = _count_epochs(reader, trainer)
-    steps = _count_steps_of_epoch(trainer)
-    return epochs is not None and steps is not None and epochs * steps % every == 0
+    between = _list_steps_between(reader, trainer)
+    return every == 1 or (bool(between) and all(steps % every == 0 for steps in between))
 
 
 def _count_epochs(reader: Reader, trainer: Trainer) -> int | None:
@@ -120,9 +115,21 @@ def _count_epochs(reader: Reader, trainer: Trainer) -> int | None:
     return math.lcm(reader.every, between)
 
 
-def _count_steps_of_epoch(trainer: Trainer) -> int | None:
-    """Return the optimizer steps of an epoch, None if only the run will tell."""
-    batches = trainer.num_training_batches
-    if batches == math.inf or not trainer.lightning_module.automatic_optimization:
-        return None
-    return math.ceil(batches / trainer.accumulate_grad_batches)
+def _list_steps_between(reader: Reader, trainer: Trainer) -> list[float]:
+    """List numbers of optimizer steps of whose multiples each reading is a sum; none if only the run will tell."""
+    accumulates = trainer.accumulate_grad_batches > 1
+    if reader.moment == "step":
+        # Where a batch makes no step, ModelCheckpoint looks before the first one, and then puts off its first reading.
+        return [] if accumulates and trainer.enable_validation else [reader.every]
+    if trainer.num_training_batches == math.inf or not trainer.lightning_module.automatic_optimization:
+        return []
+    epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+    epochs = _count_epochs(reader, trainer)
+    if epochs is not None:
+        return [epochs * epoch]
+    if accumulates or reader.moment == "time":
+        return []
+    if reader.moment == "batch":
+        return [reader.every, epoch]
+    within: Any = trainer.val_check_batch
+    return [within] if trainer.check_val_every_n_epoch is None else [within, epoch]

@@ -85,7 +85,7 @@ def test_every_quantity_is_logged_and_those_of_the_progress_bar_are_shown_there(
 @KINDS
 def test_a_network_that_is_not_finite_has_the_values_of_the_table(kind, make):
     callback, run, module = begin_run(make(every_n_steps=1))
-    nn.init.constant_(module.layer.weight, torch.nan)
+    nn.init.constant_(module.layer.weight, math.nan)
     with pytest.warns(UserWarning, match="nothing is measured on a network that is not finite"):
         after_batch(callback, run, module, 1)
     for quantity in quantities_of(kind):
