@@ -119,8 +119,9 @@ def _list_steps_between(reader: Reader, trainer: Trainer) -> list[float]:
     """List numbers of optimizer steps of whose multiples each reading is a sum; none if only the run will tell."""
     accumulates = trainer.accumulate_grad_batches > 1
     if reader.moment == "step":
-        # Where a batch makes no step, ModelCheckpoint looks before the first one, and then puts off its first reading.
-        return [] if accumulates and trainer.enable_validation else [reader.every]
+        # ModelCheckpoint puts a reading off to the next validation, before the first step and after the last batch.
+        at_ends = trainer.check_val_every_n_epoch and trainer.val_check_batch == trainer.num_training_batches
+        return [] if trainer.enable_validation and (accumulates or not at_ends) else [reader.every]
     if trainer.num_training_batches == math.inf or not trainer.lightning_module.automatic_optimization:
         return []
     epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)

@@ -7,7 +7,9 @@ weights, the state of the Trainer and ``callback_metrics``; the callbacks of the
 import multiprocessing
 import os
 import pickle
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Self
 from weakref import WeakValueDictionary
 
@@ -15,6 +17,8 @@ from lightning.pytorch import Trainer
 
 ORIGIN = "_origin"
 """Attribute of a copy in a spawned process: the process and the address of the object that it is a copy of."""
+DEPTH = 2
+"""Levels of attributes of attributes that are sent one by one."""
 _OBJECTS: WeakValueDictionary[int, "Launchable"] = WeakValueDictionary()
 
 
@@ -32,11 +36,10 @@ class Launchable:
         return {**vars(self), ORIGIN: (os.getpid(), id(self))}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Remember where the state comes from, if that is the process that launched this one."""
+        """Remember where the state comes from, if that is another process."""
         vars(self).update(state)
-        parent = multiprocessing.parent_process()
-        if parent is None or self.__dict__[ORIGIN][0] != parent.pid:
-            del self.__dict__[ORIGIN]
+        if state[ORIGIN][0] == os.getpid():
+            del vars(self)[ORIGIN]
 
 
 def return_results(trainer: Trainer) -> None:
@@ -54,23 +57,51 @@ def return_results(trainer: Trainer) -> None:
 
 
 class _Parcel:
-    """The attributes of an object, as bytes; whoever unpickles it in the main process finds them in the original."""
+    """The attributes of an object; whoever unpickles it in the main process finds them in the original.
+
+    They travel in a file, because the main process reads the queue of results only when the launched ones have ended,
+    and a queue takes no more than some kilobytes before it is read.
+    """
 
     def __init__(self, sender: Launchable) -> None:
         # A forked process has its objects at the addresses at which the main process has them.
-        self._address = vars(sender).get(ORIGIN, (0, id(sender)))[1]
-        self._content: dict[str, bytes] = {}
-        for name, value in vars(sender).items():
-            try:
-                self._content[name] = pickle.dumps(value)
-            except Exception:  # a function that the user has given, for example: the original has it
-                continue
+        process, address = vars(sender).get(ORIGIN, (None, 0))
+        launched_by = multiprocessing.parent_process()
+        is_copy = launched_by is not None and launched_by.pid == process
+        self._address = address if is_copy else id(sender)
+        handle, self._path = tempfile.mkstemp(prefix="memzoo-", suffix=".pickle")
+        with os.fdopen(handle, "wb") as file:
+            pickle.dump(_pack(sender, DEPTH), file)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _deliver, (self._address, self._content)
+        return _deliver, (self._address, self._path)
 
 
-def _deliver(address: int, content: dict[str, bytes]) -> None:
+def _deliver(address: int, path: str) -> None:
+    """Give the attributes in a file to the object at an address, and remove the file."""
+    content: dict[str, Any] = pickle.loads(Path(path).read_bytes())
+    Path(path).unlink()
     receiver = _OBJECTS.get(address)
     if receiver is not None:
-        vars(receiver).update({name: pickle.loads(value) for name, value in content.items() if name != ORIGIN})
+        _unpack(content, receiver)
+
+
+def _pack(sender: object, depth: int) -> dict[str, Any]:
+    """Return the attributes of an object as bytes; of those that cannot be sent whole, their own attributes."""
+    content: dict[str, Any] = {}
+    for name, value in vars(sender).items():
+        try:
+            content[name] = pickle.dumps(value)
+        except Exception:  # a function that the user has given, for example: the original has it
+            if depth and hasattr(value, "__dict__"):
+                content[name] = _pack(value, depth - 1)
+    return content
+
+
+def _unpack(content: dict[str, Any], receiver: object) -> None:
+    """Give an object the attributes that were packed."""
+    for name, value in content.items():
+        if isinstance(value, bytes) and name != ORIGIN:
+            vars(receiver)[name] = pickle.loads(value)
+        elif isinstance(value, dict) and name in vars(receiver):
+            _unpack(value, vars(receiver)[name])
