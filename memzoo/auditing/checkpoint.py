@@ -63,22 +63,21 @@ def _restore(kind: type[LightningModule], path: Path) -> nn.Module:
     except pickle.UnpicklingError as error:
         raise CorruptCheckpointError(
             f"{path} is no checkpoint, or holds Python objects beside tensors and plain values, which could run any "
-            f"code and were not opened{_name_objects(error)}. Save the hyperparameters as plain numbers, strings, lists "
+            f"code and were not opened{_name_object(error)}. Save the hyperparameters as plain numbers, strings, lists "
             "and dicts, without such an object: save_hyperparameters(ignore=[...])."
         ) from error
     # torch and the constructor of the class raise these for a damaged file, other keys, or missing arguments.
     except (RuntimeError, KeyError, EOFError, TypeError, ValueError, OSError, AttributeError) as error:
         raise CorruptCheckpointError(
-            f"{path} cannot be loaded as {kind.__name__}: {_first_line(error)}{_name_keys(error)}. It is damaged, or of "
-            "another class, or the class did not call save_hyperparameters() and needs arguments."
+            f"{path} cannot be loaded as {kind.__name__}: {_first_line(error)}{_name_keys(error)}. It is damaged, or "
+            "of another class, or the class did not call save_hyperparameters() and needs arguments."
         ) from error
 
 
-def _name_objects(error: BaseException) -> str:
+def _name_object(error: BaseException) -> str:
     """Name the class of the object that torch refused, if its message names one."""
-    found = re.search(r"GLOBAL ([\w.]+)|class ([\w.]+)|Unsupported (?:global|class|operand) (\w[\w.]*)", str(error))
-    name = next((name for name in found.groups() if name), None) if found else None
-    return "" if name is None else f" (the first is of {name.rstrip('.')})"
+    found = re.search(r"GLOBAL (\S+)", str(error))
+    return "" if found is None else f" (the first is of {found.group(1)})"
 
 
 def _name_keys(error: BaseException) -> str:
