@@ -89,12 +89,13 @@ class Reporter:
         if not self._in_progress_bar or self._sent_rows == len(history):
             return
         self._sent_rows = len(history)
-        values = {key: history[-1][key] for key in self._in_progress_bar}
+        values: dict[str, float] = {key: history[-1][key] for key in self._in_progress_bar}
+        values["epoch"] = epoch
         step = trainer.global_step - 1 if self._logger_step is None else self._logger_step
         for logger in trainer.loggers:
             try:
                 with leave_generators():
-                    logger.log_metrics(values | {"epoch": epoch}, step=step)
+                    logger.log_metrics(values.copy(), step=step)
             except (KeyboardInterrupt, SystemExit):
                 raise
             except BaseException as error:  # a full disk, a lost connection, or anything else that a logger raises
