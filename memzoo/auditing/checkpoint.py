@@ -1,6 +1,7 @@
 """Load the trained module of a user, from a checkpoint that Lightning wrote and the class that was trained."""
 
 import pickle
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,9 @@ from torch import nn
 from memzoo.errors import AuditInputError, CheckpointMissingError, CorruptCheckpointError
 from memzoo.modules import Adapter
 from memzoo.zoo.loading import load
+
+NAMED = 3
+"""Keys of a checkpoint that a message names."""
 
 
 def load_module(checkpoint: str, model: str | None = None) -> nn.Module:
@@ -59,15 +63,34 @@ def _restore(kind: type[LightningModule], path: Path) -> nn.Module:
     except pickle.UnpicklingError as error:
         raise CorruptCheckpointError(
             f"{path} is no checkpoint, or holds Python objects beside tensors and plain values, which could run any "
-            f"code and were not opened ({_first_line(error)}). Save the hyperparameters as plain numbers, strings, "
-            "lists and dicts."
+            f"code and were not opened{_name_object(error)}. Save the hyperparameters as plain numbers, strings, lists "
+            "and dicts, without such an object: save_hyperparameters(ignore=[...])."
         ) from error
     # torch and the constructor of the class raise these for a damaged file, other keys, or missing arguments.
     except (RuntimeError, KeyError, EOFError, TypeError, ValueError, OSError, AttributeError) as error:
         raise CorruptCheckpointError(
-            f"{path} cannot be loaded as {kind.__name__}: {_first_line(error)}. It is damaged, or of another class, or "
-            "the class did not call save_hyperparameters() and needs arguments."
+            f"{path} cannot be loaded as {kind.__name__}: {_first_line(error)}{_name_keys(error)}. It is damaged, or "
+            "of another class, or the class did not call save_hyperparameters() and needs arguments."
         ) from error
+
+
+def _name_object(error: BaseException) -> str:
+    """Name the class of the object that torch refused, if its message names one."""
+    found = re.search(r"GLOBAL (\S+)", str(error))
+    return "" if found is None else f" (the first is of {found.group(1)})"
+
+
+def _name_keys(error: BaseException) -> str:
+    """Name the first keys that the file has beside those of the class, or lacks, and say what a prefix comes from."""
+    said: list[str] = []
+    for kind in ("Unexpected", "Missing"):
+        found = re.search(rf"{kind} key\(s\) in state_dict: (.*)", str(error))
+        keys = re.findall(r'"([^"]+)"', found.group(1)) if found else []
+        if keys:
+            said.append(f"{kind.lower()} keys {', '.join(keys[:NAMED])}{', ...' if len(keys) > NAMED else ''}")
+    if any("_orig_mod." in text for text in said):
+        said.append("_orig_mod. is the prefix of a module that torch.compile has wrapped: remove it from the keys")
+    return f" ({'; '.join(said)})" if said else ""
 
 
 def load_self_map(name: str | None) -> Adapter | None:

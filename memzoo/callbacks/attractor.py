@@ -5,11 +5,13 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, final
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from memzoo._checks import check_eps, check_steps
 from memzoo.callbacks.advice import give_advice
+from memzoo.callbacks.bad_rows import describe_bad_rows, find_bad_rows
 from memzoo.callbacks.cost import affordable_starts
 from memzoo.callbacks.history import format_certificates
 from memzoo.callbacks.options import StartingOptions, Starts
@@ -18,7 +20,7 @@ from memzoo.callbacks.radii import relative_residual, summarise_radii
 from memzoo.callbacks.reporting import Row
 from memzoo.callbacks.shards import Part
 from memzoo.callbacks.starting import StartingCallback
-from memzoo.dynamics import Certificates, example_eps, group_near_copies, recovery_curve
+from memzoo.dynamics import Certificates, RecoveryCurve, example_eps, group_near_copies, recovery_curve
 from memzoo.dynamics.attractors import certify_quickly
 from memzoo.dynamics.orbits import format_eps, resolve_eps, resolve_groups
 from memzoo.dynamics.spectra import compute_leading_eigenvalues
@@ -62,6 +64,9 @@ class AttractorCallback(StartingCallback):
         example and leave it again; :func:`memzoo.audit` gives both shares by the same names.
     ``attractor/converged``
         Share of starts that end within ``eps`` of a tracked example.
+    ``attractor/measured``
+        Share of tracked examples that could be measured. The others count as neither attractors nor recovered, and stay
+        in the denominators; ``history`` gives the ``reason``.
     ``attractor/radius_median``
         Median spectral radius at the tracked examples.
     ``attractor/radius_max``
@@ -205,6 +210,10 @@ class AttractorCallback(StartingCallback):
         self._choose_eps(self._tracked.get())
         return super().measure(module)
 
+    def _measure_in_all_processes(self, trainer: Trainer, module: LightningModule, examples: Tensor) -> Row:
+        self.certificates = None  # those before are not of a measurement that fails
+        return super()._measure_in_all_processes(trainer, module, examples)
+
     def measure_part(self, f: nn.Module, examples: Tensor, part: Part) -> Measured:
         """Certify the examples of this process, and find which examples its starts reach."""
         eps = self._choose_eps(self._tracked.get())[self._tracked.chosen].to(examples.device)
@@ -242,8 +251,21 @@ class AttractorCallback(StartingCallback):
         if not len(starts):
             none = torch.zeros(len(examples), dtype=torch.bool)
             return none, none, 0
-        # offset: while training, a fixed point far from its example is no reason for a warning
-        curve = recovery_curve(f, starts, examples, self.steps, eps=eps, tol=None, offset=math.nan)
+
+        def follow(rows: Tensor) -> RecoveryCurve:
+            # offset: while training, a fixed point far from its example is no reason for a warning
+            return recovery_curve(f, starts[rows], examples, self.steps, eps=eps, tol=None, offset=math.nan)
+
+        rows = torch.arange(len(starts))
+        try:
+            curve = follow(rows)
+        except Exception as error:
+            # a start at which the map fails does not arrive
+            bad = {} if isinstance(error, torch.OutOfMemoryError) else find_bad_rows(follow, rows)
+            if len(bad) in (0, len(starts)):
+                raise
+            rank_zero_warn(f"{self.name}: {describe_bad_rows(bad, len(starts), 'starts')}")
+            curve = follow(torch.tensor([row for row in rows.tolist() if row not in bad]))
         ever_reached = curve.recovered_at >= 0
         return curve.reached.cpu(), ever_reached.cpu(), int((curve.ended_at >= 0).sum())
 

@@ -56,6 +56,12 @@ class Cadence:
         """Tell whether the time decides."""
         return self.every_n_epochs is None and self.every_n_steps is None
 
+    def describe(self) -> str:
+        """Return the arguments that were given."""
+        if self.every_n_epochs is not None:
+            return f"every_n_epochs={self.every_n_epochs}"
+        return f"budget={self.budget}" if self.every_n_steps is None else f"every_n_steps={self.every_n_steps}"
+
     # Decisions --------------------------------------------------------------------------------------------------------
 
     def due_after_epoch(self, step: int, epoch: int) -> bool:

@@ -24,6 +24,8 @@ class ContractionCallback(MeasuringCallback):
 
     ``contraction/contracting``
         Share of tracked examples whose spectral radius is below 1 beyond its error bound.
+    ``contraction/measured``
+        Share of tracked examples that could be measured; the others stay in the denominators.
     ``contraction/radius_median``
         Median spectral radius at the tracked examples: the largest modulus of an eigenvalue.
     ``contraction/radius_max``

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, final
 
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from memzoo.callbacks.weights import move_after_averaging, use_delivered_weights
@@ -21,8 +22,12 @@ class KeepSteps(FitCallback):
     ``memzoo.load("local-dir:folder", step=100)`` loads them again. They also travel in the checkpoints of the run.
 
     Args:
-        steps: Optimizer steps (``trainer.global_step``).
+        steps: Optimizer steps (``trainer.global_step``, to which each of several optimizers adds one a batch). Of each,
+            the first state at or beyond it is kept, under the step that it has.
         epochs: Epochs, counted from 1: 100 keeps the weights with which the hundredth epoch ended.
+
+    Warns:
+        UserWarning: At the end, of steps and epochs that the run did not reach.
 
     Example:
         >>> KeepSteps(epochs=(100, 1000)).kept
@@ -41,6 +46,7 @@ class KeepSteps(FitCallback):
         """Weights by optimizer step, in float32 on the CPU."""
         self.epochs: dict[int, int] = {}
         """Epoch of each of these steps, counted from 1."""
+        self._last_step = 0
 
     def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin without weights."""
@@ -48,17 +54,37 @@ class KeepSteps(FitCallback):
         self.epochs = {}
         move_after_averaging(trainer, self)
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin at the step at which the run begins or is resumed."""
+        self._last_step = trainer.global_step
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Copy the weights if this step is one to keep."""
-        if trainer.global_step in self.steps:
+        """Copy the weights if this step is one to keep, or the first beyond one."""
+        before = self._last_step
+        self._last_step = trainer.global_step
+        if any(before < step <= self._last_step for step in self.steps):
             self._keep(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Copy the weights if this epoch is one to keep."""
         if trainer.current_epoch + 1 in self.after_epochs:
             self._keep(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Warn of steps and epochs that the run did not reach."""
+        unreached = {
+            "step": [step for step in self.steps if step > trainer.global_step],
+            "epoch": [epoch for epoch in self.after_epochs if epoch > trainer.current_epoch],
+        }
+        for what, counts in unreached.items():
+            if counts:
+                later = " and later ones" if len(counts) > 1 else ""
+                rank_zero_warn(
+                    f"KeepSteps kept nothing of {what} {min(counts)}{later}: the run ended before, at step "
+                    f"{trainer.global_step}, after {trainer.current_epoch} epochs."
+                )
 
     def _keep(self, trainer: Trainer, module: LightningModule) -> None:
         # A step and the end of its epoch may both be asked for.

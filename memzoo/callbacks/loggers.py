@@ -69,7 +69,9 @@ class PictureSender:
         """Return the result of ``work``; if it fails, return None, and warn the first time."""
         try:
             return work()
-        except Exception as error:  # a full disk, a lost connection, or anything else that a logger raises
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # a full disk, a lost connection, or anything else that a logger raises
             if what not in self._reported:
                 self._reported.add(what)
                 rank_zero_warn(

@@ -2,15 +2,19 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 
 from memzoo._generators import keep_generators_unchanged
+from memzoo.callbacks.bad_rows import describe_bad_rows, find_bad_rows, has_finite_weights
 from memzoo.callbacks.cadence import Cadence
 from memzoo.callbacks.history import format_history, plot_history, to_pandas
+from memzoo.callbacks.monitors import Monitors
 from memzoo.callbacks.options import MeasuringOptions
 from memzoo.callbacks.quantities import Quantity
 from memzoo.callbacks.reporting import Reporter, Row
@@ -30,6 +34,8 @@ from memzoo.runs import FitCallback, callbacks_of, ends_here, stopping_reason
 
 KEPT = 2**21
 """Most numbers of examples and starts that travel in a checkpoint of the run."""
+Gather = Callable[[Callable[[Part], Any]], list[Any]]
+"""Do work on the share of each process, and return all results."""
 
 
 class MeasuringCallback(FitCallback, ABC):
@@ -81,7 +87,7 @@ class MeasuringCallback(FitCallback, ABC):
         self._reporter = Reporter(self.name, self.KIND, self.QUANTITIES)
         self._loss = StepLoss()
         self._last_step = -1
-        self._monitored = False
+        self._monitors: Monitors | None = None
         self._training = False
 
     @property
@@ -116,15 +122,78 @@ class MeasuringCallback(FitCallback, ABC):
             ValueError: Nothing is tracked yet: no examples were given and no run has begun.
         """
         examples = self._tracked.take_all()
-        part = self._measure_share(module, examples, Part())
-        return self._name_values(self.combine_parts([part], examples))
+        values = self._measure_rows(module, examples, lambda work: [work(Part())])
+        return self._name_values({name: value for name, value in values.items() if name != "reason"})
+
+    def _measure_rows(self, module: nn.Module, examples: Tensor, gather: Gather) -> dict[str, Any]:
+        """Measure the examples together, or, where this fails at some of them, the others.
+
+        Returns:
+            The quantities by their names. Examples that could not be measured count in the denominators of shares, and
+            ``reason`` says why they could not.
+        """
+        try:
+            return {"measured": 1.0, **self._measure_good_rows(module, examples, gather)}
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            if isinstance(error, NonFiniteError) and not has_finite_weights(module):
+                raise
+            shares = gather(lambda part: self._find_bad_rows(module, examples, part))
+            bad: dict[int, str] = {row: reason for share in shares for row, reason in share.items()}
+            if not bad:
+                raise
+        good = torch.tensor([row for row in range(len(examples)) if row not in bad], dtype=torch.long)
+        chosen = self._tracked.chosen
+        self._tracked.chosen = chosen[good]
+        known = self._measure_good_rows(module, examples[good], gather) if len(good) else {}
+        values = {quantity.key: math.nan for quantity in self.QUANTITIES} | known
+        measured = len(good) / len(examples)
+        for quantity in self.QUANTITIES:
+            if quantity.share_of_examples:
+                values[quantity.key] *= measured
+        named = {int(chosen[row]): reason for row, reason in bad.items()}
+        return {**values, "measured": measured, "reason": describe_bad_rows(named, len(examples), "examples")}
+
+    def _measure_good_rows(self, module: nn.Module, examples: Tensor, gather: Gather) -> dict[str, float]:
+        parts = gather(lambda part: self._measure_share(module, examples, part))
+        return self.combine_parts(parts, examples)
+
+    def _find_bad_rows(self, module: nn.Module, examples: Tensor, part: Part) -> dict[int, str]:
+        """Find the examples of one process at which a measurement fails."""
+        chosen = self._tracked.chosen
+
+        def attempt(rows: Tensor) -> None:
+            self._tracked.chosen = chosen[rows]
+            with evaluation_mode(module), keep_generators_unchanged():
+                self.try_examples(*self._find_map(module, examples[rows]))
+
+        try:
+            return find_bad_rows(attempt, part.select(torch.arange(len(examples))))
+        finally:
+            self._tracked.chosen = chosen
+
+    def try_examples(self, f: nn.Module, examples: Tensor) -> None:
+        """Do what may fail at a single one of some examples."""
+        self.measure_part(f, examples, Part())
 
     def _measure_share(self, module: nn.Module, examples: Tensor, part: Part) -> Any:
         """Measure the share of one process in eval mode, with all generators put back afterwards."""
         # A map may draw at random in eval mode, and so may its adapter: training must not notice.
         with evaluation_mode(module), keep_generators_unchanged():
-            f, adapted = find_self_map(module, self.adapter, like_parameters(examples, module))
-            return self.measure_part(f, adapted, part)
+            return self.measure_part(*self._find_map(module, examples), part)
+
+    def _find_map(self, module: nn.Module, examples: Tensor) -> tuple[nn.Module, Tensor]:
+        """Return the map, and the examples as it takes them; the first example may be a bad one."""
+        points = like_parameters(examples, module)
+        for row in range(len(points) - 1):
+            try:
+                f, one = find_self_map(module, self.adapter, points[row : row + 1])
+            except NotASelfMapError:
+                continue
+            return f, points.reshape(len(points), *one.shape[1:])
+        f, one = find_self_map(module, self.adapter, points[-1:])
+        return f, points.reshape(len(points), *one.shape[1:])
 
     def _name_values(self, values: dict[str, float]) -> Row:
         """Return the values by their keys, in the order of the table of quantities."""
@@ -135,25 +204,34 @@ class MeasuringCallback(FitCallback, ABC):
                 f"{type(self).__name__}.combine_parts in {type(self).__module__} returns {', '.join(values)}, but no "
                 f"{', '.join(missing)}, which QUANTITIES of the class lists; return a value for it, or remove its row."
             )
-        names += [name for name in values if name not in names]
+        names += [name for name in values if name not in (*names, "measured")]
         return {f"{self.name}/{name}": float(values[name]) for name in names}
 
     def _measure_in_all_processes(self, trainer: Trainer, module: LightningModule, examples: Tensor) -> Row:
         """Return the named values, the same in all processes, or NaN where the measurement failed in one of them."""
         part = find_part(trainer)
+
+        def gather(work: Callable[[Part], Any]) -> list[Any]:
+            return gather_parts(trainer, part, lambda: work(part))
+
         try:
-            with use_common_buffers(trainer, module, part):
-                parts = gather_parts(trainer, part, lambda: self._measure_share(module, examples, part))
-            return self._name_values(self.combine_parts(parts, examples))
-        except NonFiniteError as error:
-            rank_zero_warn(f"nothing is measured on a network that is not finite: {error}")
-            return dict(self._reporter.if_not_finite)
-        except (RuntimeError, NotASelfMapError) as error:  # out of memory, for example
-            # what fails at the first measurement would fail at all of them, and the user can still change it
-            if not self.history:
-                raise
-            rank_zero_warn(f"a measurement failed, training goes on: {error}")
-            return dict.fromkeys(self.keys, math.nan)
+            with use_common_buffers(trainer, module, part), keep_generators_unchanged():
+                values = self._measure_rows(module, examples, gather)
+            reason = values.pop("reason", None)
+            row = self._name_values(values)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # whatever the map, a library or the machine raises: training goes on without
+            reason = f"{type(error).__name__}: {error}"
+            if isinstance(error, NonFiniteError) and not has_finite_weights(module):
+                rank_zero_warn(f"nothing is measured on a network that is not finite: {error}")
+                return {**self._reporter.if_not_finite, "reason": reason}
+            rank_zero_warn(f"a measurement failed, training goes on: {reason}")
+            return {**dict.fromkeys(self.keys, math.nan), "reason": reason}
+        if reason is not None:
+            rank_zero_warn(f"{self.name}: {reason}")
+            row["reason"] = reason
+        return row
 
     # The course of a run ----------------------------------------------------------------------------------------------
 
@@ -165,14 +243,27 @@ class MeasuringCallback(FitCallback, ABC):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Choose the examples, and check that the module maps them to their own shape."""
         refuse_sharded(trainer, self)
-        self._monitored = self._reporter.is_monitored(trainer)
+        self._monitors = Monitors(trainer, f"{self.name}/")
+        self._warn_of_old_values(trainer)
         self.measured_weights = name_weights(trainer)
         # A stream can be read once: its examples are taken from the batches of the training.
         if not self._tracked.waits_for_stream(trainer):
             self._choose(trainer, pl_module)
         self.cadence.begin(trainer.global_step)
-        self._reporter.begin()
+        self._reporter.begin(self.history)
         self._training = True
+
+    def _warn_of_old_values(self, trainer: Trainer) -> None:
+        """Warn of monitors that read when nothing is measured."""
+        assert self._monitors is not None
+        old = self._monitors.explain_old_values(trainer, self.cadence)
+        if old:
+            rank_zero_warn(
+                f"{', and '.join(old)}, but {type(self).__name__}({self.cadence.describe()}) does not measure at all "
+                "of these moments: in between, an old value is taken for a new one. Give both the same rhythm, or "
+                "leave every_n_epochs and every_n_steps out, to measure whenever a monitor reads after an epoch, a "
+                "validation or a step; StopWhenMemorized counts measurements instead."
+            )
 
     def _choose(self, trainer: Trainer, module: LightningModule) -> None:
         with keep_generators_unchanged():  # starts, or a map that is refused, may draw from the global generators
@@ -189,17 +280,25 @@ class MeasuringCallback(FitCallback, ABC):
     ) -> None:
         """Keep the loss without waiting for it, and measure if a measurement is due within an epoch."""
         self._loss.keep(outputs, trainer, pl_module)
+        self._reporter.count_batch(trainer)
         # With accumulated gradients, several batches end at one step: the first of them measures it.
         step = trainer.global_step
         self.cadence.count_training(step)  # for a checkpoint that is saved now
         is_new = step != self._last_step
         self._last_step = step
-        if not is_new or self.examples is None or not self._is_due_after_batch(trainer, batch_idx):
+        must = self._is_read_after_batch(trainer, batch_idx)
+        if not is_new or self.examples is None or not (must or self._is_due_after_batch(trainer, batch_idx)):
             return
-        if self._record(trainer, pl_module):
+        if self._record(trainer, pl_module, must=must):
             # Lightning logs to the loggers every log_every_n_steps steps, and would leave out what is measured between.
             self._send_to_loggers(trainer)
             self._reporter.log_between_batches(pl_module, self.history[-1])
+
+    def _is_read_after_batch(self, trainer: Trainer, batch_idx: int) -> bool:
+        """Tell whether somebody reads a key now, so that it is measured whatever the budget."""
+        if self._monitors is None or not self.cadence.by_budget:
+            return False
+        return self._monitors.read_after_batch(trainer.global_step, batch_idx)
 
     def _is_due_after_batch(self, trainer: Trainer, batch_idx: int) -> bool:
         """Tell whether to measure within an epoch; the last batch is left to the end of the epoch, except by steps."""
@@ -235,8 +334,9 @@ class MeasuringCallback(FitCallback, ABC):
         else:
             wanted = self._is_due_after_epoch(trainer) and not self._is_measured(trainer)
         if wanted or self._lacks_monitored_keys():
-            self._record(trainer, module, closing=closing, must=closing or self._monitored)
+            self._record(trainer, module, closing=closing, must=closing or bool(self._monitors))
         self._reporter.log_after_epoch(trainer, module, self.history, is_new=self._is_measured(trainer))
+        self._send_to_loggers(trainer)
 
     def _is_due_after_epoch(self, trainer: Trainer) -> bool:
         """Tell whether to measure at the end of an epoch: always at the first, so that monitors find their keys."""
@@ -248,11 +348,11 @@ class MeasuringCallback(FitCallback, ABC):
         due = cadence.due_after_epoch(trainer.global_step, trainer.current_epoch)
         if cadence.every_n_epochs is not None:
             return due and trainer.is_last_batch  # the last one of several validations in an epoch
-        return due or self._monitored
+        return due or bool(self._monitors)
 
     def _lacks_monitored_keys(self) -> bool:
         """Tell whether the run was resumed from an earlier version, which did not measure all that may be monitored."""
-        return self._monitored and bool(self.history) and not self.history[-1].keys() >= set(self.keys)
+        return bool(self._monitors and self.history) and not self.history[-1].keys() >= set(self.keys)
 
     def _is_measured(self, trainer: Trainer) -> bool:
         """Tell whether the state after the present step was measured."""
@@ -319,7 +419,7 @@ class MeasuringCallback(FitCallback, ABC):
         return max(trainer.current_epoch - self._weights.run_has_ended, 0)
 
     def _send_to_loggers(self, trainer: Trainer) -> None:
-        self._reporter.send_to_loggers(trainer, self.history[-1], self._epoch(trainer))
+        self._reporter.send_to_loggers(trainer, self.history, self._epoch(trainer))
 
     def _measure_outside_of_fit(self, trainer: Trainer, module: LightningModule) -> None:
         """Log in ``Trainer.validate`` and ``Trainer.test``; the history of the run is kept as it is."""
@@ -340,6 +440,16 @@ class MeasuringCallback(FitCallback, ABC):
         """Measure the closing state and print the table."""
         self._weights.run_has_ended = True
         self._close(trainer, pl_module, stopping_reason(trainer))
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Measure once more if the module itself has put other weights in place at the end of the run."""
+        if stage != "fit" or not self._weights.run_has_ended or self.examples is None:
+            return
+        if not self._is_closed(trainer, pl_module):
+            self._record(trainer, pl_module, closing=True, must=True)
+            self._send_to_loggers(trainer)
+            if self.verbose:
+                rank_zero_info(self.table())
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Measure an interrupted run too, if it has one process; after any other error touch nothing."""

@@ -35,6 +35,8 @@ class Quantity:
     """Panel of ``plot()``; None if it is not drawn."""
     label: str = ""
     """Label of its curve in ``plot()``."""
+    share_of_examples: bool = False
+    """Whether examples that could not be measured count in its denominator."""
 
 
 QUANTITIES = (
@@ -48,6 +50,7 @@ QUANTITIES = (
         if_not_finite=0.0,
         panel="share",
         label="certified attractors",
+        share_of_examples=True,
     ),
     Quantity(
         "recovered",
@@ -59,6 +62,7 @@ QUANTITIES = (
         if_not_finite=0.0,
         panel="share",
         label="recovered",
+        share_of_examples=True,
     ),
     Quantity(
         "ever_recovered",
@@ -69,6 +73,7 @@ QUANTITIES = (
         if_not_finite=0.0,
         panel="share",
         label="ever recovered",
+        share_of_examples=True,
     ),
     Quantity(
         "converged",
@@ -87,6 +92,14 @@ QUANTITIES = (
         "Share of tracked examples whose spectral radius is below 1 beyond its error bound",
         logged_by=("contraction",),
         if_not_finite=0.0,
+        share_of_examples=True,
+    ),
+    Quantity(
+        "measured",
+        "measured",
+        ".0%",
+        "Share of tracked examples that could be measured",
+        logged_by=BOTH,
     ),
     Quantity(
         "radius_median",

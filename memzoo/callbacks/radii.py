@@ -16,11 +16,11 @@ def relative_residual(f: Map, points: Tensor) -> Tensor:
 
 
 def summarise_radii(radius: Tensor) -> dict[str, float]:
-    """Compute median, largest value and quartiles of the spectral radii of all examples, by their keys."""
-    levels = radius.new_tensor([0.25, 0.75])
-    quartiles: list[float] = radius.quantile(levels).tolist()
+    """Compute median, largest value and quartiles of the spectral radii that are known, by their keys."""
+    known = radius[~radius.isnan()] if not radius.isnan().all() else radius
+    quartiles: list[float] = known.quantile(radius.new_tensor([0.25, 0.75])).tolist()
     return {
-        "radius_median": radius.quantile(0.5).item(),
-        "radius_max": radius.max().item(),
+        "radius_median": known.quantile(0.5).item(),
+        "radius_max": known.max().item(),
         **dict(zip(QUARTILES, quartiles, strict=True)),
     }

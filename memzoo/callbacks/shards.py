@@ -68,8 +68,8 @@ def _run(trainer: Trainer, work: Callable[[], Any]) -> Any:
     """Return the result of ``work``, or in one of several processes the error, to be raised in all of them."""
     try:
         return work()
-    except Exception as error:
-        if trainer.world_size == 1:
+    except BaseException as error:
+        if trainer.world_size == 1 or isinstance(error, (KeyboardInterrupt, SystemExit)):
             raise
         if isinstance(error, NonFiniteError):
             return NonFiniteError(str(error))

@@ -114,6 +114,15 @@ class StartingCallback(MeasuringCallback, ABC):
             self.starts = self.given_starts.detach().cpu()
         return super().measure(module)
 
+    def try_examples(self, f: nn.Module, examples: Tensor) -> None:
+        """Do what may fail at a single one of some examples, without the starts."""
+        starts = self.starts
+        self.starts = None if starts is None else starts[:0]
+        try:
+            super().try_examples(f, examples)
+        finally:
+            self.starts = starts
+
     def own_starts(self, f: nn.Module, examples: Tensor, part: Part) -> Tensor:
         """Return the starts of one process, in the space of ``f``."""
         assert self.starts is not None

@@ -8,6 +8,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from memzoo.callbacks.attractor import AttractorCallback
+from memzoo.callbacks.module_structure import ModuleStructure, copy_tensors, write_tensors
 from memzoo.callbacks.weights import move_after_averaging
 from memzoo.errors import InvalidArgumentError
 from memzoo.runs import FitCallback, callbacks_of
@@ -59,7 +60,8 @@ class StopWhenMemorized(_Rule):
 
     EarlyStopping reads a monitored value again at every epoch, and takes an old value for a new one; this rule counts
     measurements, so that the cadence of the :class:`memzoo.callbacks.AttractorCallback` stays as it is. It works in any
-    order of the callbacks, and keeps the ``min_epochs`` and ``min_steps`` of the Trainer.
+    order of the callbacks, and keeps the ``min_epochs`` and ``min_steps`` of the Trainer. An example that could not be
+    measured counts as not memorized.
 
     Args:
         share: Stop at this share of the tracked examples, in (0, 1].
@@ -123,13 +125,15 @@ class StopBeforeMemorized(_Rule):
 
     This rule is for networks that must not leak their training data. It does not see what is not measured: examples
     that are not tracked, starts that were not tried, and what happens between two measurements; ``memzoo.audit`` looks
-    closer afterwards.
+    closer afterwards. An example that could not be measured counts as memorized, because it may be; a measurement that
+    failed as a whole says nothing.
 
     Args:
         share: Largest share of certified attractors and of recovered examples that is allowed; 0 stops at the first.
         restore: At the end of a run that was stopped, put back the weights of the last measurement at which no more
             than ``share`` was memorized, before the closing measurement. They are kept on the CPU, and in the
-            checkpoints of the run. What a ModelCheckpoint wrote before that holds the weights of its own moment.
+            checkpoints of the run. What was pruned, compiled or replaced in the module since is undone with them. What
+            a ModelCheckpoint wrote before that holds the weights of its own moment.
         name: Name of the :class:`memzoo.callbacks.AttractorCallback` in the same Trainer.
 
     Example:
@@ -150,30 +154,40 @@ class StopBeforeMemorized(_Rule):
         self.clean: dict[str, Tensor] | None = None
         self.clean_step: int = -1
         """Optimizer step of the last measurement at which no more than ``share`` was memorized, -1 before one."""
+        self._structure: ModuleStructure | None = None
 
     def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin without clean weights, and stand where weights are put back before others measure or save them."""
         super().begin(trainer, pl_module)
         self.clean = None
         self.clean_step = -1
+        self._structure = None
         move_after_averaging(trainer, self)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the layers of a resumed run for those that its clean weights belong to."""
+        self._structure = ModuleStructure(pl_module)
 
     def on_measurement(self, trainer: Trainer, pl_module: LightningModule, source: Any) -> None:
         """Keep the present weights as clean ones, or stop."""
         if not self._follows(source) or self.stopped_because is not None:
             return
         row = source.history[-1]
-        values = {measure: row[f"{self.name}/{measure}"] for measure in MEASURES}
-        if any(math.isnan(value) for value in (*values.values(), row[f"{self.name}/residual"])):
-            return  # a measurement that failed, or one of a network that is not finite, says nothing
+        measured = row.get(f"{self.name}/measured", 1.0)
         # either one is a leak: a certified attractor, or an example that iteration finds
-        worst = max(values, key=lambda measure: values[measure])
-        if values[worst] <= self.share + ROUNDING:
+        values = {measure: row[f"{self.name}/{measure}"] for measure in MEASURES if measured != 0}
+        residual = row[f"{self.name}/residual"] if measured != 0 else 0.0
+        if any(math.isnan(value) for value in (measured, residual, *values.values())):
+            return  # a measurement that failed, or one of a network that is not finite, says nothing
+        worst = max(values, key=lambda measure: values[measure], default=MEASURES[0])
+        known = values.get(worst, 0.0)
+        if known + 1 - measured <= self.share + ROUNDING:
             self._keep_clean(trainer, pl_module)
             return
         trainer.should_stop = True
+        unknown = f" and {1 - measured:.3g} of the examples not measured," if measured < 1 else ""
         self.stopped_because = (
-            f"StopBeforeMemorized: {self.name}/{worst} = {values[worst]:.3g} > {self.share:.3g} at step "
+            f"StopBeforeMemorized: {self.name}/{worst} = {known:.3g}{unknown} > {self.share:.3g} at step "
             f"{trainer.global_step}"
         )
 
@@ -181,7 +195,8 @@ class StopBeforeMemorized(_Rule):
         """Remember the present step, and its weights if they may be put back."""
         self.clean_step = trainer.global_step
         if self.restore:
-            self.clean = {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
+            self.clean = copy_tensors(module)
+            self._structure = ModuleStructure(module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the last clean weights back."""
@@ -193,8 +208,27 @@ class StopBeforeMemorized(_Rule):
                 "more often (every_n_steps=), or from the start."
             )
             return
-        pl_module.load_state_dict(self.clean)
+        missing = self._put_back(pl_module)
+        if missing:
+            rank_zero_warn(
+                f"{self.stopped_because}; the module no longer has {', '.join(missing)}, so that the weights of step "
+                f"{self.clean_step} are put back in part: do not use these weights, and train with restore=False or "
+                "without what replaces the layers."
+            )
+            return
         rank_zero_info(f"{self.stopped_because}; the weights of step {self.clean_step}, measured before, are put back.")
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Put the clean weights back again, in place of those that the module itself has chosen at the end."""
+        if stage == "fit" and self.stopped_because is not None and self.clean is not None:
+            self._put_back(pl_module)
+
+    def _put_back(self, module: LightningModule) -> list[str]:
+        """Put the clean weights back into the layers that had them; return the names that the module does not have."""
+        assert self.clean is not None
+        if self._structure is not None:
+            self._structure.restore()
+        return write_tensors(module, self.clean)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the last clean weights and their step."""

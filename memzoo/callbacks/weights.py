@@ -61,9 +61,11 @@ def find_averaging(trainer: Trainer) -> WeightAveraging | None:
 
 
 def name_weights(trainer: Trainer) -> str:
-    """Say which weights are measured: the current ones, or those that a callback averages."""
+    """Say which weights are measured: the current ones, or those that a callback or an optimizer averages."""
     averaging = find_averaging(trainer)
-    return "current" if averaging is None else f"averaged ({type(averaging).__name__})"
+    source = [] if averaging is None else [averaging]
+    source += [optimizer for optimizer in trainer.optimizers if _tell_mode(optimizer) is not None]
+    return f"averaged ({type(source[0]).__name__})" if source else "current"
 
 
 def move_after_averaging(trainer: Trainer, observer: Callback) -> None:
@@ -94,19 +96,54 @@ def use_delivered_weights(
     """Give the module the averaged weights, with which the run validates and ends, and restore the others afterwards.
 
     Args:
-        trainer: Trainer; if none of its callbacks is a ``WeightAveraging``, nothing is done.
+        trainer: Trainer; if neither a ``WeightAveraging`` among its callbacks nor an optimizer averages, nothing is
+            done.
         module: The module in training.
         ended: The module already has the weights that the run ends with; nothing is done.
     """
     averaging = find_averaging(trainer)
-    if averaging is None or ended:
+    if ended:
         yield
+        return
+    if averaging is None:
+        with _use_weights_of_optimizers(trainer, module):
+            yield
         return
     own = module.state_dict()
     checkpoint: dict[str, Any] = {"state_dict": own}
     averaging.on_save_checkpoint(trainer, module, checkpoint)  # this replaces the entry by the average
     with _replace_temporarily(checkpoint["state_dict"], own):
         yield
+
+
+def _tell_mode(optimizer: Any) -> bool | None:
+    """Tell whether a schedule-free optimizer is in training mode, None of any other optimizer.
+
+    Such optimizers step with one set of weights and evaluate with another; ``eval()`` and ``train()`` put them into the
+    parameters, and ``train_mode`` in the groups says which are there (Defazio et al., arXiv 2405.15682).
+    """
+    modes = [group.get("train_mode") for group in optimizer.param_groups]
+    switches = all(callable(getattr(optimizer, name, None)) for name in ("train", "eval"))
+    return any(modes) if switches and modes and None not in modes else None
+
+
+@contextmanager
+def _use_weights_of_optimizers(trainer: Trainer, module: LightningModule) -> Generator[None, None, None]:
+    """Give the module the weights with which schedule-free optimizers evaluate, and restore the others afterwards."""
+    training: list[Any] = [optimizer for optimizer in trainer.optimizers if _tell_mode(optimizer)]
+    if not training:
+        yield
+        return
+    own = dict(module.named_parameters())
+    kept = {name: value.detach().clone() for name, value in own.items()}
+    for optimizer in training:
+        optimizer.eval()
+    try:
+        yield
+    finally:
+        for optimizer in training:
+            optimizer.train()
+        _copy(kept, own)  # going there and back rounds
 
 
 @contextmanager

@@ -4,14 +4,19 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from memzoo.runs.launched import Launchable, return_results
+
 
 def callbacks_of(trainer: Trainer) -> list[Callback]:
     """Return the callbacks of a Trainer; Lightning sets this attribute without declaring it."""
     return trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
 
 
-class FitCallback(Callback):
+class FitCallback(Launchable, Callback):
     """Begin anew with every fit, and take the state of a checkpoint only in a fit.
+
+    After a run in processes that the Trainer launches (``ddp_spawn``, ``ddp_fork``, ``ddp_notebook``), the callback in
+    the main process is as the one of the first of these processes.
 
     Lightning hands the states of callbacks out in ``Trainer.validate`` and ``Trainer.test`` too. There, a checkpoint is
     only looked at and no run is resumed: its state would overwrite what the last fit left.
@@ -22,6 +27,7 @@ class FitCallback(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Begin a new fit; Lightning reads the checkpoint of a resumed run after this."""
         self._stage = stage
+        return_results(trainer)
         if stage == "fit":
             self.begin(trainer, pl_module)
 

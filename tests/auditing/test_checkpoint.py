@@ -26,6 +26,44 @@ def test_a_checkpoint_that_could_run_code_is_not_opened(project):
 
 
 @pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        (torch.nn.SmoothL1Loss(), r"the first is of torch\.nn\.modules\.loss\.SmoothL1Loss"),
+        ({"inner": [torch.optim.SGD]}, r"the first is of torch\.optim\.sgd\.SGD"),
+        (CodeInside(), r"the first is of .*exec"),
+    ],
+)
+def test_the_object_that_is_in_the_way_is_named_in_plain_text(project, value, named):
+    content = torch.load("run.ckpt", weights_only=True)
+    torch.save(content | {"hyper_parameters": {"criterion": value}}, "bad.ckpt")
+    with pytest.raises(CorruptCheckpointError, match=named) as raised:
+        load_module("bad.ckpt", "theirs.Net")
+    said = str(raised.value)
+    assert "\x1b" not in said
+    assert "\n" not in said
+    assert "two options" not in said
+
+
+@pytest.mark.parametrize(
+    ("rename", "said"),
+    [
+        (
+            lambda key: f"_orig_mod.{key}",
+            r"unexpected keys _orig_mod\..*missing keys .*; _orig_mod\. is the prefix",
+        ),
+        (lambda key: f"{key}_orig", r"unexpected keys \S+_orig, .*missing keys"),
+    ],
+)
+@pytest.mark.usefixtures("project")
+def test_keys_that_do_not_fit_are_named(rename, said):
+    content = torch.load("run.ckpt", weights_only=True)
+    renamed = {rename(key): value for key, value in content["state_dict"].items()}
+    torch.save(content | {"state_dict": renamed}, "bad.ckpt")
+    with pytest.raises(CorruptCheckpointError, match=said):
+        load_module("bad.ckpt", "theirs.Net")
+
+
+@pytest.mark.parametrize(
     ("checkpoint", "model", "error", "message"),
     [
         ("absent.ckpt", "theirs.Net", CheckpointMissingError, r"no checkpoint at .*absent.ckpt"),

@@ -163,3 +163,13 @@ def test_an_empty_history_has_an_empty_picture():
     figure = plot_history([], "w")
     assert len(figure.axes) == 2
     assert not figure.axes[-1].lines
+
+
+def test_no_figure_of_a_history_stays_open():
+    from matplotlib import pyplot
+
+    before = pyplot.get_fignums()
+    row = {"step": 1, "loss": 0.5, "attractor/radius_median": 0.5, "attractor/radius_max": 0.7}
+    figures = [plot_history([row], "attractor") for _ in range(3)]
+    assert pyplot.get_fignums() == before
+    assert all(figure.axes for figure in figures)

@@ -1,5 +1,6 @@
 """Weights of some steps and epochs."""
 
+import pytest
 import torch
 from fake_runs import bare_trainer
 from torch import nn
@@ -28,3 +29,38 @@ def test_weights_of_steps_and_epochs_are_kept():
     assert (keeper.kept, keeper.epochs) == ({}, {})
     keeper.load_state_dict(state)
     assert keeper.epochs == {2: 1, 6: 3}
+
+
+@pytest.mark.parametrize(("stride", "kept"), [(1, [5, 9, 10]), (2, [6, 10]), (3, [6, 9, 12]), (7, [7, 14])])
+def test_where_a_batch_makes_several_steps_the_first_state_beyond_a_step_is_kept(stride, kept):
+    keeper = KeepSteps([5, 9, 10])
+    module = nn.Linear(1, 1)
+    run = bare_trainer(callbacks=[keeper], current_epoch=0, global_step=0)
+    keeper.begin(run, module)
+    keeper.on_train_start(run, module)
+    for step in range(stride, 16, stride):
+        run.global_step = step
+        for _ in range(2):  # a batch may only accumulate
+            keeper.on_train_batch_end(run, module, None, None, 0)
+    assert sorted(keeper.kept) == kept
+
+
+def test_a_resumed_run_does_not_keep_a_step_before_it():
+    keeper = KeepSteps([2, 6])
+    module = nn.Linear(1, 1)
+    run = bare_trainer(callbacks=[keeper], current_epoch=0, global_step=4)
+    keeper.on_train_start(run, module)
+    for run.global_step in (5, 6, 7):
+        keeper.on_train_batch_end(run, module, None, None, 0)
+    assert sorted(keeper.kept) == [6]
+
+
+def test_steps_and_epochs_that_were_not_reached_are_named():
+    keeper = KeepSteps([5, 8, 9], epochs=[1, 3])
+    run = bare_trainer(callbacks=[keeper], current_epoch=2)
+    with pytest.warns(UserWarning, match="KeepSteps") as said:
+        keeper.on_train_end(run, nn.Linear(1, 1))
+    assert [str(one.message).split(":")[0] for one in said] == [
+        "KeepSteps kept nothing of step 8 and later ones",
+        "KeepSteps kept nothing of epoch 3",
+    ]

@@ -104,6 +104,7 @@ def test_the_count_travels_in_a_checkpoint(tmp_path):
     assert again.in_a_row == rule.in_a_row + 1
 
 
+@pytest.mark.filterwarnings("ignore:KeepSteps kept nothing of epoch")
 @pytest.mark.parametrize("first", [True, False])
 def test_a_run_is_stopped_before_it_memorizes_and_goes_back(first, tmp_path):
     watch = watching()

@@ -73,7 +73,7 @@ def test_averaged_weights_are_put_in_place_and_taken_back():
     assert torch.equal(module.weight, before)
     with use_delivered_weights(run, module, ended=True):
         assert torch.equal(module.weight, before)
-    with use_delivered_weights(SimpleNamespace(callbacks=[]), module):
+    with use_delivered_weights(SimpleNamespace(callbacks=[], optimizers=[]), module):
         assert torch.equal(module.weight, before)
 
 

@@ -58,6 +58,7 @@ class Net(LightningModule):
 def trainer(**known):
     loader = DataLoader(TensorDataset(X), batch_size=2)
     strategy = SimpleNamespace(
+        launcher=None,
         broadcast=lambda value: value,
         reduce=lambda value, reduce_op: value.mul_(1),  # in place, as the real ones do
         reduce_boolean_decision=lambda value: value,
@@ -65,6 +66,7 @@ def trainer(**known):
     # what callbacks read of a Trainer that trains in one process, in the first epoch
     defaults = {
         "strategy": strategy,
+        "lightning_module": SimpleNamespace(automatic_optimization=True),
         "callbacks": [],
         "loggers": [],
         "world_size": 1,
@@ -83,13 +85,17 @@ def trainer(**known):
         "min_steps": None,
         "state": SimpleNamespace(fn="fit"),
         "train_dataloader": loader,
+        "lr_scheduler_configs": [],
+        "optimizers": [],
+        "enable_validation": False,
     }
     return SimpleNamespace(**{**defaults, **known})
 
 
 def bare_trainer(**known):
     """Make a Trainer that knows a step, and what it is told."""
-    return SimpleNamespace(**{"should_stop": False, "global_step": 7, **known})
+    defaults = {"should_stop": False, "global_step": 7, "optimizers": [], "strategy": SimpleNamespace(launcher=None)}
+    return SimpleNamespace(**{**defaults, **known})
 
 
 def begin_run(callback, run=None, module=None):
