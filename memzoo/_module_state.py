@@ -4,15 +4,19 @@ This is done once around a whole measurement and to everything that the map may 
 ``memzoo.dynamics.tracing.attributes`` isolates the attributes of a module at each evaluation in another type.
 """
 
+import contextlib
 import functools
 import inspect
+import random
 import types
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, MutableMapping, MutableSequence, MutableSet
 from contextlib import contextmanager
 from contextvars import ContextVar
+from copy import deepcopy
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
@@ -25,6 +29,8 @@ MOST = 20_000
 """Most objects that are looked at."""
 LONGEST = 10_000
 """Longest list or table that is looked through: a longer one holds data."""
+GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
+"""Random generators whose state is kept, wherever they are found."""
 LARGEST = 2**22
 """Most numbers of a tensor outside of modules that is copied: a larger one holds data."""
 
@@ -52,6 +58,8 @@ class MapState:
         self._tables: list[tuple[Any, Any]] = []
         self._tensors: list[tuple[Tensor, Tensor]] = []
         self._gradients: list[tuple[Tensor, Tensor | None]] = []
+        self._arrays: list[tuple[np.ndarray, np.ndarray]] = []
+        self._generators: list[tuple[Any, Any]] = []
         self._inner: bool = bool(known)
         self._walk(f)
 
@@ -66,6 +74,10 @@ class MapState:
             restore_table(table, content)
         for tensor, copy in self._tensors:
             _restore_tensor(tensor, copy)
+        for array, content in self._arrays:
+            np.copyto(array, content)
+        for generator, state in self._generators:
+            write_generator(generator, state)
         for tensor, gradient in self._gradients:
             if tensor.grad is not gradient:
                 tensor.grad = gradient
@@ -90,18 +102,23 @@ class MapState:
             return ()
         if isinstance(value, nn.Module):
             return self._keep_module(value)
+        if isinstance(value, GENERATORS):
+            return self._keep_generator(value)
+        if isinstance(value, np.ndarray):
+            return self._keep_array(value, owned=owned)
         if isinstance(value, (MutableMapping, MutableSequence, MutableSet, tuple)):
             return self._keep_table(value, owned=owned)
         self.ids.add(id(value))
         if isinstance(value, (types.FunctionType, types.MethodType, functools.partial)):
             return _list_captured(value)
-        if isinstance(value, (type, types.ModuleType)) or _is_foreign(type(value)) or not hasattr(value, "__dict__"):
+        if isinstance(value, (type, types.ModuleType)) or _is_foreign(type(value)):
             return ()
         if self._inner and type(value).__module__.startswith("memzoo."):  # made by the outer measurement, of its map
             return ()
-        if owned:
-            self._attributes.append((value, dict(vars(value))))
-        return [*vars(value).values(), type(value).__dict__.get("__call__")]
+        attributes = _read_attributes(value)
+        if owned and attributes:
+            self._attributes.append((value, attributes))
+        return [*attributes.values(), type(value).__dict__.get("__call__")]
 
     def _keep_tensor(self, tensor: Tensor, *, owned: bool) -> None:
         """Copy a tensor; one without a shape has nothing to copy."""
@@ -119,11 +136,26 @@ class MapState:
         attributes = {name: value for name, value in vars(module).items() if name not in PLAIN}
         self._attributes.append((module, attributes))
         self._modes.append((module, module.training))  # that of a scripted module is no attribute in Python
-        # The tables of a scripted module are views, which have no content of their own.
-        tables = [module._parameters, module._buffers, module._modules]
-        self._tables += [(table, dict(table)) for table in tables if isinstance(table, dict)]
+        # Parameters, buffers, sub-modules and hooks; those of a scripted module are views without own content.
+        tables = [table for name, table in vars(module).items() if name in PLAIN and isinstance(table, dict)]
+        self._tables += [(table, dict(table)) for table in tables]
         own = [*module.parameters(recurse=False), *module.buffers(recurse=False), *module.children()]
-        return [*own, *attributes.values(), find_forward(module)]
+        hooks = [value for table in tables for value in table.values() if callable(value)]
+        return [*own, *hooks, *attributes.values(), find_forward(module)]
+
+    def _keep_generator(self, generator: Any) -> Iterable[object]:
+        """Keep the state of a random generator."""
+        self.ids.add(id(generator))
+        with contextlib.suppress(NotImplementedError):  # that of the operating system has none
+            self._generators.append((generator, read_generator(generator)))
+        return ()
+
+    def _keep_array(self, array: np.ndarray, *, owned: bool) -> Iterable[object]:
+        """Copy an array of numbers that a module holds."""
+        self.ids.add(id(array))
+        if owned and array.flags.writeable and array.size <= LARGEST and not array.dtype.hasobject:
+            self._arrays.append((array, array.copy()))
+        return ()
 
     def _keep_table(self, table: Any, *, owned: bool) -> Iterable[object]:
         """Keep the content of a list, a set or a dict; a tuple cannot change, but what it holds can."""
@@ -182,14 +214,51 @@ def _list_globals_read(function: types.FunctionType) -> Iterator[object]:
             yield value
 
 
+def read_generator(generator: Any) -> Any:
+    """Return the state of a random generator, which drawing from it does not change."""
+    if isinstance(generator, np.random.Generator):
+        return deepcopy(generator.bit_generator.state)
+    if isinstance(generator, random.Random):
+        return generator.getstate()
+    return generator.get_state()
+
+
+def write_generator(generator: Any, state: Any) -> None:
+    """Put the state of a random generator back."""
+    if isinstance(generator, np.random.Generator):
+        generator.bit_generator.state = state
+    elif isinstance(generator, random.Random):
+        generator.setstate(state)
+    else:
+        generator.set_state(state)
+
+
+def _read_attributes(holder: Any) -> dict[str, Any]:
+    """Return the attributes of an object, those in slots among them."""
+    slots = [name for kind in type(holder).__mro__ for name in _list_slots(kind)]
+    return {name: getattr(holder, name) for name in slots if hasattr(holder, name)} | getattr(holder, "__dict__", {})
+
+
+def _list_slots(kind: type) -> Iterable[str]:
+    slots = kind.__dict__.get("__slots__", ())
+    names = (slots,) if isinstance(slots, str) else tuple(slots)
+    return [name for name in names if name not in ("__dict__", "__weakref__") and not name.startswith("__")]
+
+
 def _restore_attributes(holder: Any, attributes: dict[str, Any]) -> None:
     """Put attributes back, and remove those that were added."""
-    present = vars(holder)
+    slots = {name for kind in type(holder).__mro__ for name in _list_slots(kind)}
+    for name in slots:
+        if name in attributes and getattr(holder, name, None) is not attributes[name]:
+            object.__setattr__(holder, name, attributes[name])
+        elif name not in attributes and hasattr(holder, name):
+            object.__delattr__(holder, name)
+    present = getattr(holder, "__dict__", {})
     is_module = isinstance(holder, nn.Module)
     for name in [name for name in present if name not in attributes and not (is_module and name in PLAIN)]:
         del present[name]
     for name, value in attributes.items():
-        if present.get(name) is not value:
+        if name not in slots and present.get(name) is not value:
             present[name] = value
 
 

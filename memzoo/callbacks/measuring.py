@@ -8,6 +8,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from memzoo.callbacks.cadence import Cadence
 from memzoo.callbacks.history import format_history, plot_history, to_pandas
@@ -16,7 +17,7 @@ from memzoo.callbacks.quantities import Quantity
 from memzoo.callbacks.reporting import Reporter, Row
 from memzoo.callbacks.shards import Part, find_part, gather_parts
 from memzoo.callbacks.step_loss import StepLoss
-from memzoo.callbacks.tracked_examples import TrackedExamples
+from memzoo.callbacks.tracked_examples import KEPT, TrackedExamples
 from memzoo.callbacks.weights import (
     MeasuredWeights,
     move_after_averaging,
@@ -27,9 +28,6 @@ from memzoo.callbacks.weights import (
 from memzoo.errors import InvalidArgumentError, NonFiniteError, NotASelfMapError
 from memzoo.modules import Adapter, evaluation_mode, find_self_map, like_parameters
 from memzoo.runs import FitCallback, callbacks_of, ends_here, stopping_reason
-
-KEPT = 2**21
-"""Most numbers of examples and starts that travel in a checkpoint of the run."""
 
 
 class MeasuringCallback(FitCallback, ABC):
@@ -107,7 +105,10 @@ class MeasuringCallback(FitCallback, ABC):
         """
 
     def choose_others(self, trainer: Trainer, examples: Tensor) -> None:
-        """Choose what is needed beside the examples, once these are known."""
+        """Choose what is needed beside the examples, once these are known, and again where they have changed."""
+
+    def forget_others(self) -> None:
+        """Forget what was chosen beside examples that have changed."""
 
     def measure(self, module: nn.Module) -> Row:
         """Measure ``module`` on all tracked examples, in this process, and leave no trace on it.
@@ -167,22 +168,33 @@ class MeasuringCallback(FitCallback, ABC):
         refuse_sharded(trainer, self)
         self._monitored = self._reporter.is_monitored(trainer)
         self.measured_weights = name_weights(trainer)
-        # A stream can be read once: its examples are taken from the batches of the training.
-        if not self._tracked.waits_for_stream(trainer):
-            self._choose(trainer, pl_module)
+        self._tracked.look_for_rows()
+        if self._tracked.are_known:
+            self._begin_tracking(trainer, pl_module)
         self.cadence.begin(trainer.global_step)
         self._reporter.begin()
         self._training = True
 
-    def _choose(self, trainer: Trainer, module: LightningModule) -> None:
+    def _begin_tracking(self, trainer: Trainer, module: LightningModule) -> None:
+        """Check before the first step that the module can be measured, unless its first call is to make its layers."""
+        if not any(is_lazy(parameter) for parameter in module.parameters()):
+            self._choose(trainer, module, check=True)
+
+    def _choose(self, trainer: Trainer, module: LightningModule, *, check: bool = False) -> None:
+        """Choose the examples, and what depends on them, from what is known so far."""
         with isolate_rng():  # starts, or a map that is refused, may draw from the global generators
-            self._tracked.choose(trainer, module)
+            if self._tracked.pending and self._tracked.choose(trainer, module, check=check):
+                self.forget_others()
             self.choose_others(trainer, self._tracked.get())
 
+    def is_pending(self) -> bool:
+        """Tell whether examples, or what is chosen beside them, may be others than at the last measurement."""
+        return self._tracked.pending
+
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Take the first examples of a stream from its batches, before anything changes these."""
-        if self._tracked.take_batch(trainer, pl_module, batch):
-            self._choose(trainer, pl_module)
+        """Look at the rows that ``training_step`` is given, before anything changes them."""
+        if self._tracked.observe(trainer, batch, batch_idx):
+            self._begin_tracking(trainer, pl_module)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -194,7 +206,9 @@ class MeasuringCallback(FitCallback, ABC):
         self.cadence.count_training(step)  # for a checkpoint that is saved now
         is_new = step != self._last_step
         self._last_step = step
-        if not is_new or self.examples is None or not self._is_due_after_batch(trainer, batch_idx):
+        if trainer.is_last_batch:
+            self._tracked.end_epoch()
+        if not is_new or not self._tracked.are_found or not self._is_due_after_batch(trainer, batch_idx):
             return
         if self._record(trainer, pl_module):
             # Lightning logs to the loggers every log_every_n_steps steps, and would leave out what is measured between.
@@ -225,9 +239,7 @@ class MeasuringCallback(FitCallback, ABC):
 
     def _measure_after_epoch(self, trainer: Trainer, module: LightningModule, *, closing: bool) -> None:
         """Measure if it is due or the run ends here, and log the last values where these were not logged yet."""
-        if self._tracked.stream_ended_early:
-            self._choose(trainer, module)
-        if self.examples is None:
+        if not self._tracked.are_found:
             return
         if closing:
             # other weights than those that were measured may be in place, or a subset alone was measured
@@ -279,6 +291,8 @@ class MeasuringCallback(FitCallback, ABC):
         started_s = self.cadence.count_training(trainer.global_step)
         if self.history and not must and self._postpone(trainer):
             return False
+        if self.is_pending():
+            self._choose(trainer, module)
         examples = self._tracked.take_turn(closing=closing)
         # Rules among the listeners keep weights: they see those that were measured.
         with self._weights.put_in_place(trainer, module):
@@ -341,6 +355,12 @@ class MeasuringCallback(FitCallback, ABC):
         self._weights.run_has_ended = True
         self._close(trainer, pl_module, stopping_reason(trainer))
 
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure again if the module or another callback gave the run other weights when it ended."""
+        if self.stopping_reason is not None and self.history and not self._is_closed(trainer, pl_module):
+            self._record(trainer, pl_module, closing=True, must=True)
+            self._send_to_loggers(trainer)
+
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Measure an interrupted run too, if it has one process; after any other error touch nothing."""
         # Processes are interrupted at different moments: one of several would wait for the others forever.
@@ -350,9 +370,7 @@ class MeasuringCallback(FitCallback, ABC):
     def _close(self, trainer: Trainer, module: LightningModule, reason: str) -> None:
         self._training = False
         self.stopping_reason = reason
-        if self._tracked.stream_ended_early:
-            self._choose(trainer, module)
-        if self.examples is None:
+        if not self._tracked.are_found:
             return
         if not self._is_closed(trainer, module):
             self._record(trainer, module, closing=True, must=True)
@@ -368,7 +386,7 @@ class MeasuringCallback(FitCallback, ABC):
 
     def about(self) -> str:
         """Say what the values refer to."""
-        return f"{len(self._tracked.get())} examples"
+        return self._tracked.describe()
 
     def table(self) -> str:
         """Return the history as text, thinned to at most a dozen lines."""
@@ -398,7 +416,7 @@ class MeasuringCallback(FitCallback, ABC):
 
     def kept(self) -> dict[str, Tensor]:
         """Return the tensors without which a resumed run would measure something else."""
-        if self.examples is None or self.given_examples is not None:
+        if self.examples is None or not self._tracked.are_known or self.given_examples is not None:
             return {}
         return {"examples": self.examples}
 
@@ -408,21 +426,17 @@ class MeasuringCallback(FitCallback, ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """Return history, cadence and what is tracked, in plain Python and tensors."""
-        # Examples that are too large to travel in every checkpoint are chosen again when the run is resumed.
-        kept = self.kept()
-        size = sum(tensor.numel() for tensor in kept.values())
+        # Examples that are too large to travel in every checkpoint are looked for again when the run is resumed.
         return {
             "history": [dict(row) for row in self.history],
             "cadence": self.cadence.state_dict(),
-            "turn": self._tracked.turn,
-            "whole": self._tracked.whole,
-            "kept": kept if size <= KEPT else {},
+            **self._tracked.state_dict(),
+            "kept": {name: tensor for name, tensor in self.kept().items() if tensor.numel() <= KEPT},
         }
 
     def resume(self, state: dict[str, Any]) -> None:
         """Resume with history, cadence and what is tracked of another run."""
         self.history = [dict(row) for row in state["history"]]
         self.cadence.load_state_dict(state["cadence"])
-        self._tracked.turn = state["turn"]
-        self._tracked.whole = state["whole"]
+        self._tracked.load_state_dict(state)
         self.restore(state["kept"])

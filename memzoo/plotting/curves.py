@@ -30,11 +30,12 @@ def draw_history(
         quartiles: Lower and upper quartile of the spectral radius, as a band.
         losses: Values that are not positive have no place on the logarithmic axis, and are left out.
     """
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     # A history of spectra alone has no shares, and the first panel is left out.
     count, height = (3, 7) if shares else (2, 5)
-    figure, panels = plt.subplots(count, 1, sharex=True, figsize=(6, height), layout="constrained")
+    figure = Figure(figsize=(6, height), layout="constrained")  # one that pyplot does not know, and keeps open
+    panels = figure.subplots(count, 1, sharex=True)
     if shares:
         _draw_shares(panels[0], steps, shares)
     _draw_radii(panels[-2], steps, radii, quartiles)
