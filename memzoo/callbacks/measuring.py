@@ -4,6 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
@@ -182,7 +183,8 @@ class MeasuringCallback(FitCallback, ABC):
 
     def _choose(self, trainer: Trainer, module: LightningModule, *, check: bool = False) -> None:
         """Choose the examples, and what depends on them, from what is known so far."""
-        with isolate_rng():  # starts, or a map that is refused, may draw from the global generators
+        # Starts, or a map that is refused, may draw from the global generators; Lightning validates in inference mode.
+        with isolate_rng(), torch.inference_mode(False):
             if self._tracked.pending and self._tracked.choose(trainer, module, check=check):
                 self.forget_others()
             self.choose_others(trainer, self._tracked.get())

@@ -183,6 +183,9 @@ class TrackedExamples:
         self._names = sample.names[self._places]
         self.examples = sample.rows[self._places]
         if self._is_complete:
+            others = self._reservoir.passed_over
+            if others:
+                rank_zero_info(f"{self.owner} tracks none of {others} rows of other shapes than that of the first.")
             self.pending = False
             self._observe()
         return True

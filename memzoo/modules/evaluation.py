@@ -10,6 +10,9 @@ from torch import nn
 
 from memzoo._module_state import keep_module_unchanged
 
+LOGGING = ("log", "log_dict")
+"""Methods by which a LightningModule logs."""
+
 
 @contextmanager
 def evaluation_mode(module: nn.Module) -> Generator[None, None, None]:
@@ -39,17 +42,17 @@ def _ignore(*args: Any, **options: Any) -> None:
 @contextmanager
 def _log_nothing(module: nn.Module) -> Generator[None, None, None]:
     """Let the parts of a module log nothing: a run collects the values of its own forward passes alone."""
-    muted: list[tuple[LightningModule, str]] = []
-    for part in module.modules():
-        if isinstance(part, LightningModule):
-            muted += [(part, name) for name in ("log", "log_dict") if name not in vars(part)]
-    for part, name in muted:
-        vars(part)[name] = _ignore
+    parts = [part for part in module.modules() if isinstance(part, LightningModule)]
+    own = [{name: vars(part)[name] for name in LOGGING if name in vars(part)} for part in parts]
+    for part in parts:
+        vars(part).update(dict.fromkeys(LOGGING, _ignore))
     try:
         yield
     finally:
-        for part, name in muted:
-            vars(part).pop(name, None)
+        for part, methods in zip(parts, own, strict=True):
+            for name in LOGGING:
+                vars(part).pop(name, None)
+            vars(part).update(methods)
 
 
 @contextmanager

@@ -54,6 +54,8 @@ class Reservoir:
         """Rows that came by, repeated ones counted as often as they came."""
         self.shape: torch.Size | None = None
         """Shape of one row; rows of other shapes are passed over."""
+        self.passed_over: int = 0
+        """Number of these."""
         self._capacity = 0
         self._count = 0
         self._names = torch.empty(0, dtype=torch.long)
@@ -62,13 +64,17 @@ class Reservoir:
     def __len__(self) -> int:
         return self._count
 
+    @torch.inference_mode(False)  # Lightning validates in inference mode, and the rows are needed outside of it
     @torch.no_grad()
     def add(self, rows: Tensor) -> None:
         r"""Look at a batch (B, \*shape).
 
         Cost: one pass over the batch, and copies of the rows that are kept.
         """
-        if not rows.numel() or (self.shape is not None and rows.shape[1:] != self.shape):
+        if not rows.numel():
+            return
+        if self.shape is not None and rows.shape[1:] != self.shape:
+            self.passed_over += len(rows)
             return
         rows = rows.detach().to(torch.float64 if rows.dtype == torch.float64 else torch.float32)
         names = _hash_rows(rows).cpu()
@@ -107,6 +113,7 @@ class Reservoir:
         self._names = torch.empty(self._capacity, dtype=torch.long)
         self._places = torch.empty(self._capacity, dtype=torch.long)
 
+    @torch.inference_mode(False)
     def take(self) -> Sample | None:
         """Return the rows that are kept, in the order in which they came by; None before the first."""
         if not self._count:

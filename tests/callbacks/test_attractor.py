@@ -842,3 +842,47 @@ def test_the_room_of_a_run_is_asked_for_or_the_default():
         other, *_ = begin_run(AttractorCallback(x, x + 0.1, eps=given, steps=3), module=Net(Corners()))
         assert torch.equal(other.eps, eps)
         assert torch.equal(other.starts, x + 0.1)
+
+
+class EndsOtherwise(TheirAutoencoder):
+    """Gets other weights when the run ends, after all callbacks have heard of it."""
+
+    def on_train_end(self):
+        with torch.no_grad():
+            self.decoder[0].bias.add_(1)
+
+
+class ChangesAtTheEnd(Callback):
+    def on_train_end(self, trainer, module):
+        with torch.no_grad():
+            module.decoder[0].bias.add_(1)
+
+
+@pytest.mark.parametrize("by_module", [False, True])
+def test_the_last_row_is_of_the_weights_that_the_run_ends_with(by_module):
+    callback = AttractorCallback(every_n_epochs=1, steps=2, verbose=False)
+    module = EndsOtherwise() if by_module else TheirAutoencoder()
+    fit(module, callback, *([] if by_module else [ChangesAtTheEnd()]), max_epochs=2)
+    steps = [row["step"] for row in callback.history]
+    assert steps == [2, 4, 4]
+    last = callback.history[-1]["attractor/residual"]
+    assert last == pytest.approx(callback.measure(module)["attractor/residual"])
+    assert last != pytest.approx(callback.history[-2]["attractor/residual"])
+
+
+def test_points_that_were_chosen_in_a_validation_are_no_tensors_of_inference():
+    callback = AttractorCallback(steps=2, verbose=False)
+    fit(TheirAutoencoder(), callback, validation=loader(torch.rand(5, 1, 4, 4)), max_epochs=1)
+    assert not callback.examples.is_inference()
+    assert not callback.starts.is_inference()
+    assert not callback.eps.is_inference()
+
+
+def test_a_figure_of_the_history_is_unknown_to_pyplot():
+    from matplotlib import pyplot
+
+    callback = AttractorCallback(steps=2, verbose=False)
+    fit(TheirAutoencoder(), callback, max_epochs=1)
+    before = pyplot.get_fignums()
+    callback.plot()
+    assert pyplot.get_fignums() == before

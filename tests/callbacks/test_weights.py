@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
 from torch import nn
 
@@ -104,3 +104,39 @@ def test_callbacks_that_change_weights_act_before_those_that_measure_them():
     assert order(observer, observer, other) == [observer, other]
     assert order(rule, rule, Rule())[0] is rule  # of two rules none is first
     assert order(rule, rule, averaging) == [averaging, rule]
+
+
+class Swapping(LightningModule):
+    """Validates with other weights, as the users of schedule-free optimizers do; the way back loses bits."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+        self.frozen = nn.BatchNorm1d(2).eval()
+
+    def on_validation_model_eval(self):
+        self.eval()
+        with torch.no_grad():
+            self.layer.weight.mul_(0.3).add_(0.1)
+
+    def on_validation_model_train(self):
+        self.train()
+        with torch.no_grad():
+            self.layer.weight.sub_(0.1).div_(0.3)
+
+
+def test_weights_with_which_a_module_validates_are_put_in_place_and_taken_back():
+    module = Swapping()
+    before = module.layer.weight.detach().clone()
+    run = SimpleNamespace(callbacks=[], evaluating=False)
+    with contextlib.suppress(KeyError), use_delivered_weights(run, module):
+        torch.testing.assert_close(module.layer.weight.detach(), 0.3 * before + 0.1)
+        raise KeyError("within")
+    assert torch.equal(module.layer.weight, before)
+    assert module.training
+    assert not module.frozen.training
+    # a validation has put them in place already, and a run that has ended has those that it ends with
+    for evaluating, ended in ((True, False), (False, True)):
+        run = SimpleNamespace(callbacks=[], evaluating=evaluating)
+        with use_delivered_weights(run, module, ended=ended):
+            assert torch.equal(module.layer.weight, before)
