@@ -113,7 +113,9 @@ def take_rows(batch: Any) -> Tensor:
         return batch
     if isinstance(batch, dict):
         return batch["image"]
-    return getattr(batch, "image", getattr(batch, "x", None)) if hasattr(batch, "label") else batch[0]
+    if isinstance(batch, Record):
+        return batch.x
+    return batch.image if isinstance(batch, Named) else batch[0]
 
 
 @dataclass
@@ -204,7 +206,7 @@ def build_train_loader(choice: Choice) -> Any:
     loader = DataLoader(data, **samplers.get(choice.sampler, {"batch_size": 5}), **options)
     if choice.sampler not in ("dict", "list", "combined"):
         return loader
-    other = DataLoader(HELD_OUT, batch_size=4)
+    other = DataLoader(list(HELD_OUT), batch_size=4)  # pyright: ignore[reportArgumentType]
     if choice.sampler == "list":
         return [loader, other]
     loaders = {"first": loader, "other": other}
@@ -228,7 +230,8 @@ class Data(LightningDataModule):
             return []
         drawn = torch.randperm(len(HELD_OUT))[:6] if self.choice.validation == "drawn" else torch.arange(6)
         collate = Collate(self.choice.form, "default")
-        return DataLoader([HELD_OUT[i] for i in drawn], batch_size=4, collate_fn=collate)
+        held_out: Any = [HELD_OUT[i] for i in drawn]
+        return DataLoader(held_out, batch_size=4, collate_fn=collate)
 
 
 class ChangingData(Data):
@@ -363,7 +366,7 @@ class Trained(LightningModule):
             optimizer.step()
         return None
 
-    def on_train_batch_end(self, *arguments: Any) -> None:
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Remember the weights."""
         self.weights.rows.append(torch.cat([p.detach().double().flatten() for p in self.parameters()]))
 

@@ -80,7 +80,7 @@ def _run(choice: Choice, callbacks: list[Callback]) -> tuple[Trainer, Trained, d
     module = build_module(choice)
     data = build_data(choice)
     averaging = [EMAWeightAveraging(decay=0.5)] if choice.optimizer == "averaged" else []
-    quiet = {
+    quiet: dict[str, Any] = {
         "logger": False,
         "enable_checkpointing": False,
         "enable_progress_bar": False,
