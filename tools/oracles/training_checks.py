@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import warnings
 from collections.abc import Iterator
 from functools import partial
@@ -19,6 +20,7 @@ from tools.oracles.small_trainings import Choice, Trained, build_data, build_mod
 
 EPOCHS = 3
 KIND = "training"
+RESIDUAL = "attractor/residual"
 
 
 def draw_training_cases(seed: int, count: int) -> Iterator[Case]:
@@ -149,7 +151,8 @@ def _check_callback(choice: Choice, watched: Any, watch: AttractorCallback) -> I
     is_right = bool(tracked) and not strangers
     text = f"{strangers} of {len(tracked)} rows were never trained on: {choice}"
     yield Outcome(KIND, "tracked", "right" if is_right else "wrong", "" if is_right else text)
-    last = watch.history[-1]["step"] if watch.history else None
-    is_closed = last == trainer.global_step
-    text = f"the last row is of step {last} of {trainer.global_step}: {choice}"
+    last = watch.history[-1] if watch.history else {"step": -1, RESIDUAL: math.nan}
+    residual = watch.measure(module)[RESIDUAL]
+    is_closed = last["step"] == trainer.global_step and math.isclose(last[RESIDUAL], residual, rel_tol=1e-5)
+    text = f"step {last['step']} of {trainer.global_step}, residual {last[RESIDUAL]}, at the end {residual}: {choice}"
     yield Outcome(KIND, "closed", "right" if is_closed else "wrong", "" if is_closed else text)
