@@ -13,7 +13,7 @@ OLDEST_PYTHON ?= python3.11
 SLOWER ?= 1.5
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test lint types verifytypes fast unit docs coverage mutants maps networks modules durations bench bench-compare oldest lock dist smoke format clean
+.PHONY: help demo check test lint types verifytypes fast unit docs coverage mutants maps networks modules trainings durations bench bench-compare oldest lock dist smoke format clean
 
 # Two processes of one thread each; conftest.py shares the tests out among them by their durations.
 JOBS ?= 2
@@ -63,6 +63,9 @@ networks: $(VENV)/installed-test ## Certify COUNT small networks, drawn by SEED,
 
 modules: $(VENV)/installed-test ## Measure modules that were not written for memzoo by every function
 	$(BIN)/python -m tools.oracles modules --seed $(SEED)
+
+trainings: $(VENV)/installed-test ## Train COUNT small modules, drawn by SEED, with callbacks and without, and compare them
+	$(BIN)/python -m tools.oracles trainings --seed $(SEED) $(if $(COUNT),--count $(COUNT))
 
 durations: $(VENV)/installed-test ## Measure how long each test takes, for the order of the tests and for `make check`
 	$(PYTEST) --record-durations

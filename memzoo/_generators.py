@@ -82,6 +82,8 @@ def freeze_generator(value: object) -> Callable[[], object] | None:
     """Return a function that puts a generator, such as one that a map holds, back; None for anything else."""
     if isinstance(value, torch.Generator):
         return partial(value.set_state, value.get_state())
+    if isinstance(value, random.SystemRandom):  # it has no state
+        return None
     if isinstance(value, random.Random):
         return partial(value.setstate, value.getstate())
     if isinstance(value, np.random.RandomState):

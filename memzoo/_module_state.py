@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
@@ -58,7 +59,8 @@ class MapState:
         self._tables: list[tuple[Any, Any]] = []
         self._tensors: list[tuple[Tensor, Tensor]] = []
         self._gradients: list[tuple[Tensor, Tensor | None]] = []
-        self._generators: list[Callable[[], object]] = []
+        self._put_back: list[Callable[[], object]] = []
+        """What puts arrays and random generators back."""
         self._inner: bool = bool(known)
         self._walk(f)
 
@@ -76,7 +78,7 @@ class MapState:
         for tensor, gradient in self._gradients:
             if tensor.grad is not gradient:
                 tensor.grad = gradient
-        for put_back in self._generators:
+        for put_back in self._put_back:
             put_back()
 
     def _walk(self, f: object) -> None:
@@ -104,16 +106,18 @@ class MapState:
         self.ids.add(id(value))
         if isinstance(value, FUNCTIONS):
             return _list_captured(value)
-        if (put_back := freeze_generator(value)) is not None:
-            self._generators.append(put_back)
+        put_back = _copy_array(value) if owned and isinstance(value, np.ndarray) else freeze_generator(value)
+        if put_back is not None:
+            self._put_back.append(put_back)
             return ()
-        if isinstance(value, (type, types.ModuleType)) or _is_foreign(type(value)) or not hasattr(value, "__dict__"):
+        if isinstance(value, (type, types.ModuleType)) or _is_foreign(type(value)):
             return ()
         if self._inner and type(value).__module__.startswith("memzoo."):  # made by the outer measurement, of its map
             return ()
-        if owned:
-            self._attributes.append((value, dict(vars(value))))
-        return [*vars(value).values(), type(value).__dict__.get("__call__")]
+        attributes = _read_attributes(value)
+        if owned and attributes:
+            self._attributes.append((value, attributes))
+        return [*attributes.values(), type(value).__dict__.get("__call__")]
 
     def _keep_tensor(self, tensor: Tensor, *, owned: bool) -> None:
         """Copy a tensor; one without a shape has nothing to copy."""
@@ -131,11 +135,12 @@ class MapState:
         attributes = {name: value for name, value in vars(module).items() if name not in PLAIN}
         self._attributes.append((module, attributes))
         self._modes.append((module, module.training))  # that of a scripted module is no attribute in Python
-        # The tables of a scripted module are views, which have no content of their own.
-        tables = [module._parameters, module._buffers, module._modules]
-        self._tables += [(table, dict(table)) for table in tables if isinstance(table, dict)]
+        # Parameters, buffers, sub-modules and hooks; those of a scripted module are views without own content.
+        tables = [table for name, table in vars(module).items() if name in PLAIN and isinstance(table, dict)]
+        self._tables += [(table, dict(table)) for table in tables]
         own = [*module.parameters(recurse=False), *module.buffers(recurse=False), *module.children()]
-        return [*own, *attributes.values(), find_forward(module)]
+        hooks = [value for table in tables for value in table.values() if callable(value)]
+        return [*own, *hooks, *attributes.values(), find_forward(module)]
 
     def _keep_table(self, table: Any, *, owned: bool) -> Iterable[object]:
         """Keep the content of a list, a set or a dict; a tuple cannot change, but what it holds can."""
@@ -194,14 +199,39 @@ def _list_globals_read(function: types.FunctionType) -> Iterator[object]:
             yield value
 
 
+def _copy_array(array: np.ndarray) -> Callable[[], object] | None:
+    """Return a function that puts the content of an array of numbers back; None if it cannot change, or holds data."""
+    if not array.flags.writeable or array.size > LARGEST or array.dtype.hasobject:
+        return None
+    return functools.partial(np.copyto, array, array.copy())
+
+
+def _read_attributes(holder: Any) -> dict[str, Any]:
+    """Return the attributes of an object, those in slots among them."""
+    slots = [name for kind in type(holder).__mro__ for name in _list_slots(kind)]
+    return {name: getattr(holder, name) for name in slots if hasattr(holder, name)} | getattr(holder, "__dict__", {})
+
+
+def _list_slots(kind: type) -> Iterable[str]:
+    slots = kind.__dict__.get("__slots__", ())
+    names = (slots,) if isinstance(slots, str) else tuple(slots)
+    return [name for name in names if name not in ("__dict__", "__weakref__") and not name.startswith("__")]
+
+
 def _restore_attributes(holder: Any, attributes: dict[str, Any]) -> None:
     """Put attributes back, and remove those that were added."""
-    present = vars(holder)
+    slots = {name for kind in type(holder).__mro__ for name in _list_slots(kind)}
+    for name in slots:
+        if name in attributes and getattr(holder, name, None) is not attributes[name]:
+            object.__setattr__(holder, name, attributes[name])
+        elif name not in attributes and hasattr(holder, name):
+            object.__delattr__(holder, name)
+    present = getattr(holder, "__dict__", {})
     is_module = isinstance(holder, nn.Module)
     for name in [name for name in present if name not in attributes and not (is_module and name in PLAIN)]:
         del present[name]
     for name, value in attributes.items():
-        if present.get(name) is not value:
+        if name not in slots and present.get(name) is not value:
             present[name] = value
 
 

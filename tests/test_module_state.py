@@ -2,6 +2,7 @@
 
 import copy
 import random
+from collections import Counter, deque
 from functools import partial
 
 import numpy as np
@@ -135,6 +136,82 @@ def test_parameters_and_buffers_that_are_changed_in_place_are_as_they_were():
     for call in (lambda: iterate(module, X, 3), lambda: iterate(lambda x: module(x), X, 3)):
         call()
         assert describe(module) == before
+
+
+class Recorder:
+    """Counts calls, in a slot and in a table."""
+
+    __slots__ = ("calls", "last", "table")
+
+    def __init__(self):
+        self.calls = 0
+        self.table = Counter()
+
+    def note(self, *arguments):
+        self.calls += 1
+        self.table["calls"] += 1
+        self.last = self.calls  # there is none before the first call
+
+
+class Drawing(nn.Module):
+    """Draws from generators of its own, counts in arrays and objects, and adds hooks while it is called."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(6, 6)
+        self.generators = [
+            torch.Generator().manual_seed(1),
+            np.random.default_rng(1),
+            np.random.RandomState(1),
+            random.Random(1),
+            random.SystemRandom(),
+        ]
+        self.counts = np.zeros(3)
+        self.recent = deque([1.0], maxlen=2)
+        self.recorder = Recorder()
+        self.layer.register_forward_hook(self.recorder.note)
+        self.layer.register_forward_pre_hook(lambda module, arguments: None)
+
+    def forward(self, x):
+        torch.rand(2, generator=self.generators[0])
+        self.generators[1].normal()
+        for generator in self.generators[2:]:
+            generator.random()
+        self.counts[1] += 1
+        self.recent.append(float(self.counts[1]))
+        if len(self.layer._forward_hooks) < 3:
+            self.layer.register_forward_hook(lambda *arguments: None)
+        return self.layer(x) / 9
+
+    def kept(self):
+        own, by_numpy, legacy, python, _ = self.generators
+        return [
+            own.get_state().tolist(),
+            by_numpy.bit_generator.state,
+            legacy.get_state()[1].tolist(),
+            python.getstate(),
+            self.counts.tolist(),
+            list(self.recent),
+            self.recorder.calls,
+            dict(self.recorder.table),
+            getattr(self.recorder, "last", None),
+            [len(self.layer._forward_hooks), len(self.layer._forward_pre_hooks)],
+        ]
+
+
+@pytest.mark.filterwarnings("ignore:eps = .* is below 3 times")
+@pytest.mark.parametrize("name", ["spectrum", "certify", "iterate", "recovery_curve", "census"])
+def test_generators_arrays_objects_and_hooks_of_a_module_are_as_they_were(name):
+    module = Drawing()
+    before = module.kept()
+    ENTRIES[name](module)
+    assert module.kept() == before
+    module(X)
+    assert module.kept() != before
+    before = module.kept()
+    with evaluation_mode(module):
+        module(X)
+    assert module.kept() == before
 
 
 def test_what_a_function_records_outside_of_modules_stays():

@@ -6,13 +6,11 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Int
-from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
-from memzoo.auditing.checkpoint import import_object
+from memzoo.auditing.data_module import read_data_module
 from memzoo.data import pixels
 from memzoo.errors import AuditInputError, CorruptCheckpointError
-from memzoo.modules import read_rows
 from memzoo.zoo.registry import read_tensors
 
 NAMES = ("members", "controls", "starts")
@@ -34,7 +32,7 @@ class AuditData:
     starts: Tensor | None = None
 
 
-def read_data(source: str, count: int = COUNT, starts: int = STARTS) -> AuditData:
+def read_data(source: str, count: int = COUNT, starts: int = STARTS, module: nn.Module | None = None) -> AuditData:
     """Read members, and controls and starts if the source has them.
 
     Args:
@@ -42,15 +40,18 @@ def read_data(source: str, count: int = COUNT, starts: int = STARTS) -> AuditDat
 
             - a ``.safetensors`` or ``.npz`` file with arrays ``members``, ``controls``, ``starts``;
             - a folder with subfolders of these names that hold PNG or JPEG images;
-            - ``package.module.Class``, a LightningDataModule: members come from its training loader; controls and
-              starts, which are disjoint, come from its validation loader, else from its test loader.
+            - ``package.module.Class``, a LightningDataModule: members are a sample of the rows that its training
+              loader gives to ``training_step``; controls and starts, which are disjoint, come from its validation
+              loader, else from its test loader.
 
             8-bit values become floats in [0, 1].
         count: Most members, and most controls. They are spread evenly over all that are there.
         starts: Most starts, spread in the same way.
+        module: The trained module, which may change the batches of a data module before it is given them.
 
     Raises:
-        AuditInputError: There is no such source, or it is not in a form that can be read.
+        AuditInputError: There is no such source, it is not in a form that can be read, or a data module gives other
+            images when it is built again.
         CorruptCheckpointError: A file is damaged, or holds pickled objects.
     """
     if count < 1 or starts < 1:
@@ -62,7 +63,10 @@ def read_data(source: str, count: int = COUNT, starts: int = STARTS) -> AuditDat
         data = _read_file(path)
     else:
         _check_names_class(source)
-        return _read_data_module(source, count, starts)
+        members, held_out = read_data_module(source, count, count + starts, module)
+        if held_out is None:
+            return AuditData(members)
+        return replace(_divide(held_out, len(members), starts), members=members)
     if data.members is None:
         raise AuditInputError(f"{path} holds no members, the training images; it may hold {', '.join(NAMES)}.")
     return AuditData(_thin_out(data.members, count), _thin_out(data.controls, count), _thin_out(data.starts, starts))
@@ -202,38 +206,3 @@ def _read_image(path: Path) -> Tensor:
     except (OSError, SyntaxError) as error:  # PIL raises a SyntaxError for a broken PNG
         raise CorruptCheckpointError(f"{path} is no readable PNG or JPEG: {error}; replace or remove it.") from error
     return torch.from_numpy(array).reshape(*array.shape[:2], -1).permute(2, 0, 1)
-
-
-# DataModules ------------------------------------------------------------------------------------------------------
-
-
-def _read_data_module(name: str, count: int, starts: int) -> AuditData:
-    """Import a LightningDataModule and read its loaders."""
-    kind = import_object(name, "--data")
-    if not (isinstance(kind, type) and issubclass(kind, LightningDataModule)):
-        raise AuditInputError(f"--data {name} is no LightningDataModule class; name one, a file or a folder.")
-    try:
-        # As Lightning does before a fit.
-        module = kind()
-        module.prepare_data()
-        module.setup("fit")
-        members = read_rows(module.train_dataloader(), count)
-        held_out = _read_held_out(module, count + starts)
-    except TypeError as error:
-        raise AuditInputError(
-            f"--data {name}: {error} It is built without arguments, and its loaders must have datasets with a "
-            "length; save the images into a .npz file otherwise."
-        ) from error
-    if held_out is None:
-        return AuditData(members)
-    return replace(_divide(held_out, len(members), starts), members=members)
-
-
-def _read_held_out(module: LightningDataModule, most: int) -> Tensor | None:
-    """Read rows of the validation loader, else of the test loader; return None if there is neither."""
-    for stage, loader in (("fit", "val_dataloader"), ("test", "test_dataloader")):
-        if getattr(type(module), loader) is not getattr(LightningDataModule, loader):  # the class defines it
-            if stage == "test":
-                module.setup(stage)
-            return read_rows(getattr(module, loader)(), most)
-    return None

@@ -85,14 +85,18 @@ class AttractorCallback(StartingCallback):
     ``torch.compile``'d parts run eagerly, and mixed precision is off, while measuring.
 
     Args:
-        examples: Tracked examples (n, \*shape); else up to ``max_examples`` rows spread over the training set. Of a
-            dataset that can only be streamed, the first rows that come by in training.
+        examples: Tracked examples (n, \*shape). When left out, a random sample of up to ``max_examples`` distinct rows
+            among those that ``training_step`` is given in the first epoch, whatever sampler, ``collate_fn`` and hooks
+            they passed; of the first 65 536 rows if there are more. A measurement before the first epoch has ended is
+            of a sample of the rows so far. Of data that are augmented at random, these versions are tracked.
         starts: Starts of the iteration: points (B, \*shape), a function that makes them from the examples,
-            ``"validation"`` or ``"noise"``. When left out, up to ``max_starts`` rows of the validation set, else noise
-            with the examples' mean and variance. Validation images that are tracked examples themselves are left out.
+            ``"validation"`` or ``"noise"``. When left out, a sample of up to ``max_starts`` rows that
+            ``validation_step`` is given, without those that are tracked examples themselves. Noise is drawn where
+            there are none, or none yet: each coordinate is that of a tracked example, drawn for each start anew.
         self_map: ``self_map(module, x)`` returns the reconstruction, if ``forward`` does not.
         eps: Radius of recovery, L2, one for all tracked examples or one for each. When left out,
-            :func:`memzoo.dynamics.example_eps` of all rows that were read to choose the tracked examples.
+            :func:`memzoo.dynamics.example_eps` of a sample of up to 1024 rows (as many as have 2**24 numbers, if
+            fewer), of which the tracked ones are a part.
         steps: Iterations T.
         max_examples: Most examples to measure at one time, if they are not given; 32 when left out, 8 for large maps
             that are nowhere narrower than their input, whose leading eigenvalues come from products with the Jacobian.
@@ -111,8 +115,8 @@ class AttractorCallback(StartingCallback):
         name: First part of the keys; two callbacks in one Trainer need two names.
 
     Raises:
-        NotASelfMapError: At the start of training, when the module does not map the examples to their own shape.
-        TypeError: At the start of training, when the training data hold no floating-point tensors.
+        NotASelfMapError: Before the first step, when the module does not map the examples to their own shape.
+        TypeError: Before the first step, when the training batches hold no floating-point tensors.
 
     Warns:
         UserWarning: At the end, if the run was stopped while the loss was still falling, or where dropout or batch
@@ -183,6 +187,11 @@ class AttractorCallback(StartingCallback):
         with evaluation_mode(module):
             f, adapted = find_self_map(module, self.adapter, like_parameters(examples, module))
             return affordable_starts(f, adapted[:1], self.steps)
+
+    def forget_others(self) -> None:
+        """Forget the eps and the starts of examples that have changed."""
+        super().forget_others()
+        self.eps = None
 
     def choose_others(self, trainer: Trainer, examples: Tensor) -> None:
         """Choose starts and eps; those that a checkpoint brought are kept."""

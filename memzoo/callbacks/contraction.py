@@ -39,7 +39,7 @@ class ContractionCallback(MeasuringCallback):
     Everything else, including the arguments, is as in :class:`memzoo.callbacks.AttractorCallback`.
 
     Args:
-        examples: Tracked examples (n, \*shape); when left out, up to ``max_examples`` rows of the training set.
+        examples: Tracked examples (n, \*shape); when left out, up to ``max_examples`` rows that are trained on.
         self_map: ``self_map(module, x)`` returns the reconstruction, if ``forward`` does not.
         max_examples: Most examples to measure at one time.
         rotate: Number of subsets. So many times ``max_examples`` are tracked, and one subset is measured at a time.
@@ -50,7 +50,7 @@ class ContractionCallback(MeasuringCallback):
         name: First part of the keys.
 
     Raises:
-        NotASelfMapError: At the start of training, when the module does not map the examples to their own shape.
+        NotASelfMapError: Before the first step, when the module does not map the examples to their own shape.
     """
 
     KIND: ClassVar[str] = "contraction"

@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from memzoo._generators import keep_generators_unchanged
 from memzoo.callbacks.bad_rows import describe_bad_rows, find_bad_rows, has_finite_weights
@@ -20,7 +21,7 @@ from memzoo.callbacks.quantities import Quantity
 from memzoo.callbacks.reporting import Reporter, Row
 from memzoo.callbacks.shards import Part, find_part, gather_parts
 from memzoo.callbacks.step_loss import StepLoss
-from memzoo.callbacks.tracked_examples import TrackedExamples
+from memzoo.callbacks.tracked_examples import KEPT, TrackedExamples
 from memzoo.callbacks.weights import (
     MeasuredWeights,
     move_after_averaging,
@@ -32,8 +33,6 @@ from memzoo.errors import InvalidArgumentError, NonFiniteError, NotASelfMapError
 from memzoo.modules import Adapter, evaluation_mode, find_self_map, like_parameters
 from memzoo.runs import FitCallback, callbacks_of, ends_here, stopping_reason
 
-KEPT = 2**21
-"""Most numbers of examples and starts that travel in a checkpoint of the run."""
 Gather = Callable[[Callable[[Part], Any]], list[Any]]
 """Do work on the share of each process, and return all results."""
 
@@ -113,7 +112,10 @@ class MeasuringCallback(FitCallback, ABC):
         """
 
     def choose_others(self, trainer: Trainer, examples: Tensor) -> None:
-        """Choose what is needed beside the examples, once these are known."""
+        """Choose what is needed beside the examples, once these are known, and again where they have changed."""
+
+    def forget_others(self) -> None:
+        """Forget what was chosen beside examples that have changed."""
 
     def measure(self, module: nn.Module) -> Row:
         """Measure ``module`` on all tracked examples, in this process, and leave no trace on it.
@@ -246,9 +248,9 @@ class MeasuringCallback(FitCallback, ABC):
         self._monitors = Monitors(trainer, f"{self.name}/")
         self._warn_of_old_values(trainer)
         self.measured_weights = name_weights(trainer)
-        # A stream can be read once: its examples are taken from the batches of the training.
-        if not self._tracked.waits_for_stream(trainer):
-            self._choose(trainer, pl_module)
+        self._tracked.look_for_rows()
+        if self._tracked.are_known:
+            self._begin_tracking(trainer, pl_module)
         self.cadence.begin(trainer.global_step)
         self._reporter.begin(self.history)
         self._training = True
@@ -265,15 +267,27 @@ class MeasuringCallback(FitCallback, ABC):
                 "validation or a step; StopWhenMemorized counts measurements instead."
             )
 
-    def _choose(self, trainer: Trainer, module: LightningModule) -> None:
-        with keep_generators_unchanged():  # starts, or a map that is refused, may draw from the global generators
-            self._tracked.choose(trainer, module)
+    def _begin_tracking(self, trainer: Trainer, module: LightningModule) -> None:
+        """Check before the first step that the module can be measured, unless its first call is to make its layers."""
+        if not any(is_lazy(parameter) for parameter in module.parameters()):
+            self._choose(trainer, module, check=True)
+
+    def _choose(self, trainer: Trainer, module: LightningModule, *, check: bool = False) -> None:
+        """Choose the examples, and what depends on them, from what is known so far."""
+        # Starts, or a map that is refused, may draw from the global generators; Lightning validates in inference mode.
+        with keep_generators_unchanged(), torch.inference_mode(False):
+            if self._tracked.pending and self._tracked.choose(trainer, module, check=check):
+                self.forget_others()
             self.choose_others(trainer, self._tracked.get())
 
+    def is_pending(self) -> bool:
+        """Tell whether examples, or what is chosen beside them, may be others than at the last measurement."""
+        return self._tracked.pending
+
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Take the first examples of a stream from its batches, before anything changes these."""
-        if self._tracked.take_batch(trainer, pl_module, batch):
-            self._choose(trainer, pl_module)
+        """Look at the rows that ``training_step`` is given, before anything changes them."""
+        if self._tracked.observe(trainer, batch, batch_idx):
+            self._begin_tracking(trainer, pl_module)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -287,7 +301,10 @@ class MeasuringCallback(FitCallback, ABC):
         is_new = step != self._last_step
         self._last_step = step
         must = self._is_read_after_batch(trainer, batch_idx)
-        if not is_new or self.examples is None or not (must or self._is_due_after_batch(trainer, batch_idx)):
+        if trainer.is_last_batch:
+            self._tracked.end_epoch()
+        known = self._tracked.are_found
+        if not is_new or not known or not (must or self._is_due_after_batch(trainer, batch_idx)):
             return
         if self._record(trainer, pl_module, must=must):
             # Lightning logs to the loggers every log_every_n_steps steps, and would leave out what is measured between.
@@ -324,9 +341,7 @@ class MeasuringCallback(FitCallback, ABC):
 
     def _measure_after_epoch(self, trainer: Trainer, module: LightningModule, *, closing: bool) -> None:
         """Measure if it is due or the run ends here, and log the last values where these were not logged yet."""
-        if self._tracked.stream_ended_early:
-            self._choose(trainer, module)
-        if self.examples is None:
+        if not self._tracked.are_found:
             return
         if closing:
             # other weights than those that were measured may be in place, or a subset alone was measured
@@ -379,6 +394,8 @@ class MeasuringCallback(FitCallback, ABC):
         started_s = self.cadence.count_training(trainer.global_step)
         if self.history and not must and self._postpone(trainer):
             return False
+        if self.is_pending():
+            self._choose(trainer, module)
         examples = self._tracked.take_turn(closing=closing)
         # Rules among the listeners keep weights: they see those that were measured.
         with self._weights.put_in_place(trainer, module):
@@ -442,8 +459,8 @@ class MeasuringCallback(FitCallback, ABC):
         self._close(trainer, pl_module, stopping_reason(trainer))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Measure once more if the module itself has put other weights in place at the end of the run."""
-        if stage != "fit" or not self._weights.run_has_ended or self.examples is None:
+        """Measure again if the module or another callback gave the run other weights when it ended."""
+        if stage != "fit" or not self._weights.run_has_ended or not self.history:
             return
         if not self._is_closed(trainer, pl_module):
             self._record(trainer, pl_module, closing=True, must=True)
@@ -460,9 +477,7 @@ class MeasuringCallback(FitCallback, ABC):
     def _close(self, trainer: Trainer, module: LightningModule, reason: str) -> None:
         self._training = False
         self.stopping_reason = reason
-        if self._tracked.stream_ended_early:
-            self._choose(trainer, module)
-        if self.examples is None:
+        if not self._tracked.are_found:
             return
         if not self._is_closed(trainer, module):
             self._record(trainer, module, closing=True, must=True)
@@ -478,7 +493,7 @@ class MeasuringCallback(FitCallback, ABC):
 
     def about(self) -> str:
         """Say what the values refer to."""
-        return f"{len(self._tracked.get())} examples"
+        return self._tracked.describe()
 
     def table(self) -> str:
         """Return the history as text, thinned to at most a dozen lines."""
@@ -508,7 +523,7 @@ class MeasuringCallback(FitCallback, ABC):
 
     def kept(self) -> dict[str, Tensor]:
         """Return the tensors without which a resumed run would measure something else."""
-        if self.examples is None or self.given_examples is not None:
+        if self.examples is None or not self._tracked.are_known or self.given_examples is not None:
             return {}
         return {"examples": self.examples}
 
@@ -518,21 +533,17 @@ class MeasuringCallback(FitCallback, ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """Return history, cadence and what is tracked, in plain Python and tensors."""
-        # Examples that are too large to travel in every checkpoint are chosen again when the run is resumed.
-        kept = self.kept()
-        size = sum(tensor.numel() for tensor in kept.values())
+        # Examples that are too large to travel in every checkpoint are looked for again when the run is resumed.
         return {
             "history": [dict(row) for row in self.history],
             "cadence": self.cadence.state_dict(),
-            "turn": self._tracked.turn,
-            "whole": self._tracked.whole,
-            "kept": kept if size <= KEPT else {},
+            **self._tracked.state_dict(),
+            "kept": {name: tensor for name, tensor in self.kept().items() if tensor.numel() <= KEPT},
         }
 
     def resume(self, state: dict[str, Any]) -> None:
         """Resume with history, cadence and what is tracked of another run."""
         self.history = [dict(row) for row in state["history"]]
         self.cadence.load_state_dict(state["cadence"])
-        self._tracked.turn = state["turn"]
-        self._tracked.whole = state["whole"]
+        self._tracked.load_state_dict(state)
         self.restore(state["kept"])

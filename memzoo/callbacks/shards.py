@@ -39,6 +39,15 @@ def find_part(trainer: Trainer) -> Part:
     return Part()
 
 
+def gather_objects(own: Any) -> list[Any]:
+    """Return the objects of all processes that torch.distributed connects, the same list in each of them."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return [own]
+    found: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(found, own)
+    return found
+
+
 def gather_parts(trainer: Trainer, part: Part, work: Callable[[], Any]) -> list[Any]:
     """Return the results of ``work`` in all processes, the same list in each of them.
 
@@ -52,8 +61,7 @@ def gather_parts(trainer: Trainer, part: Part, work: Callable[[], Any]) -> list[
     if part.of > 1 or trainer.is_global_zero:
         own = _run(trainer, work)
     if part.of > 1:
-        found: list[Any] = [None] * part.of
-        torch.distributed.all_gather_object(found, own)
+        found = gather_objects(own)
     elif trainer.world_size > 1:
         found = [trainer.strategy.broadcast(own)]
     else:

@@ -1,6 +1,5 @@
-"""The tracked examples: given, read from the training data, or taken from a stream; all of them, or subsets in turn."""
+"""The tracked examples: given, or a random sample of the rows that are trained on; all of them, or subsets in turn."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,18 +9,22 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from memzoo._checks import check_batch, check_map
-from memzoo._generators import keep_generators_unchanged
 from memzoo.callbacks.options import MeasuringOptions
+from memzoo.callbacks.shards import gather_objects
 from memzoo.dynamics.spectra import Jacobians
 from memzoo.dynamics.tracing import promote_to_float64
 from memzoo.errors import InvalidArgumentError, InvalidTypeError
 from memzoo.modules import (
+    NAMES,
+    POOL,
+    Reservoir,
+    Sample,
+    batch_of_first,
     evaluation_mode,
     find_self_map,
-    has_rows,
     input_of,
+    join_samples,
     like_parameters,
-    read_rows,
 )
 
 EXAMPLES = 32
@@ -29,10 +32,17 @@ EXAMPLES = 32
 WIDE_EXAMPLES = 8
 """The same for a large map that is nowhere narrower than its input."""
 LARGEST_JACOBIAN_BYTES = 2**30
+MOST_SEEN = 2**16
+"""Most rows of the first epoch that are looked at."""
+KEPT = 2**21
+"""Most numbers of examples, and of starts, that travel in a checkpoint of the run."""
 
 
 class TrackedExamples:
     """Choose the examples that a callback tracks, and those of them that it measures next.
+
+    Examples that are not given are a random sample of the distinct rows that ``training_step`` gets in the first epoch.
+    Until this epoch has ended, they are a sample of the rows so far.
 
     Args:
         options: ``examples``, ``self_map``, ``max_examples`` and ``rotate`` are used.
@@ -57,10 +67,19 @@ class TrackedExamples:
         """Whether the last measurement was of all examples."""
         self.chosen: Tensor = torch.empty(0, dtype=torch.long)
         """Indices of the examples of the last measurement."""
-        self._stream_batches: list[Tensor] | None = None
+        self.pending: bool = True
+        """Whether the examples are still to be chosen, or to be chosen anew because more rows may have come by."""
         self._known: Tensor | None = None
+        self._names = torch.empty(0, dtype=torch.long)
+        self._observe()
         if self.options.examples is None:
             self.examples = None
+
+    def _observe(self, wanted: Tensor | None = None) -> None:
+        """Begin to look at rows, and prefer those of certain names."""
+        self._reservoir = Reservoir(self.most, POOL, wanted)
+        self._is_complete = False
+        self._misses_beginning = False
 
     def get(self) -> Tensor:
         """Return all tracked examples.
@@ -75,7 +94,7 @@ class TrackedExamples:
         return self.examples
 
     def derive_from_all(self, derive: Callable[[Tensor], Tensor]) -> Tensor:
-        """Derive a value for each tracked example from all rows that were read to choose these.
+        """Derive a value for each tracked example from all rows of the sample, of which they are a part.
 
         Args:
             derive: Function that returns one value for each of many rows, and is given all of them.
@@ -85,57 +104,124 @@ class TrackedExamples:
             return derive(examples)
         return derive(self._known)[self._places]
 
-    # Which examples are tracked ---------------------------------------------------------------------------------------
+    # Which rows are looked at -----------------------------------------------------------------------------------------
 
     @property
     def most(self) -> int:
-        """Return the largest number of examples that are read from data."""
+        """Return the largest number of examples that are taken from data."""
         return (self.options.max_examples or EXAMPLES) * self.options.rotate
 
-    def choose(self, trainer: Trainer, module: LightningModule) -> None:
-        """Choose the examples, the same ones in all processes, and check that the module maps them to their own shape.
+    @property
+    def are_known(self) -> bool:
+        """Tell whether the examples were given, come from the checkpoint of a resumed run, or were chosen for good."""
+        if self.options.examples is not None:
+            return True
+        return self.examples is not None and not len(self._reservoir) and not len(self._reservoir.wanted)
+
+    @property
+    def are_found(self) -> bool:
+        """Tell whether there is anything to measure."""
+        return self.are_known or len(self._reservoir) > 0
+
+    def observe(self, trainer: Trainer, batch: Any, batch_idx: int) -> bool:
+        """Look at a batch before anything changes it, and tell whether it brought the first rows.
+
+        Raises:
+            TypeError: The first batch holds no floating-point tensor.
+        """
+        if self.are_known or self._is_complete or self._reservoir.seen >= MOST_SEEN:
+            return False
+        is_first = self._reservoir.seen == 0
+        if is_first and batch_idx > 0:  # of a run that was resumed within an epoch
+            self._misses_beginning = True
+        try:
+            rows = input_of(batch_of_first(batch, trainer.train_dataloader))
+        except (TypeError, LookupError) as error:
+            if is_first:
+                raise InvalidTypeError(f"{self.owner} could not read the tracked examples: {error}") from error
+            return False  # one of several loaders may end before the others
+        self._reservoir.add(rows)
+        return is_first and len(self._reservoir) > 0
+
+    def end_epoch(self) -> None:
+        """End the sample with the first epoch that was seen from its beginning."""
+        if self._misses_beginning:
+            self._misses_beginning = False
+        elif len(self._reservoir):
+            self._is_complete = True
+
+    # Which examples are tracked ---------------------------------------------------------------------------------------
+
+    def choose(self, trainer: Trainer, module: LightningModule, *, check: bool) -> bool:
+        """Choose the examples, the same ones in all processes, and tell whether they may be others than before.
+
+        Args:
+            trainer: The Trainer of the run.
+            module: The module in training.
+            check: Check that the examples are finite, and that the map has one answer to each, whatever is beside it.
 
         Raises:
             NotASelfMapError: The module maps them to another shape, or has two answers to one of them.
-            TypeError: The training data hold no floating-point tensors.
+            NonFiniteError: They hold NaN or infinity.
         """
-        # Each process may read other rows, of data that augment at random for example: all take those of rank 0.
-        known = trainer.strategy.broadcast(self._read(trainer).detach().cpu())
-        check_batch(known, "the tracked examples")
-        # A stream may have brought more rows than are tracked.
-        places = torch.arange(len(known) if self._stream_batches is None else min(len(known), self.most))
-        examples = known[places]
+        if self.are_known:
+            self.examples = trainer.strategy.broadcast(self.get())
+            check_batch(self.examples, "the tracked examples")
+            self._find_map(module, self.examples, check=check)
+            self.pending = False
+            return False
+        sample = self._gather()
+        if sample is None:
+            return False
+        if check:
+            check_batch(sample.rows, "the tracked examples")
+        sample = sample.select(sample.rows.reshape(len(sample.rows), -1).isfinite().all(1).nonzero().flatten())
+        by_name = sample.names.argsort()
+        count = self._find_map(module, sample.rows[by_name[: self.most]], check=check)
+        self._places = self._put_in_order(by_name[:count], sample.names)
+        self._known = sample.rows
+        self._names = sample.names[self._places]
+        self.examples = sample.rows[self._places]
+        if self._is_complete:
+            others = self._reservoir.passed_over
+            if others:
+                rank_zero_info(f"{self.owner} tracks none of {others} rows of other shapes than that of the first.")
+            self.pending = False
+            self._observe()
+        return True
+
+    def _find_map(self, module: LightningModule, examples: Tensor, *, check: bool) -> int:
+        """Find the map of a module, and return how many of these examples are tracked."""
+        count = len(examples)
         with evaluation_mode(module):
             f, adapted = find_self_map(module, self.options.self_map, like_parameters(examples, module))
-            check_map(f, adapted, promote_to_float64)
-            too_many = self._are_too_many(f, adapted)
-        if too_many:
-            places = places[:: math.ceil(len(examples) / (WIDE_EXAMPLES * self.options.rotate))]
-            examples = known[places]
+            if check:
+                check_map(f, adapted, promote_to_float64)
+            if self._are_too_many(f, adapted):
+                count = WIDE_EXAMPLES * self.options.rotate
+        if count < len(examples) and check:
             rank_zero_info(
                 f"{type(module).__name__} is nowhere narrower than its {adapted[0].numel()} inputs, so that "
-                f"measuring is slower: {len(examples)} examples are tracked; set max_examples to track more."
+                f"measuring is slower: {count} examples are tracked; set max_examples to track more."
             )
-        self.examples = examples
-        self._known = known
-        self._places = places
-        self._stream_batches = None
+        return count
 
-    def _read(self, trainer: Trainer) -> Tensor:
-        """Return the examples of a resumed run, those that were given, or those of the training data."""
-        # Examples that a checkpoint brought come first: a resumed run goes on with these.
-        known = self.options.examples if self.examples is None else self.examples
-        if known is not None:
-            return known
-        try:
-            if self._stream_batches is not None:
-                return torch.cat(self._stream_batches)
-            return read_rows(trainer.train_dataloader, self.most, batches=trainer.num_training_batches)
-        except (TypeError, IndexError) as error:
-            raise self._unreadable(error) from error
+    def _put_in_order(self, places: Tensor, names: Tensor) -> Tensor:
+        """Order rows as they came by; those that a resumed run has looked for are in their old order, before others."""
+        wanted = self._reservoir.wanted
+        places = places.sort().values
+        if not len(wanted):
+            return places
+        rank = {name: rank for rank, name in enumerate(wanted.tolist())}
+        ranks = [rank.get(int(names[place]) + NAMES, len(rank)) for place in places]
+        return places[torch.tensor(ranks).argsort(stable=True)]
 
-    def _unreadable(self, error: Exception) -> InvalidTypeError:
-        return InvalidTypeError(f"{self.owner} could not read the tracked examples: {error}")
+    def _gather(self) -> Sample | None:
+        """Return the sample of the rows of all processes, and note whether it is complete."""
+        own = (self._reservoir.take(), self._is_complete or self._reservoir.seen >= MOST_SEEN)
+        found = gather_objects(own)
+        self._is_complete = all(is_complete for _, is_complete in found)
+        return found[0][0] if len(found) == 1 else join_samples([sample for sample, _ in found], self.most, POOL)
 
     def _are_too_many(self, f: nn.Module, examples: Tensor) -> bool:
         """Tell whether the default number of examples costs too much, because the leading eigenvalues need products."""
@@ -143,42 +229,6 @@ class TrackedExamples:
             return False
         many = len(examples) > WIDE_EXAMPLES * self.options.rotate
         return many and Jacobians(f, examples, None, LARGEST_JACOBIAN_BYTES).method == "arnoldi"
-
-    # Streams ----------------------------------------------------------------------------------------------------------
-
-    def waits_for_stream(self, trainer: Trainer) -> bool:
-        """Tell whether the examples are the first ones of a stream, and begin to collect its batches."""
-        known = self.examples is not None or self.options.examples is not None
-        if known or has_rows(trainer.train_dataloader):
-            return False
-        self._stream_batches = []
-        return True
-
-    def take_batch(self, trainer: Trainer, module: LightningModule, batch: Any) -> bool:
-        """Take the examples of a stream's batch before anything changes them, and tell whether these are enough.
-
-        Raises:
-            NotASelfMapError: The module maps the first batch to another shape.
-            TypeError: The batch holds no floating-point tensor.
-        """
-        if self._stream_batches is None:
-            return False
-        try:
-            self._stream_batches.append(input_of(batch).detach().cpu().clone())
-        except TypeError as error:
-            raise self._unreadable(error) from error
-        # A module that is no self-map is refused at once, and not when enough batches have come.
-        if len(self._stream_batches) == 1:
-            with evaluation_mode(module), keep_generators_unchanged():
-                find_self_map(module, self.options.self_map, like_parameters(self._stream_batches[0], module))
-        enough = sum(map(len, self._stream_batches)) >= self.most
-        # batches may differ in size between processes, and all processes must choose together
-        return trainer.strategy.reduce_boolean_decision(enough)
-
-    @property
-    def stream_ended_early(self) -> bool:
-        """Tell whether batches were collected, at an epoch's end, but fewer examples than were asked for."""
-        return bool(self._stream_batches)
 
     # Which examples are measured next ---------------------------------------------------------------------------------
 
@@ -198,3 +248,40 @@ class TrackedExamples:
             self.chosen = self.chosen[self.turn % subsets :: subsets]
         self.turn += 1
         return examples[self.chosen]
+
+    def describe(self) -> str:
+        """Say how many examples are tracked, and of which rows where these are not all."""
+        count = f"{len(self.get())} examples"
+        return count if self.are_known else f"{count} of the rows that came by before the first epoch ended"
+
+    # What is kept -----------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return turn and sample in plain numbers and tensors; rows that are too large are kept by their names."""
+        state = {"turn": self.turn, "whole": self.whole}
+        if self.options.examples is not None or (self.examples is None and not self.are_found):
+            return state
+        if self.are_known:
+            is_kept = self.get().numel() <= KEPT
+            return state if is_kept else state | {"wanted": self._names % NAMES}
+        sample = self._gather()
+        if sample is None:
+            return state | {"wanted": self._reservoir.wanted}
+        kept = sample.lowest(KEPT // max(sample.rows[0].numel(), 1))
+        if len(kept.names) < min(self.most, len(sample.names)):
+            return state | {"wanted": sample.names[: self.most] % NAMES}
+        return state | {"sample": tuple(kept), "seen": self._reservoir.seen}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over the state of the run that is resumed, but for the examples themselves."""
+        self.turn = state["turn"]
+        self.whole = state["whole"]
+        self._names = state.get("wanted", self._names)
+        if "sample" in state:
+            self._reservoir.insert(Sample(*state["sample"]))
+            self._reservoir.seen = state["seen"]
+
+    def look_for_rows(self) -> None:
+        """Look in the batches for the rows that a checkpoint names without holding them."""
+        if self.examples is None and len(self._names):
+            self._observe(self._names)

@@ -64,9 +64,9 @@ class TrajectoryLogger(StartingCallback):
     :class:`memzoo.callbacks.AttractorCallback`; training is left bit-identical.
 
     Args:
-        examples: Tracked examples (n, \*shape); else up to ``max_examples`` rows spread over the training set.
+        examples: Tracked examples (n, \*shape); else up to ``max_examples`` rows that are trained on.
         starts: Points (B, \*shape), a function that makes them from the examples, ``"validation"`` or ``"noise"``; when
-            left out, up to ``max_starts`` rows of the validation set, else noise.
+            left out, up to ``max_starts`` rows of the validation, else noise.
         self_map: ``self_map(module, x)`` returns the reconstruction, if ``forward`` does not.
         times: Iterations after which the iterates are shown.
         max_examples: Most examples to track; 32 when left out, 8 for large maps nowhere narrower than their input.
@@ -81,8 +81,8 @@ class TrajectoryLogger(StartingCallback):
         name: First part of the tags; two of these in one Trainer need two names.
 
     Raises:
-        NotASelfMapError: At the start of training, when the module does not map the examples to their own shape.
-        TypeError: At the start of training, when the training data hold no floating-point tensors.
+        NotASelfMapError: Before the first step, when the module does not map the examples to their own shape.
+        TypeError: Before the first step, when the training batches hold no floating-point tensors.
 
     Warns:
         UserWarning: There is neither a logger nor a folder; a logger failed.

@@ -8,11 +8,18 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from memzoo.callbacks.shards import Part
 from memzoo.errors import InvalidArgumentError
 from memzoo.runs import callbacks_of
+
+WORDS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""Types of whole numbers by their bytes."""
+SUMMED_AT_ONCE = 2**20
+"""Entries of a tensor that are summed together, so that little memory is needed."""
 
 
 class MeasuredWeights:
@@ -95,25 +102,42 @@ def use_delivered_weights(
 ) -> Generator[None, None, None]:
     """Give the module the averaged weights, with which the run validates and ends, and restore the others afterwards.
 
+    They are those of a ``WeightAveraging``, or those that the module itself puts in place in
+    ``on_validation_model_eval``, as the users of schedule-free optimizers do.
+
     Args:
-        trainer: Trainer; if neither a ``WeightAveraging`` among its callbacks nor an optimizer averages, nothing is
-            done.
+        trainer: The Trainer of the run.
         module: The module in training.
         ended: The module already has the weights that the run ends with; nothing is done.
     """
     averaging = find_averaging(trainer)
     if ended:
         yield
-        return
-    if averaging is None:
+    elif averaging is not None:
+        own = module.state_dict()
+        checkpoint: dict[str, Any] = {"state_dict": own}
+        averaging.on_save_checkpoint(trainer, module, checkpoint)  # this replaces the entry by the average
+        with _replace_temporarily(checkpoint["state_dict"], own):
+            yield
+    elif _swaps_to_validate(module) and not trainer.evaluating:
+        modes = [(part, part.training) for part in module.modules()]
+        # The way back by arithmetic would lose the last bits.
+        with _replace_temporarily({}, module.state_dict()):
+            module.on_validation_model_eval()
+            try:
+                yield
+            finally:
+                module.on_validation_model_train()
+                for part, training in modes:
+                    part.training = training
+    else:
         with _use_weights_of_optimizers(trainer, module):
             yield
-        return
-    own = module.state_dict()
-    checkpoint: dict[str, Any] = {"state_dict": own}
-    averaging.on_save_checkpoint(trainer, module, checkpoint)  # this replaces the entry by the average
-    with _replace_temporarily(checkpoint["state_dict"], own):
-        yield
+
+
+def _swaps_to_validate(module: nn.Module) -> bool:
+    """Tell whether a module does more than to switch to eval mode when it is validated."""
+    return isinstance(module, LightningModule) and is_overridden("on_validation_model_eval", module)
 
 
 def _tell_mode(optimizer: Any) -> bool | None:
@@ -161,17 +185,19 @@ def use_common_buffers(trainer: Trainer, module: nn.Module, part: Part) -> Gener
         yield
 
 
+@torch.no_grad()
 def compute_fingerprint(module: nn.Module) -> Tensor:
-    """Compute the sum and the norm of each parameter and buffer, which show whether weights have changed."""
-    # The two sums change whenever training changes the weights, and need no copy of the weights.
+    """Compute two sums over the bits of each parameter and buffer, which show on any device whether one has changed."""
+    # The sums wrap around at 64 bits, and need no copy of the weights.
     sums: list[Tensor] = []
     for tensor in (*module.parameters(), *module.buffers()):
-        if tensor.is_floating_point() and tensor.numel():
-            values = tensor.detach()
-            sums.append(values.sum(dtype=torch.float32).cpu())
-            sums.append(torch.linalg.vector_norm(values.float()).cpu())
-    # NaN does not equal itself: weights that are not finite would seem to change all the time.
-    return torch.stack(sums).nan_to_num() if sums else torch.empty(0)
+        if is_lazy(tensor) or not tensor.is_floating_point() or tensor.layout != torch.strided:
+            continue
+        words = tensor.detach().contiguous().view(WORDS[tensor.element_size()]).flatten()
+        for part in words.split(SUMMED_AT_ONCE):
+            part = part.long()
+            sums.append(torch.stack([part.sum(), (part * part).sum()]).cpu())
+    return torch.cat(sums) if sums else torch.empty(0, dtype=torch.long)
 
 
 @contextmanager

@@ -61,7 +61,7 @@ def _audit(arguments: Namespace) -> int:
     module = load_module(arguments.checkpoint, arguments.model)
     adapter = load_self_map(arguments.self_map)
     if arguments.data is not None:
-        data = read_data(arguments.data, arguments.count, arguments.starts)
+        data = read_data(arguments.data, arguments.count, arguments.starts, module)
     else:
         data = examples_of(module, arguments.count, arguments.starts)
     if data.members is None and shape is None:

@@ -15,7 +15,7 @@ from memzoo.data import ImageData
 from memzoo.errors import InvalidArgumentError, MemzooError, UsageError
 from memzoo.fitting.course import LossCourse
 from memzoo.models import Autoencoder, Ensemble
-from memzoo.modules import matching_noise
+from memzoo.modules import draw_in_domain
 from memzoo.runs import LAST, KeepLast
 
 
@@ -139,6 +139,6 @@ def _start_from_held_out(callback: Any, data: ImageData, model: Any) -> None:
             raise InvalidArgumentError(
                 "starts='validation' needs held-out images of the examples' shape, and there are none."
             )
-        return matching_noise(examples, most, torch.Generator().manual_seed(seed))
+        return draw_in_domain(examples, most, torch.Generator().manual_seed(seed))
 
     callback.given_starts = choose_starts

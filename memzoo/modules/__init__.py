@@ -1,16 +1,23 @@
 """What every caller needs of a user's module: its self-map, evaluation mode, the inputs of a batch."""
 
 from memzoo.modules.evaluation import evaluation_mode
-from memzoo.modules.inputs import has_rows, input_of, matching_noise, read_rows
+from memzoo.modules.inputs import batch_of_first, count_loaders, draw_in_domain, input_of, matching_noise
+from memzoo.modules.reservoir import NAMES, POOL, Reservoir, Sample, join_samples
 from memzoo.modules.self_map import Adapter, find_self_map, like_parameters
 
 __all__ = [
+    "NAMES",
+    "POOL",
     "Adapter",
+    "Reservoir",
+    "Sample",
+    "batch_of_first",
+    "count_loaders",
+    "draw_in_domain",
     "evaluation_mode",
     "find_self_map",
-    "has_rows",
     "input_of",
+    "join_samples",
     "like_parameters",
     "matching_noise",
-    "read_rows",
 ]

@@ -2,11 +2,16 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
+from lightning.pytorch import LightningModule
 from torch import nn
 
 from memzoo._module_state import keep_module_unchanged
+
+LOGGING = ("log", "log_dict")
+"""Methods by which a LightningModule logs."""
 
 
 @contextmanager
@@ -14,12 +19,13 @@ def evaluation_mode(module: nn.Module) -> Generator[None, None, None]:
     """Put a module into eval mode, without gradients and at full float32 precision, and restore all of it afterwards.
 
     Compiled parts run eagerly. Every submodule gets its own mode, buffers and attributes back. A precision that was set
-    through the newer ``torch.backends.fp32_precision`` is left as the user set it.
+    through the newer ``torch.backends.fp32_precision`` is left as the user set it. What a forward logs is not logged.
     """
     device = next((parameter.device.type for parameter in module.parameters()), "cpu")
     with (
         torch.inference_mode(False),  # Lightning validates in inference mode
         keep_module_unchanged(module),
+        _log_nothing(module),
         _full_precision(),
         torch.no_grad(),
         torch.autocast(device, enabled=False),
@@ -27,6 +33,26 @@ def evaluation_mode(module: nn.Module) -> Generator[None, None, None]:
     ):
         module.eval()
         yield
+
+
+def _ignore(*args: Any, **options: Any) -> None:
+    """Take the place of ``LightningModule.log``."""
+
+
+@contextmanager
+def _log_nothing(module: nn.Module) -> Generator[None, None, None]:
+    """Let the parts of a module log nothing: a run collects the values of its own forward passes alone."""
+    parts = [part for part in module.modules() if isinstance(part, LightningModule)]
+    own = [{name: vars(part)[name] for name in LOGGING if name in vars(part)} for part in parts]
+    for part in parts:
+        vars(part).update(dict.fromkeys(LOGGING, _ignore))
+    try:
+        yield
+    finally:
+        for part, methods in zip(parts, own, strict=True):
+            for name in LOGGING:
+                vars(part).pop(name, None)
+            vars(part).update(methods)
 
 
 @contextmanager

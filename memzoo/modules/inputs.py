@@ -1,131 +1,116 @@
-"""Read examples and starts from a Trainer's data without disturbing these."""
+"""Read the inputs of a module out of the batches that it is given, and draw points of their kind."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DistributedSampler, IterableDataset, SequentialSampler, SubsetRandomSampler
 
-from memzoo._generators import keep_generators_unchanged
+from memzoo.dynamics import nearest
 from memzoo.errors import InvalidTypeError
 
 IMAGE_KEYS = ("image", "images", "img", "pixel_values", "x", "input", "inputs", "data")
-"""Keys under which a sample that is a dict is looked up, in this order."""
+"""Names under which the input is looked up in a batch whose parts have names, in this order."""
+
+TRIES = 8
+"""Draws in the place of a point that equals an example."""
 
 
-def find_first_loader(loaders: Any) -> Any:
-    """Return the loader itself, or the first one in nested lists or dicts of loaders."""
+def batch_of_first(batch: Any, loaders: Any) -> Any:
+    """Return the part of a batch that comes from the first of several loaders in nested lists or dicts."""
     while isinstance(loaders, (Mapping, list, tuple)) and loaders:
-        loaders = next(iter(loaders.values())) if isinstance(loaders, Mapping) else loaders[0]
-    return loaders
+        key = next(iter(loaders)) if isinstance(loaders, Mapping) else 0
+        loaders = loaders[key]
+        batch = batch[key]
+    return batch
 
 
-def has_rows(loaders: Any) -> bool:
-    """Tell whether the dataset of the first loader can be looked up by index."""
-    dataset = getattr(find_first_loader(loaders), "dataset", None)
-    return not isinstance(dataset, IterableDataset) and hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
+def count_loaders(loaders: Any) -> int:
+    """Count the loaders in nested lists or dicts of them."""
+    if isinstance(loaders, (Mapping, list, tuple)):
+        return sum(map(count_loaders, loaders.values() if isinstance(loaders, Mapping) else loaders))
+    return 1
 
 
-def read_rows(loaders: Any, most: int, *, batches: float = math.inf) -> Tensor:
-    """Read at most ``most`` inputs of a loader's map-style dataset, evenly spread over those that the loader visits.
+def input_of(batch: Any) -> Tensor:
+    """Return the input in a batch: the tensor itself, the first entry of a tuple, or the image among named parts.
 
-    Samples that are no tensors of one shape are put together by the loader's ``collate_fn``. The dataset may augment at
-    random: all global generators are put back afterwards.
-
-    Args:
-        loaders: A DataLoader, or a list or dict of them, of which the first is read.
-        most: Largest number of inputs.
-        batches: Number of batches in an epoch, where the Trainer cuts the epoch short.
-
-    Returns:
-        The inputs as one floating-point batch.
-
-    Raises:
-        TypeError: The dataset has no length, or its samples hold no floating-point tensor.
-    """
-    loader = find_first_loader(loaders)
-    dataset = getattr(loader, "dataset", None)
-    if dataset is None or not has_rows(loader):
-        raise InvalidTypeError(
-            f"a {type(dataset).__name__} has no rows to look up; pass the tracked examples themselves, examples=tensor."
-        )
-    visited = _list_visited_indices(loader, len(dataset), batches)
-    # a set: of few rows, two places may round to one
-    places = {round(i) for i in torch.linspace(0, len(visited) - 1, min(most, len(visited))).tolist()}
-    chosen = [visited[i] for i in sorted(places)]
-    with keep_generators_unchanged():  # the dataset may augment
-        samples = [dataset[i] for i in chosen]
-        return _stack_inputs(samples, getattr(loader, "collate_fn", None))
-
-
-def _stack_inputs(samples: list[Any], collate: Any) -> Tensor:
-    """Stack the inputs of samples, by the loader's ``collate_fn`` if they are no tensors or differ in shape."""
-    try:
-        return torch.stack([input_of(sample).detach().clone() for sample in samples])
-    except (TypeError, RuntimeError) as error:
-        try:
-            return input_of(collate(samples)).detach().clone()
-        except Exception:
-            if isinstance(error, TypeError):
-                raise
-            raise InvalidTypeError(f"samples are not all of one shape ({error}); pass examples=tensor") from error
-
-
-def _list_visited_indices(loader: Any, count: int, batches: float) -> Sequence[int]:
-    """Return the indices of the dataset that the loader visits, as far as its sampler tells them."""
-    batch_sampler = getattr(loader, "batch_sampler", None)
-    if isinstance(batch_sampler, list):
-        visited = batch_sampler[: None if batches == math.inf else int(batches)]
-        return sorted({int(i) for batch in visited for i in batch})
-    sampler = getattr(loader, "sampler", None)
-    # with several processes, Lightning puts the user's sampler into the place of a distributed sampler's dataset
-    sampler = getattr(getattr(sampler, "dataset", None), "_sampler", sampler)
-    if isinstance(sampler, SubsetRandomSampler):
-        return sorted(int(i) for i in sampler.indices)
-    processes = _count_processes_in_order(sampler)
-    if processes is None or batches == math.inf or not loader.batch_size:
-        return range(count)
-    return range(min(count, int(batches) * loader.batch_size * processes))
-
-
-def _count_processes_in_order(sampler: Any) -> int | None:
-    """Return how many processes share the dataset in its own order, None if the order is another one."""
-    if isinstance(sampler, SequentialSampler):
-        return 1
-    if isinstance(sampler, DistributedSampler) and not sampler.shuffle:  # the processes take turns
-        return sampler.num_replicas
-    return None
-
-
-def input_of(sample: Any) -> Tensor:
-    """Return the input in a sample or a batch: the tensor itself, the first entry of a tuple, or the image of a dict.
+    Named parts are those of a dict, of a dataclass and of a named tuple.
 
     Raises:
         TypeError: There is no floating-point tensor in its place.
     """
-    if isinstance(sample, Tensor):
-        if sample.is_floating_point():
-            return sample
+    if isinstance(batch, Tensor):
+        if batch.is_floating_point() and batch.layout == torch.strided and batch.ndim:
+            return batch
         raise InvalidTypeError(
-            f"samples are {sample.dtype} tensors; the tracked examples must be what the model trains on: pass examples="
+            f"samples are {batch.dtype} tensors; the tracked examples must be what the model trains on: pass examples="
         )
-    if isinstance(sample, (tuple, list)) and sample:
-        return input_of(sample[0])
-    if isinstance(sample, Mapping):
-        key = next((key for key in IMAGE_KEYS if key in sample), None)
-        if key is not None:
-            return input_of(sample[key])
+    named = _list_named_parts(batch)
+    key = next((key for key in IMAGE_KEYS if key in named), None)
+    if key is not None:
+        return input_of(named[key])
+    if isinstance(batch, (tuple, list)) and batch:
+        return input_of(batch[0])
+    if named:
         raise InvalidTypeError(
-            f"samples are dicts with keys {sorted(map(str, sample))}, none of {IMAGE_KEYS}; pass examples="
+            f"samples have parts named {sorted(map(str, named))}, none of {IMAGE_KEYS}; pass examples="
         )
     raise InvalidTypeError(
-        f"samples are {type(sample).__name__}, not tensors; pass the tracked examples, examples=tensor"
+        f"samples are {type(batch).__name__}, not tensors; pass the tracked examples, examples=tensor"
     )
 
 
+def _list_named_parts(batch: Any) -> Mapping[Any, Any]:
+    """Return the parts of a batch by their names; none if they have no names."""
+    if isinstance(batch, Mapping):
+        return batch
+    if is_dataclass(batch) and not isinstance(batch, type):
+        return {field.name: getattr(batch, field.name) for field in fields(batch)}
+    return getattr(batch, "_asdict", dict)()
+
+
+def draw_in_domain(examples: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    r"""Draw points of the data's own domain: each coordinate is that of an example, drawn for each point anew.
+
+    Counts stay counts, and values in [0, 1] stay there. A point that equals an example is replaced by one that is
+    uniform between the smallest and the largest value of each coordinate, a whole number where all values are.
+
+    Args:
+        examples: Points (n, \*shape).
+        count: Number of points.
+        generator: Generator of the draws.
+
+    Returns:
+        Points (count, \*shape); fewer where the domain has hardly any points beside the examples.
+    """
+    flat = examples.flatten(1)
+    which = torch.randint(len(flat), (count, flat.shape[1]), generator=generator)
+    points = flat.gather(0, which)
+    # The range of each coordinate; where it holds no other points than the examples, that of all coordinates together.
+    for values in [flat] * TRIES + [flat.reshape(-1, 1)] * TRIES:
+        taken = nearest(points, flat).distance == 0
+        if not taken.any():
+            break
+        points[taken] = _draw_between(values, points[taken], generator)
+    points = points[nearest(points, flat).distance > 0]
+    if not len(points):  # all values are one and the same, or 0 and 1 alone
+        points = flat[which[:, 0]] + torch.randn((count, flat.shape[1]), generator=generator, dtype=flat.dtype)
+    return points.reshape(-1, *examples.shape[1:])
+
+
 def matching_noise(examples: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Draw Gaussian noise with the mean and the variance of all entries of the examples."""
+    """Draw Gaussian noise with the mean and the variance of all entries of the examples, and no more of these."""
     noise = torch.randn((count, *examples.shape[1:]), generator=generator, dtype=examples.dtype)
     return examples.mean() + examples.std(correction=0) * noise
+
+
+def _draw_between(values: Tensor, like: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw points uniformly between the smallest and the largest values, whole numbers where all values are."""
+    low = values.amin(0)
+    width = values.amax(0) - low
+    drawn = torch.rand(like.shape, generator=generator, dtype=like.dtype)
+    if (values == values.round()).all():
+        return low + (drawn * (width + 1)).floor().minimum(width)
+    return low + drawn * width

@@ -267,6 +267,9 @@ class Fact(Config):
     """Value that was measured when the checkpoint was recorded."""
     tolerance: Annotated[float, Field(ge=0)] = 0.0
     """Largest difference that a recomputed value may have from ``ours``."""
+    varies: bool = False
+    """Whether weights that are trained again from the recipe may have another value: rounding grows in the training, so
+    that ``ours`` is the value of the recorded weights alone. The bounds hold for all."""
 
 
 class File(Config):

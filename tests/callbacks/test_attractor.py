@@ -159,15 +159,17 @@ def test_recovered_is_counted_at_the_last_step_and_ever_recovered_at_any():
     assert row["attractor/ever_recovered"] == pytest.approx(2 / 3)
 
 
-def test_eps_is_taken_over_all_rows_that_were_read():
-    # a wide map: 8 of the 32 rows that are read are tracked, and the row nearest to the first is not among them
-    x = torch.rand(32, 257)
-    x[1] = x[0] + 0.5 * (x[1] - x[0])
-    run = fake_trainer(train_dataloader=DataLoader(TensorDataset(x)), num_training_batches=32)
+def test_eps_is_taken_over_all_rows_that_came_by():
+    # a wide map: 8 of the 128 rows are tracked, and each row has another one nearer to it than most
+    x = torch.rand(64, 257)
+    x = torch.cat([x, x + 0.2 * torch.rand(64, 257)])[torch.randperm(128)]
+    run = fake_trainer(train_dataloader=DataLoader(TensorDataset(x), batch_size=16))
     callback, *_ = begin_run(AttractorCallback(starts=x[:2] + 0.1, steps=2), run, Net(Wide()))
-    assert torch.equal(callback.examples, x[::4])
-    assert torch.equal(callback.eps, example_eps(x)[::4])
-    assert callback.eps[0] < 0.9 * example_eps(x[::4])[0]
+    assert len(callback.examples) == 8
+    places = torch.cdist(callback.examples, x).argmin(1)
+    assert torch.equal(callback.examples, x[places])
+    assert torch.equal(callback.eps, example_eps(x)[places])
+    assert (callback.eps < 0.9 * example_eps(callback.examples)).any()
 
 
 def test_a_subset_is_measured_with_the_radii_of_its_own_rows():
@@ -177,7 +179,8 @@ def test_a_subset_is_measured_with_the_radii_of_its_own_rows():
     callback, run, module = begin_run(watch, run, Net(nn.Identity()))
     for turn in range(3):
         callback._record(run, module, closing=False, must=True)
-        assert torch.equal(callback.certificates.eps, example_eps(x)[turn::3])
+        places = torch.cdist(callback.examples, x).argmin(1)
+        assert torch.equal(callback.certificates.eps, example_eps(x)[places][turn::3])
 
 
 def resume_run(callback, state, run, module):
@@ -431,11 +434,16 @@ def test_starts_of_a_validation_that_comes_late():
     assert torch.equal(callback.starts, validation)
 
 
-def test_examples_are_spread_over_a_large_set():
+def test_examples_are_a_sample_of_a_large_set():
     callback = AttractorCallback(steps=2, max_examples=3, verbose=False)
     images = torch.arange(50.0).reshape(50, 1, 1, 1).expand(50, 1, 4, 4) + IMAGES[0]
     fit(TheirAutoencoder(), callback, data=loader(images), max_epochs=1)
-    assert torch.equal(callback.examples, images[[0, 24, 49]])
+    places = (callback.examples - IMAGES[0])[:, 0, 0, 0].round().long()
+    assert torch.equal(callback.examples, images[places])
+    assert len(places.unique()) == 3
+    again = AttractorCallback(steps=2, max_examples=3, verbose=False)
+    fit(TheirAutoencoder(), again, data=loader(images, shuffle=True), max_epochs=1)
+    assert torch.equal(again.examples.unique(dim=0), callback.examples.unique(dim=0))
 
 
 class Pairs(Dataset):
@@ -513,7 +521,7 @@ class Stream(torch.utils.data.IterableDataset):
         return self.images
 
 
-def test_of_a_stream_the_first_rows_that_come_by_are_tracked():
+def test_of_a_stream_a_sample_is_tracked():
     seen = []
 
     class Recording(TheirAutoencoder):
@@ -525,17 +533,20 @@ def test_of_a_stream_the_first_rows_that_come_by_are_tracked():
     callback = AttractorCallback(steps=2, max_examples=10, verbose=False)
     fit(Recording(), callback, data=DataLoader(Stream(images), batch_size=4), max_epochs=1)
     assert torch.equal(torch.cat(seen), images)
-    assert torch.equal(callback.examples, images[:10])
+    assert torch.equal(
+        callback.examples, images[(torch.cdist(callback.examples.flatten(1), images.flatten(1))).argmin(1)]
+    )
+    assert len(callback.examples.unique(dim=0)) == 10
     assert callback.history[-1]["step"] == 10
     short = AttractorCallback(verbose=False)  # asks for 32
     fit(TheirAutoencoder(), short, data=DataLoader(Stream(), batch_size=2), max_epochs=1)
     assert torch.equal(short.examples, IMAGES)
 
 
-def test_a_stream_is_not_measured_before_its_examples_are_there():
+def test_a_stream_is_measured_from_its_beginning():
     callback = AttractorCallback(steps=2, every_n_steps=2, max_examples=10, verbose=False)
     fit(TheirAutoencoder(), callback, data=DataLoader(Stream(torch.rand(40, 1, 4, 4)), batch_size=2), max_epochs=1)
-    assert [row["step"] for row in callback.history] == [5, 6, 8, 10, 12, 14, 16, 18, 20]  # due since step 2
+    assert [row["step"] for row in callback.history] == list(range(2, 21, 2))
 
 
 class Random(TheirAutoencoder):
@@ -708,8 +719,8 @@ def test_only_what_is_trained_on_is_tracked():
     assert torch.equal(callback.examples, IMAGES[:3])
     train, held_out = (loader(sampler=torch.utils.data.SubsetRandomSampler(half)) for half in ([0, 1, 4], [2, 3, 5]))
     fit(TheirAutoencoder(), callback, data=train, validation=held_out, max_epochs=1)
-    assert torch.equal(callback.examples, IMAGES[[0, 1, 4]])
-    assert torch.equal(callback.starts, IMAGES[[2, 3, 5]])
+    for points, rows in ((callback.examples, [0, 1, 4]), (callback.starts, [2, 3, 5])):
+        assert torch.equal(points.unique(dim=0), IMAGES[rows].unique(dim=0))
 
 
 def test_validating_many_times_in_the_last_epoch_does_not_measure_each_time():
@@ -871,3 +882,47 @@ def test_the_room_of_a_run_is_asked_for_or_the_default():
         other, *_ = begin_run(AttractorCallback(x, x + 0.1, eps=given, steps=3), module=Net(Corners()))
         assert torch.equal(other.eps, eps)
         assert torch.equal(other.starts, x + 0.1)
+
+
+class EndsOtherwise(TheirAutoencoder):
+    """Gets other weights when the run ends, after all callbacks have heard of it."""
+
+    def on_train_end(self):
+        with torch.no_grad():
+            self.decoder[0].bias.add_(1)
+
+
+class ChangesAtTheEnd(Callback):
+    def on_train_end(self, trainer, module):
+        with torch.no_grad():
+            module.decoder[0].bias.add_(1)
+
+
+@pytest.mark.parametrize("by_module", [False, True])
+def test_the_last_row_is_of_the_weights_that_the_run_ends_with(by_module):
+    callback = AttractorCallback(every_n_epochs=1, steps=2, verbose=False)
+    module = EndsOtherwise() if by_module else TheirAutoencoder()
+    fit(module, callback, *([] if by_module else [ChangesAtTheEnd()]), max_epochs=2)
+    steps = [row["step"] for row in callback.history]
+    assert steps == [2, 4, 4]
+    last = callback.history[-1]["attractor/residual"]
+    assert last == pytest.approx(callback.measure(module)["attractor/residual"])
+    assert last != pytest.approx(callback.history[-2]["attractor/residual"])
+
+
+def test_points_that_were_chosen_in_a_validation_are_no_tensors_of_inference():
+    callback = AttractorCallback(steps=2, verbose=False)
+    fit(TheirAutoencoder(), callback, validation=loader(torch.rand(5, 1, 4, 4)), max_epochs=1)
+    assert not callback.examples.is_inference()
+    assert not callback.starts.is_inference()
+    assert not callback.eps.is_inference()
+
+
+def test_a_figure_of_the_history_is_unknown_to_pyplot():
+    from matplotlib import pyplot
+
+    callback = AttractorCallback(steps=2, verbose=False)
+    fit(TheirAutoencoder(), callback, max_epochs=1)
+    before = pyplot.get_fignums()
+    callback.plot()
+    assert pyplot.get_fignums() == before

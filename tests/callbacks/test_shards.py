@@ -52,6 +52,8 @@ def test_the_results_of_all_processes_come_together(monkeypatch):
         found[:] = [own if other is None else other for other in others]
 
     monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 3)
     assert gather_parts(process(3, 2), Part(2, 3), lambda: 7) == [7, 8, 7]
     others[1] = RuntimeError("KeyError in process 1: 'lost'")
     with pytest.raises(RuntimeError, match="KeyError in process 1"):

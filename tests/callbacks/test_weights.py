@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
 from torch import nn
 
@@ -24,17 +24,22 @@ def test_the_fingerprint_of_weights_sees_every_change():
     expected = 2 * len([t for t in module.state_dict().values() if t.is_floating_point()])
     assert len(before) == expected
     weight = module[0].weight.detach()
-    expected = torch.stack([weight.sum(), weight.norm()])
-    torch.testing.assert_close(before[:2], expected)
+    bits = [int.from_bytes(value.numpy().tobytes(), "little", signed=True) for value in weight.flatten()]
+    wrapped = [(total + 2**63) % 2**64 - 2**63 for total in (sum(bits), sum(word**2 for word in bits))]
+    assert before[:2].tolist() == wrapped
     assert torch.equal(compute_fingerprint(module), before)
     with torch.no_grad():
         weight.copy_(weight.roll(1, 0))
-    torch.testing.assert_close(compute_fingerprint(module), before)  # two sums cannot tell an order
+    assert torch.equal(compute_fingerprint(module), before)  # two sums cannot tell an order
     with torch.no_grad():
         weight.neg_()
-    assert not torch.allclose(compute_fingerprint(module), before)
+    assert not torch.equal(compute_fingerprint(module), before)
     module[1].running_mean.fill_(torch.nan)
-    assert compute_fingerprint(module).isfinite().all()  # so that it equals itself
+    found = compute_fingerprint(module)
+    assert torch.equal(compute_fingerprint(module), found)
+    module.bfloat16()
+    assert len(compute_fingerprint(module)) == len(found)
+    assert len(compute_fingerprint(nn.LazyLinear(2))) == 0
     assert len(compute_fingerprint(nn.Identity())) == 0
 
 
@@ -99,3 +104,39 @@ def test_callbacks_that_change_weights_act_before_those_that_measure_them():
     assert order(observer, observer, other) == [observer, other]
     assert order(rule, rule, Rule())[0] is rule  # of two rules none is first
     assert order(rule, rule, averaging) == [averaging, rule]
+
+
+class Swapping(LightningModule):
+    """Validates with other weights, as the users of schedule-free optimizers do; the way back loses bits."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+        self.frozen = nn.BatchNorm1d(2).eval()
+
+    def on_validation_model_eval(self):
+        self.eval()
+        with torch.no_grad():
+            self.layer.weight.mul_(0.3).add_(0.1)
+
+    def on_validation_model_train(self):
+        self.train()
+        with torch.no_grad():
+            self.layer.weight.sub_(0.1).div_(0.3)
+
+
+def test_weights_with_which_a_module_validates_are_put_in_place_and_taken_back():
+    module = Swapping()
+    before = module.layer.weight.detach().clone()
+    run = SimpleNamespace(callbacks=[], evaluating=False)
+    with contextlib.suppress(KeyError), use_delivered_weights(run, module):
+        torch.testing.assert_close(module.layer.weight.detach(), 0.3 * before + 0.1)
+        raise KeyError("within")
+    assert torch.equal(module.layer.weight, before)
+    assert module.training
+    assert not module.frozen.training
+    # a validation has put them in place already, and a run that has ended has those that it ends with
+    for evaluating, ended in ((True, False), (False, True)):
+        run = SimpleNamespace(callbacks=[], evaluating=evaluating)
+        with use_delivered_weights(run, module, ended=ended):
+            assert torch.equal(module.layer.weight, before)

@@ -3,6 +3,7 @@
 import contextlib
 
 import torch
+from lightning.pytorch import LightningModule
 from torch import nn
 
 from memzoo.modules.evaluation import evaluation_mode
@@ -43,3 +44,46 @@ def test_the_newer_interface_to_precision_is_left_alone(monkeypatch):
     with evaluation_mode(module):
         assert not module.training
     assert module.training
+
+
+SAID = []
+"""Outside of the modules: what these hold is put back."""
+
+
+class Logging(LightningModule):
+    """Logs from its forward and from that of a part."""
+
+    def __init__(self, part=None):
+        super().__init__()
+        self.part = part
+
+    def forward(self, x):
+        self.log("mean", x.mean())
+        self.log_dict({"norm": x.norm()})
+        return x if self.part is None else self.part(x)
+
+
+class Noting(Logging):
+    """Logs in a way of its own."""
+
+    def log(self, name, *arguments, **options):
+        SAID.append(name)
+
+    def log_dict(self, values, *arguments, **options):
+        SAID.extend(values)
+
+
+def test_a_forward_logs_nothing_while_it_is_measured():
+    module = Noting(Noting())
+    own = module.part.log = lambda *arguments: None  # an attribute of the user's
+    before = set(vars(module))
+    with evaluation_mode(module), evaluation_mode(module):
+        module(torch.rand(2))
+    assert SAID == []
+    assert set(vars(module)) == before
+    assert vars(module.part)["log"] is own
+    module(torch.rand(2))
+    assert SAID == ["mean", "norm", "norm"]
+    SAID.clear()
+    with evaluation_mode(Logging()):  # without a Trainer
+        pass

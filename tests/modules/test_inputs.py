@@ -1,99 +1,119 @@
-"""Examples that are read from the data of a Trainer."""
+"""The inputs in batches of all forms, and points of their kind."""
 
-import math
-from types import SimpleNamespace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import pytest
 import torch
-from torch import nn
-from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, Subset, SubsetRandomSampler, TensorDataset
 
-from memzoo.modules.inputs import find_first_loader, has_rows, input_of, matching_noise, read_rows
+from memzoo.modules import batch_of_first, count_loaders, draw_in_domain, input_of, matching_noise
 
 
-class Stream(IterableDataset):
-    def __iter__(self):
-        return iter([torch.zeros(1)])
+class Labelled(NamedTuple):
+    label: int
+    image: torch.Tensor
 
 
-def test_the_first_loader_of_any_nesting_is_found():
-    one = DataLoader(TensorDataset(torch.rand(3, 2)))
-    two = DataLoader(TensorDataset(torch.rand(4, 2)))
-    for loaders in (one, [one, two], (one, two), {"a": one, "b": two}, [{"a": [one]}, two]):
-        assert find_first_loader(loaders) is one
-        assert has_rows(loaders)
-    assert find_first_loader([]) == []
-    assert not has_rows([])
-    assert not has_rows(None)
-    assert not has_rows(DataLoader(Stream()))
-    with pytest.raises(TypeError, match="a Stream has no rows to look up; pass the tracked examples"):
-        read_rows(DataLoader(Stream()), 3)
-    with pytest.raises(TypeError, match="a NoneType has no rows to look up"):
-        read_rows(None, 3)
+class Pair(NamedTuple):
+    first: torch.Tensor
+    second: torch.Tensor
 
 
-DATA = TensorDataset(torch.arange(10.0)[:, None])
+@dataclass
+class Record:
+    mask: object
+    x: torch.Tensor
 
 
-@pytest.mark.parametrize(
-    ("most", "expected"), [(10, list(range(10))), (99, list(range(10))), (4, [0, 3, 6, 9]), (1, [0])]
-)
-def test_rows_are_spread_over_all(most, expected):
-    assert read_rows(DataLoader(DATA), most).flatten().tolist() == expected
+@dataclass
+class Nameless:
+    mask: torch.Tensor
 
 
-@pytest.mark.parametrize(
-    ("size", "most", "batches", "expected"),
-    [(3, 99, 2, list(range(6))), (3, 2, 2.0, [0, 5]), (8, 99, 2, list(range(10)))],
-)
-def test_rows_are_spread_over_the_batches_of_an_epoch(size, most, batches, expected):
-    loader = DataLoader(DATA, batch_size=size)
-    assert read_rows(loader, most, batches=batches).flatten().tolist() == expected
-
-
-def test_a_loader_that_shuffles_visits_all_rows():
-    loader = DataLoader(DATA, batch_size=3, shuffle=True)
-    assert read_rows(loader, 4, batches=2).flatten().tolist() == [0, 3, 6, 9]
-
-
-@pytest.mark.parametrize(
-    ("loader", "expected"),
-    [
-        (DataLoader(DATA, sampler=SubsetRandomSampler([7, 2, 5])), [2, 5, 7]),
-        (DataLoader(DATA, batch_sampler=[[4, 1], [8]]), [1, 4, 8]),
-        (DataLoader(Subset(DATA, [9, 1])), [9, 1]),
-    ],
-)
-def test_rows_are_those_that_a_sampler_visits(loader, expected):
-    assert read_rows(loader, 99, batches=math.inf).flatten().tolist() == expected
-
-
-def test_rows_are_those_of_the_first_batches_of_a_batch_sampler():
-    loader = DataLoader(DATA, batch_sampler=[[4, 1], [8]])
-    assert read_rows(loader, 99, batches=1).flatten().tolist() == [1, 4]
-
-
-def test_the_input_of_a_sample_is_found():
+def test_the_input_of_a_batch_is_found():
     x = torch.rand(2)
-    for sample in (x, (x, 1), [x], [[x, 2], 3], {"label": 1, "image": x}, {"x": (x, 1)}, {"pixel_values": x}):
-        assert input_of(sample) is x
-    for sample, message in (
+    y = torch.rand(2)
+    for batch in (
+        x,
+        (x, 1),
+        [x],
+        [[x, 2], 3],
+        {"label": 1, "image": x},
+        {"x": (x, 1)},
+        {"pixel_values": x},
+        Labelled(1, x),
+        Pair(x, y),
+        Record(None, x),
+        (Record(y, {"img": x}), 3),
+    ):
+        assert input_of(batch) is x
+    for batch, message in (
         (torch.ones(2).long(), r"samples are torch.int64 tensors; .* pass examples="),
-        ({"label": x}, r"dicts with keys \['label'\], none of \('image',"),
+        (torch.ones(2).to_sparse(), r"pass examples="),
+        (torch.tensor(1.0), r"pass examples="),
+        ({"label": x}, r"parts named \['label'\], none of \('image',"),
+        (Nameless(x), r"parts named \['mask'\]"),
         ((), "samples are tuple, not tensors"),
         ("text", "samples are str, not tensors"),
+        (None, "samples are NoneType, not tensors"),
     ):
         with pytest.raises(TypeError, match=message):
-            input_of(sample)
+            input_of(batch)
 
 
-def test_samples_of_different_shapes_need_a_collate():
-    data = [torch.ones(2), torch.ones(3)]
-    with pytest.raises(TypeError, match=r"samples are not all of one shape .*; pass examples=tensor"):
-        read_rows(DataLoader(data), 2)
-    loaders = DataLoader(data, collate_fn=lambda some: nn.utils.rnn.pad_sequence(some, batch_first=True))
-    padded = read_rows(loaders, 2)
-    assert padded.tolist() == [[1, 1, 0], [1, 1, 1]]
+def test_of_several_loaders_the_first_one_counts():
+    loader = object()
+    x, y = torch.rand(2), torch.rand(2)
+    for loaders, batch, count in (
+        (loader, x, 1),
+        ([loader], [x], 1),
+        ({"clean": loader, "noisy": loader}, {"clean": x, "noisy": y}, 2),
+        ([{"a": loader, "b": (loader, loader)}, loader], [{"a": x, "b": (y, y)}, y], 4),
+    ):
+        assert batch_of_first(batch, loaders) is x
+        assert count_loaders(loaders) == count
+
+
+def drawn(examples, count=400, seed=0):
+    return draw_in_domain(examples, count, torch.Generator().manual_seed(seed))
+
+
+def test_points_of_the_domain_have_the_values_of_each_coordinate():
+    counts = torch.poisson(torch.full((20, 3, 4), 2.0))
+    points = drawn(counts)
+    assert points.shape == (400, 3, 4)
+    for i in range(3):
+        for j in range(4):
+            assert set(points[:, i, j].tolist()) <= set(counts[:, i, j].tolist())
+    # independent from one coordinate to the next, with the frequencies of the examples
+    torch.testing.assert_close(points.mean(0), counts.mean(0), atol=5 * 1.5 / 20, rtol=0)
+    assert torch.equal(points, drawn(counts))
+    assert not torch.equal(points, drawn(counts, seed=1))
+    assert drawn(torch.rand(4, 2, dtype=torch.float64)).dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    "examples",
+    [
+        torch.tensor([[0.2], [0.7]]),  # each value is an example
+        torch.tensor([[0.2, 0.9, 0.5]]),  # one example
+        torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.5, 0.5]]),
+        torch.tensor([[0.3, 0.3]]),
+        torch.tensor([[0.0, 0.0]]),
+    ],
+)
+def test_no_point_of_the_domain_is_an_example(examples):
+    points = drawn(examples)
+    assert (torch.cdist(points.double(), examples.double()).amin(1) > 0).all()
+    if examples.unique().numel() > 1:
+        assert points.min() >= examples.min()
+        assert points.max() <= examples.max()
+
+
+def test_whole_numbers_stay_whole():
+    points = drawn(torch.tensor([[0.0], [7.0]]))
+    assert set(points.flatten().tolist()) == {1, 2, 3, 4, 5, 6} | (set(points.flatten().tolist()) & {0, 7})
+    assert torch.equal(points, points.round())
 
 
 def test_noise_has_the_mean_and_the_variance_of_the_examples():
@@ -107,43 +127,3 @@ def test_noise_has_the_mean_and_the_variance_of_the_examples():
     assert noise.std().item() == pytest.approx(expected, rel=0.02)
     constant = matching_noise(torch.full((1, 1), 5.0), 3, torch.Generator())
     assert constant.flatten().tolist() == [5, 5, 5]
-
-
-@pytest.mark.parametrize("shuffled", [False, True])
-def test_rows_of_all_processes_of_a_distributed_run_are_visited(shuffled):
-    sampler = DistributedSampler(DATA, num_replicas=2, rank=0, shuffle=shuffled)
-    loader = DataLoader(DATA, batch_size=2, sampler=sampler)
-    expected = list(range(10)) if shuffled else [0, 1, 2, 3]  # one batch of two in each of two processes
-    assert read_rows(loader, 99, batches=1).flatten().tolist() == expected
-    found = read_rows(loader, 99, batches=3).flatten().tolist()
-    assert found == list(range(10))
-    assert read_rows(loader, 99).flatten().tolist() == list(range(10))
-
-
-def test_a_sampler_that_lightning_wrapped_is_looked_into():
-    # Lightning wraps the sampler in a dataset of indices when it distributes a run
-    own = SubsetRandomSampler([6, 3])
-    wrapped = SimpleNamespace(dataset=SimpleNamespace(_sampler=own))
-    loader = SimpleNamespace(dataset=DATA, sampler=wrapped, batch_size=2)
-    assert read_rows(loader, 99).flatten().tolist() == [3, 6]
-
-
-def test_a_collate_that_fails_does_not_hide_what_is_wrong():
-    def fails(samples):
-        raise ZeroDivisionError
-
-    with pytest.raises(TypeError, match="not all of one shape"):
-        read_rows(DataLoader([torch.ones(2), torch.ones(3)], collate_fn=fails), 2)
-
-
-def test_rows_leave_the_generators_and_the_samples_alone():
-    class Drawn(TensorDataset):
-        def __getitem__(self, index):
-            return self.tensors[0][index] + torch.rand(1)
-
-    state = torch.get_rng_state()
-    read_rows(DataLoader(Drawn(DATA.tensors[0])), 3)
-    assert torch.equal(torch.get_rng_state(), state)
-    found = read_rows(DataLoader(DATA), 10)
-    found.zero_()
-    assert DATA.tensors[0][9] == 9

@@ -88,6 +88,8 @@ def trainer(**known):
         "lr_scheduler_configs": [],
         "optimizers": [],
         "enable_validation": False,
+        "val_dataloaders": None,
+        "evaluating": False,
     }
     return SimpleNamespace(**{**defaults, **known})
 
@@ -98,13 +100,21 @@ def bare_trainer(**known):
     return SimpleNamespace(**{**defaults, **known})
 
 
-def begin_run(callback, run=None, module=None):
-    """Return a callback in a run that has just started, with its run and its module."""
+def begin_run(callback, run=None, module=None, *, batches=None):
+    """Return a callback with its run and module, after the first batches, all of an epoch when left out, came by."""
     run = run or trainer()
     module = module or Net()
     run.callbacks = [*run.callbacks, callback]
     callback.setup(run, module, "fit")
+    run.lightning_module = module
     callback.on_train_start(run, module)
+    if batches is None and callback._tracked.are_known:
+        return callback, run, module
+    for index, batch in enumerate(run.train_dataloader if batches is None else batches):
+        callback.on_train_batch_start(run, module, batch, index)
+    if batches is None and callback.is_pending():
+        callback._tracked.end_epoch()
+        callback._choose(run, module)  # as the first measurement does
     return callback, run, module
 
 

@@ -1,4 +1,4 @@
-"""A short part of ``make maps``, ``make networks`` and ``make modules``: memzoo gets no number wrong."""
+"""A short part of ``make maps``, ``networks``, ``modules`` and ``trainings``: memzoo gets no number wrong."""
 
 import pytest
 
@@ -8,9 +8,11 @@ from tools.oracles.map_checks import draw_map_cases
 from tools.oracles.module_checks import MEASURES, measure_module
 from tools.oracles.network_checks import draw_network_cases
 from tools.oracles.results import select_faults
+from tools.oracles.training_checks import draw_training_cases
 
 MAPS = 20
 NETWORKS = 17
+TRAININGS = 8
 WHOLE = ["LSTM", "quantised", "old autograd function", "gate without gradient", "counter", "batch mean", "noise"]
 """Modules that are measured in every way; the others by their spectrum alone."""
 
@@ -45,3 +47,10 @@ def test_small_networks(number, small):
 )
 def test_modules_of_others(name, measure):
     assert select_faults([measure_module(name, MODULES[name], 1, measure)]) == []
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("number", range(TRAININGS))
+def test_trainings_are_left_as_they_are(number):
+    name, measure = list(draw_training_cases(11, TRAININGS))[number]
+    assert select_faults(measure()) == [], name

@@ -270,6 +270,17 @@ def test_steps_that_a_run_does_not_reach_are_left_out_with_their_facts(tmp_path)
     assert [fact.name for fact in entry.facts] == ["loss"]
 
 
+@pytest.mark.parametrize("varies", [False, True])
+def test_weights_trained_again_are_held_to_the_recorded_value_unless_it_varies(tmp_path, varies):
+    fact = {"name": "loss", "measure": "mean_squared_error", "tolerance": 1e-6, "ours": 7.0, "varies": varies}
+    folder, rows = train(register(tmp_path, facts=[fact, fact | {"name": "bound", "most": 0.0}]), tmp_path, **QUIET)
+    assert [row.agrees for row in rows] == [varies, varies]
+    assert [row.holds for row in rows] == [True, False]  # a bound holds for all weights
+    found = read_entry(folder / "entry.yaml").facts[0]
+    assert found.varies is varies
+    assert found.ours == pytest.approx(rows[0].measured)
+
+
 def test_several_processes_are_a_deviation():
     recipe = Recipe.model_validate(RECIPE)
     trainer = Trainer(

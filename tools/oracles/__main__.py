@@ -1,9 +1,10 @@
 """Measure what is known by other means, and count what memzoo gets wrong: ``python -m tools.oracles maps``.
 
 ``maps`` draws maps of known spectrum, ``networks`` draws small networks that an independent program certifies too, and
-``modules`` takes modules that were not written for memzoo. The numbers that are known come from how a case was built,
-or from numpy in float64, and never from memzoo. Only the folder ``.oracles`` is written. A run that was stopped
-continues where it stopped. The exit status is 1 if anything was wrong.
+``modules`` takes modules that were not written for memzoo. ``trainings`` trains small modules with callbacks and
+without, which must not differ in a bit. The numbers that are known come from how a case was built, or from numpy in
+float64, and never from memzoo. Only the folder ``.oracles`` is written. A run that was stopped continues where it
+stopped. The exit status is 1 if anything was wrong.
 """
 
 import argparse
@@ -21,14 +22,16 @@ from tools.oracles.module_checks import list_module_cases
 from tools.oracles.network_checks import draw_network_cases
 from tools.oracles.outcomes import FAULTS, Outcome, Part
 from tools.oracles.results import Results, format_table, select_faults
+from tools.oracles.training_checks import draw_training_cases
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS: dict[str, Part] = {
     "maps": draw_map_cases,
     "networks": draw_network_cases,
     "modules": list_module_cases,
+    "trainings": draw_training_cases,
 }
-COUNTS = {"maps": 2000, "networks": 500, "modules": 1000}
+COUNTS = {"maps": 2000, "networks": 500, "modules": 1000, "trainings": 200}
 """How many cases are drawn; of the modules, all that there are."""
 
 

@@ -239,6 +239,8 @@ def _measure(job: Job, networks: dict[int | None, Autoencoder]) -> tuple[Row, ..
     """Measure the facts of the entry, but for those of steps that the run did not reach."""
     missed = set(job.entry.recipe.keep) - networks.keys()
     facts = [fact for fact in job.entry.facts if fact.step not in missed]
+    # The recorded value of a fact that varies says nothing about other weights.
+    facts = [fact.model_copy(update={"ours": None}) if fact.varies else fact for fact in facts]
     # the examples are all training images, unless only a part of these travels
     whole = None if job.images.whole is None else job.inputs
     return measure_facts(networks.__getitem__, facts, whole)
