@@ -78,7 +78,8 @@ class Reservoir:
             return
         rows = rows.detach().to(torch.float64 if rows.dtype == torch.float64 else torch.float32)
         names = _hash_rows(rows).cpu()
-        names = torch.where(torch.isin(names, self.wanted), names - NAMES, names)
+        if len(self.wanted):
+            names = torch.where(torch.isin(names, self.wanted), names - NAMES, names)
         self.insert(Sample(rows, names, torch.arange(self.seen, self.seen + len(rows))))
         self.seen += len(rows)
 
