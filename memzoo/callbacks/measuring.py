@@ -286,8 +286,12 @@ class MeasuringCallback(FitCallback, ABC):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Look at the rows that ``training_step`` is given, before anything changes them."""
+        if self._tracked.are_known:
+            return
+        started_s = self.cadence.count_training(trainer.global_step)
         if self._tracked.observe(trainer, batch, batch_idx):
             self._begin_tracking(trainer, pl_module)
+        self.cadence.count_measuring(started_s)  # looking at rows is paid from the budget, too
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -78,7 +78,8 @@ class Reservoir:
             return
         rows = rows.detach().to(torch.float64 if rows.dtype == torch.float64 else torch.float32)
         names = _hash_rows(rows).cpu()
-        names = torch.where(torch.isin(names, self.wanted), names - NAMES, names)
+        if len(self.wanted):
+            names = torch.where(torch.isin(names, self.wanted), names - NAMES, names)
         self.insert(Sample(rows, names, torch.arange(self.seen, self.seen + len(rows))))
         self.seen += len(rows)
 
@@ -145,9 +146,16 @@ def _hash_rows(rows: Tensor) -> Tensor:
     multipliers = _draw_multipliers(words.shape[1]).to(rows.device)
     parts = words.split(max(1, HASHED_AT_ONCE // max(words.shape[1], 1)))
     # Products and sums of 64 bits wrap around, and are the same on every device.
-    hashes = torch.cat([(part.long() * multipliers).sum(1) for part in parts])
+    hashes = torch.cat([_multiply(part.long(), multipliers) for part in parts])
     hashes = (hashes ^ (hashes >> 32)) * 0x1B873593CC9E2D51  # the finalisation mixes high bits into low ones
     return (hashes ^ (hashes >> 29)) & (NAMES - 1)
+
+
+def _multiply(words: Tensor, multipliers: Tensor) -> Tensor:
+    """Multiply a matrix of whole numbers by a vector, for which CUDA has no product of its own."""
+    if words.device.type == "cpu":
+        return words @ multipliers  # ten times faster than the other way
+    return (words * multipliers).sum(1)
 
 
 @lru_cache(maxsize=4)

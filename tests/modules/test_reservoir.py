@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from memzoo.modules import Reservoir, join_samples
-from memzoo.modules.reservoir import POOL_NUMBERS
+from memzoo.modules.reservoir import POOL_NUMBERS, _multiply
 
 ROWS = torch.rand(300, 5, generator=torch.Generator().manual_seed(7))
 
@@ -106,3 +106,12 @@ def test_the_sample_is_a_copy():
     assert torch.equal(kept.rows, ROWS[:5])
     kept.rows.zero_()
     assert torch.equal(reservoir.take().rows, ROWS[:5])
+
+
+def test_whole_numbers_are_multiplied_modulo_64_bits():
+    words = torch.randint(-(2**31), 2**31, (5, 40))
+    multipliers = torch.randint(-(2**62), 2**62, (40,))
+    exact = [sum(a * b for a, b in zip(row, multipliers.tolist(), strict=True)) for row in words.tolist()]
+    wrapped = [(value + 2**63) % 2**64 - 2**63 for value in exact]
+    assert _multiply(words, multipliers).tolist() == wrapped
+    assert (words * multipliers).sum(1).tolist() == wrapped  # as on other devices
