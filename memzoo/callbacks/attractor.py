@@ -189,9 +189,10 @@ class AttractorCallback(StartingCallback):
             return affordable_starts(f, adapted[:1], self.steps)
 
     def forget_others(self) -> None:
-        """Forget the eps and the starts of examples that have changed."""
+        """Forget the eps, the groups and the starts of examples that have changed."""
         super().forget_others()
         self.eps = None
+        self.group = None
 
     def choose_others(self, trainer: Trainer, examples: Tensor) -> None:
         """Choose starts and eps; those that a checkpoint brought are kept."""

@@ -128,7 +128,7 @@ class Swapping(LightningModule):
 def test_weights_with_which_a_module_validates_are_put_in_place_and_taken_back():
     module = Swapping()
     before = module.layer.weight.detach().clone()
-    run = SimpleNamespace(callbacks=[], evaluating=False)
+    run = SimpleNamespace(callbacks=[], optimizers=[], evaluating=False)
     with contextlib.suppress(KeyError), use_delivered_weights(run, module):
         torch.testing.assert_close(module.layer.weight.detach(), 0.3 * before + 0.1)
         raise KeyError("within")
