@@ -137,6 +137,6 @@ def test_weights_with_which_a_module_validates_are_put_in_place_and_taken_back()
     assert not module.frozen.training
     # a validation has put them in place already, and a run that has ended has those that it ends with
     for evaluating, ended in ((True, False), (False, True)):
-        run = SimpleNamespace(callbacks=[], evaluating=evaluating)
+        run = SimpleNamespace(callbacks=[], optimizers=[], evaluating=evaluating)
         with use_delivered_weights(run, module, ended=ended):
             assert torch.equal(module.layer.weight, before)
