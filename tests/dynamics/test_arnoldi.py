@@ -139,6 +139,29 @@ def test_the_largest_singular_value_of_a_known_matrix_is_found():
     assert found == pytest.approx(1, rel=1e-4)
 
 
+@pytest.mark.parametrize("dim", [2, 3, 40])
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_the_largest_singular_value_of_a_map_of_rank_one(dim, scale):
+    # After one step the Krylov space is exhausted: what rounding leaves of the next direction is none.
+    u, v = torch.randn(2, dim, dtype=torch.float64)
+    matrix = scale * torch.outer(u, v)
+    found = spectrum(affine(matrix), torch.zeros(1, dim), method="arnoldi").sigma_max.item()
+    assert found == pytest.approx(scale * (u.norm() * v.norm()).item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["symmetric", "clustered", "Jordan block"])
+def test_the_largest_singular_value_is_found_among_many_that_are_near(kind):
+    q = torch.linalg.qr(torch.randn(200, 200, dtype=torch.float64)).Q
+    values = torch.linspace(-1, 1, 200, dtype=torch.float64)
+    if kind == "clustered":
+        values = 1 - 1e-2 * torch.rand(200, dtype=torch.float64)
+    matrix = q @ values.diag() @ q.T
+    if kind == "Jordan block":
+        matrix = 0.5 * torch.eye(200, dtype=torch.float64) + torch.ones(199, dtype=torch.float64).diag(1)
+    found = spectrum(affine(matrix), torch.zeros(1, 200), method="arnoldi").sigma_max.item()
+    assert found == pytest.approx(torch.linalg.matrix_norm(matrix, 2).item(), rel=1e-3)
+
+
 def test_a_warning_names_the_eigenvalues_that_have_not_converged():
     # 1100 eigenvalues lie on a circle: no Krylov space of 200 columns holds an eigenvector
     matrix = build_cycle(1100, 1.01)

@@ -350,6 +350,21 @@ def test_divergent_maps_certify_nothing(f, dtype):
     assert certificates.fraction == 0
 
 
+@pytest.mark.parametrize("turn", [0.1, 1.0, 2.4, math.pi])
+def test_an_orbit_about_a_stable_fixed_point_does_not_end_there(turn):
+    # The circle of radius 2 attracts what lies outside of that of radius 1, and 0 what lies inside.
+    rotation = torch.tensor([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]], dtype=torch.float64)
+
+    def circle(x):
+        squares = x.square().sum(1, keepdim=True)
+        return (x * (1 + 0.02 * (squares - 1) * (4 - squares))) @ rotation.T
+
+    examples = torch.tensor([[1.5, 0.0], [0.0, 0.5]], dtype=torch.float64)
+    found = certify(circle, examples, eps=50.0)  # Newton's method reaches 0 from anywhere on the circle
+    assert found.attractor.tolist() == [False, True]
+    assert found.fixed.tolist() == [False, True]
+
+
 def test_a_cycle_is_no_fixed_point():
     certificates = certify(lambda x: 3.2 * x * (1 - x), torch.tensor([[0.3, 0.6]]), eps=0.5)  # logistic, period 2
     assert not certificates.fixed.any()

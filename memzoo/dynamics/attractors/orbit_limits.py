@@ -27,6 +27,14 @@ LOOK = 16
 """Iterations over which the pace of an orbit is measured."""
 CREEPING = 0.1
 """Share of its reach that an orbit may step and count as all but at rest: one that leaves an unstable point does so."""
+WINDOWS = 5
+"""Windows of the iteration in which an orbit that still moves has to come ever nearer to its limit."""
+WINDOW = 25
+"""Iterations of each window; a rotation about the limit shows within one."""
+NEARER = 1e-9
+"""Share by which the distance from the limit has to fall, at least, from one window to the next."""
+UNSURE = 10
+"""Newton steps that were not taken, within which the place of a limit is not known."""
 LONGEST_CYCLE = 64
 """Longest period of a cycle that is recognised, so that its orbit need not be followed on."""
 
@@ -126,6 +134,12 @@ class _LimitSearch:
             return
         orbit = iterate(self._map, self.points[rows], steps)
         points, step_left = polish_fixed_point(self._jacobians, orbit.points, self._reach[rows])
+        # Newton's method leads from a cycle, too, to a fixed point that the cycle surrounds and never comes nearer to.
+        moving = (self._moving[rows] & ~orbit.converged).nonzero().flatten()
+        near = self._rest * self._size[rows[moving]] + UNSURE * step_left[moving].norm(dim=1)
+        passing = moving[~self._approach(orbit.points[moving], points[moving], near)]
+        points[passing] = orbit.points[passing]
+        step_left[passing] = torch.inf
         residual = compute_residual_norm(self._jacobians.wide, points).double()
         size = torch.maximum(points.flatten(1).norm(dim=1), self._size[rows])
         # Comparisons with NaN are false.
@@ -139,6 +153,21 @@ class _LimitSearch:
         self.slows &= self.open
         # An orbit that came to rest where there is no fixed point, by a small step, goes on.
         self._moving[rows] = self.open[rows]
+
+    def _approach(
+        self, points: Float[Tensor, "m *shape"], limits: Float[Tensor, "m *shape"], near: Float[Tensor, " m"]
+    ) -> Bool[Tensor, " m"]:
+        """Tell which orbits come nearer to their limits from each window of iterations to the next, or are ``near``."""
+        nearer = torch.ones(len(points), dtype=torch.bool, device=points.device)
+        before = torch.full_like(near, torch.inf)
+        for _ in range(WINDOWS if len(points) else 0):
+            farthest = torch.zeros_like(before)
+            for _ in range(WINDOW):
+                points = self._map(points)
+                farthest = torch.maximum(farthest, (points - limits).flatten(1).norm(dim=1))
+            nearer &= (farthest < (1 - NEARER) * before) | (farthest <= near)
+            before = farthest
+        return nearer
 
     def remove_cycles(self) -> None:
         """Find the open orbits that have closed; they are not open any more."""

@@ -19,6 +19,12 @@ CHECK_EVERY = 4
 """Steps between two tests of convergence."""
 MOST_COLUMNS = 200
 """Columns of a basis at most, unless many eigenvalues are wanted."""
+MOST_SINGULAR = 100
+"""Columns of a basis at most in which the largest singular value is sought."""
+SINGULAR_TOLERANCE = 1e-3
+"""Relative distance within which a singular value has to lie."""
+EXHAUSTED = 100
+"""Rounding units of a column, of which a new direction has to be longer."""
 
 
 @dataclass(frozen=True)
@@ -120,25 +126,35 @@ def compute_ritz_pairs(
 
 
 def compute_largest_singular_value(
-    push: Map, pull: Map, start: Float[Tensor, "batch dim"], tol: float = 1e-4
+    push: Map, pull: Map, start: Float[Tensor, "batch dim"], tol: float = SINGULAR_TOLERANCE
 ) -> tuple[Tensor, Tensor]:
     """Compute the largest singular value, from below, and its right vector by Golub-Kahan bidiagonalisation.
 
-    Stops when two steps together add less than ``tol``.
+    A singular value of A lies within ``norm(A^T A v - s^2 v) / s`` of the value s that is found, with its vector v, and
+    within half of that up to second order. It stops where this is at most ``tol * s`` at all points, or after
+    ``MOST_SINGULAR`` steps.
     """
     right = (start / torch.linalg.vector_norm(start, dim=-1, keepdim=True)).unsqueeze(-1)
     images = _apply(push, right)
-    norms = [torch.linalg.matrix_norm(images, ord=2)]
-    for _ in range(min(50, start.shape[-1]) - 1):
-        new = _extend(right, _apply(pull, images[..., -1:]))
+    back = _apply(pull, images)
+    for _ in range(min(MOST_SINGULAR, start.shape[-1]) - 1):
+        new = _extend(right, back[..., -1:])
         right = torch.cat([right, new], -1)
         images = torch.cat([images, _apply(push, new)], -1)
-        norms.append(torch.linalg.matrix_norm(images, ord=2))
-        if len(norms) > 2 and (norms[-1] <= (1 + tol) * norms[-3]).all():
+        back = torch.cat([back, _apply(pull, images[..., -1:])], -1)
+        value, vector = _find_largest(images)
+        residual = torch.linalg.vector_norm((back - value.square() * right) @ vector, dim=(-2, -1))
+        if (residual <= tol * value.flatten().square()).all():
             break
+    value, vector = _find_largest(images)
+    return value.flatten(), (right @ vector).squeeze(-1)
+
+
+def _find_largest(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the largest singular value (B, 1, 1) of each matrix, and its right vector (B, columns, 1)."""
     # A V = U S W^T: the right singular vector of A is V w
     _, values, coefficients = torch.linalg.svd(images, full_matrices=False)
-    return values[..., 0], (right @ coefficients[..., :1, :].mT).squeeze(-1)
+    return values[..., :1, None], coefficients[..., :1, :].mT
 
 
 def solve_shifted(product: Map, right_side: Float[Tensor, "batch dim"], steps: int = 60) -> Tensor:
@@ -172,11 +188,13 @@ def _orthogonalise(basis: Tensor, columns: Tensor) -> Tensor:
 
 
 def _extend(basis: Tensor, column: Tensor) -> Tensor:
-    """Compute the unit vector by which ``column`` extends the basis."""
+    """Compute the unit vector by which ``column`` extends the basis; zero where it lies in the basis up to rounding."""
     # Rounding leaves a part of the basis after one pass; the second removes it ("twice is enough", Kahan).
     new = _orthogonalise(basis, _orthogonalise(basis, column))
     length = torch.linalg.vector_norm(new, dim=-2, keepdim=True)
-    return new / length.clamp(min=torch.finfo(column.dtype).tiny)
+    # What is left of a column in the basis is rounding, which is not orthogonal to anything.
+    room = EXHAUSTED * torch.finfo(column.dtype).eps * torch.linalg.vector_norm(column, dim=-2, keepdim=True)
+    return torch.where(length > room, new / length.clamp(min=torch.finfo(column.dtype).tiny), 0.0)
 
 
 def _split_by_width(basis: Tensor, images: Tensor, width: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

@@ -31,7 +31,8 @@ class Spectrum:
     At a kink it also covers the radii on the sides of the kink that were looked at, see
     :mod:`memzoo.dynamics.spectra.kinks`."""
     sigma_max: Float[Tensor, " batch"]
-    """Largest singular value: the most that one step stretches, in L2."""
+    """Largest singular value: the most that one step stretches, in L2. By Arnoldi it is found from below, and a
+    singular value lies within 0.1 % of it; a larger one may be missed that no direction tried has a part of."""
     condition: Float[Tensor, " batch"]
     """Condition number of the leading eigenvalue, 1 for a normal Jacobian."""
     transient_growth: Float[Tensor, " batch"] | None

@@ -70,7 +70,8 @@ class _DigitWatch(TorchDispatchMode):
 
 def _add_up(tensor: Tensor) -> float:
     """Return the sum of all entries, which tells the contents of a place in memory at two times apart."""
-    return float(tensor.real.sum(dtype=torch.float64)) if tensor.numel() else 0.0
+    total = float(tensor.real.sum(dtype=torch.float64)) if tensor.numel() else 0.0
+    return 0.0 if math.isnan(total) else total  # NaN is not equal to itself
 
 
 def _list_floats(values: object) -> list[Tensor]:
