@@ -9,6 +9,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
+from memzoo._attempt import is_out_of_memory
 from memzoo._checks import check_eps, check_steps
 from memzoo.callbacks.advice import give_advice
 from memzoo.callbacks.bad_rows import describe_bad_rows, find_bad_rows
@@ -196,7 +197,8 @@ class AttractorCallback(StartingCallback):
 
     def choose_others(self, trainer: Trainer, examples: Tensor) -> None:
         """Choose starts and eps; those that a checkpoint brought are kept."""
-        self._choose_eps(examples)
+        if not self._tracked.pending:  # that of rows so far is derived when they are measured
+            self._choose_eps(examples)
         super().choose_others(trainer, examples)
 
     def _choose_eps(self, examples: Tensor) -> Tensor:
@@ -271,7 +273,7 @@ class AttractorCallback(StartingCallback):
             curve = follow(rows)
         except Exception as error:
             # a start at which the map fails does not arrive
-            bad = {} if isinstance(error, torch.OutOfMemoryError) else find_bad_rows(follow, rows)
+            bad = {} if is_out_of_memory(error) else find_bad_rows(follow, rows)
             if len(bad) in (0, len(starts)):
                 raise
             rank_zero_warn(f"{self.name}: {describe_bad_rows(bad, len(starts), 'starts')}")

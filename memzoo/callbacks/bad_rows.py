@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
+
+from memzoo._attempt import is_out_of_memory
 
 SHOWN = 3
 """Rows whose reasons are named in a message."""
@@ -31,9 +32,9 @@ def find_bad_rows(work: Callable[[Tensor], Any], rows: Tensor) -> dict[int, str]
         if len(rows):
             work(rows)
         return {}
-    except torch.OutOfMemoryError:  # this says nothing about the rows
-        raise
     except Exception as error:
+        if is_out_of_memory(error):  # this says nothing about the rows
+            raise
         if len(rows) == 1:
             return {int(rows): f"{type(error).__name__}: {error}"}
     half = len(rows) // 2

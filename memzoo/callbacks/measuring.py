@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from memzoo._attempt import is_out_of_memory
 from memzoo._generators import keep_generators_unchanged
 from memzoo.callbacks.bad_rows import describe_bad_rows, find_bad_rows, has_finite_weights
 from memzoo.callbacks.cadence import Cadence
@@ -136,9 +137,9 @@ class MeasuringCallback(FitCallback, ABC):
         """
         try:
             return {"measured": 1.0, **self._measure_good_rows(module, examples, gather)}
-        except torch.OutOfMemoryError:
-            raise
         except Exception as error:
+            if is_out_of_memory(error):
+                raise
             if isinstance(error, NonFiniteError) and not has_finite_weights(module):
                 raise
             shares = gather(lambda part: self._find_bad_rows(module, examples, part))
@@ -224,16 +225,20 @@ class MeasuringCallback(FitCallback, ABC):
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # whatever the map, a library or the machine raises: training goes on without
-            reason = f"{type(error).__name__}: {error}"
-            if isinstance(error, NonFiniteError) and not has_finite_weights(module):
-                rank_zero_warn(f"nothing is measured on a network that is not finite: {error}")
-                return {**self._reporter.if_not_finite, "reason": reason}
-            rank_zero_warn(f"a measurement failed, training goes on: {reason}")
-            return {**dict.fromkeys(self.keys, math.nan), "reason": reason}
+            return self._describe_failure(error, module)
         if reason is not None:
             rank_zero_warn(f"{self.name}: {reason}")
             row["reason"] = reason
         return row
+
+    def _describe_failure(self, error: BaseException, module: nn.Module) -> Row:
+        """Return the row of a measurement that failed, with its reason, and warn."""
+        reason = f"{type(error).__name__}: {error}"
+        if isinstance(error, NonFiniteError) and not has_finite_weights(module):
+            rank_zero_warn(f"nothing is measured on a network that is not finite: {error}")
+            return {**self._reporter.if_not_finite, "reason": reason}
+        rank_zero_warn(f"a measurement failed, training goes on: {reason}")
+        return {**dict.fromkeys(self.keys, math.nan), "reason": reason}
 
     # The course of a run ----------------------------------------------------------------------------------------------
 
@@ -280,6 +285,11 @@ class MeasuringCallback(FitCallback, ABC):
                 self.forget_others()
             self.choose_others(trainer, self._tracked.get())
 
+    @property
+    def is_provisional(self) -> bool:
+        """Tell whether the examples are those of the rows so far, before the first epoch has ended."""
+        return self._tracked.are_provisional
+
     def is_pending(self) -> bool:
         """Tell whether examples, or what is chosen beside them, may be others than at the last measurement."""
         return self._tracked.pending
@@ -289,8 +299,13 @@ class MeasuringCallback(FitCallback, ABC):
         if self._tracked.are_known:
             return
         started_s = self.cadence.count_training(trainer.global_step)
-        if self._tracked.observe(trainer, batch, batch_idx):
-            self._begin_tracking(trainer, pl_module)
+        try:
+            if self._tracked.observe(trainer, batch, batch_idx):
+                self._begin_tracking(trainer, pl_module)
+        except Exception as error:
+            if self._last_step < 0:  # before the first step; later no training is lost
+                raise
+            rank_zero_warn(f"{type(self).__name__} cannot be measured, training goes on: {error}")
         self.cadence.count_measuring(started_s)  # looking at rows is paid from the budget, too
 
     def on_train_batch_end(
@@ -398,18 +413,25 @@ class MeasuringCallback(FitCallback, ABC):
         started_s = self.cadence.count_training(trainer.global_step)
         if self.history and not must and self._postpone(trainer):
             return False
-        if self.is_pending():
-            self._choose(trainer, module)
-        examples = self._tracked.take_turn(closing=closing)
         # Rules among the listeners keep weights: they see those that were measured.
         with self._weights.put_in_place(trainer, module):
-            values = self._measure_in_all_processes(trainer, module, examples)
+            values = self._choose_and_measure(trainer, module, closing=closing)
             self._append(trainer, values, started_s)
             for callback in callbacks_of(trainer):
                 listen = getattr(callback, "on_measurement", None)
                 if listen is not None:
                     listen(trainer, module, self)
         return True
+
+    def _choose_and_measure(self, trainer: Trainer, module: LightningModule, *, closing: bool) -> Row:
+        """Choose what is still to be chosen, and measure it; a choice that fails costs this row alone."""
+        try:
+            if self.is_pending():
+                self._choose(trainer, module)
+            examples = self._tracked.take_turn(closing=closing)
+        except Exception as error:
+            return self._describe_failure(error, module)
+        return self._measure_in_all_processes(trainer, module, examples)
 
     def _postpone(self, trainer: Trainer) -> bool:
         """Plan a later measurement if steps were faster than expected and one now would exceed the budget."""

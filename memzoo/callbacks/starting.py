@@ -51,6 +51,7 @@ class StartingCallback(MeasuringCallback, ABC):
         self._held_out = Reservoir(self._most_held_out)
         self._held_out_is_complete = False
         self._starts_are_final = False
+        self._awaited = False
 
     # Rows of the validation -------------------------------------------------------------------------------------------
 
@@ -113,8 +114,13 @@ class StartingCallback(MeasuringCallback, ABC):
         """Choose the starts; those that a checkpoint brought are kept."""
         if self._starts_are_final:
             return
+        self._awaited = self._awaits_validation(trainer)
         self.starts = trainer.strategy.broadcast(self._choose_starts(trainer, examples).detach().cpu())
-        self._starts_are_final = not self._tracked.pending and not self._awaits_validation(trainer)
+        self._starts_are_final = not self._tracked.pending and not self._awaited
+
+    def _is_closed(self, trainer: Trainer, module: LightningModule) -> bool:
+        """Tell whether the present state was measured, and not with noise where a validation has come since."""
+        return self._awaited == self._awaits_validation(trainer) and super()._is_closed(trainer, module)
 
     def most_starts(self, module: nn.Module, examples: Tensor) -> int:
         """Return how many starts are taken, if they are not given.
@@ -159,7 +165,8 @@ class StartingCallback(MeasuringCallback, ABC):
         if sample is None:
             return None
         found = sample.lowest(most).rows
-        if found.shape[1:] != examples.shape[1:] or not found.isfinite().all():
+        found = found[found.reshape(len(found), -1).isfinite().all(1)]
+        if found.shape[1:] != examples.shape[1:] or not len(found):
             if self._held_out_is_complete:
                 rank_zero_info("the validation set holds no images of the examples' shape: starts are noise.")
             return None

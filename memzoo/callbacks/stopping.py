@@ -99,7 +99,7 @@ class StopWhenMemorized(_Rule):
 
     def on_measurement(self, trainer: Trainer, pl_module: LightningModule, source: Any) -> None:
         """Count this measurement, and stop if there were enough."""
-        if not self._follows(source):
+        if not self._follows(source) or source.is_provisional:
             return
         value = source.history[-1][f"{self.name}/{self.measure}"]
         self.in_a_row = self.in_a_row + 1 if value >= self.share - ROUNDING else 0

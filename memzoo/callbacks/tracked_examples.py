@@ -123,6 +123,11 @@ class TrackedExamples:
         """Tell whether there is anything to measure."""
         return self.are_known or len(self._reservoir) > 0
 
+    @property
+    def are_provisional(self) -> bool:
+        """Tell whether the examples are a sample of the rows so far, because the first epoch has not ended."""
+        return len(self._reservoir) > 0
+
     def observe(self, trainer: Trainer, batch: Any, batch_idx: int) -> bool:
         """Look at a batch before anything changes it, and tell whether it brought the first rows.
 
@@ -173,9 +178,10 @@ class TrackedExamples:
         sample = self._gather()
         if sample is None:
             return False
-        if check:
+        is_finite = sample.rows.reshape(len(sample.rows), -1).isfinite().all(1)
+        if not is_finite.any():
             check_batch(sample.rows, "the tracked examples")
-        sample = sample.select(sample.rows.reshape(len(sample.rows), -1).isfinite().all(1).nonzero().flatten())
+        sample = sample.select(is_finite.nonzero().flatten())
         by_name = sample.names.argsort()
         count = self._find_map(module, sample.rows[by_name[: self.most]], check=check)
         self._places = self._put_in_order(by_name[:count], sample.names)
@@ -251,7 +257,8 @@ class TrackedExamples:
 
     def describe(self) -> str:
         """Say how many examples are tracked, and of which rows where these are not all."""
-        count = f"{len(self.get())} examples"
+        known = self.options.examples is not None or self.examples is not None
+        count = f"{len(self.get()) if known else 0} examples"
         return count if self.are_known else f"{count} of the rows that came by before the first epoch ended"
 
     # What is kept -----------------------------------------------------------------------------------------------------
@@ -270,7 +277,7 @@ class TrackedExamples:
         kept = sample.lowest(KEPT // max(sample.rows[0].numel(), 1))
         if len(kept.names) < min(self.most, len(sample.names)):
             return state | {"wanted": sample.names[: self.most] % NAMES}
-        return state | {"sample": tuple(kept), "seen": self._reservoir.seen}
+        return state | {"sample": tuple(kept), "seen": self._reservoir.seen, "complete": self._is_complete}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over the state of the run that is resumed, but for the examples themselves."""
@@ -280,6 +287,7 @@ class TrackedExamples:
         if "sample" in state:
             self._reservoir.insert(Sample(*state["sample"]))
             self._reservoir.seen = state["seen"]
+            self._is_complete = state.get("complete", False)
 
     def look_for_rows(self) -> None:
         """Look in the batches for the rows that a checkpoint names without holding them."""

@@ -12,6 +12,8 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from memzoo._generators import keep_generators_unchanged
+from memzoo._module_state import MapState
 from memzoo.callbacks.shards import Part
 from memzoo.errors import InvalidArgumentError
 from memzoo.runs import callbacks_of
@@ -120,16 +122,16 @@ def use_delivered_weights(
         with _replace_temporarily(checkpoint["state_dict"], own):
             yield
     elif _swaps_to_validate(module) and not trainer.evaluating:
-        modes = [(part, part.training) for part in module.modules()]
-        # The way back by arithmetic would lose the last bits.
-        with _replace_temporarily({}, module.state_dict()):
-            module.on_validation_model_eval()
+        # The way back by arithmetic would lose the last bits, and the hooks may count their calls, or draw.
+        state = MapState(module)
+        with keep_generators_unchanged():
             try:
-                yield
+                module.on_validation_model_eval()
+                with _use_weights_of_optimizers(trainer, module):  # of those that the module leaves as they are
+                    yield
             finally:
                 module.on_validation_model_train()
-                for part, training in modes:
-                    part.training = training
+                state.restore()
     else:
         with _use_weights_of_optimizers(trainer, module):
             yield

@@ -535,6 +535,18 @@ def test_a_stored_code_is_an_attractor_and_a_spreading_staircase_is_not():
     assert not found.attractor.any()
 
 
+@pytest.mark.parametrize("stairs", [64, 512, 4096])
+def test_a_fixed_point_on_the_step_of_a_staircase_that_spreads_points_is_no_attractor(stairs):
+    # The next steps of the staircase lie nearer or farther than a thousandth of the norm of the point.
+    centre = torch.tensor([[3.0, -4.0, 0.0]], dtype=torch.float64)
+
+    def climb(x):
+        return centre + (1.2 * stairs * (x - centre)).round() / stairs
+
+    assert certify(climb, centre, eps=0.5).attractor.tolist() == [False]
+    assert spectrum(climb, centre).verdict == ["undecided"]
+
+
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 7])
 def test_few_steps_are_followed_on_as_far_as_many(steps):
     # Slow orbits from 0.5 on: Newton's method may not leap to 0, and 20 steps lead near enough.

@@ -1,11 +1,13 @@
 """Pushes: what the map itself does around a fixed point."""
 
+import math
 from contextlib import nullcontext
 
 import pytest
 import torch
 
 from memzoo.dynamics import certify
+from memzoo.dynamics.attractors.pushes import push_points
 
 
 @pytest.mark.parametrize(("radius", "shear"), [(0.9, 5.0), (0.95, 5.0), (0.97, 1.0), (0.99, 0.2), (0.5, 200.0)])
@@ -121,3 +123,18 @@ def test_a_push_that_repeats_elsewhere_is_followed_no_further():
     assert found.derivative == ["resting"]
     assert not found.returns.any()
     assert evaluations < 300  # an orbit without an end is followed for 20 000 steps
+
+
+@pytest.mark.parametrize("share", [0.6, 0.9])
+def test_all_directions_count_where_the_outputs_rest(share):
+    # A map of codes: points within the sector are sent back to 0, the others to a code far away.
+    limit = math.pi * share
+
+    def look_up(x):
+        inside = torch.atan2(x[:, 1], x[:, 0]).abs() <= limit
+        back = (inside & (x[:, 0] > -3)) | (x == 0).all(1)
+        return torch.where(back[:, None], torch.zeros_like(x), torch.full_like(x, -5.0))
+
+    origin = torch.zeros(1, 2, dtype=torch.float64)
+    one, mark = torch.ones(1, dtype=torch.float64), torch.ones(1, dtype=torch.bool)
+    assert not push_points(look_up, origin, origin, one, 100, mark, ~mark).return_home.any()

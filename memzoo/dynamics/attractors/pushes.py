@@ -7,7 +7,8 @@ orbits that grow most, and those in two opposite random directions, are followed
 A push is brought back to its first length after each step, and the factors are multiplied. This is the power iteration
 of a piecewise linear map: growth that sets in late is seen however much the orbit shrank before, and an orbit that
 swings out before it returns (Trefethen and Embree, Spectra and Pseudospectra, 2005, chapter 16) stays where the
-behaviour near the point holds.
+behaviour near the point holds. Where the outputs rest, the first step says little about the others: pushes in many
+directions are followed as they are.
 """
 
 import hashlib
@@ -31,6 +32,8 @@ SPECIAL = 3
 """Directions that are tried beside the random ones."""
 FOLLOWED = 2
 """Directions of largest growth in the first step that are followed, beside one random direction and its opposite."""
+FOLLOWED_AS_THEY_ARE = 64
+"""Directions that are followed at a point whose outputs rest, of those that are tried."""
 FIRST_LOOK = 8
 """Steps until it is first asked whether a push has come back; then after twice as many, and so on."""
 PATIENCE = 64
@@ -83,18 +86,31 @@ def push_points(
         kinked: Points whose derivative is that of one side of a kink.
 
     Returns:
-        Cost: one evaluation of f on 16 pushes a point (more in few dimensions), and one on four for each step followed.
+        Cost: one evaluation of f on 16 pushes a point (more in few dimensions), and one on four for each step followed;
+        on up to 64 where the outputs rest.
     """
-    found: list[Pushes] = []
     dim = points[0].numel()
     # A push that is followed as it is may rest anywhere near its end, as under the identity rounded to some digits.
     enough = torch.where(coarse, HALVED, ROOM).masked_fill(kinked, -math.log(HIDDEN * dim**0.5))
+    home = torch.zeros_like(coarse)
+    gain = torch.zeros(len(points), dtype=torch.float64, device=points.device)
     # Many points at a time: the pushes that are followed, not those that are tried by one step, fill a batch.
-    for rows in torch.arange(len(points), device=points.device).split(ROWS // (2 + FOLLOWED)):
+    fine_blocks = _split(~coarse, ROWS // (2 + FOLLOWED))
+    for rows in [*fine_blocks, *_split(coarse, ROWS // FOLLOWED_AS_THEY_ARE)]:
         pushed = _PushedPoints(f, points[rows], length[rows])
         directions = torch.stack([_draw_directions(origins[row], points[row]) for row in rows.tolist()])
-        found.append(_follow(pushed, _choose_directions(pushed, directions), steps, coarse[rows], enough[rows]))
-    return Pushes(torch.cat([one.return_home for one in found]), torch.cat([one.amplification for one in found]))
+        chosen = directions[:, :FOLLOWED_AS_THEY_ARE]
+        if not coarse[rows[0]]:
+            chosen = _choose_directions(pushed, directions)
+        found = _follow(pushed, chosen, steps, coarse[rows], enough[rows])
+        home[rows] = found.return_home
+        gain[rows] = found.amplification
+    return Pushes(home, gain)
+
+
+def _split(marked: Bool[Tensor, " n"], most: int) -> list[Int[Tensor, " m"]]:
+    """Split the rows that are marked into blocks of at most so many."""
+    return [rows for rows in marked.nonzero().flatten().split(most) if len(rows)]
 
 
 class _PushedPoints:

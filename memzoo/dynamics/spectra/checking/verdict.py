@@ -201,10 +201,15 @@ class DerivativeCheck:
         if region is not None:
             # At a fixed point the derivative decides about attraction, however small the region in which it holds.
             width = self.surroundings.width(points.shape[1])
-            verified &= ~probe.find_jumps(width) | probe.find_fixed()
+            jumps = probe.find_jumps(width)
+            verified &= ~jumps | probe.find_fixed()
             rows = ((verified | one_sided) & coarse.rest.any(1)).nonzero().flatten()
             if len(rows):
                 rests[rows], resting[rows] = _look_for_rest(probe.select(rows), coarse.select(rows), region)
+            # The step of a staircase on which a fixed point lies is flat, whatever the steps beside it are.
+            flat = verified & jumps & coarse.rest.all(1)
+            rests |= flat
+            resting[flat] = 1.0
         flags: dict[Derivative, Tensor] = {
             "verified": verified,
             "one-sided": one_sided,
