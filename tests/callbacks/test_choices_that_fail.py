@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -92,6 +92,14 @@ def test_a_choice_that_fails_later_gives_rows_of_nan_and_the_run_goes_on(net, ro
     assert all(math.isnan(row[key]) for row in watch.history for key in watch.keys)
     assert all(row["reason"].startswith(reason) for row in watch.history)
     assert watch.table()
+
+
+@pytest.mark.filterwarnings("ignore:a measurement failed, training goes on")
+@pytest.mark.parametrize("check_finite", [True, False])
+def test_a_monitor_of_a_first_row_that_failed_ends_the_run_unless_it_takes_nan(check_finite):
+    monitor = EarlyStopping("attractor/fraction", mode="max", patience=9, check_finite=check_finite)
+    trainer = fit(nn.LazyLinear(3), watching(), monitor)
+    assert trainer.global_step == (4 if check_finite else 8)
 
 
 @pytest.mark.filterwarnings("ignore:a measurement failed, training goes on")
