@@ -168,13 +168,13 @@ def test_the_closing_row_is_not_of_noise_where_a_validation_came_at_its_step():
 
 
 def test_rows_of_the_examples_so_far_are_marked():
-    watch = watching(every_n_steps=2)
+    watch = ContractionCallback(every_n_steps=2, verbose=False)
     fit(square(), watch)
     assert [row.get("provisional", False) for row in watch.history] == [True, False, False, False]
     lines = watch.table().splitlines()
     assert [line.split()[0] for line in lines[3:8]] == ["2*", "4", "6", "8", "*"]
     assert len({len(line) for line in lines[1:7]}) == 1
-    given = watching(examples=ROWS[:3], every_n_steps=2)
+    given = ContractionCallback(ROWS[:3], every_n_steps=2, verbose=False)
     fit(square(), given, max_epochs=1)
     assert "*" not in given.table()
 
@@ -228,7 +228,7 @@ def test_a_module_that_counts_draws_and_swaps_to_validate_is_trained_bit_by_bit_
         fit(module, *callbacks)
         return [module.calls, torch.rand(1).item(), *(value.tolist() for value in module.state_dict().values())]
 
-    watch = ContractionCallback(examples=ROWS[:3], every_n_steps=1, verbose=False)
+    watch = ContractionCallback(examples=ROWS[:3], every_n_steps=3, verbose=False)
     assert run(watch) == run()
     assert watch.history[-1]["contraction/measured"] == 1
 
@@ -268,6 +268,13 @@ def test_a_hook_that_refuses_to_swap_outside_of_a_validation_ends_no_run(hook):
     failed = [row.get("reason") == "RuntimeError: this is no validation" for row in watch.history[:2]]
     assert failed == [hook == "eval"] * 2
     assert bool(keep.kept) is (hook == "train")
+
+
+def test_what_a_validation_has_measured_stays_where_a_hook_refuses_to_swap_afterwards():
+    watch = ContractionCallback(examples=ROWS[:3], every_n_epochs=1, verbose=False)
+    fit(RefusesToSwap(square(), "eval"), watch, held_out=HELD_OUT)
+    assert [row["step"] for row in watch.history] == [4, 8]
+    assert all(row["contraction/measured"] == 1 for row in watch.history)
 
 
 # Outside of a run -----------------------------------------------------------------------------------------------------
