@@ -28,6 +28,7 @@ class KeepSteps(FitCallback):
 
     Warns:
         UserWarning: At the end, of steps and epochs that the run did not reach.
+        UserWarning: When a hook of the module fails that puts the weights of the validation in place: nothing is kept.
 
     Example:
         >>> KeepSteps(epochs=(100, 1000)).kept
