@@ -25,6 +25,7 @@ from memzoo.dynamics import Certificates, RecoveryCurve, example_eps, group_near
 from memzoo.dynamics.attractors import certify_quickly
 from memzoo.dynamics.orbits import format_eps, resolve_eps, resolve_groups
 from memzoo.dynamics.spectra import compute_leading_eigenvalues
+from memzoo.errors import InvalidArgumentError
 from memzoo.modules import Adapter, evaluation_mode, find_self_map, like_parameters
 
 SETTLING = 200
@@ -95,7 +96,7 @@ class AttractorCallback(StartingCallback):
             ``validation_step`` is given, without those that are tracked examples themselves. Noise is drawn where
             there are none, or none yet: each coordinate is that of a tracked example, drawn for each start anew.
         self_map: ``self_map(module, x)`` returns the reconstruction, if ``forward`` does not.
-        eps: Radius of recovery, L2, one for all tracked examples or one for each. When left out,
+        eps: Radius of recovery, L2, one for all tracked examples or one for each of ``examples``. When left out,
             :func:`memzoo.dynamics.example_eps` of a sample of up to 1024 rows (as many as have 2**24 numbers, if
             fewer), of which the tracked ones are a part.
         steps: Iterations T.
@@ -116,6 +117,7 @@ class AttractorCallback(StartingCallback):
         name: First part of the keys; two callbacks in one Trainer need two names.
 
     Raises:
+        ValueError: An argument is out of its range, or ``eps`` holds several radii, not one for each of ``examples``.
         NotASelfMapError: Before the first step, when the module does not map the examples to their own shape.
         TypeError: Before the first step, when the training batches hold no floating-point tensors.
 
@@ -174,6 +176,13 @@ class AttractorCallback(StartingCallback):
             name=name,
         )
         super().__init__(options)
+        if isinstance(eps, Tensor) and eps.ndim:
+            if examples is None:
+                raise InvalidArgumentError(
+                    f"eps= holds {len(eps)} radii, one for each example, but nobody knows of which examples before the "
+                    "run chooses them; pass examples= too, or one radius for all."
+                )
+            resolve_eps(eps, examples)
 
     def _forget(self) -> None:
         super()._forget()

@@ -12,6 +12,7 @@ from memzoo.errors import DependencyMissingError
 from memzoo.plotting import draw_history
 
 MOST_LINES = 12
+NOTE = "* of the rows that came by before the first epoch ended"
 MOST_NAMED = 4
 """Examples that are named beside one that shares its limit with them."""
 EXAMPLE_HEADINGS = ("example", "attractor", "shares its limit with", "offset", "radius", "residual")
@@ -43,7 +44,12 @@ def format_history(
     stride = max(1, math.ceil(len(history) / most))
     shown = history[::-1][::stride][::-1]  # counted from the end, so that the last one is among them
     lines += [[format(row.get(key, math.nan), kind) for _, key, kind in columns] for row in shown]
-    return "\n".join([f"{title}:", *_align(lines)])
+    note = []
+    if any("provisional" in row for row in shown):
+        note = [NOTE]
+        for line, mark in zip(lines, [" ", *("*" if "provisional" in row else " " for row in shown)], strict=True):
+            line[0] += mark
+    return "\n".join([f"{title}:", *_align(lines), *note])
 
 
 def _align(lines: list[list[str]]) -> list[str]:

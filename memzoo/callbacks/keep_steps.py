@@ -28,6 +28,7 @@ class KeepSteps(FitCallback):
 
     Warns:
         UserWarning: At the end, of steps and epochs that the run did not reach.
+        UserWarning: When a hook of the module fails that puts the weights of the validation in place: nothing is kept.
 
     Example:
         >>> KeepSteps(epochs=(100, 1000)).kept
@@ -91,8 +92,12 @@ class KeepSteps(FitCallback):
         step = trainer.global_step
         if step in self.kept:
             return
-        with use_delivered_weights(trainer, module):
-            self.kept[step] = {name: _copy(value) for name, value in module.state_dict().items()}
+        try:
+            with use_delivered_weights(trainer, module):
+                self.kept[step] = {name: _copy(value) for name, value in module.state_dict().items()}
+        except Exception as error:  # of a hook of the module
+            rank_zero_warn(f"KeepSteps keeps nothing of step {step}, training goes on: {type(error).__name__}: {error}")
+            return
         self.epochs[step] = trainer.current_epoch + 1
 
     def state_dict(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, ClassVar
 
 import torch
@@ -284,6 +285,8 @@ class MeasuringCallback(FitCallback, ABC):
             if self._tracked.pending and self._tracked.choose(trainer, module, check=check):
                 self.forget_others()
             self.choose_others(trainer, self._tracked.get())
+        if not self._tracked.pending:
+            self._tracked.drop_sample()
 
     @property
     def is_provisional(self) -> bool:
@@ -414,8 +417,13 @@ class MeasuringCallback(FitCallback, ABC):
         if self.history and not must and self._postpone(trainer):
             return False
         # Rules among the listeners keep weights: they see those that were measured.
-        with self._weights.put_in_place(trainer, module):
-            values = self._choose_and_measure(trainer, module, closing=closing)
+        with ExitStack() as weights:
+            try:
+                weights.enter_context(self._weights.put_in_place(trainer, module))
+            except Exception as error:  # of a hook of the module
+                values = self._describe_failure(error, module)
+            else:
+                values = self._choose_and_measure(trainer, module, closing=closing)
             self._append(trainer, values, started_s)
             for callback in callbacks_of(trainer):
                 listen = getattr(callback, "on_measurement", None)
@@ -455,6 +463,8 @@ class MeasuringCallback(FitCallback, ABC):
         plan = (cost_s, self.cadence.plan(step, cost_s))
         cost_s, self.cadence.next_step = trainer.strategy.broadcast(plan)
         row = {"step": step, "epoch": epoch, "loss": math.nan if loss is None else loss}
+        if self.is_provisional:
+            row["provisional"] = True
         self.history.append({**row, **values, "seconds": round(cost_s, 4)})
 
     def _epoch(self, trainer: Trainer) -> int:
@@ -473,8 +483,13 @@ class MeasuringCallback(FitCallback, ABC):
             )
             return
         examples = self._tracked.take_all()
-        self.choose_others(trainer, examples)
-        values = self._measure_in_all_processes(trainer, module, examples)
+        try:
+            with keep_generators_unchanged(), torch.inference_mode(False):
+                self.choose_others(trainer, examples)
+        except Exception as error:
+            values = self._describe_failure(error, module)
+        else:
+            values = self._measure_in_all_processes(trainer, module, examples)
         self._reporter.log_outside_of_fit(trainer, module, values)
 
     # The end of a run -------------------------------------------------------------------------------------------------

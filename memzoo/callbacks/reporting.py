@@ -12,7 +12,8 @@ from memzoo.callbacks.quantities import Quantity
 Row = dict[str, Any]
 """One measurement: the step, the epoch, the loss, the quantities by their keys, and the seconds that it took.
 
-Where something could not be measured, ``reason`` says why, and what is not known is NaN.
+Where something could not be measured, ``reason`` says why, and what is not known is NaN. ``provisional`` stands in the
+rows that were measured on a sample of the examples so far, before the first epoch had ended.
 """
 
 

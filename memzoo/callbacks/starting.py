@@ -98,8 +98,10 @@ class StartingCallback(MeasuringCallback, ABC):
         return self.given_starts is None or (isinstance(self.given_starts, str) and self.given_starts == "validation")
 
     def _awaits_validation(self, trainer: Trainer) -> bool:
-        """Tell whether a whole validation is still to come."""
-        return self._takes_validation and not self._held_out_is_complete and trainer.enable_validation
+        """Tell whether a whole validation is still to come, of which starts are taken."""
+        if self._starts_are_final or self._held_out_is_complete:
+            return False
+        return self._takes_validation and trainer.enable_validation
 
     def is_pending(self) -> bool:
         """Tell whether examples or starts may be others than at the last measurement."""

@@ -61,7 +61,8 @@ class StopWhenMemorized(_Rule):
     EarlyStopping reads a monitored value again at every epoch, and takes an old value for a new one; this rule counts
     measurements, so that the cadence of the :class:`memzoo.callbacks.AttractorCallback` stays as it is. It works in any
     order of the callbacks, and keeps the ``min_epochs`` and ``min_steps`` of the Trainer. An example that could not be
-    measured counts as not memorized.
+    measured counts as not memorized, and a measurement before the first epoch has ended, of the examples so far, is not
+    counted.
 
     Args:
         share: Stop at this share of the tracked examples, in (0, 1].

@@ -70,12 +70,13 @@ class TrackedExamples:
         self.pending: bool = True
         """Whether the examples are still to be chosen, or to be chosen anew because more rows may have come by."""
         self._known: Tensor | None = None
+        self._places = torch.empty(0, dtype=torch.long)
         self._names = torch.empty(0, dtype=torch.long)
-        self._observe()
+        self._begin_sample()
         if self.options.examples is None:
             self.examples = None
 
-    def _observe(self, wanted: Tensor | None = None) -> None:
+    def _begin_sample(self, wanted: Tensor | None = None) -> None:
         """Begin to look at rows, and prefer those of certain names."""
         self._reservoir = Reservoir(self.most, POOL, wanted)
         self._is_complete = False
@@ -103,6 +104,10 @@ class TrackedExamples:
         if self._known is None:
             return derive(examples)
         return derive(self._known)[self._places]
+
+    def drop_sample(self) -> None:
+        """Drop the rows beside the examples, once everything is derived from them."""
+        self._known = None
 
     # Which rows are looked at -----------------------------------------------------------------------------------------
 
@@ -193,7 +198,7 @@ class TrackedExamples:
             if others:
                 rank_zero_info(f"{self.owner} tracks none of {others} rows of other shapes than that of the first.")
             self.pending = False
-            self._observe()
+            self._begin_sample()
         return True
 
     def _find_map(self, module: LightningModule, examples: Tensor, *, check: bool) -> int:
@@ -292,4 +297,4 @@ class TrackedExamples:
     def look_for_rows(self) -> None:
         """Look in the batches for the rows that a checkpoint names without holding them."""
         if self.examples is None and len(self._names):
-            self._observe(self._names)
+            self._begin_sample(self._names)

@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
+from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
@@ -40,11 +41,14 @@ class MeasuredWeights:
             yield
 
     def are_unchanged(self, trainer: Trainer, module: LightningModule) -> bool:
-        """Tell whether the weights are those of the last measurement; rank 0 decides."""
-        # A resumed run has no fingerprint yet: its last measurement was of the weights that it resumed with.
-        with use_delivered_weights(trainer, module, ended=self.run_has_ended):
-            measured = self._measured_fingerprint
-            same = measured is None or torch.equal(measured, compute_fingerprint(module))
+        """Tell whether the weights are those of the last measurement, as far as this can be told; rank 0 decides."""
+        try:
+            # A resumed run has no fingerprint yet: its last measurement was of the weights that it resumed with.
+            with use_delivered_weights(trainer, module, ended=self.run_has_ended):
+                measured = self._measured_fingerprint
+                same = measured is None or torch.equal(measured, compute_fingerprint(module))
+        except Exception:  # of a hook of the module; the measurement itself has warned of it
+            same = True
         return trainer.strategy.broadcast(same)
 
 
@@ -111,6 +115,9 @@ def use_delivered_weights(
         trainer: The Trainer of the run.
         module: The module in training.
         ended: The module already has the weights that the run ends with; nothing is done.
+
+    Raises:
+        Exception: Whatever ``on_validation_model_eval`` raises; the module is then as it was.
     """
     averaging = find_averaging(trainer)
     if ended:
@@ -127,10 +134,12 @@ def use_delivered_weights(
         with keep_generators_unchanged():
             try:
                 module.on_validation_model_eval()
-                with _use_weights_of_optimizers(trainer, module):  # of those that the module leaves as they are
-                    yield
+                try:
+                    with _use_weights_of_optimizers(trainer, module):  # of those that the module leaves as they are
+                        yield
+                finally:
+                    _swap_back(module)
             finally:
-                module.on_validation_model_train()
                 state.restore()
     else:
         with _use_weights_of_optimizers(trainer, module):
@@ -140,6 +149,17 @@ def use_delivered_weights(
 def _swaps_to_validate(module: nn.Module) -> bool:
     """Tell whether a module does more than to switch to eval mode when it is validated."""
     return isinstance(module, LightningModule) and is_overridden("on_validation_model_eval", module)
+
+
+def _swap_back(module: LightningModule) -> None:
+    """Let a module put back what it has swapped to be validated, and warn if it cannot."""
+    try:
+        module.on_validation_model_train()
+    except Exception as error:
+        rank_zero_warn(
+            f"{type(module).__name__}.on_validation_model_train failed outside of a validation, training goes on: "
+            f"{type(error).__name__}: {error}"
+        )
 
 
 def _tell_mode(optimizer: Any) -> bool | None:

@@ -166,3 +166,28 @@ def test_radii_that_are_not_known_are_left_out():
     assert found["radius_median"] == 1.5
     assert found["radius_max"] == math.inf
     assert math.isnan(summarise_radii(torch.tensor([math.nan]))["radius_median"])
+
+
+NO_ROOM = [
+    MemoryError("no room"),
+    torch.OutOfMemoryError("no room"),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+]
+
+
+@pytest.mark.parametrize("error", NO_ROOM, ids=["Python", "torch", "torch on the CPU"])
+@pytest.mark.parametrize("name", ["recovery_curve", "certify_quickly"])
+def test_where_memory_is_used_up_nothing_is_tried_again(error, name, monkeypatch):
+    calls = []
+
+    def fail(*arguments, **settings):
+        calls.append(arguments)
+        raise error
+
+    monkeypatch.setattr(f"memzoo.callbacks.attractor.{name}", fail)
+    callback = AttractorCallback(CORNERS, STARTS, eps=0.1, steps=3, every_n_steps=1, verbose=False)
+    callback, run, module = begin_run(callback, trainer(), Net(Refusing("raises", ())))
+    with pytest.warns(UserWarning, match="a measurement failed, training goes on"):
+        after_batch(callback, run, module, 1)
+    assert len(calls) == 1
+    assert callback.history[-1]["reason"] == f"{type(error).__name__}: {error}"

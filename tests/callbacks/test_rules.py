@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from fake_runs import bare_trainer
+from fake_runs import Corners, Net, X, bare_trainer, begin_run
 from torch import nn
 
 from memzoo.callbacks import AttractorCallback, ContractionCallback, KeepSteps, StopBeforeMemorized, StopWhenMemorized
@@ -48,6 +48,20 @@ def test_a_run_stops_after_so_many_measurements_in_a_row(share, measurements, va
     if stops:
         assert rule.stopped_because.startswith("StopWhenMemorized: attractor/fraction = ")
         assert rule.stopped_because.endswith(f">= {share:.3g} in {measurements} measurements")
+
+
+def test_what_was_measured_on_the_examples_so_far_is_not_counted():
+    source, run, module = begin_run(AttractorCallback(starts=X, steps=2), module=Net(Corners()), batches=[X])
+    source.history = source_that_measured(1.0).history
+    rule = StopWhenMemorized(measurements=1)
+    rule.on_measurement(run, module, source)
+    assert rule.in_a_row == 0
+    assert not run.should_stop
+    source._tracked.end_epoch()
+    source._choose(run, module)
+    rule.on_measurement(run, module, source)
+    assert rule.in_a_row == 1
+    assert run.should_stop
 
 
 def test_a_rule_hears_its_own_callback_alone():

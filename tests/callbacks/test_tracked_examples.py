@@ -97,6 +97,21 @@ def test_before_the_first_epoch_ends_the_rows_so_far_are_measured():
     assert torch.equal(callback.examples, X)
 
 
+def test_rows_beside_the_examples_are_held_until_everything_is_derived_from_them():
+    seen = []
+
+    def count(rows):
+        seen.append(len(rows))
+        return torch.arange(len(rows))
+
+    callback, run, module = begin_run(Means(max_examples=2, every_n_steps=1), batches=[])
+    for index in range(4):
+        last = index == 2
+        step(callback, run, module, (X[2 * index : 2 * index + 2].clone(),), index, last=last)
+        assert len(callback._tracked.derive_from_all(count)) == 2
+    assert seen == [2, 4, 2, 2]
+
+
 def test_a_run_that_ends_within_its_first_epoch_is_measured_with_what_came():
     callback, run, module = begin_run(Means(), batches=[])
     callback.on_train_epoch_end(run, module)
