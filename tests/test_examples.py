@@ -63,6 +63,7 @@ def test_a_variational_autoencoder():
     assert 0 < watch.history[-1]["attractor/residual"] < 2
 
 
+@pytest.mark.filterwarnings("ignore:KeepSteps kept nothing of epoch 100")
 def test_early_stopping_is_measured_and_its_steps_load(tmp_path, capsys):
     runs = example("early_stopping").main(epochs=(1, 2), most=3, filters=4, out=tmp_path)
     reasons = [watch.stopping_reason for watch in runs.values()]

@@ -257,6 +257,7 @@ def test_weights_stored_in_float16_are_those_that_are_measured(tmp_path, monkeyp
         assert torch.equal(load_weights(folder, step=30)[key], expected)
 
 
+@pytest.mark.filterwarnings("ignore:KeepSteps kept nothing of step 30")
 def test_steps_that_a_run_does_not_reach_are_left_out_with_their_facts(tmp_path):
     fact = {"measure": "mean_squared_error", "tolerance": 1e-6}
     facts = [{"name": "loss", **fact}, {"name": "late loss", "step": 30, **fact}]

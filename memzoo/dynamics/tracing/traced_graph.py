@@ -18,6 +18,7 @@ from memzoo._types import Map
 from memzoo.dynamics.tracing.attributes import Copies, isolate_attributes, list_holders
 from memzoo.dynamics.tracing.convolution import aten, convolve_upsampled, move_channels_last, replace_convolutions
 from memzoo.dynamics.tracing.minimum_cut import MinimumCut, find_minimum_cut
+from memzoo.errors import NotDifferentiableError
 
 
 def _find_operations(names: str) -> set[Any]:
@@ -80,6 +81,8 @@ class TracedGraph:
         floats = {node: v for node, v in values.items() if isinstance(v, Tensor) and v.is_floating_point()}
         self.sizes: dict[fx.Node, int] = {node: value.numel() for node, value in floats.items()}
         """Number of entries of each value that is a floating-point tensor, at one row."""
+        if self.nodes[-1] not in self.sizes:
+            raise NotDifferentiableError("the output of a traced map must be a tensor of floating-point numbers.")
         self.widest: int = max(self.sizes.values())
         """Number of entries of the largest value."""
         self.eps: float = max(torch.finfo(value.dtype).eps for value in floats.values())
