@@ -46,8 +46,9 @@ __all__ = [
 AGREEMENT = 0.25
 """Share of the digits that two ways of automatic differentiation must have in common: a wrong rule leaves none, and
 cancellation inside the map takes many."""
-NOISE = 100
-"""Units in the last place, relative to |f(x)|, that the rounding of f is allowed."""
+NOISE = 10_000
+"""Units in the last place, relative to |f(x)|, that a derivative is allowed to be off by over the norm of a point: the
+exponentials of a softmax multiply the rounding of what they are taken of."""
 Result = TypeVar("Result")
 _EXPLAINED: weakref.WeakSet = weakref.WeakSet()
 """Maps whose slower way was announced."""
