@@ -350,19 +350,20 @@ def test_divergent_maps_certify_nothing(f, dtype):
     assert certificates.fraction == 0
 
 
+@pytest.mark.parametrize("pull", [0.02, 1e-4, 1e-5])
 @pytest.mark.parametrize("turn", [0.1, 1.0, 2.4, math.pi])
-def test_an_orbit_about_a_stable_fixed_point_does_not_end_there(turn):
-    # The circle of radius 2 attracts what lies outside of that of radius 1, and 0 what lies inside.
+def test_an_orbit_about_a_stable_fixed_point_does_not_end_there(turn, pull):
+    # The circle of radius 2 attracts what lies outside of that of radius 1, slowly at small pulls, and 0 the rest.
     rotation = torch.tensor([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]], dtype=torch.float64)
 
     def circle(x):
         squares = x.square().sum(1, keepdim=True)
-        return (x * (1 + 0.02 * (squares - 1) * (4 - squares))) @ rotation.T
+        return (x * (1 + pull * (squares - 1) * (4 - squares))) @ rotation.T
 
-    examples = torch.tensor([[1.5, 0.0], [0.0, 0.5]], dtype=torch.float64)
+    examples = torch.tensor([[1.5, 0.0], [2.2, 0.0], [0.0, 0.5]], dtype=torch.float64)
     found = certify(circle, examples, eps=50.0)  # Newton's method reaches 0 from anywhere on the circle
-    assert found.attractor.tolist() == [False, True]
-    assert found.fixed.tolist() == [False, True]
+    assert found.attractor.tolist() == [False, False, True]
+    assert found.fixed.tolist() == [False, False, True]
 
 
 def test_a_cycle_is_no_fixed_point():

@@ -27,14 +27,20 @@ LOOK = 16
 """Iterations over which the pace of an orbit is measured."""
 CREEPING = 0.1
 """Share of its reach that an orbit may step and count as all but at rest: one that leaves an unstable point does so."""
-WINDOWS = 5
-"""Windows of the iteration in which an orbit that still moves has to come ever nearer to its limit."""
+WINDOWS = 3
+"""Windows of the iteration in which the distance of a moving orbit from its limit is measured."""
 WINDOW = 25
-"""Iterations of each window; a rotation about the limit shows within one."""
-NEARER = 1e-9
-"""Share by which the distance from the limit has to fall, at least, from one window to the next."""
+"""Iterations of each window; the largest distance counts, so that a rotation about the limit does not."""
+REMAINDER = 0.5
+"""Part of the distance from the limit that extrapolation may leave of it; it leaves nothing at a geometric pace."""
+SLOW_REMAINDER = 0.9
+"""The same of an orbit whose steps point to the limit: at the pace of x - x^p, extrapolation leaves 1 - 1/p."""
+STRAIGHT = 0.9
+"""Cosine of the angle between a step and the way to the limit, from which on the step points to the limit."""
 UNSURE = 10
 """Newton steps that were not taken, within which the place of a limit is not known."""
+CLOSE = 1e-3
+"""Share of its reach up to which an orbit may be so near its limit that the distance says nothing."""
 LONGEST_CYCLE = 64
 """Longest period of a cycle that is recognised, so that its orbit need not be followed on."""
 
@@ -136,7 +142,8 @@ class _LimitSearch:
         points, step_left = polish_fixed_point(self._jacobians, orbit.points, self._reach[rows])
         # Newton's method leads from a cycle, too, to a fixed point that the cycle surrounds and never comes nearer to.
         moving = (self._moving[rows] & ~orbit.converged).nonzero().flatten()
-        near = self._rest * self._size[rows[moving]] + UNSURE * step_left[moving].norm(dim=1)
+        near = UNSURE * step_left[moving].norm(dim=1)
+        near = torch.where(near <= CLOSE * self._reach[rows[moving]], near, 0.0) + self._rest * self._size[rows[moving]]
         passing = moving[~self._approach(orbit.points[moving], points[moving], near)]
         points[passing] = orbit.points[passing]
         step_left[passing] = torch.inf
@@ -155,19 +162,32 @@ class _LimitSearch:
         self._moving[rows] = self.open[rows]
 
     def _approach(
-        self, points: Float[Tensor, "m *shape"], limits: Float[Tensor, "m *shape"], near: Float[Tensor, " m"]
+        self,
+        points: Float[Tensor, "m *shape"],
+        limits: Float[Tensor, "m *shape"],
+        near: Float[Tensor, " m"],
     ) -> Bool[Tensor, " m"]:
-        """Tell which orbits come nearer to their limits from each window of iterations to the next, or are ``near``."""
-        nearer = torch.ones(len(points), dtype=torch.bool, device=points.device)
-        before = torch.full_like(near, torch.inf)
-        for _ in range(WINDOWS if len(points) else 0):
-            farthest = torch.zeros_like(before)
+        """Tell which orbits are on their way to their limits, or ``near`` them already.
+
+        An orbit that settles on a cycle about the limit comes ever nearer, too, but not to distance 0. To what the
+        distances tend, Aitken's extrapolation tells from three of them (Proc. Roy. Soc. Edinburgh 46, 1926).
+        """
+        if not len(points):
+            return torch.zeros(0, dtype=torch.bool, device=points.device)
+        farthest = [torch.zeros_like(near) for _ in range(WINDOWS)]
+        for distance in farthest:
             for _ in range(WINDOW):
                 points = self._map(points)
-                farthest = torch.maximum(farthest, (points - limits).flatten(1).norm(dim=1))
-            nearer &= (farthest < (1 - NEARER) * before) | (farthest <= near)
-            before = farthest
-        return nearer
+                torch.maximum(distance, (points - limits).flatten(1).norm(dim=1), out=distance)
+        first, second, third = farthest
+        left = third - (third - second).square() / ((third - second) - (second - first))
+        way = (limits - points).flatten(1)
+        step = (self._map(points) - points).flatten(1)
+        straight = (way * step).sum(1) >= STRAIGHT * way.norm(dim=1) * step.norm(dim=1)
+        # Comparisons with NaN are false.
+        tends_to_limit = left.abs() <= torch.where(straight, SLOW_REMAINDER, REMAINDER) * third
+        tends_to_limit &= (third < second) & (second < first)
+        return tends_to_limit | (third <= near)
 
     def remove_cycles(self) -> None:
         """Find the open orbits that have closed; they are not open any more."""
