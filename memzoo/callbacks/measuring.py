@@ -1,8 +1,6 @@
 """The base of all measuring callbacks: measure tracked examples while training, and always the closing state."""
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, ClassVar
 
@@ -12,16 +10,13 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from memzoo._attempt import is_out_of_memory
 from memzoo._generators import keep_generators_unchanged
-from memzoo.callbacks.bad_rows import describe_bad_rows, find_bad_rows, has_finite_weights
 from memzoo.callbacks.cadence import Cadence
 from memzoo.callbacks.history import format_history, plot_history, to_pandas
+from memzoo.callbacks.measurement import ExampleMeasurer
 from memzoo.callbacks.monitors import Monitors
 from memzoo.callbacks.options import MeasuringOptions
-from memzoo.callbacks.quantities import Quantity
 from memzoo.callbacks.reporting import Reporter, Row
-from memzoo.callbacks.shards import Part, find_part, gather_parts
 from memzoo.callbacks.step_loss import StepLoss
 from memzoo.callbacks.tracked_examples import KEPT, TrackedExamples
 from memzoo.callbacks.weights import (
@@ -29,17 +24,11 @@ from memzoo.callbacks.weights import (
     move_after_averaging,
     name_weights,
     refuse_sharded,
-    use_common_buffers,
 )
-from memzoo.errors import InvalidArgumentError, NonFiniteError, NotASelfMapError
-from memzoo.modules import Adapter, evaluation_mode, find_self_map, like_parameters
-from memzoo.runs import FitCallback, callbacks_of, ends_here, stopping_reason
-
-Gather = Callable[[Callable[[Part], Any]], list[Any]]
-"""Do work on the share of each process, and return all results."""
+from memzoo.runs import callbacks_of, ends_here, stopping_reason
 
 
-class MeasuringCallback(FitCallback, ABC):
+class MeasuringCallback(ExampleMeasurer):
     """Measure tracked training examples while training, without a trace on it, and always the closing state.
 
     A subclass says what is measured: :meth:`measure_part` on the share of one process, :meth:`combine_parts` from the
@@ -51,16 +40,12 @@ class MeasuringCallback(FitCallback, ABC):
 
     KIND: ClassVar[str]
     """Name of the callback in the table of quantities."""
-    QUANTITIES: ClassVar[tuple[Quantity, ...]]
-    """Quantities that are logged."""
     TITLE: ClassVar[str]
     """Heading of the table."""
     given_examples: Tensor | None
-    adapter: Adapter | None
     max_examples: int | None
     rotate: int
     verbose: bool
-    name: str
     history: list[Row]
     stopping_reason: str | None
     measured_weights: str
@@ -72,7 +57,7 @@ class MeasuringCallback(FitCallback, ABC):
         self.rotate = options.rotate
         self.verbose = options.verbose
         self.name = options.name
-        self.keys: tuple[str, ...] = tuple(f"{self.name}/{quantity.key}" for quantity in self.QUANTITIES)
+        self.keys = tuple(f"{self.name}/{quantity.key}" for quantity in self.QUANTITIES)
         self.cadence: Cadence = Cadence(options.every_n_epochs, options.every_n_steps, options.budget)
         self._tracked = TrackedExamples(options, type(self).__name__)
         self._forget()
@@ -100,146 +85,11 @@ class MeasuringCallback(FitCallback, ABC):
     def examples(self, examples: Tensor | None) -> None:
         self._tracked.examples = examples
 
-    # What is measured -------------------------------------------------------------------------------------------------
-
-    @abstractmethod
-    def measure_part(self, f: nn.Module, examples: Tensor, part: Part) -> Any:
-        """Measure the share of one process, and return something that can be sent to the others."""
-
-    @abstractmethod
-    def combine_parts(self, parts: list[Any], examples: Tensor) -> dict[str, float]:
-        """Return the quantities by their names, from the parts of all processes.
-
-        All of ``QUANTITIES`` must be among them; any others go to the history alone.
-        """
-
     def choose_others(self, trainer: Trainer, examples: Tensor) -> None:
         """Choose what is needed beside the examples, once these are known, and again where they have changed."""
 
     def forget_others(self) -> None:
         """Forget what was chosen beside examples that have changed."""
-
-    def measure(self, module: nn.Module) -> Row:
-        """Measure ``module`` on all tracked examples, in this process, and leave no trace on it.
-
-        Raises:
-            ValueError: Nothing is tracked yet: no examples were given and no run has begun.
-        """
-        examples = self._tracked.take_all()
-        values = self._measure_rows(module, examples, lambda work: [work(Part())])
-        return self._name_values({name: value for name, value in values.items() if name != "reason"})
-
-    def _measure_rows(self, module: nn.Module, examples: Tensor, gather: Gather) -> dict[str, Any]:
-        """Measure the examples together, or, where this fails at some of them, the others.
-
-        Returns:
-            The quantities by their names. Examples that could not be measured count in the denominators of shares, and
-            ``reason`` says why they could not.
-        """
-        try:
-            return {"measured": 1.0, **self._measure_good_rows(module, examples, gather)}
-        except Exception as error:
-            if is_out_of_memory(error):
-                raise
-            if isinstance(error, NonFiniteError) and not has_finite_weights(module):
-                raise
-            shares = gather(lambda part: self._find_bad_rows(module, examples, part))
-            bad: dict[int, str] = {row: reason for share in shares for row, reason in share.items()}
-            if not bad:
-                raise
-        good = torch.tensor([row for row in range(len(examples)) if row not in bad], dtype=torch.long)
-        chosen = self._tracked.chosen
-        self._tracked.chosen = chosen[good]
-        known = self._measure_good_rows(module, examples[good], gather) if len(good) else {}
-        values = {quantity.key: math.nan for quantity in self.QUANTITIES} | known
-        measured = len(good) / len(examples)
-        for quantity in self.QUANTITIES:
-            if quantity.share_of_examples:
-                values[quantity.key] *= measured
-        named = {int(chosen[row]): reason for row, reason in bad.items()}
-        return {**values, "measured": measured, "reason": describe_bad_rows(named, len(examples), "examples")}
-
-    def _measure_good_rows(self, module: nn.Module, examples: Tensor, gather: Gather) -> dict[str, float]:
-        parts = gather(lambda part: self._measure_share(module, examples, part))
-        return self.combine_parts(parts, examples)
-
-    def _find_bad_rows(self, module: nn.Module, examples: Tensor, part: Part) -> dict[int, str]:
-        """Find the examples of one process at which a measurement fails."""
-        chosen = self._tracked.chosen
-
-        def attempt(rows: Tensor) -> None:
-            self._tracked.chosen = chosen[rows]
-            with evaluation_mode(module), keep_generators_unchanged():
-                self.try_examples(*self._find_map(module, examples[rows]))
-
-        try:
-            return find_bad_rows(attempt, part.select(torch.arange(len(examples))))
-        finally:
-            self._tracked.chosen = chosen
-
-    def try_examples(self, f: nn.Module, examples: Tensor) -> None:
-        """Do what may fail at a single one of some examples."""
-        self.measure_part(f, examples, Part())
-
-    def _measure_share(self, module: nn.Module, examples: Tensor, part: Part) -> Any:
-        """Measure the share of one process in eval mode, with all generators put back afterwards."""
-        # A map may draw at random in eval mode, and so may its adapter: training must not notice.
-        with evaluation_mode(module), keep_generators_unchanged():
-            return self.measure_part(*self._find_map(module, examples), part)
-
-    def _find_map(self, module: nn.Module, examples: Tensor) -> tuple[nn.Module, Tensor]:
-        """Return the map, and the examples as it takes them; the first example may be a bad one."""
-        points = like_parameters(examples, module)
-        for row in range(len(points) - 1):
-            try:
-                f, one = find_self_map(module, self.adapter, points[row : row + 1])
-            except NotASelfMapError:
-                continue
-            return f, points.reshape(len(points), *one.shape[1:])
-        f, one = find_self_map(module, self.adapter, points[-1:])
-        return f, points.reshape(len(points), *one.shape[1:])
-
-    def _name_values(self, values: dict[str, float]) -> Row:
-        """Return the values by their keys, in the order of the table of quantities."""
-        names = [quantity.key for quantity in self.QUANTITIES]
-        missing = [name for name in names if name not in values]
-        if missing:
-            raise InvalidArgumentError(
-                f"{type(self).__name__}.combine_parts in {type(self).__module__} returns {', '.join(values)}, but no "
-                f"{', '.join(missing)}, which QUANTITIES of the class lists; return a value for it, or remove its row."
-            )
-        names += [name for name in values if name not in (*names, "measured")]
-        return {f"{self.name}/{name}": float(values[name]) for name in names}
-
-    def _measure_in_all_processes(self, trainer: Trainer, module: LightningModule, examples: Tensor) -> Row:
-        """Return the named values, the same in all processes, or NaN where the measurement failed in one of them."""
-        part = find_part(trainer)
-
-        def gather(work: Callable[[Part], Any]) -> list[Any]:
-            return gather_parts(trainer, part, lambda: work(part))
-
-        try:
-            with use_common_buffers(trainer, module, part), keep_generators_unchanged():
-                values = self._measure_rows(module, examples, gather)
-            reason = values.pop("reason", None)
-            row = self._name_values(values)
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as error:  # whatever the map, a library or the machine raises: training goes on without
-            return self._describe_failure(error, module)
-        if reason is not None:
-            rank_zero_warn(f"{self.name}: {reason}")
-            row["reason"] = reason
-        return row
-
-    def _describe_failure(self, error: BaseException, module: nn.Module) -> Row:
-        """Return the row of a measurement that failed, with its reason, and warn."""
-        reason = f"{type(error).__name__}: {error}"
-        if isinstance(error, NonFiniteError) and not has_finite_weights(module):
-            rank_zero_warn(f"nothing is measured on a network that is not finite: {error}")
-            return {**self._reporter.if_not_finite, "reason": reason}
-        rank_zero_warn(f"a measurement failed, training goes on: {reason}")
-        return {**dict.fromkeys(self.keys, math.nan), "reason": reason}
 
     # The course of a run ----------------------------------------------------------------------------------------------
 
