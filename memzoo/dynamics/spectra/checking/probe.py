@@ -5,7 +5,6 @@ sum, the central one, are compared with :math:`J \delta`. The offset :math:`\del
 rounded, so that its own rounding is not an error.
 """
 
-import warnings
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -13,7 +12,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from memzoo._attempt import is_out_of_memory
 from memzoo._types import Map
+from memzoo._user_warning import warn_user
 from memzoo.dynamics.spectra.checking.steps import Steps, allow_rounding, draw_pairs
 from memzoo.errors import MemzooError
 
@@ -328,14 +329,15 @@ def _evaluate_or_mark(f: Map, points: Tensor) -> Tensor:
     """Evaluate all rows in one call; if it fails, each half of them, down to single rows."""
     try:
         return f(points)
-    except (MemzooError, torch.OutOfMemoryError):
+    except MemzooError:
         raise
     except Exception as error:  # a stranger's code may raise anything outside of the range of its data
+        if is_out_of_memory(error):
+            raise
         if len(points) == 1:
-            warnings.warn(
+            warn_user(
                 f"f cannot be evaluated beside the points ({type(error).__name__}: {error}), so that its derivative is "
-                "not verified there; pass a map that has a value at all points near them.",
-                stacklevel=2,
+                "not verified there; pass a map that has a value at all points near them."
             )
             return torch.full_like(points, torch.nan)
         return torch.cat([_evaluate_or_mark(f, half) for half in points.tensor_split(2)])
