@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 FILE = Path(__file__).parents[1] / "durations.json"
-LISTED = 0.4
+LISTED = 0.2
 """Seconds from which a test is listed by itself, and is slow: ``make check`` leaves it out."""
 LONG = 10.0
 """Seconds from which all tests of a file are slow: they share fixtures, which the first of them pays for."""
