@@ -16,6 +16,7 @@ from memzoo.auditing.result import NearCopies
 from memzoo.auditing.starts import choose_starts, leave_out_near
 from memzoo.dynamics import find_attractors, nearest
 from memzoo.dynamics.orbits import resolve_eps, resolve_groups
+from memzoo.dynamics.reconstruction import describe_map
 from memzoo.errors import AuditInputError
 from memzoo.modules import Adapter
 
@@ -98,6 +99,7 @@ def audit(
 
     # One tensor, so that images and starts are converted to the same points.
     with open_map(module, self_map, torch.cat([*groups, starts])) as (f, points):
+        measured = describe_map(f)
         images = points[: -len(starts)]
         orbits = points[-len(starts) :]
         limits = find_attractors(f, orbits, eps=scale, steps=PATIENCE * steps)
@@ -122,7 +124,10 @@ def audit(
         steps=steps,
         seed=seed,
         title=_name_map(module),
-        notes=list_notes(judged_members, judged_controls, starts, left_out=left_out, near_copies=near_copies),
+        notes=(
+            *([f"{measured}."] if measured else []),
+            *list_notes(judged_members, judged_controls, starts, left_out=left_out, near_copies=near_copies),
+        ),
     )
 
 
