@@ -72,7 +72,7 @@ class AttractorCallback(StartingCallback):
         Share of tracked examples that could be measured. The others count as neither attractors nor recovered, and stay
         in the denominators; ``history`` gives the ``reason``.
     ``attractor/radius_median``
-        Median spectral radius at the tracked examples.
+        Median spectral radius at the tracked examples; of maps without a narrow place, to three digits by estimate.
     ``attractor/radius_max``
         Largest spectral radius at the tracked examples. Both say something about attraction only where the residual is
         small.
@@ -162,7 +162,10 @@ class AttractorCallback(StartingCallback):
         self.given_eps = eps
         self.steps = steps
         self.certificates: Certificates | None = None
-        """Certificates of the last measurement, one row for each tracked example."""
+        """Certificates of the last measurement, one row for each tracked example.
+
+        Of maps without a narrow place, orbits that no verdict depends on are not followed: see ``ruled_out`` there.
+        """
         options = StartingOptions(
             examples=examples,
             starts=starts,
