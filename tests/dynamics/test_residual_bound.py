@@ -13,38 +13,39 @@ MAPS = 8
 DIM = 12
 
 
-class NonNormal(nn.Module):
-    """Swing out before it comes back: a triangular matrix in a random basis, bent by tanh on some scale."""
+def draw_matrix(generator: torch.Generator) -> Tensor:
+    """Draw a matrix far from normal: a triangular one, with a radius from 0.3 to 1.05, in a random basis."""
+    radius, strength = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
+    radius = 0.3 + 0.75 * radius
+    noise = torch.randn(2, DIM, DIM, generator=generator, dtype=torch.float64)
+    diagonal = radius * (2 * torch.rand(DIM, generator=generator, dtype=torch.float64) - 1)
+    diagonal[0] = radius
+    triangular = noise[0].triu(1) * 10 ** (2 * strength - 0.5) / DIM**0.5 + diagonal.diag()
+    basis = torch.linalg.qr(noise[1]).Q
+    return basis @ triangular @ basis.T
 
-    def __init__(self, seed: int) -> None:
+
+class NonNormal(nn.Module):
+    """Swing out before it comes back: around each of some centres another matrix, bent by tanh on some scale."""
+
+    def __init__(self, seed: int, centres: int = 3) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
-
-        def draw(*shape: int) -> Tensor:
-            return torch.randn(*shape, generator=generator, dtype=torch.float64)
-
-        def share() -> float:
-            return torch.rand(1, generator=generator, dtype=torch.float64).item()
-
-        radius = 0.3 + 0.75 * share()
-        strength = 10 ** (2 * share() - 0.5)
-        above = draw(DIM, DIM).triu(1) * strength / DIM**0.5
-        diagonal = (2 * torch.rand(DIM, generator=generator, dtype=torch.float64) - 1) * radius
-        diagonal[0] = radius
-        basis = torch.linalg.qr(draw(DIM, DIM)).Q
-        self.matrix = nn.Parameter(basis @ (above + diagonal.diag()) @ basis.T, requires_grad=False)
-        self.centre = nn.Parameter(3 * draw(DIM), requires_grad=False)
+        self.matrices = nn.Parameter(torch.stack([draw_matrix(generator) for _ in range(centres)]))
+        noise = torch.randn(3, centres, DIM, generator=generator, dtype=torch.float64)
+        self.centres = nn.Parameter(3 * noise[0])
         self.bend = (0.0, 0.01, 0.1, 1.0)[seed % 4]
-        near = 10 ** (-3 * share()) * draw(DIM) / DIM**0.5
-        self.examples = torch.stack(
-            [self.centre + near, self.centre + 5 * draw(DIM), 3 * draw(DIM), self.centre + 10 * draw(DIM)]
-        )
+        share = torch.rand(centres, 1, generator=generator, dtype=torch.float64)
+        near = self.centres + 10 ** (-3 * share) * noise[1] / DIM**0.5
+        self.examples = torch.cat([near, 10 * noise[2, :1]]).detach()
+        self.requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map a batch."""
-        way = x - self.centre
+        own = torch.cdist(x, self.centres, compute_mode="donot_use_mm_for_euclid_dist").argmin(1)
+        way = x - self.centres[own]
         bent = torch.tanh(self.bend * way) / self.bend if self.bend else way
-        return self.centre + bent @ self.matrix.T
+        return self.centres[own] + torch.einsum("bij,bj->bi", self.matrices[own], bent)
 
 
 def test_maps_that_swing_out_keep_their_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,10 +66,10 @@ def test_maps_that_swing_out_keep_their_verdicts(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("seed", range(MAPS))
 def test_no_example_with_a_fixed_point_near_it_is_ruled_out(seed: int) -> None:
-    f = NonNormal(4 * seed).eval()  # without a bend: the centre is the only fixed point
+    f = NonNormal(4 * seed, centres=1).eval()  # without a bend: the centre is the only fixed point
     generator = torch.Generator().manual_seed(seed)
     directions = torch.randn(20, DIM, generator=generator, dtype=torch.float64)
-    x = f.centre + directions / directions.norm(dim=1, keepdim=True)
+    x = f.centres + directions / directions.norm(dim=1, keepdim=True)
     alone = torch.arange(20)
     inside = rule_out_fixed_points(f, x, torch.full((20,), 1.001, dtype=torch.float64), alone)
     assert not inside.any()
@@ -78,8 +79,8 @@ def test_no_example_with_a_fixed_point_near_it_is_ruled_out(seed: int) -> None:
 
 
 def test_an_example_is_not_ruled_out_where_its_near_copy_is_a_fixed_point() -> None:
-    f = NonNormal(4).eval()
-    x = torch.stack([f.centre, f.centre + 0.5])
+    f = NonNormal(4, centres=1).eval()
+    x = torch.cat([f.centres, f.centres + 0.5])
     eps = torch.full((2,), 0.01, dtype=torch.float64)
     assert rule_out_fixed_points(f, x, eps, torch.tensor([0, 1])).tolist() == [False, True]
     assert rule_out_fixed_points(f, x, eps, torch.tensor([0, 0])).tolist() == [False, False]

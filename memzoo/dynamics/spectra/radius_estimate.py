@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from memzoo._types import Map
 from memzoo.dynamics.spectra.arnoldi import compute_ritz_pairs, count_columns
 from memzoo.dynamics.spectra.jacobian import Jacobians
 from memzoo.dynamics.spectra.own_derivative import TRIED, build_check
@@ -19,8 +20,8 @@ TOLERANCE = 5e-4
 """Estimated error of a radius, relative to it."""
 AGREEMENT = 1e-3
 """Relative difference from the products of the map in double that is taken for the rounding of single precision."""
-BLOCK = 2
-"""Columns of the start."""
+AT_ONCE = 8
+"""Points at which the map is differentiated in double at one time."""
 
 
 def estimate_radii(jacobians: Jacobians, x: Tensor) -> tuple[Float[Tensor, " batch"], Bool[Tensor, " batch"]]:
@@ -54,25 +55,26 @@ def _estimate_block(jacobians: Jacobians, x: Tensor) -> tuple[Tensor, Tensor]:
     """Estimate the radii of some points that fit into memory together."""
     unknown = torch.full((len(x),), torch.nan, dtype=torch.float64, device=x.device)
     nowhere = torch.zeros_like(unknown, dtype=torch.bool)
+    # In double a graph holds twice as much, so that few points are taken at a time, before the other graph is made.
+    witnesses = [jacobians.draw_witness(some) for some in x.split(AT_ONCE)]
     pull = jacobians.form_coarse_pull(x, torch.float32)
     if pull is None:
         return unknown, nowhere
-    witness = jacobians.draw_witness(x)
-    images = pull(witness.cotangents[None].float())[0]
-    gap = torch.linalg.vector_norm(images - witness.images, dim=1)
-    sound = gap <= AGREEMENT * torch.linalg.vector_norm(witness.images, dim=1)
-    rows = sound.nonzero().flatten()
+    expected = torch.cat([witness.images for witness in witnesses])
+    images = pull(torch.cat([witness.cotangents for witness in witnesses])[None].float())[0]
+    gap = torch.linalg.vector_norm(images - expected, dim=1)
+    rows = (gap <= AGREEMENT * torch.linalg.vector_norm(expected, dim=1)).nonzero().flatten()
     if not len(rows):
         return unknown, nowhere
 
-    def narrow(chosen: Tensor):
+    def narrow(chosen: Tensor) -> Map:
         part = jacobians.form_coarse_pull(x[rows[chosen]], torch.float32)
         assert part is not None
         return part
 
     dim = jacobians.dim
     seeds = derive_seeds(jacobians.f, x[rows], None)
-    start = draw_vectors(seeds, dim, min(BLOCK, dim), 0).left.float()
+    start = draw_vectors(seeds, dim, 1, 0).left.float()
     first = pull if len(rows) == len(x) else narrow(torch.arange(len(rows), device=x.device))
     pairs = compute_ritz_pairs(first, start, 1, TOLERANCE, narrow=narrow, weighted=True)
     assert pairs.condition is not None
