@@ -20,8 +20,10 @@ from pathlib import Path
 import torch
 from plain import compute_dense_radii, iterate_powers, recover_by_cdist, recover_by_products
 from torch import Tensor, nn
+from variational import VariationalAutoencoder
 
 import memzoo
+from memzoo.callbacks import AttractorCallback
 from memzoo.dynamics import census, certify, recovery_curve, spectrum
 from memzoo.models import D1, FullyConnected
 
@@ -235,6 +237,30 @@ def compare_recoveries() -> list[Row]:
     return rows
 
 
+def compare_measurement() -> list[Row]:
+    """Compare one measurement of a callback with one epoch of training, the plain side."""
+    torch.manual_seed(0)
+    network = VariationalAutoencoder()
+    images = torch.rand(32, 3, 32, 32)
+    watch = AttractorCallback(images, torch.rand(16, 3, 32, 32), verbose=False)
+
+    def train_on_a_batch() -> None:
+        network.train()
+        nn.functional.mse_loss(network(images), images).backward()
+
+    return [
+        compare(
+            "one measurement, variational autoencoder 3x32x32, 32 examples",
+            lambda: watch.measure(network),
+            "one epoch of 1024 images",
+            train_on_a_batch,
+            32,
+            "untrained",
+            repeats=1,
+        )
+    ]
+
+
 MEMORY = """
 import torch
 from torch.nn import Linear, ReLU, Sequential
@@ -271,7 +297,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="leave out the convolutional networks (minutes)")
     arguments = parser.parse_args()
-    rows = [*compare_spectra(arguments.quick), *compare_recoveries()]
+    rows = [*compare_spectra(arguments.quick), *compare_recoveries(), *compare_measurement()]
     report = {
         "torch": torch.__version__,
         "python": platform.python_version(),

@@ -22,12 +22,14 @@ from memzoo.callbacks.reporting import Row
 from memzoo.callbacks.shards import Part
 from memzoo.callbacks.starting import StartingCallback
 from memzoo.dynamics import Certificates, RecoveryCurve, example_eps, group_near_copies, recovery_curve
-from memzoo.dynamics.attractors import certify_quickly
+from memzoo.dynamics.attractors import certify_near, certify_quickly
 from memzoo.dynamics.orbits import format_eps, resolve_eps, resolve_groups
-from memzoo.dynamics.spectra import compute_leading_eigenvalues
+from memzoo.dynamics.spectra import compute_radii
 from memzoo.errors import InvalidArgumentError
 from memzoo.modules import Adapter, evaluation_mode, find_self_map, like_parameters
 
+MEMORY = 3 * 2**27
+"""Bytes for the Jacobians in work at one time, beside a training."""
 SETTLING = 200
 """Least number of iterations from an example towards its limit, before Newton's method takes over."""
 
@@ -70,7 +72,7 @@ class AttractorCallback(StartingCallback):
         Share of tracked examples that could be measured. The others count as neither attractors nor recovered, and stay
         in the denominators; ``history`` gives the ``reason``.
     ``attractor/radius_median``
-        Median spectral radius at the tracked examples.
+        Median spectral radius at the tracked examples; of maps without a narrow place, to three digits by estimate.
     ``attractor/radius_max``
         Largest spectral radius at the tracked examples. Both say something about attraction only where the residual is
         small.
@@ -160,7 +162,10 @@ class AttractorCallback(StartingCallback):
         self.given_eps = eps
         self.steps = steps
         self.certificates: Certificates | None = None
-        """Certificates of the last measurement, one row for each tracked example."""
+        """Certificates of the last measurement, one row for each tracked example.
+
+        Of maps without a narrow place, orbits that no verdict depends on are not followed: see ``ruled_out`` there.
+        """
         options = StartingOptions(
             examples=examples,
             starts=starts,
@@ -246,10 +251,12 @@ class AttractorCallback(StartingCallback):
         rows = self._add_copies(part.select(torch.arange(len(examples))))
         group = self._groups_measured[rows]
         steps = max(self.steps, SETTLING)
-        certificates = certify_quickly(f, examples[rows], eps[rows], steps=steps, group=group)
+        # A limit that is shared with an example of another process is seen only if all orbits are followed.
+        certify = certify_near if part.of == 1 else certify_quickly
+        certificates = certify(f, examples[rows], eps[rows], steps=steps, group=group, memory_limit=MEMORY)
         certificates = certificates[torch.arange(len(own), device=own.device)]
         on_cpu = {name: value.cpu() for name, value in vars(certificates).items() if isinstance(value, Tensor)}
-        radius = compute_leading_eigenvalues(f, own).radius
+        radius = compute_radii(f, own, memory_limit=MEMORY)
         found = replace(certificates, **on_cpu)
         return Measured(found, radius.cpu(), residual.cpu(), reached, ever_reached, arrived)
 
@@ -298,8 +305,7 @@ class AttractorCallback(StartingCallback):
         order = whole.restore_order(len(examples))
         certificates = [part.certificates for part in parts if part.certificates is not None]
         joined = Certificates.join(certificates, self._groups_measured[whole.joined_order(len(examples))])
-        ordered = joined[order]
-        self.certificates = replace(ordered, limit_of=_name_groups(ordered.limit_of, order))
+        self.certificates = joined.reorder(order)
         residual = torch.cat([part.residual for part in parts])
         reached = torch.stack([part.reached for part in parts])
         ever_reached = torch.stack([part.ever_reached for part in parts])
@@ -346,11 +352,3 @@ class AttractorCallback(StartingCallback):
     def advise(self, module: nn.Module) -> None:
         """Warn if the closing state shows something that the user can change."""
         give_advice(module, self.history, self.name)
-
-
-def _name_groups(groups: Tensor, order: Tensor) -> Tensor:
-    """Name each row's group by its first member, where ``groups`` names members by their places before ``order``."""
-    # order[i] is the place of row i in the joined rows; place is its inverse
-    place = order.argsort()
-    named = place[groups]
-    return torch.stack([(named == own).nonzero()[0, 0] for own in named])

@@ -81,10 +81,15 @@ def format_certificates(certificates: Certificates, examples: list[int]) -> str:
                 f"{certificates.residual[row]:.1e}",
             ]
         )
-    limits = len(set(groups))
+    followed = (~certificates.ruled_out).tolist()
+    limits = len({group for group, known in zip(groups, followed, strict=True) if known})
+    count = "they end" if all(followed) else f"{sum(followed)} end"
+    ends = f"{count} at {limits} distinct limit{'' if limits == 1 else 's'}"
+    if not all(followed):
+        ends += f", {len(followed) - sum(followed)} have no fixed point within eps and were not followed"
     head = (
         f"{int(certificates.attractor.sum())} of {len(examples)} are attractors, eps = {format_eps(certificates.eps)}; "
-        f"they end at {limits} distinct limit{'' if limits == 1 else 's'}:"
+        f"{ends}:"
     )
     return "\n".join([head, *_align(lines)])
 

@@ -176,7 +176,7 @@ NO_ROOM = [
 
 
 @pytest.mark.parametrize("error", NO_ROOM, ids=["Python", "torch", "torch on the CPU"])
-@pytest.mark.parametrize("name", ["recovery_curve", "certify_quickly"])
+@pytest.mark.parametrize("name", ["recovery_curve", "certify_near"])
 def test_where_memory_is_used_up_nothing_is_tried_again(error, name, monkeypatch):
     calls = []
 

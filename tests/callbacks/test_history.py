@@ -2,6 +2,7 @@
 
 import math
 import sys
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -118,6 +119,7 @@ def certificates(offset, radius, residual, limit_of, eps=0.5):
         derivative=["verified"] * count,
         pushed=flags,
         returns=flags,
+        ruled_out=~flags,
         distinct=flags,
         limit_of=torch.tensor(limit_of),
         limit=torch.zeros(count, 2),
@@ -141,6 +143,13 @@ def test_the_line_of_an_example_names_those_that_share_its_limit():
         ["9", "no", "-", "0.125", "1.500", "0.0e+00"],
     ]
     assert [line.split() for line in lines] == expected
+
+
+def test_examples_that_were_not_followed_end_at_no_limit():
+    found = certificates([0.1, math.nan, math.nan], [0.5, math.nan, math.nan], [0.0, math.nan, math.nan], [0, 1, 2])
+    found = replace(found, ruled_out=torch.tensor([False, True, True]))
+    head = format_certificates(found, [0, 1, 2]).splitlines()[0]
+    assert head.endswith("1 end at 1 distinct limit, 2 have no fixed point within eps and were not followed:")
 
 
 @pytest.mark.parametrize(("count", "sharing"), [(5, "1, 2, 3, 4"), (6, "1, 2, 3, 4, ...")])

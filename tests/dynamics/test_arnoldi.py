@@ -357,3 +357,73 @@ def test_the_largest_singular_values_of_several_matrices_and_of_zero_are_found()
     torch.testing.assert_close(values, torch.linalg.matrix_norm(matrices, 2))
     images = torch.einsum("bij,bj->bi", matrices, vectors).norm(dim=1)
     torch.testing.assert_close(images, values, rtol=1e-6, atol=1e-12)
+
+
+class Counting:
+    """Multiply stacks of vectors by matrices, and count by how many."""
+
+    def __init__(self, matrices):
+        self.matrices = matrices
+        self.count = 0
+
+    def __call__(self, stack):
+        self.count += len(stack) * stack.shape[1]
+        return torch.einsum("bij,mbj->mbi", self.matrices, stack)
+
+    def narrow(self, rows):
+        part = self.matrices[rows]
+
+        def multiply(stack):
+            self.count += len(stack) * len(part)
+            return torch.einsum("bij,mbj->mbi", part, stack)
+
+        return multiply
+
+
+def build_easy_and_hard():
+    easy = build_matrix([0.9], 200)
+    crowded = torch.linalg.qr(torch.randn(200, 200, dtype=torch.float64)).Q * 0.99
+    return torch.stack([crowded, easy, 2 * easy])
+
+
+def test_a_matrix_whose_eigenvalue_is_found_is_not_multiplied_any_more():
+    matrices = build_easy_and_hard()
+    start = torch.randn(3, 200, 2, dtype=torch.float64)
+    counting = Counting(matrices)
+    found = compute_ritz_pairs(counting, start, 1, 1e-8, narrow=counting.narrow)
+    whole = Counting(matrices)
+    expected = compute_ritz_pairs(whole, start, 1, 1e-8)
+    assert counting.count < 0.6 * whole.count
+    assert sorted(torch.cat([space.rows for space in found.spaces]).tolist()) == [0, 1, 2]
+    torch.testing.assert_close(found.values, expected.values)
+    torch.testing.assert_close(found.residual, expected.residual, rtol=1e-3, atol=1e-12)
+    alone = compute_ritz_pairs(lambda s: s @ matrices[1].T, start[1:2], 1, 1e-8)
+    torch.testing.assert_close(found.values[1:2], alone.values)
+    assert found.values[1:, 0].abs().tolist() == pytest.approx([0.9, 1.8], rel=1e-8)
+
+
+def test_a_system_that_is_solved_is_not_multiplied_any_more():
+    matrices = build_easy_and_hard() / 2.5
+    right_side = torch.randn(3, 200, dtype=torch.float64)
+    right_side[2] = 0
+    counting = Counting(matrices)
+    x = solve_shifted(counting, right_side, steps=100, narrow=counting.narrow)
+    torch.testing.assert_close(x - torch.einsum("bij,bj->bi", matrices, x), right_side, rtol=1e-7, atol=1e-7)
+    assert not x[2].any()
+    each = []
+    for row in (0, 1):
+        own = Counting(matrices[row : row + 1])
+        solve_shifted(own, right_side[row : row + 1], steps=100)
+        each.append(own.count)
+    assert counting.count == sum(each)
+    assert each[0] != each[1]
+
+
+def test_the_estimated_error_of_an_eigenvalue_knows_its_condition():
+    matrix = torch.zeros(260, 260, dtype=torch.float64)
+    matrix[:2, :2] = torch.tensor([[0.9, 50.0], [0.0, 0.8]], dtype=torch.float64)
+    start = torch.randn(1, 260, 2, dtype=torch.float64)
+    found = compute_ritz_pairs(lambda s: s @ matrix.T, start, 1, 1e-4, weighted=True)
+    # the condition of a in [[a, c], [0, b]] is sqrt(1 + (c / (a - b))^2)
+    assert found.condition.item() == pytest.approx(math.hypot(1, 50 / 0.1), rel=1e-3)
+    assert found.values.real.item() == pytest.approx(0.9, abs=1e-4)

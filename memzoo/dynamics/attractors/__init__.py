@@ -5,7 +5,7 @@ from memzoo.dynamics.attractors.census import Census, census
 from memzoo.dynamics.attractors.certificate import Certificates, certify
 from memzoo.dynamics.attractors.find_attractors import Attractor, Attractors, find_attractors
 from memzoo.dynamics.attractors.limit_sets import LimitSet
-from memzoo.dynamics.attractors.quick_certificate import certify_quickly
+from memzoo.dynamics.attractors.quick_certificate import certify_near, certify_quickly
 
 __all__ = [
     "Attractor",
@@ -17,6 +17,7 @@ __all__ = [
     "basin_radius",
     "census",
     "certify",
+    "certify_near",
     "certify_quickly",
     "find_attractors",
 ]

@@ -8,8 +8,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from memzoo._types import Map
-from memzoo.dynamics.attractors.certificate import REACH, certify
+from memzoo.dynamics.attractors.certificate import REACH
 from memzoo.dynamics.attractors.continua import ROUNDING, moves_along, resolve_radius
+from memzoo.dynamics.attractors.quick_certificate import certify_quickly
 from memzoo.dynamics.spectra import spectrum
 from memzoo.errors import NonFiniteError
 
@@ -65,7 +66,7 @@ def _certify_batch(f: Map, points: Tensor, settled: Tensor, eps: float, steps: i
     If an eigenvalue is 1 up to rounding, the place of the limit depends on the rounding. Then the limit is taken to be
     where the orbit has settled: the arithmetic of the orbits decides.
     """
-    found = certify(f, points, eps, steps=steps)
+    found = certify_quickly(f, points, eps, steps=steps)
     limits = found.points
     radius = found.radius
     error = found.radius_error.nan_to_num(0.0, posinf=torch.inf)
@@ -100,7 +101,7 @@ def _lie_in_continua(f: Map, points: Float[Tensor, "m *shape"], eps: float, step
     """
     u = torch.randn(points.shape[1:], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     push = (u / u.norm()).to(points)
-    found = certify(f, points + REACH * eps * push, eps, steps=steps)
+    found = certify_quickly(f, points + REACH * eps * push, eps, steps=steps)
     moved = (found.points - points).flatten(1).double().norm(dim=1)
     rounding = ROUNDING * torch.finfo(points.dtype).eps * points.flatten(1).double().norm(dim=1)
     # A slow orbit on its way back has a larger residual than rounding explains.

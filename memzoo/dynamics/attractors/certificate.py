@@ -100,6 +100,10 @@ class Certificates:
     """Small pushes do not grow in the long run, see :mod:`memzoo.dynamics.attractors.pushes`. At a kink or a jump the
     Jacobian is that of one side and cannot tell. Where the outputs of the map rest under small steps, the pushes are as
     long as half of ``eps``, and have to come back as they are. False where nothing was pushed."""
+    ruled_out: Bool[Tensor, " n"]
+    """No fixed point lies within ``eps``, see :mod:`memzoo.dynamics.attractors.residual_bound`, so that neither the
+    orbit nor its limit was computed: ``points`` is the example, and everything about the limit is NaN. Nobody but a
+    callback asks for that."""
     distinct: Bool[Tensor, " n"]
     """No other example (those that count as one with it aside) is known to end at the same point, whether near to the
     example or far from it: a map that sends two examples to one of them has not stored two, and a constant map has
@@ -140,6 +144,15 @@ class Certificates:
         places = torch.arange(len(self.derivative), device=rows.device)[rows]  # of flags as of indices
         return replace(self, **chosen, derivative=[self.derivative[place] for place in places.tolist()])
 
+    def reorder(self, order: Int[Tensor, " n"]) -> "Certificates":
+        """Return all rows in another order, with ``limit_of`` as numbers of that order."""
+        # order[i] is the old place of row i; place is its inverse
+        place = order.argsort()
+        named = place[self.limit_of[order]]
+        # The first member of a group may be another one now.
+        first = torch.stack([(named == own).nonzero()[0, 0] for own in named])
+        return replace(self[order], limit_of=first)
+
     @property
     def attractor(self) -> Bool[Tensor, " n"]:
         """Tell which examples are attractors.
@@ -174,6 +187,8 @@ class Certificates:
         if self.attractor[row]:
             word = self.derivative[row]
             return "attractor" if word == "verified" else f"{word} derivative: by pushes an attractor"
+        if self.ruled_out[row]:
+            return "no fixed point within eps"
         if not self.fixed[row]:
             return "open: no fixed point found" if self.open[row] else "no fixed point found"
         if not self.distinct[row]:
@@ -281,6 +296,7 @@ def certify(
         derivative=derivative,
         pushed=torch.zeros_like(ends.fixed),
         returns=torch.zeros_like(ends.fixed),
+        ruled_out=torch.zeros_like(ends.fixed),
         distinct=torch.ones_like(ends.fixed),
         limit_of=torch.arange(len(examples), device=examples.device),
         limit=flat,
@@ -306,6 +322,34 @@ def certify(
     basins = basin_radius(f, found.points[rows], REACH * eps[rows], directions=directions, steps=steps)
     radii = found.basin_radius.index_put((rows,), basins.radius)
     return replace(found, basin_radius=radii, basin_share=basins.share)
+
+
+def leave_out(examples: Tensor, eps: Tensor) -> Certificates:
+    """Return the certificates of examples that have no fixed point within their ``eps``."""
+    unknown = torch.full_like(eps, torch.nan, dtype=torch.float64)
+    no = torch.zeros_like(unknown, dtype=torch.bool)
+    return Certificates(
+        points=examples,
+        fixed=no,
+        open=no,
+        offset=unknown,
+        group_offset=unknown,
+        residual=unknown,
+        location_error=unknown,
+        radius=unknown,
+        radius_error=unknown,
+        derivative=["unverified"] * len(examples),
+        pushed=no,
+        returns=no,
+        ruled_out=~no,
+        distinct=~no,
+        limit_of=torch.arange(len(examples), device=examples.device),
+        limit=examples.flatten(1),
+        resolution=unknown,
+        eps=eps,
+        basin_radius=unknown,
+        basin_share=torch.nan,
+    )
 
 
 def _choose_reach(uniform: Spectrum | None, reach: Tensor) -> tuple[Tensor, bool]:

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from memzoo._checks import check_batch, check_eps, check_map
 from memzoo._types import Map
-from memzoo.dynamics.attractors.certificate import certify
 from memzoo.dynamics.attractors.limit_search import LimitSearch, check_search_limits, iterate_to_rest
 from memzoo.dynamics.attractors.limit_sets import LimitSet
+from memzoo.dynamics.attractors.quick_certificate import certify_quickly
 from memzoo.dynamics.orbits import Orbit, compose_with_itself, iterate
 from memzoo.dynamics.tracing import leave_no_trace, promote_to_float64, widen_points
 from memzoo.errors import InvalidArgumentError
@@ -161,7 +161,7 @@ def _certify_limits(f: Map, limits: list[LimitSet], eps: float, steps: int) -> l
         rows = [i for i, one in enumerate(limits) if one.period == period and one.attracting and not one.continuum]
         if rows:
             points = torch.stack([limits[i].points[0] for i in rows])
-            found = certify(compose_with_itself(f, period), points, eps, steps=steps)
+            found = certify_quickly(compose_with_itself(f, period), points, eps, steps=steps)
             attracting += [rows[i] for i in found.attractor.nonzero().flatten().tolist()]
     return sorted(attracting)
 

@@ -5,50 +5,95 @@ basin. It is therefore a last polish only, within a small reach of the limit of 
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from memzoo._types import Map
 from memzoo.dynamics.orbits import SETTLED
-from memzoo.dynamics.spectra import ROWS, Jacobians, choose_own_derivative, solve, solve_shifted
+from memzoo.dynamics.spectra import ROWS, Jacobians, Products, choose_own_derivative, solve, solve_shifted
 
 POLISH = 4
 """Newton steps; on a piecewise-linear map one step lands on the fixed point."""
+NARROW = 100
+"""Width of a cut up to which the factors of a Jacobian are cheap."""
+CERTAINLY = 1.001
+"""Factor by which a lower bound on the length of a step has to exceed what is allowed: room for rounding."""
 
 
 def compute_residual_norm(f: Map, x: Tensor) -> Tensor:
     """Compute the L2 norm of f(x) - x (B,), infinity where it is not finite."""
+    if not len(x):
+        return x.new_zeros(0)
     residual = torch.cat([(f(rows) - rows).flatten(1).norm(dim=1) for rows in x.split(ROWS)])
     return torch.where(residual.isfinite(), residual, torch.inf)
 
 
-def compute_newton_step(jacobians: Jacobians, x: Tensor) -> Tensor:
-    r"""Compute the step (B, d) of Newton's method on f(x) - x; infinite where I - J is singular or J is not finite.
+def compute_newton_step(jacobians: Jacobians, x: Tensor, reach: Float[Tensor, " batch"]) -> Tensor:
+    r"""Compute the step (B, d) of Newton's method on f(x) - x.
+
+    It is infinite where I - J is singular or J is not finite, and where the step is proven to be longer than ``reach``.
 
     With :math:`r = f(x) - x` and J = L R, the step :math:`(I - LR)^{-1} r = r + L (I - RL)^{-1} R r` needs only a
     k x k system (the identity of Woodbury).
     """
+    by_products = jacobians.method == "arnoldi"
     steps: list[Tensor] = []
     for rows in jacobians.split_into_blocks(x):
         residual = (jacobians.wide(x[rows]) - x[rows]).flatten(1)
-        if jacobians.method == "arnoldi":
-            step = torch.full_like(residual, torch.inf)
-            finite = jacobians.find_finite(x[rows])
-            if finite.any():
-                products = jacobians.form_products(x[rows][finite])
-                step[finite] = solve_shifted(products[0], residual[finite])
-        else:
-            factors = jacobians.form_factors(x[rows])
-            core = factors.core()
-            identity = torch.eye(core.shape[-1], dtype=residual.dtype, device=residual.device)
-            residual = residual[:, :, None]
-            inner, solved = solve(identity - core, factors.inward(residual))
-            step = (residual + factors.outward(inner)).squeeze(-1)
-            step[~(solved & factors.finite.to(solved.device))] = torch.inf  # an affine map has one Jacobian for all
+        step = torch.full_like(residual, torch.inf)
+        short = torch.arange(len(rows), device=x.device)
+        products = None
+        # Narrow factors are formed at less cost than the bound.
+        if by_products or (jacobians.method != "differences" and jacobians.width > NARROW and not jacobians.affine):
+            products, short = _leave_long_steps_out(jacobians, x[rows], residual, reach[rows])
+        if len(short):
+            step[short] = (
+                solve_shifted(products.push, residual[short], narrow=lambda rows, own=products: own.narrow(rows).push)
+                if by_products and products is not None
+                else _solve_at_cut(jacobians, x[rows][short], residual[short])
+            )
         # A step that is partly infinite leads nowhere.
         step[~step.isfinite().all(1)] = torch.inf
         steps.append(step)
     return torch.cat(steps)
+
+
+def _leave_long_steps_out(
+    jacobians: Jacobians, x: Tensor, residual: Tensor, reach: Tensor
+) -> tuple[Products | None, Int[Tensor, " m"]]:
+    r"""Leave out the points whose Newton steps are longer than ``reach``, and those without a finite Jacobian.
+
+    With the step s, :math:`(I - J) s = r`, every vector w bounds it from below,
+
+    .. math:: \langle w, r \rangle = \langle (I - J)^T w, s \rangle \le \|(I - J)^T w\| \, \|s\| .
+
+    The vector w = r costs one product. No norm of the Jacobian has to be known, and the map may be far from normal.
+
+    Returns:
+        The products with the Jacobians of the other points, None if there are none, and the rows of these points.
+    """
+    rows = jacobians.find_finite(x).nonzero().flatten()
+    if not len(rows):
+        return None, rows
+    products = jacobians.form_products(x[rows])
+    r = residual[rows]
+    image = torch.linalg.vector_norm(r - products.pull(r[None])[0], dim=1)
+    short = (~(r.square().sum(1) > CERTAINLY * reach[rows] * image)).nonzero().flatten()
+    if len(short) == len(rows):
+        return products, rows
+    return (products.narrow(short) if len(short) else None), rows[short]
+
+
+def _solve_at_cut(jacobians: Jacobians, x: Tensor, residual: Tensor) -> Tensor:
+    """Compute Newton's step from the factors of the Jacobian; infinite where there is none."""
+    factors = jacobians.form_factors(x)
+    core = factors.core()
+    identity = torch.eye(core.shape[-1], dtype=residual.dtype, device=residual.device)
+    residual = residual[:, :, None]
+    inner, solved = solve(identity - core, factors.inward(residual))
+    step = (residual + factors.outward(inner)).squeeze(-1)
+    step[~(solved & factors.finite.to(solved.device))] = torch.inf  # an affine map has one Jacobian for all
+    return step
 
 
 def polish_fixed_point(jacobians: Jacobians, points: Tensor, reach: Float[Tensor, " batch"]) -> tuple[Tensor, Tensor]:
@@ -57,7 +102,8 @@ def polish_fixed_point(jacobians: Jacobians, points: Tensor, reach: Float[Tensor
     A point that Newton's method would move farther is returned unchanged.
 
     Returns:
-        The points, and for each the Newton step (B, d) that was not taken.
+        The points, and for each the Newton step (B, d) that was not taken; infinite where there is none, or where it
+        is only known to be longer than ``reach``.
     """
     wide = jacobians.wide
     points = points.to(jacobians.dtype)
@@ -76,9 +122,12 @@ def polish_fixed_point(jacobians: Jacobians, points: Tensor, reach: Float[Tensor
         if not len(rows):
             break
         own = own or choose_own_derivative(jacobians, points[rows])
-        step = compute_newton_step(own, points[rows])
+        way = (points[rows] - origin[rows]).flatten(1).norm(dim=1)
+        step = compute_newton_step(own, points[rows], reach[rows] + way)
         trial = points[rows] + step.nan_to_num(posinf=0.0).reshape(-1, *points.shape[1:])
-        residual = compute_residual_norm(wide, trial)
+        exists = step.isfinite().all(1)
+        residual = best[rows].clone()
+        residual[exists] = compute_residual_norm(wide, trial[exists])
         moved = (trial - origin[rows]).flatten(1).norm(dim=1)
         accepted = (residual < best[rows]) & (moved < reach[rows])
         step_left[rows[~accepted]] = step[~accepted]

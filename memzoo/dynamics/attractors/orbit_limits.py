@@ -140,17 +140,21 @@ class _LimitSearch:
             return
         orbit = iterate(self._map, self.points[rows], steps)
         points, step_left = polish_fixed_point(self._jacobians, orbit.points, self._reach[rows])
+        residual = compute_residual_norm(self._jacobians.wide, points).double()
+        size = torch.maximum(points.flatten(1).norm(dim=1), self._size[rows])
+        # Comparisons with NaN are false.
+        fixed = residual.isfinite() & (residual <= _residual_tolerance(points.dtype) * size) & ~orbit.diverged
         # Newton's method leads from a cycle, too, to a fixed point that the cycle surrounds and never comes nearer to.
-        moving = (self._moving[rows] & ~orbit.converged).nonzero().flatten()
+        # An orbit that it has not led anywhere, and that is at no fixed point, is open wherever it tends to.
+        led = fixed | (points != orbit.points).flatten(1).any(1)
+        moving = (self._moving[rows] & ~orbit.converged & led).nonzero().flatten()
         near = UNSURE * step_left[moving].norm(dim=1)
         near = torch.where(near <= CLOSE * self._reach[rows[moving]], near, 0.0) + self._rest * self._size[rows[moving]]
         passing = moving[~self._approach(orbit.points[moving], points[moving], near)]
         points[passing] = orbit.points[passing]
         step_left[passing] = torch.inf
-        residual = compute_residual_norm(self._jacobians.wide, points).double()
-        size = torch.maximum(points.flatten(1).norm(dim=1), self._size[rows])
-        # Comparisons with NaN are false.
-        fixed = residual.isfinite() & (residual <= _residual_tolerance(points.dtype) * size) & ~orbit.diverged
+        residual[passing] = compute_residual_norm(self._jacobians.wide, points[passing]).double()
+        fixed &= residual <= _residual_tolerance(points.dtype) * size
         known = step_left.norm(dim=1) <= self._reach[rows]
         self.points[rows] = points
         self.step_left[rows] = step_left

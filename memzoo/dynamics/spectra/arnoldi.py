@@ -5,18 +5,22 @@ of minimized iterations in the solution of the matrix eigenvalue problem, 1951) 
 for singular values, Saad and Schultz (GMRES, 1986) for linear systems.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
 from memzoo._types import Map
+from memzoo.dynamics.spectra.lu import invert
 from memzoo.errors import NonFiniteError
 
-CHECK_EVERY = 4
-"""Steps between two tests of convergence."""
+LOOK = 4
+"""Steps before the first test of convergence, and between two tests at least."""
+GROWTH = 1.2
+"""Factor by which a space has grown until the next test: an eigensolve costs the cube of its columns."""
 MOST_COLUMNS = 200
 """Columns of a basis at most, unless many eigenvalues are wanted."""
 MOST_SINGULAR = 100
@@ -25,6 +29,10 @@ SINGULAR_TOLERANCE = 1e-3
 """Relative distance within which a singular value has to lie."""
 EXHAUSTED = 100
 """Rounding units of a column, of which a new direction has to be longer."""
+
+
+Narrow = Callable[[Int[Tensor, " m"]], Map]
+"""Returns the product with the matrices of some rows."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,12 @@ class RitzPairs:
     r"""Length of :math:`A v - \lambda v`: A is that far from a matrix with exactly this eigenvalue."""
     spaces: tuple[KrylovSpace, ...] = ()
     """The spaces that they come from; together they hold each row once."""
+    condition: Float[Tensor, "batch top"] | None = None
+    """Condition of each value in the projected matrix, where it was asked for: times the residual it is the error of
+    the value, to first order and as far as the space shows."""
+
+
+Found = TypeVar("Found", KrylovSpace, RitzPairs)
 
 
 def count_columns(dim: int, top: int) -> int:
@@ -72,14 +86,16 @@ def compute_ritz_pairs(
     top: int,
     tol: float,
     near: Complex[Tensor, " batch"] | None = None,
+    *,
+    narrow: Narrow | None = None,
+    weighted: bool = False,
 ) -> RitzPairs:
     r"""Compute the ``top`` eigenvalues of largest modulus by the block Arnoldi method.
 
     A single start vector shows an eigenvalue of any multiplicity once; a block of b shows up to b copies. All matrices
-    grow their spaces together, so one product serves them all; the pairs of a matrix come from the space in which they
-    first converged, so that they do not depend on the other matrices. New directions are orthogonalised twice against
-    the basis. A direction that is exhausted is replaced by a random one, which also reaches what the start was
-    orthogonal to.
+    grow their spaces together, so one product serves them all; a matrix whose pairs have converged leaves, so that they
+    do not depend on the other matrices. New directions are orthogonalised twice against the basis. A direction that is
+    exhausted is replaced by a random one, which also reaches what the start was orthogonal to.
 
     Args:
         product: A v for stacks (m, batch, dim) of vectors.
@@ -87,6 +103,9 @@ def compute_ritz_pairs(
         top: Number of wanted eigenvalues.
         tol: Stop when every wanted residual is below ``tol`` times the first modulus.
         near: If given, find the eigenvalues nearest to this one instead, and stop when the first of them has converged.
+        narrow: Returns the product with some of the matrices, given by their rows. When left out, matrices that have
+            left are multiplied by zero.
+        weighted: Multiply the residuals by the conditions of the values before they are compared with ``tol``.
 
     Returns:
         Values that have not converged after 200 columns (or six for each wanted one) carry their residual like the
@@ -98,19 +117,32 @@ def compute_ritz_pairs(
     basis = torch.linalg.qr(start).Q
     images = _apply(product, basis)
     most_columns = count_columns(dim, top)
-    width = torch.zeros(batch, dtype=torch.long, device=start.device)  # columns in which the pairs of a row converged
-    step = 0
+    rows = torch.arange(batch, device=start.device)
+    reduced = product
+    spaces: list[KrylovSpace] = []
+    found: list[RitzPairs] = []
+    look = LOOK * block
     while True:
-        step += 1
         full = basis.shape[-1] + block > most_columns
-        if full or step % CHECK_EVERY == 0:
-            pairs = _form_pairs(_project(basis, images, block, near), top)
+        if full or basis.shape[-1] >= look:
+            look = max(basis.shape[-1] + LOOK * block, int(GROWTH * basis.shape[-1]))
+            space = _project(basis, images, block, None if near is None else near[rows])
+            pairs = _form_pairs(space, top)
             radius = pairs.values[:, :1].abs().clamp(min=tiny)
             wanted = pairs.residual if near is None else pairs.residual[:, :1]
+            if weighted:
+                pairs = replace(pairs, condition=_compute_projected_condition(space, top))
+                wanted = pairs.residual * pairs.condition
             converged = (wanted <= tol * radius).all(1) | full
-            width = torch.where(converged & (width == 0), basis.shape[-1], width)
-            if (width > 0).all():
-                return _join_pairs(_split_by_width(basis, images, width), block, top, near)
+            if converged.any():
+                spaces.append(replace(_select(space, converged), rows=rows[converged]))
+                found.append(_select(pairs, converged))
+                if converged.all():
+                    return _join_pairs(spaces, found)
+                rows = rows[~converged]
+                basis = basis[~converged]
+                images = images[~converged]
+                reduced = _embed(product, rows, batch) if narrow is None else narrow(rows)
         # Extend the Krylov space by A times its newest columns.
         last = images[..., -block:]
         scale = torch.linalg.vector_norm(last, dim=-2, keepdim=True)
@@ -122,7 +154,7 @@ def compute_ritz_pairs(
         for _ in range(2):
             new = torch.linalg.qr(_orthogonalise(basis, new)).Q
         basis = torch.cat([basis, new], -1)
-        images = torch.cat([images, _apply(product, new)], -1)
+        images = torch.cat([images, _apply(reduced, new)], -1)
 
 
 def compute_largest_singular_value(
@@ -157,24 +189,65 @@ def _find_largest(images: Tensor) -> tuple[Tensor, Tensor]:
     return values[..., :1, None], coefficients[..., :1, :].mT
 
 
-def solve_shifted(product: Map, right_side: Float[Tensor, "batch dim"], steps: int = 60) -> Tensor:
-    """Solve x - A x = right_side by least squares over a Krylov space of at most ``steps`` columns (GMRES)."""
-    target = right_side.unsqueeze(-1)
-    length = torch.linalg.vector_norm(right_side, dim=-1)[:, None, None]
-    length = length.clamp(min=torch.finfo(right_side.dtype).tiny)
-    basis = target / length
-    images = _apply(product, basis)
-    most_columns = min(steps, basis.shape[-2])
+def solve_shifted(
+    product: Map,
+    right_side: Float[Tensor, "batch dim"],
+    steps: int = 60,
+    *,
+    tol: float = 1e-10,
+    narrow: Narrow | None = None,
+) -> Tensor:
+    """Solve x - A x = right_side by least squares over a Krylov space of at most ``steps`` columns (GMRES).
+
+    Args:
+        product: A v for stacks (m, batch, dim) of vectors.
+        right_side: Right sides; one of zero has the solution zero.
+        steps: Most columns.
+        tol: A matrix leaves when what its solution leaves of the right side is shorter than this share of it.
+        narrow: As in :func:`compute_ritz_pairs`.
+    """
+    solution = torch.zeros_like(right_side)
+    length = torch.linalg.vector_norm(right_side, dim=-1)
+    rows = (length > 0).nonzero().flatten()
+    if not len(rows):
+        return solution
+    reduced = product
+    if len(rows) < len(right_side):
+        reduced = _embed(product, rows, len(right_side)) if narrow is None else narrow(rows)
+    basis = (right_side[rows] / length[rows, None]).unsqueeze(-1)
+    shifted = basis[..., :0]
+    most_columns = min(steps, right_side.shape[-1])
     while True:
-        # x = V y with the y that minimises |b - (V - A V) y|
-        shifted = basis - images
-        coefficients = torch.linalg.lstsq(shifted, target).solution
-        gap = torch.linalg.vector_norm(target - shifted @ coefficients, dim=(-2, -1))
-        if basis.shape[-1] >= most_columns or (gap <= 1e-10 * length.flatten()).all():
-            return (basis @ coefficients).squeeze(-1)
-        new = _extend(basis, images[..., -1:])
-        basis = torch.cat([basis, new], -1)
-        images = torch.cat([images, _apply(product, new)], -1)
+        shifted = torch.cat([shifted, basis[..., -1:] - _apply(reduced, basis[..., -1:])], -1)
+        new = _extend(basis, shifted[..., -1:])
+        # x = V y with the y that minimises |b - (V - A V) y|: both b and V - A V lie in the span of the next basis W.
+        wider = torch.cat([basis, new], -1)
+        projected = wider.mT @ shifted
+        target = torch.zeros_like(projected[..., :1])
+        target[:, 0] = 1
+        coefficients = torch.linalg.lstsq(projected, target).solution
+        gap = torch.linalg.vector_norm(target - projected @ coefficients, dim=(-2, -1))
+        done = (gap <= tol) | (basis.shape[-1] >= most_columns)
+        if done.any():
+            solution[rows[done]] = length[rows[done], None] * (basis[done] @ coefficients[done]).squeeze(-1)
+            if done.all():
+                return solution
+            rows = rows[~done]
+            wider = wider[~done]
+            shifted = shifted[~done]
+            reduced = _embed(product, rows, len(right_side)) if narrow is None else narrow(rows)
+        basis = wider
+
+
+def _embed(product: Map, rows: Tensor, batch: int) -> Map:
+    """Return the product with some of the matrices, by multiplying all others with zero."""
+
+    def multiply(v: Tensor) -> Tensor:
+        whole = v.new_zeros(len(v), batch, v.shape[-1])
+        whole[:, rows] = v
+        return product(whole)[:, rows]
+
+    return multiply
 
 
 def _apply(product: Map, columns: Tensor) -> Tensor:
@@ -197,25 +270,25 @@ def _extend(basis: Tensor, column: Tensor) -> Tensor:
     return torch.where(length > room, new / length.clamp(min=torch.finfo(column.dtype).tiny), 0.0)
 
 
-def _split_by_width(basis: Tensor, images: Tensor, width: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Split the matrices by the number of columns in which they converged: rows, basis and images."""
-    for columns in width.unique().tolist():
-        rows = (width == columns).nonzero().flatten()
-        yield rows, basis[rows, :, :columns], images[rows, :, :columns]
+def _select(found: Found, chosen: Tensor) -> Found:
+    """Return what was found of the matrices that are ``chosen``."""
+    return replace(found, **{name: value[chosen] for name, value in vars(found).items() if isinstance(value, Tensor)})
 
 
-def _join_pairs(parts: Iterable[tuple[Tensor, Tensor, Tensor]], block: int, top: int, near: Tensor | None) -> RitzPairs:
-    """Compute the Ritz pairs of all matrices, each in its own space."""
-    spaces = []
-    for rows, basis, images in parts:
-        goal = None if near is None else near[rows]
-        spaces.append(replace(_project(basis, images, block, goal), rows=rows))
+def _join_pairs(spaces: Sequence[KrylovSpace], found: Sequence[RitzPairs]) -> RitzPairs:
+    """Put the pairs of all matrices into their order."""
     order = torch.cat([space.rows for space in spaces]).argsort()
-    pairs = [_form_pairs(space, top) for space in spaces]
-    values, vectors, residual = (
-        torch.cat([getattr(pair, name) for pair in pairs])[order] for name in ("values", "vectors", "residual")
-    )
-    return RitzPairs(values, vectors, residual, tuple(spaces))
+    names = [name for name, value in vars(found[0]).items() if isinstance(value, Tensor)]
+    joined = {name: torch.cat([getattr(pairs, name) for pairs in found])[order] for name in names}
+    return replace(found[0], **joined, spaces=tuple(spaces))
+
+
+def _compute_projected_condition(space: KrylovSpace, top: int) -> Float[Tensor, "batch top"]:
+    """Compute the condition of the first eigenvalues of V^T A V; infinity where its eigenvectors are dependent."""
+    # The rows of S^-1 are the left eigenvectors, and the columns of S have length 1.
+    inverse, exists = invert(space.coefficients)
+    condition = torch.linalg.vector_norm(inverse[..., :top, :], dim=-1)
+    return torch.where(exists[:, None] & condition.isfinite(), condition, torch.inf)
 
 
 def _project(basis: Tensor, images: Tensor, block: int, near: Tensor | None) -> KrylovSpace:

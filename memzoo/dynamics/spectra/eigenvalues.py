@@ -100,15 +100,21 @@ def spectrum(
         >>> result.radius, result.verdict
         (tensor([1.2000], dtype=torch.float64), ['expanding'])
     """
-    check_batch(x, "x")
-    check_module(f)
     if top is not None and top < 1:
         raise InvalidArgumentError(f"top must be at least 1, got {top}.")
+    jacobians, x = open_jacobians(f, x, method, memory_limit)
+    return compute_spectrum(jacobians, x, top=top, vectors=vectors, transient=transient, seed=seed)
+
+
+def open_jacobians(f: Map, x: Tensor, method: Method | None, memory_limit: int) -> tuple[Jacobians, Tensor]:
+    """Check a map and points, and return the Jacobians, and the points as they are measured."""
+    check_batch(x, "x")
+    check_module(f)
     x = widen_points(f, x, "x")
     jacobians = Jacobians(f, x, method, memory_limit)
     check_map(jacobians.wide, jacobians.points)
     check_differentiable_self_map(jacobians.wide, jacobians.points)
-    return compute_spectrum(jacobians, x, top=top, vectors=vectors, transient=transient, seed=seed)
+    return jacobians, x
 
 
 def compute_spectrum(
@@ -203,11 +209,13 @@ def _compute_leading_block(
     part = None
     if finite.any():
         x = x[finite]
-        part = compute_leading_spectrum(jacobians, x, wanted.top or 1, vectors=wanted.vectors, seed=wanted.seed)
+        products = jacobians.form_products(x)
+        part = compute_leading_spectrum(
+            jacobians, x, wanted.top or 1, vectors=wanted.vectors, seed=wanted.seed, products=products
+        )
         flat = x.to(jacobians.dtype).flatten(1)
         others = around.others[finite]
-        push = jacobians.form_push(flat)
-        found = check.check(flat, others, push, staircase=not jacobians.affine, all_points=around.all_points)
+        found = check.check(flat, others, products.push, staircase=not jacobians.affine, all_points=around.all_points)
         part = cover_sides(_add_check(part, found), jacobians, found, flat)
     return fill_with_nan(part, finite, jacobians.dim if wanted.vectors else 0)
 

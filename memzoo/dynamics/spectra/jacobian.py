@@ -23,11 +23,12 @@ from memzoo.dynamics.spectra.derivatives import (
     flatten_map,
     linearise,
     linearise_row_by_row,
+    linearise_transposed,
 )
 from memzoo.dynamics.spectra.differences import compute_jacobians_by_differences
 from memzoo.dynamics.spectra.factors import Factors, build_factors, factor_at_cut, factor_at_declared_cut
 from memzoo.dynamics.spectra.inexact_factors import build_inexact_factors
-from memzoo.dynamics.spectra.proof import draw_witness
+from memzoo.dynamics.spectra.proof import Witness, draw_witness
 from memzoo.dynamics.spectra.triangular import find_triangular, stretch_derivatives
 from memzoo.dynamics.tracing import (
     TracedGraph,
@@ -115,13 +116,18 @@ class Jacobians:
         """Tell whether one Jacobian holds at all points."""
         return self.method != "differences" and self.graph is not None and self.graph.cut.affine
 
-    def split_into_blocks(self, x: Tensor) -> Iterator[Tensor]:
-        """Split the row indices of ``x`` into blocks whose work fits into the memory limit."""
+    def split_into_blocks(self, x: Tensor, *, coarse: bool = False) -> Iterator[Tensor]:
+        """Split the row indices of ``x`` into blocks whose work fits into the memory limit.
+
+        Products that are ``coarse`` are reverse products in single precision: they take a quarter of the memory.
+        """
         widest = 0 if self.graph is None else self.graph.widest
-        if self.method == "cut":
+        if self.method == "cut" and not coarse:
             rows = self._elements // (self.width * max(self.dim, widest))
-        elif self.method == "arnoldi":  # the basis and its images, and what the autograd graph holds
-            rows = self.memory_limit // (8 * (2 * MOST_COLUMNS * self.dim + 40 * widest))
+        elif coarse or self.method == "arnoldi":
+            # The basis, its images and a copy of one of them; the graphs of J^T u and of J v hold all values once.
+            held = 0 if self.graph is None else sum(self.graph.sizes.values())
+            rows = self.memory_limit * (4 if coarse else 1) // (8 * (3 * MOST_COLUMNS * self.dim + 3 * held))
         else:
             rows = self.memory_limit // (8 * 6 * self.dim**2)
         return iter(torch.arange(len(x), device=x.device).split(max(1, rows)))
@@ -144,11 +150,10 @@ class Jacobians:
             self.method = "dense"  # no cut passes the check
         return build_factors(self.eps, compute_jacobians(f, x.flatten(1), self._tangents))
 
-    def form_products(self, x: Float[Tensor, "batch *shape"], dtype: torch.dtype | None = None) -> Products:
+    def form_products(self, x: Float[Tensor, "batch *shape"]) -> Products:
         """Return the products J v and J^T u for stacks (m, B, dim), without forming a Jacobian.
 
-        The map is evaluated once; each product then costs one or two evaluations. Only a map that could be traced gives
-        products in another ``dtype`` than that of the Jacobians.
+        The map is evaluated once; each product then costs one or two evaluations.
         """
         points = x.to(self.dtype).flatten(1)
         f = self.differentiated
@@ -157,16 +162,40 @@ class Jacobians:
             with Attempt(RuntimeError):  # an operation of the trace may have no batching rule
                 products = self._linearise_graph(self.graph, points)
                 if witness.confirms_product(products.pull, self.eps):
-                    if dtype in (None, self.dtype):
-                        return products
-                    return self._linearise_graph(self.graph, points.to(dtype))
+                    return products
             self.graph = None  # the trace does not hold at these points
         return linearise_row_by_row(f, points)
 
+    def form_coarse_products(self, x: Float[Tensor, "batch *shape"], dtype: torch.dtype) -> Products | None:
+        """Return the same products in another type, of a trace that :meth:`form_products` has confirmed at ``x``.
+
+        They are None where the constants of the map cannot be cast.
+        """
+        if self.graph is None or not isinstance(self.f, nn.Module):
+            return None
+        with Attempt(RuntimeError):  # tensors of a module that are no parameters
+            return self._linearise_graph(self.graph, x.to(dtype).flatten(1))
+        return None
+
+    def form_coarse_pull(self, x: Float[Tensor, "batch *shape"], dtype: torch.dtype) -> Map | None:
+        """Return the products J^T u in another type; None if the map was not traced, or its constants cannot be cast.
+
+        The trace may not hold at these points: whoever takes the products compares them with the map.
+        """
+        if self.graph is None or not isinstance(self.f, nn.Module):
+            return None
+        flat = self.graph.extract_flat(cast_tensors(self._constants, dtype), [self.graph.source], [self.graph.target])
+        with Attempt(RuntimeError):  # tensors of a module that are no parameters, or an operation without batching rule
+            return linearise_transposed(flat, x.to(dtype).flatten(1))
+        return None
+
+    def draw_witness(self, x: Float[Tensor, "batch *shape"]) -> Witness:
+        """Draw random cotangents, and multiply them by the transposed Jacobians by the map itself."""
+        return draw_witness(self.differentiated, x.to(self.dtype).flatten(1))
+
     def find_finite(self, x: Float[Tensor, "batch *shape"]) -> Bool[Tensor, " batch"]:
         """Find the points where a random product with the Jacobian, and so almost surely the Jacobian, is finite."""
-        points = x.to(self.dtype).flatten(1)
-        return draw_witness(self.differentiated, points).images.isfinite().all(1)
+        return self.draw_witness(x).images.isfinite().all(1)
 
     def find_triangular(self, x: Float[Tensor, "batch *shape"]) -> Bool[Tensor, " batch"]:
         """Find the points where the Jacobian is triangular in some order of the coordinates, whatever its rounding.

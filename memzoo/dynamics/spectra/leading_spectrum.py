@@ -11,11 +11,12 @@ Algebra, theorem 4.5).
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from memzoo._attempt import Attempt
+from memzoo._types import Map
 from memzoo._user_warning import warn_user
 from memzoo.dynamics.spectra.arnoldi import (
+    Narrow,
     RitzPairs,
     compute_largest_singular_value,
     compute_ritz_pairs,
@@ -38,7 +39,13 @@ SINGLE = 40
 
 
 def compute_leading_spectrum(
-    jacobians: Jacobians, x: Tensor, top: int, *, vectors: bool, seed: int | None = None
+    jacobians: Jacobians,
+    x: Tensor,
+    top: int,
+    *,
+    vectors: bool,
+    seed: int | None = None,
+    products: Products | None = None,
 ) -> Spectrum:
     """Compute the ``top`` eigenvalues of largest modulus in Krylov spaces of J, their conditions in those of J^T.
 
@@ -53,7 +60,7 @@ def compute_leading_spectrum(
     block = min(max(2, min(top, 4)), dim)
     seeds = derive_seeds(jacobians.f, x, seed)
     draws = draw_vectors(seeds, dim, block, count_columns(dim, top))
-    solver = _choose_precisions(jacobians, x, draws)
+    solver = _choose_precisions(jacobians, x, draws, products)
     found, converged, interval = _measure(solver, top, block, vectors=vectors)
     if solver.dtype != jacobians.dtype:
         rows = find_undecided(found)
@@ -79,8 +86,8 @@ def _measure(solver: "_EigenvalueSolver", top: int, block: int, *, vectors: bool
     """
     dtype = solver.jacobians.dtype
     first = solver.draws.right[..., 0]
-    _, direction = compute_largest_singular_value(*solver.coarse, first.to(solver.dtype))
-    sigma_max = compute_largest_singular_value(*solver.fine, direction.to(dtype))[0].double()
+    _, direction = compute_largest_singular_value(solver.coarse.push, solver.coarse.pull, first.to(solver.dtype))
+    sigma_max = compute_largest_singular_value(solver.fine.push, solver.fine.pull, direction.to(dtype))[0].double()
     rounding = solver.bound_rounding(sigma_max)
     right, above = solver.solve(top, rounding, transposed=False)
     left, above_left = solver.solve(block, rounding, transposed=True, near=right.values[:, 0])
@@ -154,7 +161,7 @@ class _EigenvalueSolver:
 
     def select_exact(self, rows: Tensor) -> "_EigenvalueSolver":
         """Return the solver of some of the points that computes in double precision alone."""
-        products = scale_products(self.jacobians.form_products(self.x[rows]), self.exponents[rows])
+        products = self.fine.narrow(rows)
         dtype = self.jacobians.dtype
         exponents = self.exponents[rows]
         return _EigenvalueSolver(self.jacobians, self.x[rows], products, products, dtype, exponents, self.draws[rows])
@@ -186,7 +193,8 @@ class _EigenvalueSolver:
         """
         start = self.draws.left if transposed else self.draws.right
         columns = start.shape[-1]
-        found = compute_ritz_pairs(self.coarse[transposed], start.to(self.dtype), top, TOLERANCE, near)
+        coarse, narrow = _choose_side(self.coarse, transposed=transposed)
+        found = compute_ritz_pairs(coarse, start.to(self.dtype), top, TOLERANCE, near, narrow=narrow)
         if self.dtype == self.jacobians.dtype:
             return found, bound_hidden_moduli(found, columns, rounding)
         refined, noise = self._refine(found, transposed=transposed)
@@ -200,9 +208,9 @@ class _EigenvalueSolver:
 
         first = refined.vectors[wrong].real[..., :1]
         start = torch.cat([start[wrong], first], -1).to(self.jacobians.dtype)
-        products = scale_products(self.jacobians.form_products(self.x[wrong]), self.exponents[wrong])
+        fine, narrow = _choose_side(self.fine.narrow(wrong), transposed=transposed)
         target = None if near is None else near[wrong]
-        again = compute_ritz_pairs(products[transposed], start, top, TOLERANCE, target)
+        again = compute_ritz_pairs(fine, start, top, TOLERANCE, target, narrow=narrow)
         upper[wrong] = bound_hidden_moduli(again, columns, rounding[wrong])
         for name in ("values", "vectors", "residual"):
             getattr(refined, name)[wrong] = getattr(again, name)
@@ -221,7 +229,8 @@ class _EigenvalueSolver:
         if pairs.vectors.imag.any():
             columns.append(pairs.vectors.imag)
         parts = torch.cat(columns, -1).to(self.jacobians.dtype)
-        product_parts = self.fine[transposed](parts.movedim(-1, 0)).movedim(0, -1)
+        fine, _ = _choose_side(self.fine, transposed=transposed)
+        product_parts = fine(parts.movedim(-1, 0)).movedim(0, -1)
         count = probes.shape[-1]
         vectors = _join_complex(parts[..., count:], top)
         products = _join_complex(product_parts[..., count:], top)
@@ -245,25 +254,33 @@ class _EigenvalueSolver:
         return columns, images
 
 
+def _choose_side(products: Products, *, transposed: bool) -> tuple[Map, Narrow]:
+    """Return the products with J or with its transpose, and how to get those at some of the points."""
+    if transposed:
+        return products.pull, lambda rows: products.narrow(rows).pull
+    return products.push, lambda rows: products.narrow(rows).push
+
+
 def _join_complex(parts: Tensor, top: int) -> Tensor:
     """Join ``top`` real columns and as many imaginary ones; left out, they are zero."""
     imaginary = parts[..., top:] if parts.shape[-1] > top else torch.zeros_like(parts)
     return torch.complex(parts[..., :top], imaginary)
 
 
-def _choose_precisions(jacobians: Jacobians, x: Tensor, draws: Draws) -> _EigenvalueSolver:
+def _choose_precisions(
+    jacobians: Jacobians, x: Tensor, draws: Draws, products: Products | None = None
+) -> _EigenvalueSolver:
     """Linearise the map at ``x``, also in single precision if it is a module that could be traced.
 
     The products are given in units of a power of two, which is exact: squares of very large or very small numbers leave
     the number range.
     """
-    fine = jacobians.form_products(x)
+    fine = products or jacobians.form_products(x)
     exponents = find_exponents(fine, draws.right[..., 0].to(jacobians.dtype))
     scaled = scale_products(fine, exponents)
-    in_range = bool((exponents.abs() <= SINGLE).all())
-    # Constants of other callables cannot be cast.
-    if in_range and isinstance(jacobians.f, nn.Module) and jacobians.graph is not None:
-        with Attempt(RuntimeError):  # nor can tensors of a module that are no parameters
-            coarse = scale_products(jacobians.form_products(x, torch.float32), exponents)
+    if bool((exponents.abs() <= SINGLE).all()):
+        coarse = jacobians.form_coarse_products(x, torch.float32)
+        if coarse is not None:
+            coarse = scale_products(coarse, exponents)
             return _EigenvalueSolver(jacobians, x, scaled, coarse, torch.float32, exponents, draws)
     return _EigenvalueSolver(jacobians, x, scaled, scaled, jacobians.dtype, exponents, draws)

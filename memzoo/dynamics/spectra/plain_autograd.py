@@ -5,7 +5,7 @@ without a batching rule all work in an ordinary forward and backward pass. The p
 that control flow may depend on them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
@@ -81,12 +81,17 @@ def linearise_by_autograd(f: Map, points: Tensor) -> Products:
     except NotDifferentiableError:
         if points.numel() * points.shape[1] * points.element_size() > MOST_BYTES:
             raise
-        jacobians = compute_jacobians_by_autograd(f, points, len(points[0]))
-        return Products(
-            lambda v: torch.einsum("bij,mbj->mbi", jacobians, v), lambda u: torch.einsum("bij,mbi->mbj", jacobians, u)
-        )
-    pushes, pulls = zip(*single, strict=True)
-    return Products(_stack_products(pushes), _stack_products(pulls))
+        return _multiply_by(compute_jacobians_by_autograd(f, points, len(points[0])))
+    return _join_products(single)
+
+
+def _multiply_by(jacobians: Tensor) -> Products:
+    """Return the products with Jacobians that are known in full."""
+    return Products(
+        lambda v: torch.einsum("bij,mbj->mbi", jacobians, v),
+        lambda u: torch.einsum("bij,mbi->mbj", jacobians, u),
+        lambda rows: _multiply_by(jacobians[rows]),
+    )
 
 
 def _call(f: Map, function: Callable[[], Result]) -> Result:
@@ -175,8 +180,8 @@ def _pull_copies(f: FlatMap, point: Tensor, image: Tensor, cotangents: Tensor) -
     return _pull(f, leaf, images, cotangents)
 
 
-def _linearise_row(f: Map, point: Tensor) -> Products:
-    """Return the products with the Jacobian at one point, each for a stack of vectors."""
+def _linearise_row(f: Map, point: Tensor) -> tuple[Map, Map]:
+    """Return the products J v and J^T u at one point, each for a stack of vectors."""
     leaf, image = _evaluate(f, point)
     dual = torch.zeros_like(image).requires_grad_()
     with torch.enable_grad():
@@ -189,7 +194,7 @@ def _linearise_row(f: Map, point: Tensor) -> Products:
         return torch.stack([_call(f, lambda row=row: _pull(f, leaf, image, row)) for row in u])
 
     _check_adjoint(f, point, image, push, pull)
-    return Products(push, pull)
+    return push, pull
 
 
 def _check_adjoint(f: Map, point: Tensor, image: Tensor, push: Map, pull: Map) -> None:
@@ -203,6 +208,16 @@ def _check_adjoint(f: Map, point: Tensor, image: Tensor, push: Map, pull: Map) -
     size = u.norm() * pushed.norm() + pulled.norm() * v.norm()
     if gap > torch.finfo(point.dtype).eps ** ADJOINT * size:
         raise NotDifferentiableError(f"the backward pass of {_name(f)} cannot be differentiated; use method='dense'.")
+
+
+def _join_products(single: Sequence[tuple[Map, Map]]) -> Products:
+    """Join the products at single points, each for a stack of vectors, to those of the batch."""
+    pushes, pulls = zip(*single, strict=True)
+    return Products(
+        _stack_products(pushes),
+        _stack_products(pulls),
+        lambda rows: _join_products([single[row] for row in rows.tolist()]),
+    )
 
 
 def _stack_products(products: tuple[Map, ...]) -> Map:

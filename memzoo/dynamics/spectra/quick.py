@@ -2,12 +2,16 @@
 
 import warnings
 
+import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from memzoo._types import Map
-from memzoo.dynamics.spectra.eigenvalues import spectrum
+from memzoo.dynamics.spectra.eigenvalues import open_jacobians, spectrum
 from memzoo.dynamics.spectra.jacobian import Jacobians, Method
+from memzoo.dynamics.spectra.radius_estimate import estimate_radii
 from memzoo.dynamics.spectra.spectrum import Spectrum, replace_rows
+from memzoo.dynamics.tracing import leave_no_trace
 
 UNCONVERGED = 1e-3
 """Relative error of a radius from which on the full spectrum is computed."""
@@ -25,15 +29,33 @@ def choose_quick_method(f: Map, points: Tensor) -> Method | None:
     return "arnoldi" if wide_cut and not jacobians.affine else None
 
 
-def compute_leading_eigenvalues(f: Map, points: Tensor) -> Spectrum:
+def compute_leading_eigenvalues(f: Map, points: Tensor, *, memory_limit: int = 2**30) -> Spectrum:
     """Compute the leading eigenvalue at each point by the quickest method, and in full where it has not converged."""
     method = choose_quick_method(f, points)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*have not converged", category=UserWarning)
-        found = spectrum(f, points, top=1, method=method)
+        found = spectrum(f, points, top=1, method=method, memory_limit=memory_limit)
     converged = found.radius_error <= UNCONVERGED * found.radius  # False for NaN
     doubtful = (~converged).nonzero().flatten()
     if method is None or not len(doubtful):
         return found
-    full = spectrum(f, points[doubtful.to(points.device)], top=1)
+    full = spectrum(f, points[doubtful.to(points.device)], top=1, memory_limit=memory_limit)
     return replace_rows(found, doubtful, full)
+
+
+@torch.no_grad()
+@leave_no_trace
+def compute_radii(f: Map, points: Tensor, *, memory_limit: int = 2**30) -> Float[Tensor, " batch"]:
+    """Compute spectral radii that decide nothing: without a bound where products with the Jacobian are quicker.
+
+    Three digits are right by estimate (:mod:`memzoo.dynamics.spectra.radius_estimate`); where they are not, or where
+    the derivative may not be that of the map, :func:`compute_leading_eigenvalues` tells.
+    """
+    jacobians, x = open_jacobians(f, points, None, memory_limit)
+    if jacobians.width <= WIDE or jacobians.affine:
+        return compute_leading_eigenvalues(f, points, memory_limit=memory_limit).radius
+    radius, known = estimate_radii(jacobians, x)
+    rest = (~known).nonzero().flatten()
+    if len(rest):
+        radius[rest] = compute_leading_eigenvalues(f, points[rest], memory_limit=memory_limit).radius
+    return radius

@@ -40,7 +40,11 @@ def scale_products(products: Products, exponents: Float[Tensor, " batch"]) -> Pr
             v = v * factor.to(v.dtype)
         return v
 
-    return Products(lambda v: scale(products.push(v)), lambda u: scale(products.pull(u)))
+    return Products(
+        lambda v: scale(products.push(v)),
+        lambda u: scale(products.pull(u)),
+        lambda rows: scale_products(products.narrow(rows), exponents[rows]),
+    )
 
 
 def _split_powers(exponents: Tensor) -> list[Tensor]:

@@ -11,12 +11,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from memzoo._types import Map
 from memzoo.dynamics.spectra.arnoldi import compute_ritz_pairs
 from memzoo.dynamics.spectra.derivatives import Products
 from memzoo.dynamics.spectra.full_spectrum import compute_full_spectrum
 from memzoo.dynamics.spectra.hidden_eigenvalues import bound_hidden_moduli
 from memzoo.dynamics.spectra.jacobian import Jacobians
-from memzoo.dynamics.spectra.scaling import scale_products, scale_values
+from memzoo.dynamics.spectra.scaling import scale_values
 from memzoo.dynamics.spectra.spectrum import Spectrum, replace_rows
 from memzoo.dynamics.spectra.start_vectors import PROBE_MISSED, Draws, bound_norm
 
@@ -74,8 +75,7 @@ def decide_by_structure(
     rows = find_undecided(found)
     rows = rows[found.sigma_max[rows] < 1]
     if len(rows):
-        scaled = scale_products(jacobians.form_products(x[rows]), exponents[rows])
-        norm = _bound_norm(scaled, rounding[rows], draws.norm[rows].to(jacobians.dtype))
+        norm = _bound_norm(products.narrow(rows), rounding[rows], draws.norm[rows].to(jacobians.dtype))
         high = high.index_put((rows,), torch.minimum(high[rows], scale_values(norm, exponents[rows])))
         found, settled = _narrow(found, low, high, settled, rows)
     return found, settled
@@ -150,7 +150,11 @@ def _bound_norm(products: Products, rounding: Tensor, start: Tensor) -> Tensor:
     def multiply(v: Tensor) -> Tensor:
         return products.pull(products.push(v))
 
-    pairs = compute_ritz_pairs(multiply, start, 1, NORM_TOLERANCE)
+    def narrow(rows: Tensor) -> Map:
+        some = products.narrow(rows)
+        return lambda v: some.pull(some.push(v))
+
+    pairs = compute_ritz_pairs(multiply, start, 1, NORM_TOLERANCE, narrow=narrow)
     noise = 2 * rounding * pairs.values[:, 0].abs().sqrt()
     square = bound_hidden_moduli(pairs, start.shape[-1], noise, chance=PROBE_MISSED, positive=True)
     return (square + noise).sqrt()

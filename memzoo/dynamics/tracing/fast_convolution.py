@@ -13,7 +13,7 @@ from torch.func import vmap
 
 from memzoo._attempt import Attempt
 from memzoo._types import Map
-from memzoo.dynamics.tracing.convolution import convolve_upsampled, move_channels_last
+from memzoo.dynamics.tracing.convolution import aten, convolve_upsampled, move_channels_last
 from memzoo.dynamics.tracing.precision import cast_map, collect_constants
 from memzoo.dynamics.tracing.traced_graph import trace_map
 
@@ -61,10 +61,10 @@ def _find_fast_map(f: Map, expected: Map, constants: dict[str, Tensor], x: Tenso
     if graph is None or not any(node.target in fast_operations for node in graph.nodes):
         return None
     function = graph.extract(constants, [graph.source], [graph.target])
-    candidates: list[Callable[[Tensor], Tensor]] = [
-        lambda rows: function(rows)[0],
-        vmap(lambda row: function(row[None])[0][0]),
-    ]
+    candidates: list[Callable[[Tensor], Tensor]] = [lambda rows: function(rows)[0]]
+    # Row by row, a normalisation of groups takes several passes, which cost more than the convolutions save.
+    if not any(node.target is aten.native_group_norm.default for node in graph.nodes):
+        candidates.append(vmap(lambda row: function(row[None])[0][0]))
     points = x[:: max(1, len(x) // 3)][:4].detach()
     points = torch.cat([points, points.flip(0) * 0.9])  # several rows, even of a batch of one
     for candidate in candidates:
