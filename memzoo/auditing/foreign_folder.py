@@ -124,19 +124,28 @@ def _find_config(folder: Path) -> Path:
 
 def _refuse_config(path: Path, config: dict[str, Any]) -> None:
     """Raise if a configuration needs more than the class that the user named and the weights beside it."""
-    if config.get("auto_map"):
+    code = _find_value(config, "auto_map")
+    if code:
         raise CorruptCheckpointError(
-            f"{path} needs code that came with the weights (auto_map: {json.dumps(config['auto_map'])}), which is not "
-            "executed. If an installed package has this class, name it and remove auto_map from a copy of the file."
+            f"{path} needs code that came with the weights (auto_map: {json.dumps(code)}), which is not executed. If "
+            "an installed package has this class, name it and remove auto_map from a copy of the file."
         )
-    if config.get("quantization_config"):
+    if _find_value(config, "quantization_config"):
         raise CorruptCheckpointError(
             f"{path} describes quantised weights (quantization_config); give the network in floating point."
         )
-    if config.get("pretrained"):
+    if _find_value(config, "pretrained"):
         raise CorruptCheckpointError(
             f"{path} asks for pretrained weights from elsewhere; a checkpoint brings its own: set pretrained to false."
         )
+
+
+def _find_value(config: Any, key: str) -> Any:
+    """Return the first value under a key that is set anywhere in a configuration, in those of its parts too."""
+    if isinstance(config, dict) and config.get(key):
+        return config[key]
+    parts = config.values() if isinstance(config, dict) else config if isinstance(config, list) else ()
+    return next((found for part in parts if (found := _find_value(part, key))), None)
 
 
 def _find_index(folder: Path) -> Path | None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -210,7 +211,18 @@ def _call(kind: Any, arguments: dict[str, Any], folder: ForeignFolder) -> Any:
             f"{folder.config_file} does not fit {kind.__name__}: {named}; its arguments are "
             f"{', '.join(inspect.signature(kind).parameters) or 'none'}{_name_other_class(kind, folder)}."
         )
-    return kind(**{name: value for name, value in arguments.items() if _takes(kind, name)})
+    return kind(**{name: _convert(kind, name, value) for name, value in arguments.items() if _takes(kind, name)})
+
+
+def _convert(kind: Any, name: str, value: Any) -> Any:
+    """Return an argument as the constructor takes it: a tuple, which JSON does not have, where it declares one."""
+    parameter = inspect.signature(kind).parameters.get(name)
+    if parameter is None or not isinstance(value, list):
+        return value
+    # The annotation may be a string.
+    declares_tuple = re.match(r"(typing\.)?tuple\b", str(parameter.annotation), re.IGNORECASE)
+    is_tuple = declares_tuple or parameter.annotation is tuple or isinstance(parameter.default, tuple)
+    return tuple(value) if is_tuple else value
 
 
 def _compare_arguments(kind: Any, arguments: dict[str, Any]) -> tuple[list[str], list[str]]:

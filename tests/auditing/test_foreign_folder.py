@@ -79,6 +79,22 @@ class FromClassSettings(Net):
         super().__init__(config.size, config.hidden)
 
 
+class Shaped(Net):
+    def __init__(self, shape: tuple[int, ...], hidden=(4,), names: "list | None" = None, kinds=None):
+        assert isinstance(names, list)
+        assert isinstance(kinds, list)
+        (size,) = () + shape
+        (hidden,) = () + hidden
+        super().__init__(size, hidden)
+
+
+class Fetching(Net):
+    def __init__(self, size, hidden):
+        import huggingface_hub
+
+        huggingface_hub.HfApi(endpoint="http://127.0.0.1:9").model_info("org/name")
+
+
 class NotAModule:
     pass
 
@@ -164,6 +180,20 @@ def test_the_constructor_may_take_an_object_with_the_keys(folder, kind, file):
     (folder / file).write_text(json.dumps({"name": "Settings", "size": 12, "hidden": 4}))
     module = load_module(str(folder), f"nets.{kind}")
     check_same(module, read_tensors(folder / "model.safetensors"))
+
+
+def test_lists_become_tuples_where_the_constructor_says_so(folder):
+    write_config(folder, {"shape": [12], "hidden": [4], "names": ["a"], "kinds": [1]})
+    check_same(load_module(str(folder), "nets.Shaped"), read_tensors(folder / "model.safetensors"))
+
+
+def test_nothing_is_fetched_from_the_hub(folder, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with pytest.raises(CorruptCheckpointError, match=r"cannot be loaded as Fetching: .*offline mode is enabled"):
+        load_module(str(folder), "nets.Fetching")
+    assert constants.HF_HUB_OFFLINE is False
 
 
 def test_a_tensor_with_two_names_is_stored_once(nets, folder):
@@ -267,6 +297,8 @@ def test_a_folder_without_a_class_names_the_class_to_give(folder):
             CorruptCheckpointError,
             r"needs code that came with the weights \(auto_map: .*theirs--code.Net.*\), which is not executed",
         ),
+        ('{"size": 12, "inner": {"auto_map": {"A": "code.B"}}}', CorruptCheckpointError, r"auto_map: .*code.B"),
+        ('{"size": 12, "parts": [{"pretrained": true}]}', CorruptCheckpointError, r"asks for pretrained weights"),
         ('{"size": 12, "pretrained": true}', CorruptCheckpointError, r"asks for pretrained weights from elsewhere"),
         ('{"size": 12, "quantization_config": {"bits": 4}}', CorruptCheckpointError, r"describes quantised weights"),
         (

@@ -207,6 +207,7 @@ MONAI_KL = {"spatial_dims": 2, "in_channels": 1, "out_channels": 1, "channels": 
 MONAI_KL |= {"norm_num_groups": 4, "attention_levels": [False, False], "latent_channels": 2}
 MONAI_VQ = {"spatial_dims": 2, "in_channels": 1, "out_channels": 1, "channels": [4, 8], "num_res_layers": 1}
 MONAI_VQ |= {"num_res_channels": [4, 8], "num_embeddings": 8, "embedding_dim": 4}
+MONAI_VQ |= {"downsample_parameters": [[2, 4, 1, 1]] * 2, "upsample_parameters": [[2, 4, 1, 1, 0]] * 2}
 
 
 @pytest.mark.parametrize(("name", "config"), [("AutoencoderKL", MONAI_KL), ("VQVAE", MONAI_VQ)])
