@@ -13,7 +13,7 @@ OLDEST_PYTHON ?= python3.11
 SLOWER ?= 1.5
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test lint types verifytypes fast unit docs coverage mutants maps networks modules trainings durations bench bench-compare oldest lock dist smoke format clean
+.PHONY: help demo check test lint types verifytypes fast unit docs coverage mutants maps networks modules trainings integrations integrate durations bench bench-compare oldest lock dist smoke format clean
 
 # Two processes of one thread each; conftest.py shares the tests out among them by their durations.
 JOBS ?= 2
@@ -70,6 +70,16 @@ trainings: $(VENV)/installed-test ## Train COUNT small modules, drawn by SEED, w
 durations: $(VENV)/installed-test ## Measure how long each test takes, for the order of the tests and for `make check`
 	$(PYTEST) --record-durations
 
+integrations: $(VENV)/installed-test ## Measure autoencoders of other packages; uses those installed, else a new .venv-integrations
+	@if $(BIN)/python -c 'import accelerate, diffusers, monai, pythae, transformers' 2> /dev/null; then \
+		$(PYTEST) tests/integrations; \
+	else \
+		$(MAKE) --no-print-directory VENV=.venv-integrations EXTRAS=test,integrations integrate; \
+	fi
+
+integrate: $(VENV)/installed-test
+	$(PYTEST) tests/integrations
+
 docs: $(VENV)/installed-test ## Build the documentation into docs/_build
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build
 
@@ -110,7 +120,7 @@ format: $(VENV)/installed-test ## Format and fix what can be fixed
 	$(BIN)/ruff format .
 
 clean: ## Remove the environments and everything built
-	rm -rf $(VENV) .venv-oldest docs/_build build dist demo reproduced
+	rm -rf $(VENV) .venv-oldest .venv-integrations docs/_build build dist demo reproduced
 
 # A new environment is marked as unfinished until memzoo is in it: when the set-up was interrupted, or its Python has gone,
 # it is made again from the beginning. One that was finished is only ever added to, so that a failed upgrade leaves it.

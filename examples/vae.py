@@ -1,4 +1,6 @@
-"""Measure a variational autoencoder: its forward returns three tensors, so self_map= says which map to iterate.
+"""Measure a variational autoencoder, whose forward draws its code at random: self_map= says which map to iterate.
+
+Without ``self_map`` the callbacks decode the mean of the code as well, and say so.
 
 python examples/vae.py
 """
@@ -64,7 +66,7 @@ def reconstruct_mean(module: nn.Module, x: Tensor) -> Tensor:
 
 
 def main(epochs: int = 1500) -> AttractorCallback:
-    """Train on 20 images; without ``self_map`` the callback raises an error that says what it needs."""
+    """Train on 20 images, and measure the map that decodes the mean of the code."""
     torch.manual_seed(0)
     images, held_out = (selection.pixels() for selection in mnist20())
     attractors = AttractorCallback(starts=held_out[:200], self_map=reconstruct_mean)

@@ -7,12 +7,15 @@ from memzoo._version import __version__
 
 if TYPE_CHECKING:
     from memzoo.auditing import audit
+    from memzoo.modules import code_map, denoiser
     from memzoo.zoo import create, download, info, list_models, load, publish, register, save, verify
 
 __all__ = [
     "__version__",
     "audit",
+    "code_map",
     "create",
+    "denoiser",
     "download",
     "info",
     "list_models",
@@ -23,15 +26,15 @@ __all__ = [
     "verify",
 ]
 
+_ELSEWHERE = {"audit": "auditing", "code_map": "modules", "denoiser": "modules"}
+"""Folders of the names that are none of the zoo."""
 _MODULES = {"auditing", "callbacks", "data", "dynamics", "errors", "figures", "metrics", "models", "theory", "zoo"}
 
 
 def __getattr__(name: str) -> Any:
     """Import a name on its first use, so that ``import memzoo`` costs next to nothing."""
-    if name == "audit":
-        return import_module("memzoo.auditing").audit
     if name in __all__:
-        return getattr(import_module("memzoo.zoo"), name)
+        return getattr(import_module(f"memzoo.{_ELSEWHERE.get(name, 'zoo')}"), name)
     if name in _MODULES:
         return import_module(f"memzoo.{name}")
     raise AttributeError(f"module 'memzoo' has no attribute {name!r}")

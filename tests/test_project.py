@@ -111,10 +111,9 @@ def read_lock_file():
 def test_the_lock_file_holds_every_direct_requirement():
     project = read_project_table()
     pinned = read_lock_file()
-    for line in [
-        *project["dependencies"],
-        *(one for extra in project["optional-dependencies"].values() for one in extra),
-    ]:
+    # What `make integrations` measures has an environment of its own.
+    extras = [lines for name, lines in project["optional-dependencies"].items() if name != "integrations"]
+    for line in [*project["dependencies"], *(one for extra in extras for one in extra)]:
         wanted = Requirement(line)
         if wanted.name == project["name"]:
             continue

@@ -18,6 +18,7 @@ from memzoo.auditing.starts import choose_starts, leave_out_near
 from memzoo.auditing.value_range import find_better_range
 from memzoo.dynamics import find_attractors, nearest
 from memzoo.dynamics.orbits import resolve_eps, resolve_groups
+from memzoo.dynamics.reconstruction import describe_map
 from memzoo.errors import AuditInputError
 from memzoo.modules import Adapter
 
@@ -101,6 +102,7 @@ def audit(
 
     # One tensor, so that images and starts are converted to the same points.
     with open_map(module, self_map, torch.cat([*groups, starts])) as (f, points):
+        measured = describe_map(f)
         images = points[: -len(starts)]
         orbits = points[-len(starts) :]
         range_note = None if members is None else find_better_range(f, images[: len(members)])
@@ -114,7 +116,9 @@ def audit(
     judged_members, judged_controls = [*judged, None, None][:2]
     count = 0 if members is None else len(members)
     near_copies = _name_near_copies(copies, count)
-    notes = list_notes(judged_members, judged_controls, starts, left_out=left_out, near_copies=near_copies)
+    notes = [f"{measured}."] if measured else []
+    notes += [] if range_note is None else [range_note]
+    notes += list_notes(judged_members, judged_controls, starts, left_out=left_out, near_copies=near_copies)
     return Audit(
         members=judged_members,
         controls=judged_controls,
@@ -129,7 +133,7 @@ def audit(
         steps=steps,
         seed=seed,
         title=_name_map(module),
-        notes=notes if range_note is None else (range_note, *notes),
+        notes=tuple(notes),
     )
 
 

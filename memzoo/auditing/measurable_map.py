@@ -10,7 +10,7 @@ from memzoo._checks import check_map
 from memzoo._generators import keep_generators_unchanged
 from memzoo._module_state import keep_module_unchanged
 from memzoo._types import Map
-from memzoo.dynamics.tracing import promote_to_float64
+from memzoo.dynamics.tracing import enter_map, promote_to_float64
 from memzoo.modules import Adapter, evaluation_mode, find_self_map, like_parameters
 
 
@@ -32,5 +32,6 @@ def open_map(module: nn.Module | Map, self_map: Adapter | None, points: Tensor) 
         return
     f = module if self_map is None else lambda x: self_map(module, x)  # pyright: ignore[reportArgumentType]
     with torch.no_grad(), keep_module_unchanged(f), keep_generators_unchanged():
+        f = enter_map(f, points)
         check_map(f, points, promote_to_float64)
         yield f, points

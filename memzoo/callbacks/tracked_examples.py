@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from memzoo._checks import check_batch, check_map
 from memzoo.callbacks.options import MeasuringOptions
 from memzoo.callbacks.shards import gather_objects
+from memzoo.dynamics.reconstruction import describe_map
 from memzoo.dynamics.spectra import Jacobians
 from memzoo.dynamics.tracing import promote_to_float64
 from memzoo.errors import InvalidArgumentError, InvalidTypeError
@@ -208,6 +209,9 @@ class TrackedExamples:
             f, adapted = find_self_map(module, self.options.self_map, like_parameters(examples, module))
             if check:
                 check_map(f, adapted, promote_to_float64)
+                statement = describe_map(f)
+                if statement:
+                    rank_zero_info(f"{self.owner}: {statement}.")
             if self._are_too_many(f, adapted):
                 count = WIDE_EXAMPLES * self.options.rotate
         if count < len(examples) and check:

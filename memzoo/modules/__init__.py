@@ -1,5 +1,7 @@
 """What every caller needs of a user's module: its self-map, evaluation mode, the inputs of a batch."""
 
+from memzoo.modules.code_map import CodeMap, code_map
+from memzoo.modules.denoiser import Denoiser, denoiser
 from memzoo.modules.evaluation import evaluation_mode
 from memzoo.modules.inputs import batch_of_first, count_loaders, draw_in_domain, input_of, matching_noise
 from memzoo.modules.reservoir import NAMES, POOL, Reservoir, Sample, join_samples
@@ -9,10 +11,14 @@ __all__ = [
     "NAMES",
     "POOL",
     "Adapter",
+    "CodeMap",
+    "Denoiser",
     "Reservoir",
     "Sample",
     "batch_of_first",
+    "code_map",
     "count_loaders",
+    "denoiser",
     "draw_in_domain",
     "evaluation_mode",
     "find_self_map",

@@ -7,8 +7,7 @@ from torch import Tensor, nn
 
 from memzoo._attempt import Attempt, is_out_of_memory
 from memzoo._checks import apply_map
-from memzoo._types import Map
-from memzoo.dynamics.tracing import widen_module
+from memzoo.dynamics.tracing import enter_map
 from memzoo.errors import NotASelfMapError
 
 Adapter = Callable[[nn.Module, Tensor], Tensor]
@@ -30,6 +29,9 @@ class Adapted(nn.Module):
         """Reconstruct a batch."""
         return self.adapter(self.module, x)
 
+    def _get_name(self) -> str:
+        return f"self_map of {type(self.module).__name__}"
+
 
 def find_self_map(module: nn.Module, adapter: Adapter | None, examples: Tensor) -> tuple[nn.Module, Tensor]:
     """Return a map and examples that fit together: the module or its adapter, on the examples as they are or flattened.
@@ -39,16 +41,19 @@ def find_self_map(module: nn.Module, adapter: Adapter | None, examples: Tensor) 
     Raises:
         NotASelfMapError: The map gives back the shape of its input neither for the examples nor for flattened ones.
     """
-    # A measurement resolves more than the two or three digits of half precision.
-    f = widen_module(module if adapter is None else Adapted(module, adapter))
+    adapted = module if adapter is None else Adapted(module, adapter)
+    f: nn.Module = adapted
     # One example tells: rows do not interact.
     try:
+        f = enter_map(adapted, examples[:1])
         apply_map(f, examples[:1])
     except Exception as error:
         if is_out_of_memory(error):  # this says nothing about the map
             raise
-        if examples.ndim > 2 and _maps_to_itself(f, examples[:1].flatten(1)):
-            return f, examples.flatten(1)
+        flat = examples.flatten(1)
+        of_vectors = _find_map_of_vectors(adapted, flat[:1]) if examples.ndim > 2 else None
+        if of_vectors is not None:
+            return of_vectors, flat
         what = "forward" if adapter is None else "self_map"
         raise NotASelfMapError(
             f"{what} of {type(module).__name__} is no self-map of the tracked examples {tuple(examples.shape[1:])}: "
@@ -58,12 +63,13 @@ def find_self_map(module: nn.Module, adapter: Adapter | None, examples: Tensor) 
     return f, examples
 
 
-def _maps_to_itself(f: Map, points: Tensor) -> bool:
-    """Tell whether a map takes these points and returns their shape."""
+def _find_map_of_vectors(module: nn.Module, points: Tensor) -> nn.Module | None:
+    """Return a module as a map of these points; None if it does not take them or returns another shape."""
     with Attempt(Exception):
+        f = enter_map(module, points)
         apply_map(f, points)
-        return True
-    return False
+        return f
+    return None
 
 
 def like_parameters(points: Tensor, module: nn.Module) -> Tensor:

@@ -14,7 +14,7 @@ from memzoo.dynamics.spectra.eigenvalues import spectrum
 from memzoo.dynamics.spectra.jacobian import Jacobians
 from memzoo.dynamics.spectra.notation import bracket_notation
 from memzoo.dynamics.spectra.spectrum import Spectrum
-from memzoo.dynamics.tracing import Widened, leave_no_trace, promote_to_float64
+from memzoo.dynamics.tracing import Widened, enter_map, leave_no_trace, promote_to_float64
 from memzoo.errors import InvalidArgumentError, InvalidTypeError, NonFiniteError
 
 MEMORY = 2**30
@@ -101,7 +101,9 @@ def operator(f: Map, shape: tuple[int, ...] | None = None, *, block: int = 1024)
     check_module(f)
     shape = _find_shape(f) if shape is None else tuple(shape)
     device = next((p.device for p in f.parameters()), None) if isinstance(f, nn.Module) else None
-    wide, zero = promote_to_float64(f, torch.zeros(1, *shape, dtype=torch.float64, device=device))
+    origin = torch.zeros(1, *shape, device=device)
+    f = enter_map(f, origin)
+    wide, zero = promote_to_float64(f, origin.double())
     check_map(wide, zero)
     offset = apply_map(wide, zero).flatten()
     identity = torch.eye(zero.numel(), dtype=zero.dtype, device=device)

@@ -16,7 +16,7 @@ from memzoo.dynamics.tracing.precision import (
     promote_to_float64,
 )
 from memzoo.dynamics.tracing.traced_graph import TracedGraph, trace_map
-from memzoo.dynamics.tracing.widened import Widened, leave_no_trace, widen_module, widen_points
+from memzoo.dynamics.tracing.widened import Widened, enter_map, leave_no_trace, widen_module, widen_points
 
 __all__ = [
     "CastMap",
@@ -30,6 +30,7 @@ __all__ = [
     "cast_map",
     "cast_tensors",
     "collect_tensors",
+    "enter_map",
     "latent_map",
     "leave_no_trace",
     "output_range",

@@ -5,6 +5,7 @@ this type resolves is as large as the distances between examples. Every number i
 as well, so points and parameters are read as that without a change of their values.
 """
 
+import inspect
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar, cast, overload
@@ -18,6 +19,7 @@ from memzoo._generators import keep_generators_unchanged
 from memzoo._module_state import keep_module_unchanged
 from memzoo._types import Map
 from memzoo._user_warning import warn_user
+from memzoo.dynamics.reconstruction import find_map, say_once
 from memzoo.dynamics.tracing.minimum_cut import read_declared_cut
 from memzoo.dynamics.tracing.precision import cast_map
 from memzoo.errors import InvalidTypeError
@@ -106,16 +108,38 @@ def _describe_half(x: Tensor, name: str, what: str) -> str:
     )
 
 
+@overload
+def enter_map(f: nn.Module, x: object) -> nn.Module: ...
+@overload
+def enter_map(f: Map, x: object) -> Map: ...
+def enter_map(f: Map, x: object) -> Map:
+    """Return a map as measurements take it: from a batch to the reconstruction alone, at least in float32.
+
+    Args:
+        f: Self-map as a user passes it, which may return more than the reconstruction.
+        x: Points where it is going to be measured.
+
+    Raises:
+        NotASelfMapError: No part of the output is the reconstruction, or several may be.
+    """
+    return widen_module(find_map(f, x, cast_map))
+
+
 def leave_no_trace(function: Function) -> Function:
-    """Decorate a function whose first argument is the map ``f`` that it measures.
+    """Decorate a function whose first arguments are the map ``f`` that it measures and points.
 
     Everything that the evaluations change in the modules of ``f``, and the states of the global generators, is put back
-    afterwards. A module of half-precision parameters is read in the type of the points.
+    afterwards. A module of half-precision parameters is read in the type of the points, and of an output with several
+    parts the reconstruction is taken.
     """
+    points = list(inspect.signature(function).parameters)[1]
 
     @wraps(function)
     def measure(f: Map, *args: Any, **kwargs: Any) -> Any:
         with keep_generators_unchanged(), keep_module_unchanged(f):
-            return function(widen_module(f), *args, **kwargs)
+            entered = enter_map(f, args[0] if args else kwargs.get(points))
+            if entered is not f:
+                say_once(entered)
+            return function(entered, *args, **kwargs)
 
     return cast(Function, measure)
