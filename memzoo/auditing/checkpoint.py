@@ -1,58 +1,93 @@
-"""Load the trained module of a user, from a checkpoint that Lightning wrote and the class that was trained."""
+"""Load the trained module of a user: from a checkpoint of Lightning or a folder of another library, and its class."""
 
 import pickle
 import re
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from lightning.pytorch import LightningModule
 from torch import nn
 
+from memzoo.auditing.foreign_folder import PICKLES, is_of_memzoo, open_folder, suggest_class
+from memzoo.auditing.foreign_module import load_foreign, name_some
+from memzoo.auditing.importing import describe_kind, first_line, import_object
 from memzoo.errors import AuditInputError, CheckpointMissingError, CorruptCheckpointError
-from memzoo.modules import Adapter
 from memzoo.zoo.loading import load
-
-NAMED = 3
-"""Keys of a checkpoint that a message names."""
 
 
 def load_module(checkpoint: str, model: str | None = None) -> nn.Module:
-    """Load the module of a checkpoint on the CPU; nothing that a file holds is executed.
+    """Load the module of a checkpoint on the CPU, in eval mode; nothing that a file holds is executed.
 
     Args:
-        checkpoint: A file as Lightning's ModelCheckpoint writes it. Without ``model``, any name that
-            :func:`memzoo.load` takes.
-        model: ``package.module.Class``, a LightningModule. It is imported with the current directory on the path, so
-            that the code of that module runs.
+        checkpoint: One of
+
+            - a file as Lightning's ModelCheckpoint writes it, of a LightningModule;
+            - a folder with ``config.json`` and safetensors, as diffusers, transformers and other libraries write it,
+              or the safetensors file in such a folder. Sharded safetensors have their index beside them. A class of
+              diffusers or transformers is loaded by its own ``from_pretrained``, without network; the constructor of
+              any other class takes the keys of ``config.json``;
+            - without ``model``, any name that :func:`memzoo.load` takes, and a folder of memzoo.
+        model: ``package.module.Class``. It is imported with the current directory on the path, so that the code of that
+            module runs.
 
     Raises:
         AuditInputError: There is no such class, or the checkpoint has to be named in another way.
-        CheckpointMissingError: There is no such file.
-        CorruptCheckpointError: The file is no checkpoint, holds more than tensors and plain values, or is of another
-            class.
+        CheckpointMissingError: A file is missing.
+        CorruptCheckpointError: A file is damaged, is a pickle of more than tensors and plain values, or does not fit
+            the class: its arguments, or the names and shapes of its weights.
     """
+    path = Path(checkpoint)
     if model is None:
-        # Such a file holds no class. All other names are those of memzoo's own checkpoints.
-        if Path(checkpoint).suffix in (".ckpt", ".pt", ".pth"):
-            raise AuditInputError(
-                f"{checkpoint} holds weights and not the class they belong to; name it: --model package.module.Class."
-            )
-        return load(checkpoint)
+        return _load_without_class(checkpoint, path)
     if "://" in checkpoint:
         raise AuditInputError(
             f"{checkpoint} is no file; checkpoints are not fetched from the network, download it first."
         )
-    kind = import_object(model, "--model")
+    kind = import_object(model, "--class")
+    if path.is_dir() or path.suffix == ".safetensors":
+        return load_foreign(_require_module_class(kind, model), open_folder(path, model))
     if not (isinstance(kind, type) and issubclass(kind, LightningModule)):
-        raise AuditInputError(f"{model} is no LightningModule class but {_describe_kind(kind)}; name the class itself.")
-    path = Path(checkpoint)
+        raise AuditInputError(_refuse_file(_require_module_class(kind, model), model, checkpoint))
     if not path.is_file():
         raise CheckpointMissingError(f"no checkpoint at {path.absolute()}; give the .ckpt that the training wrote.")
     return _restore(kind, path)
+
+
+def _load_without_class(checkpoint: str, path: Path) -> nn.Module:
+    """Load a checkpoint of memzoo, and say of any other that its class must be named."""
+    if path.is_dir():
+        if is_of_memzoo(path):
+            return load(f"local-dir:{checkpoint}")
+        raise AuditInputError(
+            f"{checkpoint} is a folder of another library; name the class that was trained: "
+            f"--class {suggest_class(path)}."
+        )
+    # Such a file holds no class. All other names are those of memzoo's own checkpoints.
+    if path.suffix in (*PICKLES, ".safetensors"):
+        raise AuditInputError(
+            f"{checkpoint} holds weights and not the class they belong to; name it: --class package.module.Class."
+        )
+    return load(checkpoint)
+
+
+def _require_module_class(kind: Any, model: str) -> type[nn.Module]:
+    """Return a class, and raise an error if it is none of modules."""
+    if isinstance(kind, type) and issubclass(kind, nn.Module):
+        return kind
+    raise AuditInputError(f"{model} is no torch.nn.Module class but {describe_kind(kind)}; name the class itself.")
+
+
+def _refuse_file(kind: type[nn.Module], model: str, checkpoint: str) -> str:
+    """Say why a file does not do for a class that is no LightningModule."""
+    path = Path(checkpoint)
+    if not path.exists():
+        return f"no checkpoint at {path.absolute()}; give the folder with config.json and safetensors."
+    return (
+        f"{model} is no LightningModule, so that {checkpoint} does not say how it is built, and the file may be a "
+        "pickle, which can run any code: it was not opened. Give a folder with config.json, the arguments of "
+        f"{kind.__name__} by their names, and the weights as safetensors: safetensors.torch.save_model(module, "
+        f"{str(path.with_suffix('.safetensors'))!r}), where you trust the file."
+    )
 
 
 def _restore(kind: type[LightningModule], path: Path) -> nn.Module:
@@ -69,7 +104,7 @@ def _restore(kind: type[LightningModule], path: Path) -> nn.Module:
     # torch and the constructor of the class raise these for a damaged file, other keys, or missing arguments.
     except (RuntimeError, KeyError, EOFError, TypeError, ValueError, OSError, AttributeError) as error:
         raise CorruptCheckpointError(
-            f"{path} cannot be loaded as {kind.__name__}: {_first_line(error)}{_name_keys(error)}. It is damaged, or "
+            f"{path} cannot be loaded as {kind.__name__}: {first_line(error)}{_name_keys(error)}. It is damaged, or "
             "of another class, or the class did not call save_hyperparameters() and needs arguments."
         ) from error
 
@@ -82,70 +117,9 @@ def _name_object(error: BaseException) -> str:
 
 def _name_keys(error: BaseException) -> str:
     """Name the first keys that the file has beside those of the class, or lacks, and say what a prefix comes from."""
-    said: list[str] = []
+    keys = {}
     for kind in ("Unexpected", "Missing"):
         found = re.search(rf"{kind} key\(s\) in state_dict: (.*)", str(error))
-        keys = re.findall(r'"([^"]+)"', found.group(1)) if found else []
-        if keys:
-            said.append(f"{kind.lower()} keys {', '.join(keys[:NAMED])}{', ...' if len(keys) > NAMED else ''}")
-    if any("_orig_mod." in text for text in said):
-        said.append("_orig_mod. is the prefix of a module that torch.compile has wrapped: remove it from the keys")
-    return f" ({'; '.join(said)})" if said else ""
-
-
-def load_self_map(name: str | None) -> Adapter | None:
-    """Import ``package.module.function``, which is called as ``function(module, x)``; return None for None."""
-    if name is None:
-        return None
-    found = import_object(name, "--self-map")
-    if not callable(found):
-        raise AuditInputError(
-            f"{name} is no function but {_describe_kind(found)}; it is called as function(module, x)."
-        )
-    return cast(Adapter, found)
-
-
-def import_object(name: str, option: str) -> Any:
-    """Import the object that ``package.module.name`` names, also from the current directory."""
-    module, _, attribute = name.rpartition(".")
-    if not module:
-        raise AuditInputError(
-            f"{option} takes package.module.Name, got {name!r}; put the name of its module before it."
-        )
-    try:
-        with current_directory_on_path():
-            found = import_module(module)
-    except ImportError as error:
-        raise AuditInputError(
-            f"{option} {name}: {_first_line(error)}. It is imported from the installed packages and from "
-            f"{Path.cwd()}; run the command where `import {module}` works."
-        ) from error
-    if not hasattr(found, attribute):
-        # The file tells a user that another module of this name was found first.
-        file = getattr(found, "__file__", None) or "built in"
-        raise AuditInputError(f"{option} {name}: {module} ({file}) has no {attribute!r}; check the name.")
-    return getattr(found, attribute)
-
-
-@contextmanager
-def current_directory_on_path() -> Iterator[None]:
-    """Let modules be imported from the current directory, as ``python -m`` does."""
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        yield
-    finally:
-        sys.path.remove(here)
-
-
-def _describe_kind(value: Any) -> str:
-    """Return what kind of object ``value`` is, for a message."""
-    if isinstance(value, type):
-        return f"the class {value.__name__}"
-    return f"a {type(value).__name__}"
-
-
-def _first_line(error: BaseException) -> str:
-    """Return the first line of a message without its final punctuation, or the name of an error without a message."""
-    message = str(error).strip() or type(error).__name__
-    return message.splitlines()[0].rstrip(" .:")
+        keys[f"{kind.lower()} keys"] = re.findall(r'"([^"]+)"', found.group(1)) if found else []
+    said = name_some(keys)
+    return f" ({said})" if said else ""

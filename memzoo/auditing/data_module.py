@@ -13,7 +13,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 
 from memzoo._generators import keep_generators_unchanged
-from memzoo.auditing.checkpoint import import_object
+from memzoo.auditing.importing import import_object
 from memzoo.errors import AuditInputError
 from memzoo.modules import Reservoir, Sample, batch_of_first, input_of
 

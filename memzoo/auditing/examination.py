@@ -8,12 +8,14 @@ from torch import Tensor, nn
 
 from memzoo._checks import check_batch, check_same_shape, check_steps
 from memzoo._types import Map
+from memzoo._user_warning import warn_user
 from memzoo.auditing.judgement import PATIENCE, Group, find_owners, judge_groups
 from memzoo.auditing.measurable_map import open_map
 from memzoo.auditing.notes import list_notes
 from memzoo.auditing.report import Audit
 from memzoo.auditing.result import NearCopies
 from memzoo.auditing.starts import choose_starts, leave_out_near
+from memzoo.auditing.value_range import find_better_range
 from memzoo.dynamics import find_attractors, nearest
 from memzoo.dynamics.orbits import resolve_eps, resolve_groups
 from memzoo.dynamics.reconstruction import describe_map
@@ -50,7 +52,8 @@ def audit(
     Args:
         module: Autoencoder, or any callable that maps a batch to a batch of the same shape. It is measured in eval
             mode and left as it was. The global generators keep their states.
-        members: Training images.
+        members: Training images, in the range of values that the network was trained on. A warning says if it
+            reconstructs them far better in another of the usual ranges, [0, 1], [-1, 1] and [0, 255].
         starts: Points where the orbits begin, drawn without regard to the members: other held-out images, or noise.
             When left out, Gaussian noise with the mean and the variance of the members; without members, noise that is
             uniform in [0, 1]. Starts within ``eps`` of an image at the outset are not used, with a warning.
@@ -102,14 +105,20 @@ def audit(
         measured = describe_map(f)
         images = points[: -len(starts)]
         orbits = points[-len(starts) :]
+        range_note = None if members is None else find_better_range(f, images[: len(members)])
         limits = find_attractors(f, orbits, eps=scale, steps=PATIENCE * steps)
         sizes = [len(group) for group in groups]
         rows = zip(images.split(sizes), radii.to(images.device).split(sizes), copies.split(sizes), strict=True)
         judged = judge_groups(f, [Group(*row) for row in rows], orbits, steps=steps, shape=starts.shape[1:])
+    if range_note is not None:
+        warn_user(range_note)
     # A group that was not given is None in the result.
     judged_members, judged_controls = [*judged, None, None][:2]
     count = 0 if members is None else len(members)
     near_copies = _name_near_copies(copies, count)
+    notes = [f"{measured}."] if measured else []
+    notes += [] if range_note is None else [range_note]
+    notes += list_notes(judged_members, judged_controls, starts, left_out=left_out, near_copies=near_copies)
     return Audit(
         members=judged_members,
         controls=judged_controls,
@@ -124,10 +133,7 @@ def audit(
         steps=steps,
         seed=seed,
         title=_name_map(module),
-        notes=(
-            *([f"{measured}."] if measured else []),
-            *list_notes(judged_members, judged_controls, starts, left_out=left_out, near_copies=near_copies),
-        ),
+        notes=tuple(notes),
     )
 
 

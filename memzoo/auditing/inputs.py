@@ -1,7 +1,8 @@
 """Read training images, controls and starts: from a file of arrays, folders of images, or a LightningDataModule."""
 
 import zipfile
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from memzoo.auditing.data_module import read_data_module
+from memzoo.auditing.value_range import Scaling
 from memzoo.data import pixels
 from memzoo.errors import AuditInputError, CorruptCheckpointError
 from memzoo.zoo.registry import read_tensors
@@ -30,9 +32,18 @@ class AuditData:
     members: Tensor | None = None
     controls: Tensor | None = None
     starts: Tensor | None = None
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
+    """What was done to their values, in sentences."""
 
 
-def read_data(source: str, count: int = COUNT, starts: int = STARTS, module: nn.Module | None = None) -> AuditData:
+def read_data(
+    source: str,
+    count: int = COUNT,
+    starts: int = STARTS,
+    module: nn.Module | None = None,
+    scaling: Scaling | None = None,
+    trained_shape: Sequence[int] | None = None,
+) -> AuditData:
     """Read members, and controls and starts if the source has them.
 
     Args:
@@ -48,10 +59,14 @@ def read_data(source: str, count: int = COUNT, starts: int = STARTS, module: nn.
         count: Most members, and most controls. They are spread evenly over all that are there.
         starts: Most starts, spread in the same way.
         module: The trained module, which may change the batches of a data module before it is given them.
+        scaling: How images in [0, 1] become inputs of the network (:func:`memzoo.auditing.find_scaling`). It is applied
+            to arrays and files unless one of their values lies outside of [0, 1]. The images of a data module are
+            inputs already.
+        trained_shape: Shape of the images that the network was trained on, which is noted if it is another.
 
     Raises:
-        AuditInputError: There is no such source, it is not in a form that can be read, or a data module gives other
-            images when it is built again.
+        AuditInputError: There is no such source, it is not in a form that can be read, a data module gives other
+            images when it is built again, or the images do not have the channels of ``scaling``.
         CorruptCheckpointError: A file is damaged, or holds pickled objects.
     """
     if count < 1 or starts < 1:
@@ -69,7 +84,35 @@ def read_data(source: str, count: int = COUNT, starts: int = STARTS, module: nn.
         return replace(_divide(held_out, len(members), starts), members=members)
     if data.members is None:
         raise AuditInputError(f"{path} holds no members, the training images; it may hold {', '.join(NAMES)}.")
-    return AuditData(_thin_out(data.members, count), _thin_out(data.controls, count), _thin_out(data.starts, starts))
+    data = AuditData(_thin_out(data.members, count), _thin_out(data.controls, count), _thin_out(data.starts, starts))
+    data = data if scaling is None else _scale(data, scaling)
+    shape = tuple(data.members.shape[1:]) if data.members is not None else ()
+    if trained_shape is None or shape == tuple(trained_shape):
+        return data
+    said = f"The images are {shape}; the configuration of the network says {tuple(trained_shape)}."
+    return replace(data, notes=(*data.notes, said))
+
+
+def draw_noise(shape: Sequence[int], count: int, seed: int, scaling: Scaling) -> AuditData:
+    """Draw starts that are uniform in [0, 1], and scale them to inputs of the network."""
+    noise = torch.rand((count, *shape), generator=torch.Generator().manual_seed(seed))
+    said = f"The starts are noise, uniform in [0, 1], brought to {scaling}, as {scaling.source} says."
+    return AuditData(starts=scaling.apply(noise), notes=(said,))
+
+
+def _scale(data: AuditData, scaling: Scaling) -> AuditData:
+    """Scale all images unless some of them are outside of [0, 1]; say which was done."""
+    groups = (data.members, data.controls, data.starts)
+    least = min(group.min().item() for group in groups if group is not None and len(group))
+    largest = max(group.max().item() for group in groups if group is not None and len(group))
+    if not (least >= 0 and largest <= 1):
+        said = (
+            f"The images have values from {least:.4g} to {largest:.4g} and were taken as they are; for images in "
+            f"[0, 1], {scaling.source} says: {scaling}."
+        )
+        return replace(data, notes=(said,))
+    said = f"The images, with values in [0, 1], were brought to {scaling}, as {scaling.source} says."
+    return AuditData(*(None if group is None else scaling.apply(group) for group in groups), notes=(said,))
 
 
 def examples_of(module: nn.Module, count: int = COUNT, starts: int = STARTS) -> AuditData:
@@ -141,7 +184,7 @@ def _read_file(path: Path) -> AuditData:
         raise AuditInputError(
             f"{path} holds {', '.join(unknown)}; an audit takes {', '.join(NAMES)}: rename the arrays."
         )
-    return AuditData(**found)
+    return AuditData(*(found.get(name) for name in NAMES))
 
 
 def _read_npz(path: Path) -> dict[str, Tensor]:
@@ -169,7 +212,7 @@ def _read_folders(folder: Path, most: dict[str, int]) -> AuditData:
         raise AuditInputError(
             f"{folder} has none of the subfolders {', '.join(f'{name}/' for name in NAMES)}; make them."
         )
-    return AuditData(**{name: _read_images(folder / name, most[name]) for name in present})
+    return AuditData(*(_read_images(folder / name, most[name]) if name in present else None for name in NAMES))
 
 
 def _read_images(folder: Path, most: int) -> Tensor:

@@ -1,6 +1,8 @@
 """``memzoo audit``: a leak report for anyone's autoencoder."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
 
@@ -8,15 +10,28 @@ import memzoo
 from memzoo.cli.command import Command, CommandParser
 from memzoo.errors import AuditInputError, NotASelfMapError, UsageError
 
+if TYPE_CHECKING:  # these import torch
+    from torch import nn
+
+    from memzoo.auditing import AuditData
+
 
 def audit_command() -> Command:
     """Describe ``memzoo audit``."""
     text = "Report which training images come out of an autoencoder when it is iterated."
     parser = CommandParser(description=text)
     parser.add_argument(
-        "--checkpoint", type=str, required=True, help="a .ckpt file with --model, or a checkpoint of the zoo"
+        "source",
+        type=str,
+        nargs="?",
+        metavar="CHECKPOINT",
+        help="a .ckpt file of a LightningModule or a folder with config.json and safetensors, with --class; or a "
+        "checkpoint of the zoo",
     )
-    parser.add_argument("--model", type=str, metavar="PKG.CLASS", help="the LightningModule class that the .ckpt is of")
+    parser.add_argument("--checkpoint", type=str, help="the same")
+    parser.add_argument(
+        "--class", "--model", dest="model", type=str, metavar="PKG.CLASS", help="the class that was trained"
+    )
     parser.add_argument(
         "--data",
         type=str,
@@ -25,6 +40,14 @@ def audit_command() -> Command:
     )
     parser.add_argument(
         "--self-map", type=str, metavar="PKG.FUNCTION", help="function(module, x): the reconstruction of x"
+    )
+    parser.add_argument(
+        "--range",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="values that the network was trained on, such as --range -1 1: images in [0, 1] are brought there "
+        "(default: what the folder says)",
     )
     parser.add_argument("--eps", type=float, help="radius of recovery, L2 (default: from the images)")
     parser.add_argument("--steps", type=int, default=200, help="iterations")
@@ -49,23 +72,22 @@ def parse_shape(text: str) -> tuple[int, ...]:
 
 
 def _audit(arguments: Namespace) -> int:
-    shape = None if arguments.shape is None else parse_shape(arguments.shape)
+    source = _find_source(arguments)
+    if arguments.shape is not None:
+        parse_shape(arguments.shape)
+    if arguments.range is not None and not -float("inf") < arguments.range[0] < arguments.range[1] < float("inf"):
+        raise UsageError(f"--range takes two finite numbers, the smaller first, got {arguments.range}.")
     if arguments.eps is not None and not 0 < arguments.eps < float("inf"):
         raise UsageError(f"--eps takes a finite number above 0, got {arguments.eps}.")
     if min(arguments.steps, arguments.count, arguments.starts) < 1:
         raise UsageError("--steps, --count and --starts take whole numbers above 0.")
 
-    from memzoo.auditing import check_free, examples_of, load_module, load_self_map, read_data  # imports torch
+    from memzoo.auditing import check_free, load_module, load_self_map  # imports torch
 
     check_free(arguments.out)
-    module = load_module(arguments.checkpoint, arguments.model)
+    module = load_module(source, arguments.model)
     adapter = load_self_map(arguments.self_map)
-    if arguments.data is not None:
-        data = read_data(arguments.data, arguments.count, arguments.starts, module)
-    else:
-        data = examples_of(module, arguments.count, arguments.starts)
-    if data.members is None and shape is None:
-        raise UsageError("audit needs --data, or --shape C,H,W to look for attractors from noise alone.")
+    data, shape = _read_images(arguments, source, module)
     try:
         found = memzoo.audit(
             module,
@@ -84,6 +106,41 @@ def _audit(arguments: Namespace) -> int:
         raise NotASelfMapError(message) from error
     except ValueError as error:
         raise AuditInputError(str(error)) from error
+    found = replace(found, notes=(*found.notes, *data.notes))
     found.save(arguments.out)
     print(f"{found}\n  -> {arguments.out / 'report.html'}, {arguments.out / 'report.json'}")
     return 0  # also if the network leaks: the report says so, and the command itself did not fail
+
+
+def _find_source(arguments: Namespace) -> str:
+    """Return the checkpoint, which is given with the name of its option or without."""
+    given = [name for name in (arguments.source, arguments.checkpoint) if name is not None]
+    if len(given) != 1:
+        came = f"got {' and '.join(given)}" if given else "the following arguments are required: CHECKPOINT"
+        raise UsageError(f"audit takes one checkpoint; {came}. See memzoo audit --help.")
+    return given[0]
+
+
+def _read_images(arguments: Namespace, source: str, module: "nn.Module") -> "tuple[AuditData, tuple[int, ...] | None]":
+    """Return the images of an audit in the range that the network was trained on, and the shape of one if it is known.
+
+    Without members, the starts are noise in this range if it is known.
+    """
+    from memzoo.auditing import Scaling, draw_noise, examples_of, find_scaling, find_shape, read_data
+
+    is_named = arguments.model is not None
+    if arguments.range is not None:
+        low, high = arguments.range
+        scaling = Scaling.to_range(low, high, "--range")
+    else:
+        scaling = find_scaling(source) if is_named else None
+    trained_shape = find_shape(source) if is_named else None
+    if arguments.data is not None:
+        return read_data(arguments.data, arguments.count, arguments.starts, module, scaling, trained_shape), None
+    data = examples_of(module, arguments.count, arguments.starts)
+    if data.members is not None:
+        return data, None
+    shape = trained_shape if arguments.shape is None else parse_shape(arguments.shape)
+    if shape is None:
+        raise UsageError("audit needs --data, or --shape C,H,W to look for attractors from noise alone.")
+    return (data if scaling is None else draw_noise(shape, arguments.starts, arguments.seed, scaling)), shape

@@ -68,11 +68,11 @@ def test_keys_that_do_not_fit_are_named(rename, said):
     [
         ("absent.ckpt", "theirs.Net", CheckpointMissingError, r"no checkpoint at .*absent.ckpt"),
         ("https://example.org/run.ckpt", "theirs.Net", AuditInputError, r"not fetched from the network"),
-        ("run.ckpt", None, AuditInputError, r"name it: --model"),
-        ("run.ckpt", "Net", AuditInputError, r"--model takes package.module.Name, got 'Net'"),
+        ("run.ckpt", None, AuditInputError, r"name it: --class"),
+        ("run.ckpt", "Net", AuditInputError, r"--class takes package.module.Name, got 'Net'"),
         ("run.ckpt", "theirs.Not", AuditInputError, r"has no 'Not'"),
-        ("run.ckpt", "theirs.NUMBER", AuditInputError, r"no LightningModule class but a int"),
-        ("run.ckpt", "theirs.Images", AuditInputError, r"no LightningModule class but the class Images"),
+        ("run.ckpt", "theirs.NUMBER", AuditInputError, r"no torch.nn.Module class but a int"),
+        ("run.ckpt", "theirs.Images", AuditInputError, r"no torch.nn.Module class but the class Images"),
     ],
 )
 def test_a_module_that_cannot_be_loaded_is_refused_with_advice(project, checkpoint, model, error, message):

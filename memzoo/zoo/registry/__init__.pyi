@@ -22,6 +22,7 @@ from .files import (
     describe,
     read_config,
     read_tensors,
+    refuse_other_formats,
     refuse_pickles,
 )
 from .reference import ById, InFolder, OnHub, check_repository, is_commit, parse_reference
@@ -66,6 +67,7 @@ __all__ = [
     "parse_registry",
     "read_config",
     "read_tensors",
+    "refuse_other_formats",
     "refuse_pickles",
     "registry",
     "replace_entry",
