@@ -17,6 +17,7 @@ from memzoo.figures.beyond import (
     cycles,
     memories,
     recall,
+    superattractors,
     timm_backbones,
 )
 from memzoo.figures.engine import Figure, Material, Reproduction
@@ -68,6 +69,7 @@ FIGURES: dict[str, Figure] = {
         memories.FIGURE,
         cycles.FIGURE,
         activations.FIGURE,
+        superattractors.FIGURE,
         timm_backbones.FIGURE,
     )
 }

@@ -185,11 +185,21 @@ def test_figure_7_shows_the_bracket_of_the_paper(made):
     assert (first.paper, first.ours, first.holds) == ("1, 1, [< 2e-2]", "1, 1, [< 2e-3]", True)
 
 
-def test_figure_3b_says_where_it_falls_short(made):
+def test_figure_3b_takes_arbitrary_inputs_to_images_in_one_iteration(made):
     result = made["fig3b"]
+    assert result.holds
+    row = {row.quantity: row for row in result.rows}
+    for start in ("starts", "Gaussians like the images", "standard Gaussians"):
+        assert row[f"{start} at an example by t = 1"].ours > 0.79
+        assert row[f"{start} at an example by t = 200"].ours == 1
+    assert row["R_1"].ours == 1
+
+
+def test_figure_10_says_where_it_falls_short(made):
+    result = made["fig10"]
     assert not result.holds
     short = [row for row in result.rows if row.holds is False]
-    assert [row.quantity for row in short] == ["starts at an example by t = 1"]
+    assert [row.quantity for row in short] == ["networks that take 95 % of Gaussian inputs to an image by t = 200"]
     assert "FALLS SHORT" in str(result)
     assert result.notes
 
@@ -246,7 +256,7 @@ def test_too_few_starts_are_said_plainly(tmp_path):
 
 def test_a_checkpoint_of_another_kind_is_refused(tmp_path):
     with pytest.raises(
-        UnknownCheckpointError, match=r"mnist20-fc14x128 is a FullyConnected, nonlinear.*and cifar10-d1 is a D1"
+        UnknownCheckpointError, match=r"mnist20-fc14x128-tanh is a FullyConnected, nonlinear.*and cifar10-d1 is a D1"
     ):
         reproduce("fig3b", tmp_path, checkpoint="cifar10-d1")
     assert not list(tmp_path.iterdir())

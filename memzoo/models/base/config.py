@@ -1,8 +1,22 @@
 """Frozen, validated configurations, which are also the JSON on the Hub."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+
+from memzoo.errors import InvalidArgumentError
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
+ADAM_BETAS = (0.9, 0.999)
+"""PyTorch's own."""
 
 
 class Config(BaseModel):
@@ -27,11 +41,15 @@ class Training(Config):
     ``sgd`` is gradient descent without momentum; ``adaptive`` is the same with the step of Theorem 1 for each example
     and coordinate, which :class:`memzoo.models.OneLayerAutoencoder` has."""
     lr: Annotated[float, Field(gt=0)] = 1e-3
+    betas: tuple[Beta, Beta] = ADAM_BETAS
+    """How slowly the means of the gradient and of its square forget, in ``adam``, ``adamw`` and the AdamW of ``muon``.
+    A short memory of the squares (0.9) lets a network of tanh units reach its training images in one iteration."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    schedule: Literal["constant", "cosine"] = "constant"
-    """``cosine`` lowers the learning rate to 0 along half a cosine over the last part of the run."""
+    schedule: Literal["constant", "cosine", "ramp"] = "constant"
+    """``cosine`` lowers the learning rate to 0 along half a cosine over the last part of the run; ``ramp`` does the
+    same, and raises the rate linearly before, from a twentieth of ``lr`` to ``lr``."""
     decay: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Last part of the run in which ``cosine`` lowers the learning rate, as a share of ``steps``."""
+    """Last part of the run in which ``cosine`` and ``ramp`` lower the learning rate, as a share of ``steps``."""
     steps: PositiveInt = 1000
     """Optimizer steps of the whole run: the ``max_steps`` of the Trainer."""
     loss: Literal["mean", "sum", "half_sum"] = "mean"
@@ -45,3 +63,22 @@ class Training(Config):
     it."""
     stop_recovered: Annotated[float, Field(gt=0, le=1)] | None = None
     """Stop when this share of the tracked examples is recovered by iteration; needs an ``AttractorCallback``."""
+
+    @model_validator(mode="after")
+    def _check_betas_and_ramp(self) -> "Training":
+        """Raise if betas are given to an optimizer without them, or if the ramp has no steps."""
+        if self.betas != ADAM_BETAS and self.optimizer in ("sgd", "adaptive"):
+            raise InvalidArgumentError(
+                f"betas belong to adam, adamw and muon; {self.optimizer} keeps no means of gradients: leave them out"
+            )
+        if self.schedule == "ramp" and self.decay == 1:
+            raise InvalidArgumentError("a ramp rises before the decay, so decay must be below 1, e.g. decay: 0.3")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _leave_out_usual_betas(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the usual betas, so that cards, files and states of earlier versions stay as they are."""
+        written = write(self)
+        if self.betas == ADAM_BETAS:
+            written.pop("betas", None)
+        return written

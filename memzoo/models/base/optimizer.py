@@ -1,6 +1,7 @@
 """The optimizers that a training configuration can name."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,9 +19,12 @@ TORCH_OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 
 def build_optimizer(training: Training, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
     """Build the optimizer that a training configuration names, over these parameters."""
+    options: dict[str, Any] = {"lr": training.lr, "weight_decay": training.weight_decay}
+    if training.optimizer not in ("sgd", "adaptive"):
+        options["betas"] = training.betas
     if training.optimizer != "muon":
-        return TORCH_OPTIMIZERS[training.optimizer](parameters, lr=training.lr, weight_decay=training.weight_decay)
+        return TORCH_OPTIMIZERS[training.optimizer](parameters, **options)
     # The import of timm takes seconds, and no other optimizer needs it.
     from timm.optim.muon import Muon
 
-    return Muon(parameters, lr=training.lr, weight_decay=training.weight_decay, betas=(0.9, 0.999))
+    return Muon(parameters, **options)

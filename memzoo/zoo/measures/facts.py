@@ -152,6 +152,20 @@ def arrived(m: Measurements, *, eps: float, t: int) -> float:
 
 
 @measure
+def noise_arrived(m: Measurements, *, eps: float, t: int, count: int, seed: int) -> float:
+    """Return the share of standard Gaussian inputs that are within eps of a training example after t iterations."""
+    near = m.nearest_to_ends("noise", t, count, seed)
+    return (near.distance < eps).double().mean().item()
+
+
+@measure
+def matched_noise_arrived(m: Measurements, *, eps: float, t: int, count: int, seed: int) -> float:
+    """Return the same share of Gaussian inputs with the mean and the deviation of the training images' pixels."""
+    near = m.nearest_to_ends("matched_noise", t, count, seed)
+    return (near.distance < eps).double().mean().item()
+
+
+@measure
 def probes_at_an_image(m: Measurements, *, relative: float, t: int, count: int) -> float:
     """Return the share of held-out images that are near a training image after t iterations.
 

@@ -13,6 +13,7 @@ from memzoo.data import gaussian_noise, white_squares
 from memzoo.dynamics import (
     Certificates,
     LimitSet,
+    Nearest,
     RecoveryCurve,
     Spectrum,
     census,
@@ -30,8 +31,9 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 Method = Callable[Concatenate[Any, Arguments], Result]
 
-Kind = Literal["probes", "noise", "squares"]
-"""Starts of orbits: held-out images, Gaussian inputs, white squares."""
+Kind = Literal["probes", "noise", "matched_noise", "squares"]
+"""Starts of orbits: held-out images, standard Gaussian inputs, Gaussian inputs with the mean and the deviation of the
+training images, white squares."""
 STEPS = 200
 """Iterations of a curve."""
 
@@ -112,11 +114,21 @@ class Measurements:
             distances.append(relative_distance(ends, own_examples))
         return torch.stack(distances, 1)
 
+    @remember
+    def nearest_to_ends(self, kind: Kind, t: int, count: int, seed: int) -> Nearest:
+        """Find the training example that is nearest to each start after t iterations."""
+        ends = iterate(self.model, self.starts(kind, count, seed), t).points
+        return nearest(ends, self.examples)
+
     def starts(self, kind: Kind, count: int, seed: int) -> Tensor:
         """Return the first held-out images, or points drawn by the seed."""
         shape = self.model.config.shape
         if kind == "noise":
             return gaussian_noise(count, shape, seed=seed)
+        if kind == "matched_noise":
+            mean = self.examples.double().mean().item()
+            deviation = self.examples.double().std().item()
+            return gaussian_noise(count, shape, mean=mean, std=deviation, seed=seed)
         if kind == "squares":
             return white_squares(count, cast(tuple[int, int, int], tuple(shape)), seed=seed)
         if count <= len(self.probes):

@@ -11,7 +11,9 @@ REPRODUCING = frozenset(
         "probes_captured",
         # Training images at which starts arrive, and starts that arrive at one.
         "arrived",
+        "matched_noise_arrived",
         "members_recovering",
+        "noise_arrived",
         "noise_at_an_image",
         "noise_on_cycle",
         "probes_at_an_image",
