@@ -7,9 +7,11 @@ from memzoo._version import __version__
 
 if TYPE_CHECKING:
     from memzoo.auditing import audit
+    from memzoo.callbacks import Watch
     from memzoo.zoo import create, download, info, list_models, load, publish, register, save, verify
 
 __all__ = [
+    "Watch",
     "__version__",
     "audit",
     "create",
@@ -23,15 +25,15 @@ __all__ = [
     "verify",
 ]
 
+_HOMES = {"Watch": "callbacks", "audit": "auditing"}
+"""Where the names come from that do not belong to the zoo."""
 _MODULES = {"auditing", "callbacks", "data", "dynamics", "errors", "figures", "metrics", "models", "theory", "zoo"}
 
 
 def __getattr__(name: str) -> Any:
     """Import a name on its first use, so that ``import memzoo`` costs next to nothing."""
-    if name == "audit":
-        return import_module("memzoo.auditing").audit
     if name in __all__:
-        return getattr(import_module("memzoo.zoo"), name)
+        return getattr(import_module(f"memzoo.{_HOMES.get(name, 'zoo')}"), name)
     if name in _MODULES:
         return import_module(f"memzoo.{name}")
     raise AttributeError(f"module 'memzoo' has no attribute {name!r}")

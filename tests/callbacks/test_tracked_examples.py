@@ -6,8 +6,7 @@ from fake_runs import Means, Net, X, after_batch, begin_run, epochs, trainer
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from memzoo.callbacks.measuring import KEPT
-from memzoo.callbacks.tracked_examples import EXAMPLES, MOST_SEEN, WIDE_EXAMPLES
+from memzoo.callbacks.tracked_examples import EXAMPLES, KEPT, MOST_SEEN, WIDE_EXAMPLES
 from memzoo.errors import NonFiniteError, NotASelfMapError
 from memzoo.modules import POOL
 
