@@ -183,7 +183,7 @@ def test_a_run_that_is_resumed_within_the_first_epoch_tracks_the_rows_of_the_unb
 
 @pytest.mark.parametrize("first", [0, 2])
 def test_rows_that_are_too_large_for_a_checkpoint_are_found_again_by_name(first, monkeypatch):
-    monkeypatch.setattr("memzoo.callbacks.measuring.KEPT", 10)
+    monkeypatch.setattr("memzoo.callbacks.course.KEPT", 10)
     monkeypatch.setattr("memzoo.callbacks.tracked_examples.KEPT", 10)
     x = torch.rand(40, 3)
     batches = x.split(5)

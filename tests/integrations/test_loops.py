@@ -64,8 +64,15 @@ def rows_of(watch, *left_out):
     ]
 
 
+def make_accelerator(**options):
+    """Make an Accelerator with options of its own: those of the first one hold for the process."""
+    accelerate = pytest.importorskip("accelerate")
+    accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
+    return accelerate.Accelerator(cpu=True, **options)
+
+
 def test_accelerate_has_the_history_of_a_plain_loop(tmp_path):
-    accelerator = pytest.importorskip("accelerate").Accelerator(cpu=True)
+    accelerator = make_accelerator()
     model = Plane()
     model, optimizer = accelerator.prepare(model, torch.optim.Adam(model.parameters(), lr=5e-3))
     watch = watching(model)
@@ -85,7 +92,7 @@ def test_accelerate_has_the_history_of_a_plain_loop(tmp_path):
 
 
 def test_the_map_of_accelerate_is_measured_without_mixed_precision():
-    accelerator = pytest.importorskip("accelerate").Accelerator(cpu=True, mixed_precision="bf16")
+    accelerator = make_accelerator(mixed_precision="bf16")
     model = Plane()
     expected = watching(Plane()).measure()
     prepared = accelerator.prepare(model)
@@ -93,6 +100,8 @@ def test_the_map_of_accelerate_is_measured_without_mixed_precision():
     found = watching(prepared).measure()
     assert {key: found[key] for key in found if "/" in key} == {key: expected[key] for key in expected if "/" in key}
     assert prepared.forward == forward  # the training keeps its precision
+    assert torch.equal(prepared(POINTS)["logits"], prepared(POINTS)["logits"].bfloat16().float())
+    make_accelerator()
 
 
 class TrainerPlane(Plane):
