@@ -7,10 +7,12 @@ from memzoo._version import __version__
 
 if TYPE_CHECKING:
     from memzoo.auditing import audit
+    from memzoo.callbacks import Watch
     from memzoo.modules import code_map, denoiser
     from memzoo.zoo import create, download, info, list_models, load, publish, register, save, verify
 
 __all__ = [
+    "Watch",
     "__version__",
     "audit",
     "code_map",
@@ -26,7 +28,7 @@ __all__ = [
     "verify",
 ]
 
-_ELSEWHERE = {"audit": "auditing", "code_map": "modules", "denoiser": "modules"}
+_ELSEWHERE = {"Watch": "callbacks", "audit": "auditing", "code_map": "modules", "denoiser": "modules"}
 """Folders of the names that are none of the zoo."""
 _MODULES = {"auditing", "callbacks", "data", "dynamics", "errors", "figures", "metrics", "models", "theory", "zoo"}
 

@@ -10,7 +10,7 @@ import memzoo
 
 ROOT = Path(memzoo.__file__).parent
 FLOORS = [  # a folder or file imports from the floors below its own; a new one needs a place here
-    {"_attempt", "_types", "_user_warning", "_version", "errors"},
+    {"_attempt", "_twins", "_types", "_user_warning", "_version", "errors"},
     {"_generators"},
     {"_module_state"},
     {"_checks", "_templates", "plotting"},

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, final
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
@@ -27,6 +26,7 @@ from memzoo.dynamics.orbits import format_eps, resolve_eps, resolve_groups
 from memzoo.dynamics.spectra import compute_radii
 from memzoo.errors import InvalidArgumentError
 from memzoo.modules import Adapter, evaluation_mode, find_self_map, like_parameters
+from memzoo.runs import Run
 
 MEMORY = 3 * 2**27
 """Bytes for the Jacobians in work at one time, beside a training."""
@@ -209,11 +209,11 @@ class AttractorCallback(StartingCallback):
         self.eps = None
         self.group = None
 
-    def choose_others(self, trainer: Trainer, examples: Tensor) -> None:
+    def choose_others(self, run: Run, examples: Tensor) -> None:
         """Choose starts and eps; those that a checkpoint brought are kept."""
         if not self._tracked.pending:  # that of rows so far is derived when they are measured
             self._choose_eps(examples)
-        super().choose_others(trainer, examples)
+        super().choose_others(run, examples)
 
     def _choose_eps(self, examples: Tensor) -> Tensor:
         """Return the radius of each tracked example; it is derived once, from all rows that are known."""
@@ -236,9 +236,9 @@ class AttractorCallback(StartingCallback):
         self._choose_eps(self._tracked.get())
         return super().measure(module)
 
-    def _measure_in_all_processes(self, trainer: Trainer, module: LightningModule, examples: Tensor) -> Row:
+    def _measure_in_all_processes(self, run: Run, module: nn.Module, examples: Tensor) -> Row:
         self.certificates = None  # those before are not of a measurement that fails
-        return super()._measure_in_all_processes(trainer, module, examples)
+        return super()._measure_in_all_processes(run, module, examples)
 
     def measure_part(self, f: nn.Module, examples: Tensor, part: Part) -> Measured:
         """Certify the examples of this process, and find which examples its starts reach."""

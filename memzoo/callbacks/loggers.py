@@ -11,6 +11,8 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger, MLFlowLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
+from memzoo._twins import is_kind
+
 Result = TypeVar("Result")
 
 
@@ -86,10 +88,10 @@ def send(logger: Any, picture: Picture, step: int) -> bool:
     TensorBoard and W&B, and loggers with their methods, put the picture at the step at which Lightning logs the metrics
     of this state: Lightning numbers the first step 0. MLflow and CSV loggers get files named for ``step``.
     """
-    if isinstance(logger, CSVLogger):
+    if is_kind(logger, CSVLogger):
         write(logger.experiment.log_dir, picture, step)
         return True
-    if isinstance(logger, MLFlowLogger):
+    if is_kind(logger, MLFlowLogger):
         logger.experiment.log_figure(logger.run_id, picture.figure, f"{picture.tag}/step-{step}.png")
         return True
     # the step that Lightning has given to the metrics of this state

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
@@ -20,13 +19,13 @@ from memzoo.callbacks.tracked_examples import TrackedExamples
 from memzoo.callbacks.weights import use_common_buffers
 from memzoo.errors import InvalidArgumentError, NonFiniteError, NotASelfMapError
 from memzoo.modules import Adapter, evaluation_mode, find_self_map, like_parameters
-from memzoo.runs import FitCallback
+from memzoo.runs import Run
 
 Gather = Callable[[Callable[[Part], Any]], list[Any]]
 """Do work on the share of each process, and return all results."""
 
 
-class ExampleMeasurer(FitCallback, ABC):
+class ExampleMeasurer(ABC):
     """Measure the tracked examples as a module is now; when that is done, the subclasses say.
 
     A measurement never raises in a run: examples at which it fails are left out, and where it fails altogether its row
@@ -151,15 +150,15 @@ class ExampleMeasurer(FitCallback, ABC):
         names += [name for name in values if name not in (*names, "measured")]
         return {f"{self.name}/{name}": float(values[name]) for name in names}
 
-    def _measure_in_all_processes(self, trainer: Trainer, module: LightningModule, examples: Tensor) -> Row:
+    def _measure_in_all_processes(self, run: Run, module: nn.Module, examples: Tensor) -> Row:
         """Return the named values, the same in all processes, or NaN where the measurement failed in one of them."""
-        part = find_part(trainer)
+        part = find_part(run)
 
         def gather(work: Callable[[Part], Any]) -> list[Any]:
-            return gather_parts(trainer, part, lambda: work(part))
+            return gather_parts(run, part, lambda: work(part))
 
         try:
-            with use_common_buffers(trainer, module, part), keep_generators_unchanged():
+            with use_common_buffers(run, module, part), keep_generators_unchanged():
                 values = self._measure_rows(module, examples, gather)
             reason = values.pop("reason", None)
             row = self._name_values(values)

@@ -1,97 +1,28 @@
-"""The base of all measuring callbacks: measure tracked examples while training, and always the closing state."""
+"""The base of all measuring callbacks: measure while a Trainer trains, and always the closing state."""
 
-import math
-from contextlib import ExitStack
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
-from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from memzoo._generators import keep_generators_unchanged
-from memzoo.callbacks.cadence import Cadence
-from memzoo.callbacks.history import format_history, plot_history, to_pandas
-from memzoo.callbacks.measurement import ExampleMeasurer
+from memzoo.callbacks.course import Course
 from memzoo.callbacks.monitors import Monitors
-from memzoo.callbacks.options import MeasuringOptions
-from memzoo.callbacks.reporting import Reporter, Row
-from memzoo.callbacks.step_loss import StepLoss
-from memzoo.callbacks.tracked_examples import KEPT, TrackedExamples
-from memzoo.callbacks.weights import (
-    MeasuredWeights,
-    move_after_averaging,
-    name_weights,
-    refuse_sharded,
-)
-from memzoo.runs import callbacks_of, ends_here, stopping_reason
+from memzoo.callbacks.weights import move_after_averaging, refuse_sharded
+from memzoo.runs import FitCallback, ends_here, stopping_reason
 
 
-class MeasuringCallback(ExampleMeasurer):
+class MeasuringCallback(Course, FitCallback):
     """Measure tracked training examples while training, without a trace on it, and always the closing state.
 
-    A subclass says what is measured: :meth:`measure_part` on the share of one process, :meth:`combine_parts` from the
-    shares of all of them.
-
-    Which examples, when, with which weights and where the values go is each decided by a part of its own:
-    ``TrackedExamples``, ``Cadence``, ``MeasuredWeights`` and ``Reporter``.
+    This class holds the hooks of a Trainer: the moments at which it may be measured, and who reads the values.
     """
 
-    KIND: ClassVar[str]
-    """Name of the callback in the table of quantities."""
-    TITLE: ClassVar[str]
-    """Heading of the table."""
-    given_examples: Tensor | None
-    max_examples: int | None
-    rotate: int
-    verbose: bool
-    history: list[Row]
-    stopping_reason: str | None
-    measured_weights: str
-
-    def __init__(self, options: MeasuringOptions) -> None:
-        self.given_examples = options.examples
-        self.adapter = options.self_map
-        self.max_examples = options.max_examples
-        self.rotate = options.rotate
-        self.verbose = options.verbose
-        self.name = options.name
-        self.keys = tuple(f"{self.name}/{quantity.key}" for quantity in self.QUANTITIES)
-        self.cadence: Cadence = Cadence(options.every_n_epochs, options.every_n_steps, options.budget)
-        self._tracked = TrackedExamples(options, type(self).__name__)
-        self._forget()
-
     def _forget(self) -> None:
-        """Forget the last run."""
-        self.history = []
-        self.stopping_reason = None
-        self.measured_weights = "current"
-        self.cadence.forget()
-        self._tracked.forget()
-        self._weights = MeasuredWeights()
-        self._reporter = Reporter(self.name, self.KIND, self.QUANTITIES)
-        self._loss = StepLoss()
-        self._last_step = -1
+        super()._forget()
         self._monitors: Monitors | None = None
         self._training = False
-
-    @property
-    def examples(self) -> Tensor | None:
-        """Return the tracked examples, None before they are known."""
-        return self._tracked.examples
-
-    @examples.setter
-    def examples(self, examples: Tensor | None) -> None:
-        self._tracked.examples = examples
-
-    def choose_others(self, trainer: Trainer, examples: Tensor) -> None:
-        """Choose what is needed beside the examples, once these are known, and again where they have changed."""
-
-    def forget_others(self) -> None:
-        """Forget what was chosen beside examples that have changed."""
-
-    # The course of a run ----------------------------------------------------------------------------------------------
 
     def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a new history with a new fit."""
@@ -103,11 +34,7 @@ class MeasuringCallback(ExampleMeasurer):
         refuse_sharded(trainer, self)
         self._monitors = Monitors(trainer, f"{self.name}/")
         self._warn_of_old_values(trainer)
-        self.measured_weights = name_weights(trainer)
-        self._tracked.look_for_rows()
-        if self._tracked.are_known:
-            self._begin_tracking(trainer, pl_module)
-        self.cadence.begin(trainer.global_step)
+        self.begin_tracking(trainer, pl_module)
         self._reporter.begin(self.history)
         self._training = True
 
@@ -123,43 +50,9 @@ class MeasuringCallback(ExampleMeasurer):
                 "validation or a step; StopWhenMemorized counts measurements instead."
             )
 
-    def _begin_tracking(self, trainer: Trainer, module: LightningModule) -> None:
-        """Check before the first step that the module can be measured, unless its first call is to make its layers."""
-        if not any(is_lazy(parameter) for parameter in module.parameters()):
-            self._choose(trainer, module, check=True)
-
-    def _choose(self, trainer: Trainer, module: LightningModule, *, check: bool = False) -> None:
-        """Choose the examples, and what depends on them, from what is known so far."""
-        # Starts, or a map that is refused, may draw from the global generators; Lightning validates in inference mode.
-        with keep_generators_unchanged(), torch.inference_mode(False):
-            if self._tracked.pending and self._tracked.choose(trainer, module, check=check):
-                self.forget_others()
-            self.choose_others(trainer, self._tracked.get())
-        if not self._tracked.pending:
-            self._tracked.drop_sample()
-
-    @property
-    def is_provisional(self) -> bool:
-        """Tell whether the examples are those of the rows so far, before the first epoch has ended."""
-        return self._tracked.are_provisional
-
-    def is_pending(self) -> bool:
-        """Tell whether examples, or what is chosen beside them, may be others than at the last measurement."""
-        return self._tracked.pending
-
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Look at the rows that ``training_step`` is given, before anything changes them."""
-        if self._tracked.are_known:
-            return
-        started_s = self.cadence.count_training(trainer.global_step)
-        try:
-            if self._tracked.observe(trainer, batch, batch_idx):
-                self._begin_tracking(trainer, pl_module)
-        except Exception as error:
-            if self._last_step < 0:  # before the first step; later no training is lost
-                raise
-            rank_zero_warn(f"{type(self).__name__} cannot be measured, training goes on: {error}")
-        self.cadence.count_measuring(started_s)  # looking at rows is paid from the budget, too
+        self.observe(trainer, pl_module, batch, batch_idx)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -241,88 +134,8 @@ class MeasuringCallback(ExampleMeasurer):
         """Tell whether the run was resumed from an earlier version, which did not measure all that may be monitored."""
         return bool(self._monitors and self.history) and not self.history[-1].keys() >= set(self.keys)
 
-    def _is_measured(self, trainer: Trainer) -> bool:
-        """Tell whether the state after the present step was measured."""
-        return bool(self.history) and self.history[-1]["step"] == trainer.global_step
-
-    def _is_closed(self, trainer: Trainer, module: LightningModule) -> bool:
-        """Tell whether the present state was measured on all examples, with the weights that are in place now."""
-        if not self._is_measured(trainer) or not self._tracked.whole:
-            return False
-        return self._weights.are_unchanged(trainer, module)
-
-    def _record(self, trainer: Trainer, module: LightningModule, *, closing: bool = False, must: bool = False) -> bool:
-        """Measure, tell the callbacks that listen, and plan the next measurement.
-
-        Args:
-            trainer: The Trainer of the run.
-            module: The module in training.
-            closing: Measure all examples, also if subsets are measured in turn.
-            must: Measure even if this exceeds the budget.
-
-        Returns:
-            Whether a measurement was made.
-        """
-        started_s = self.cadence.count_training(trainer.global_step)
-        if self.history and not must and self._postpone(trainer):
-            return False
-        # Rules among the listeners keep weights: they see those that were measured.
-        with ExitStack() as weights:
-            try:
-                weights.enter_context(self._weights.put_in_place(trainer, module))
-            except Exception as error:  # of a hook of the module
-                values = self._describe_failure(error, module)
-            else:
-                values = self._choose_and_measure(trainer, module, closing=closing)
-            self._append(trainer, values, started_s)
-            for callback in callbacks_of(trainer):
-                listen = getattr(callback, "on_measurement", None)
-                if listen is not None:
-                    listen(trainer, module, self)
-        return True
-
-    def _choose_and_measure(self, trainer: Trainer, module: LightningModule, *, closing: bool) -> Row:
-        """Choose what is still to be chosen, and measure it; a choice that fails costs this row alone."""
-        try:
-            if self.is_pending():
-                self._choose(trainer, module)
-            examples = self._tracked.take_turn(closing=closing)
-        except Exception as error:
-            return self._describe_failure(error, module)
-        return self._measure_in_all_processes(trainer, module, examples)
-
-    def _postpone(self, trainer: Trainer) -> bool:
-        """Plan a later measurement if steps were faster than expected and one now would exceed the budget."""
-        cost_s = self.history[-1]["seconds"]
-        early = self.cadence.early(cost_s)
-        later = self.cadence.plan(trainer.global_step, cost_s)
-        early, later = trainer.strategy.broadcast((early, later))  # the clocks of processes differ: rank 0 decides
-        if early:
-            self.cadence.next_step = later
-        return early
-
-    def _append(self, trainer: Trainer, values: Row, started_s: float) -> None:
-        """Append a measurement to the history, and plan the next one."""
-        step = trainer.global_step
-        loss = self._loss.average(trainer)
-        epoch = self._epoch(trainer)
-        if self._is_measured(trainer):  # other weights of the same step
-            epoch = self.history[-1]["epoch"]
-            loss = self.history[-1]["loss"] if loss is None else loss
-        cost_s = self.cadence.count_measuring(started_s)
-        plan = (cost_s, self.cadence.plan(step, cost_s))
-        cost_s, self.cadence.next_step = trainer.strategy.broadcast(plan)
-        row = {"step": step, "epoch": epoch, "loss": math.nan if loss is None else loss}
-        if self.is_provisional:
-            row["provisional"] = True
-        self.history.append({**row, **values, "seconds": round(cost_s, 4)})
-
-    def _epoch(self, trainer: Trainer) -> int:
-        """Return the epoch of the last step; when the run has ended, Lightning counts that epoch as done."""
-        return max(trainer.current_epoch - self._weights.run_has_ended, 0)
-
     def _send_to_loggers(self, trainer: Trainer) -> None:
-        self._reporter.send_to_loggers(trainer, self.history, self._epoch(trainer))
+        self._reporter.send_to_loggers(trainer, self.history)
 
     def _measure_outside_of_fit(self, trainer: Trainer, module: LightningModule) -> None:
         """Log in ``Trainer.validate`` and ``Trainer.test``; the history of the run is kept as it is."""
@@ -353,8 +166,7 @@ class MeasuringCallback(ExampleMeasurer):
         """Measure again if the module or another callback gave the run other weights when it ended."""
         if stage != "fit" or not self._weights.run_has_ended or not self.history:
             return
-        if not self._is_closed(trainer, pl_module):
-            self._record(trainer, pl_module, closing=True, must=True)
+        if self.record_last(trainer, pl_module):
             self._send_to_loggers(trainer)
             if self.verbose:
                 rank_zero_info(self.table())
@@ -370,71 +182,13 @@ class MeasuringCallback(ExampleMeasurer):
         self.stopping_reason = reason
         if not self._tracked.are_found:
             return
-        if not self._is_closed(trainer, module):
-            self._record(trainer, module, closing=True, must=True)
+        if self.record_last(trainer, module):
             self._send_to_loggers(trainer)
         self.advise(module)
         if self.verbose:
             rank_zero_info(self.table())
 
-    def advise(self, module: nn.Module) -> None:
-        """Warn if the closing state shows something that the user can change."""
-
-    # What is shown ----------------------------------------------------------------------------------------------------
-
-    def about(self) -> str:
-        """Say what the values refer to."""
-        return self._tracked.describe()
-
-    def table(self) -> str:
-        """Return the history as text, thinned to at most a dozen lines."""
-        if not self.history:
-            return f"{self.TITLE}: nothing was measured yet."
-        lines = [format_history(self.history, self.name, f"{self.TITLE} among {self.about()}", self.QUANTITIES)]
-        if self.measured_weights != "current":
-            lines.append(f"Weights measured: {self.measured_weights}.")
-        if self.stopping_reason is not None:
-            lines.append(f"The run ended: {self.stopping_reason}.")
-        return "\n".join(lines)
-
-    def plot(self) -> Any:
-        """Draw the history against optimizer steps: shares, spectral radius and its quartiles, loss."""
-        return plot_history(self.history, self.name, self.QUANTITIES)
-
-    def to_pandas(self) -> Any:
-        """Return the history as a :class:`pandas.DataFrame`, with a row for each measurement."""
-        return to_pandas(self.history)
-
-    # What is kept -----------------------------------------------------------------------------------------------------
-
     @property
     def state_key(self) -> str:
         """Return the key of this state, by which callbacks of different names can stand side by side."""
         return self._generate_state_key(name=self.name)
-
-    def kept(self) -> dict[str, Tensor]:
-        """Return the tensors without which a resumed run would measure something else."""
-        if self.examples is None or not self._tracked.are_known or self.given_examples is not None:
-            return {}
-        return {"examples": self.examples}
-
-    def restore(self, kept: dict[str, Tensor]) -> None:
-        """Take over the tensors that a checkpoint kept."""
-        self.examples = kept.get("examples", self.examples)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return history, cadence and what is tracked, in plain Python and tensors."""
-        # Examples that are too large to travel in every checkpoint are looked for again when the run is resumed.
-        return {
-            "history": [dict(row) for row in self.history],
-            "cadence": self.cadence.state_dict(),
-            **self._tracked.state_dict(),
-            "kept": {name: tensor for name, tensor in self.kept().items() if tensor.numel() <= KEPT},
-        }
-
-    def resume(self, state: dict[str, Any]) -> None:
-        """Resume with history, cadence and what is tracked of another run."""
-        self.history = [dict(row) for row in state["history"]]
-        self.cadence.load_state_dict(state["cadence"])
-        self._tracked.load_state_dict(state)
-        self.restore(state["kept"])

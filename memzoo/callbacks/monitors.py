@@ -8,6 +8,7 @@ from typing import Any, Literal
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
+from memzoo._twins import is_kind
 from memzoo.callbacks.cadence import Cadence
 from memzoo.runs import callbacks_of
 
@@ -74,9 +75,9 @@ def _find_callbacks(trainer: Trainer) -> Iterator[Reader]:
 
 def _list_moments(callback: Callback, trainer: Trainer) -> list[tuple[Moment, int]]:
     """List when a callback reads what it monitors; one that Lightning does not know may do it after all epochs."""
-    if isinstance(callback, EarlyStopping):
+    if is_kind(callback, EarlyStopping):
         return [("validation" if callback._check_on_train_epoch_end is False else "epoch", 1)]
-    if not isinstance(callback, ModelCheckpoint):
+    if not is_kind(callback, ModelCheckpoint):
         return [("epoch", 1), ("validation", 1)]
     if callback._train_time_interval is not None:
         return [("time", 1)]

@@ -85,13 +85,13 @@ class Reporter:
         for key in self._in_progress_bar:
             module.log(key, values[key], on_epoch=True, sync_dist=trainer.world_size > 1, batch_size=1)
 
-    def send_to_loggers(self, trainer: Trainer, history: list[Row], epoch: int) -> None:
+    def send_to_loggers(self, trainer: Trainer, history: list[Row]) -> None:
         """Send the last row to the loggers, if it is new; one that fails gets no row, and training goes on."""
         if not self._in_progress_bar or self._sent_rows == len(history):
             return
         self._sent_rows = len(history)
         values: dict[str, float] = {key: history[-1][key] for key in self._in_progress_bar}
-        values["epoch"] = epoch
+        values["epoch"] = history[-1]["epoch"]
         step = trainer.global_step - 1 if self._logger_step is None else self._logger_step
         for logger in trainer.loggers:
             try:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
 from torch import Tensor
 
 from memzoo.errors import NonFiniteError
+from memzoo.runs import Run
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class Part:
         return torch.cat([Part(index, self.of).select(rows) for index in range(self.of)])
 
 
-def find_part(trainer: Trainer) -> Part:
+def find_part(run: Run) -> Part:
     """Return the part of this process; if torch.distributed does not connect the processes, rank 0 measures all."""
-    if trainer.world_size > 1 and torch.distributed.is_available() and torch.distributed.is_initialized():
-        return Part(trainer.global_rank, trainer.world_size)
+    if run.world_size > 1 and torch.distributed.is_available() and torch.distributed.is_initialized():
+        return Part(run.global_rank, run.world_size)
     return Part()
 
 
@@ -48,7 +48,7 @@ def gather_objects(own: Any) -> list[Any]:
     return found
 
 
-def gather_parts(trainer: Trainer, part: Part, work: Callable[[], Any]) -> list[Any]:
+def gather_parts(run: Run, part: Part, work: Callable[[], Any]) -> list[Any]:
     """Return the results of ``work`` in all processes, the same list in each of them.
 
     Raises:
@@ -58,12 +58,12 @@ def gather_parts(trainer: Trainer, part: Part, work: Callable[[], Any]) -> list[
     """
     # Without torch.distributed rank 0 works alone, and the others wait for its result.
     own: Any = None
-    if part.of > 1 or trainer.is_global_zero:
-        own = _run(trainer, work)
+    if part.of > 1 or run.is_global_zero:
+        own = _try(run, work)
     if part.of > 1:
         found = gather_objects(own)
-    elif trainer.world_size > 1:
-        found = [trainer.strategy.broadcast(own)]
+    elif run.world_size > 1:
+        found = [run.strategy.broadcast(own)]
     else:
         found = [own]
     for result in found:
@@ -72,13 +72,13 @@ def gather_parts(trainer: Trainer, part: Part, work: Callable[[], Any]) -> list[
     return found
 
 
-def _run(trainer: Trainer, work: Callable[[], Any]) -> Any:
+def _try(run: Run, work: Callable[[], Any]) -> Any:
     """Return the result of ``work``, or in one of several processes the error, to be raised in all of them."""
     try:
         return work()
     except BaseException as error:
-        if trainer.world_size == 1 or isinstance(error, (KeyboardInterrupt, SystemExit)):
+        if run.world_size == 1 or isinstance(error, (KeyboardInterrupt, SystemExit)):
             raise
         if isinstance(error, NonFiniteError):
             return NonFiniteError(str(error))
-        return RuntimeError(f"{type(error).__name__} in process {trainer.global_rank}: {error}")
+        return RuntimeError(f"{type(error).__name__} in process {run.global_rank}: {error}")

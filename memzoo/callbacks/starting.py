@@ -26,6 +26,7 @@ from memzoo.modules import (
     join_samples,
     like_parameters,
 )
+from memzoo.runs import Run
 
 Index = int | None
 """Place of a loader among several that are read one after another."""
@@ -97,11 +98,11 @@ class StartingCallback(MeasuringCallback, ABC):
         """Tell whether the starts are rows of the validation, if there are any."""
         return self.given_starts is None or (isinstance(self.given_starts, str) and self.given_starts == "validation")
 
-    def _awaits_validation(self, trainer: Trainer) -> bool:
+    def _awaits_validation(self, run: Run) -> bool:
         """Tell whether a whole validation is still to come, of which starts are taken."""
         if self._starts_are_final or self._held_out_is_complete:
             return False
-        return self._takes_validation and trainer.enable_validation
+        return self._takes_validation and run.enable_validation
 
     def is_pending(self) -> bool:
         """Tell whether examples or starts may be others than at the last measurement."""
@@ -112,17 +113,17 @@ class StartingCallback(MeasuringCallback, ABC):
         if not self._starts_are_final:
             self.starts = None
 
-    def choose_others(self, trainer: Trainer, examples: Tensor) -> None:
+    def choose_others(self, run: Run, examples: Tensor) -> None:
         """Choose the starts; those that a checkpoint brought are kept."""
         if self._starts_are_final:
             return
-        self._awaited = self._awaits_validation(trainer)
-        self.starts = trainer.strategy.broadcast(self._choose_starts(trainer, examples).detach().cpu())
+        self._awaited = self._awaits_validation(run)
+        self.starts = run.strategy.broadcast(self._choose_starts(run, examples).detach().cpu())
         self._starts_are_final = not self._tracked.pending and not self._awaited
 
-    def _is_closed(self, trainer: Trainer, module: LightningModule) -> bool:
+    def _is_closed(self, run: Run, module: nn.Module) -> bool:
         """Tell whether the present state was measured, and not with noise where a validation has come since."""
-        return self._awaited == self._awaits_validation(trainer) and super()._is_closed(trainer, module)
+        return self._awaited == self._awaits_validation(run) and super()._is_closed(run, module)
 
     def most_starts(self, module: nn.Module, examples: Tensor) -> int:
         """Return how many starts are taken, if they are not given.
@@ -137,7 +138,7 @@ class StartingCallback(MeasuringCallback, ABC):
             )
         return self.max_starts
 
-    def _choose_starts(self, trainer: Trainer, examples: Tensor) -> Tensor:
+    def _choose_starts(self, run: Run, examples: Tensor) -> Tensor:
         """Return the starts that were asked for, else rows of the validation if there are any, else noise."""
         given = self.given_starts
         if isinstance(given, Tensor) or callable(given):
@@ -145,19 +146,19 @@ class StartingCallback(MeasuringCallback, ABC):
             check_batch(starts, "starts")
             check_same_shape(starts, examples, "starts and examples")
             return starts
-        most = self.most_starts(trainer.lightning_module, examples)
+        most = self.most_starts(run.lightning_module, examples)
         held_out = self._select_held_out(examples, most) if self._takes_validation else None
         if held_out is not None:
             return held_out
-        if given == "validation" and not self._awaits_validation(trainer):
+        if given == "validation" and not self._awaits_validation(run):
             self._refuse(
-                trainer, "starts='validation' needs a validation set of the examples' shape; give the Trainer one."
+                run, "starts='validation' needs a validation set of the examples' shape; give the Trainer one."
             )
         return draw_in_domain(examples, most, torch.Generator().manual_seed(self.seed))
 
-    def _refuse(self, trainer: Trainer, message: str) -> None:
+    def _refuse(self, run: Run, message: str) -> None:
         """Raise before the first step; afterwards warn, so that no training is lost."""
-        if trainer.global_step == 0 and trainer.state.fn == "fit":
+        if run.global_step == 0 and not run.evaluating:
             raise InvalidArgumentError(message)
         rank_zero_warn(f"{message} Until then, iteration starts from noise.")
 

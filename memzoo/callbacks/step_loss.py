@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
+
+from memzoo.runs import Run
 
 
 class StepLoss:
@@ -18,14 +21,16 @@ class StepLoss:
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             self._loss = None
             return
-        self._loss = loss.detach()
-        if module.automatic_optimization:
-            # Lightning hands out the loss divided by the number of batches of one step
-            self._loss = self._loss * trainer.accumulate_grad_batches
+        # Lightning hands out the loss divided by the number of batches of one step
+        self.put(loss.detach() * trainer.accumulate_grad_batches if module.automatic_optimization else loss)
 
-    def average(self, trainer: Trainer) -> float | None:
+    def put(self, loss: Tensor | float | None) -> None:
+        """Keep this loss of one optimizer step."""
+        self._loss = None if loss is None else torch.as_tensor(loss).detach()
+
+    def average(self, run: Run) -> float | None:
         """Return the mean over all processes, None if the last step had no loss."""
         if self._loss is None:
             return None
         # The strategy reduces in place, and the tensor may be one that the module still uses.
-        return float(trainer.strategy.reduce(self._loss.clone(), reduce_op="mean"))
+        return float(run.strategy.reduce(self._loss.clone(), reduce_op="mean"))

@@ -5,13 +5,14 @@ from typing import Any, TypeGuard, final
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
-from torch import Tensor
+from torch import Tensor, nn
 
 from memzoo.callbacks.attractor import AttractorCallback
 from memzoo.callbacks.module_structure import ModuleStructure, copy_tensors, write_tensors
+from memzoo.callbacks.reporting import Row
 from memzoo.callbacks.weights import move_after_averaging
 from memzoo.errors import InvalidArgumentError
-from memzoo.runs import FitCallback, callbacks_of
+from memzoo.runs import FitCallback, Run, callbacks_of
 
 MEASURES = ("fraction", "recovered")
 """Quantities that say how much is memorized."""
@@ -98,18 +99,28 @@ class StopWhenMemorized(_Rule):
         super().begin(trainer, pl_module)
         self.in_a_row = 0
 
-    def on_measurement(self, trainer: Trainer, pl_module: LightningModule, source: Any) -> None:
+    def on_measurement(self, run: Run, pl_module: nn.Module, source: Any) -> None:
         """Count this measurement, and stop if there were enough."""
         if not self._follows(source) or source.is_provisional:
             return
-        value = source.history[-1][f"{self.name}/{self.measure}"]
-        self.in_a_row = self.in_a_row + 1 if value >= self.share - ROUNDING else 0
-        if self.in_a_row >= self.measurements and not trainer.should_stop:
-            trainer.should_stop = True
+        value = self.count(source.history[-1])
+        if self.is_met and not run.should_stop:
+            run.should_stop = True
             self.stopped_because = (
                 f"StopWhenMemorized: {self.name}/{self.measure} = {value:.3g} >= {self.share:.3g} in "
                 f"{self.in_a_row} measurements"
             )
+
+    @property
+    def is_met(self) -> bool:
+        """Tell whether the last measurements were enough to stop."""
+        return self.in_a_row >= self.measurements
+
+    def count(self, row: Row) -> float:
+        """Count a measurement, and return the value that it is judged by."""
+        value: float = row[f"{self.name}/{self.measure}"]
+        self.in_a_row = self.in_a_row + 1 if value >= self.share - ROUNDING else 0
+        return value
 
     def state_dict(self) -> dict[str, Any]:
         """Return the count."""
@@ -169,32 +180,37 @@ class StopBeforeMemorized(_Rule):
         """Take the layers of a resumed run for those that its clean weights belong to."""
         self._structure = ModuleStructure(pl_module)
 
-    def on_measurement(self, trainer: Trainer, pl_module: LightningModule, source: Any) -> None:
+    def on_measurement(self, run: Run, pl_module: nn.Module, source: Any) -> None:
         """Keep the present weights as clean ones, or stop."""
         if not self._follows(source) or self.stopped_because is not None:
             return
-        row = source.history[-1]
+        too_much = self.find_memorized(source.history[-1])
+        if too_much is None:
+            return
+        if not too_much:
+            self._keep_clean(run, pl_module)
+            return
+        run.should_stop = True
+        self.stopped_because = f"StopBeforeMemorized: {too_much} > {self.share:.3g} at step {run.global_step}"
+
+    def find_memorized(self, row: Row) -> str | None:
+        """Return what a measurement shows of more than ``share``, nothing if it is clean, None if it does not say."""
         measured = row.get(f"{self.name}/measured", 1.0)
         # either one is a leak: a certified attractor, or an example that iteration finds
         values = {measure: row[f"{self.name}/{measure}"] for measure in MEASURES if measured != 0}
         residual = row[f"{self.name}/residual"] if measured != 0 else 0.0
         if any(math.isnan(value) for value in (measured, residual, *values.values())):
-            return  # a measurement that failed, or one of a network that is not finite, says nothing
+            return None  # a measurement that failed, or one of a network that is not finite, says nothing
         worst = max(values, key=lambda measure: values[measure], default=MEASURES[0])
         known = values.get(worst, 0.0)
         if known + 1 - measured <= self.share + ROUNDING:
-            self._keep_clean(trainer, pl_module)
-            return
-        trainer.should_stop = True
+            return ""
         unknown = f" and {1 - measured:.3g} of the examples not measured," if measured < 1 else ""
-        self.stopped_because = (
-            f"StopBeforeMemorized: {self.name}/{worst} = {known:.3g}{unknown} > {self.share:.3g} at step "
-            f"{trainer.global_step}"
-        )
+        return f"{self.name}/{worst} = {known:.3g}{unknown}"
 
-    def _keep_clean(self, trainer: Trainer, module: LightningModule) -> None:
+    def _keep_clean(self, run: Run, module: nn.Module) -> None:
         """Remember the present step, and its weights if they may be put back."""
-        self.clean_step = trainer.global_step
+        self.clean_step = run.global_step
         if self.restore:
             self.clean = copy_tensors(module)
             self._structure = ModuleStructure(module)

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
@@ -27,6 +26,7 @@ from memzoo.modules import (
     join_samples,
     like_parameters,
 )
+from memzoo.runs import Run
 
 EXAMPLES = 32
 """Number of examples that are tracked by default."""
@@ -134,8 +134,11 @@ class TrackedExamples:
         """Tell whether the examples are a sample of the rows so far, because the first epoch has not ended."""
         return len(self._reservoir) > 0
 
-    def observe(self, trainer: Trainer, batch: Any, batch_idx: int) -> bool:
+    def observe(self, run: Run, batch: Any, batch_idx: int | None) -> bool:
         """Look at a batch before anything changes it, and tell whether it brought the first rows.
+
+        Without a number, of a loop whose epochs nobody counts, the sample ends once as many rows as all before have
+        come by without a new one.
 
         Raises:
             TypeError: The first batch holds no floating-point tensor.
@@ -143,15 +146,17 @@ class TrackedExamples:
         if self.are_known or self._is_complete or self._reservoir.seen >= MOST_SEEN:
             return False
         is_first = self._reservoir.seen == 0
-        if is_first and batch_idx > 0:  # of a run that was resumed within an epoch
+        if is_first and batch_idx:  # of a run that was resumed within an epoch
             self._misses_beginning = True
         try:
-            rows = input_of(batch_of_first(batch, trainer.train_dataloader))
+            rows = input_of(batch_of_first(batch, run.train_dataloader))
         except (TypeError, LookupError) as error:
             if is_first:
                 raise InvalidTypeError(f"{self.owner} could not read the tracked examples: {error}") from error
             return False  # one of several loaders may end before the others
         self._reservoir.add(rows)
+        if batch_idx is None and self._reservoir.seen >= 2 * self._reservoir.last_new:
+            self._is_complete = True
         return is_first and len(self._reservoir) > 0
 
     def end_epoch(self) -> None:
@@ -163,11 +168,11 @@ class TrackedExamples:
 
     # Which examples are tracked ---------------------------------------------------------------------------------------
 
-    def choose(self, trainer: Trainer, module: LightningModule, *, check: bool) -> bool:
+    def choose(self, run: Run, module: nn.Module, *, check: bool) -> bool:
         """Choose the examples, the same ones in all processes, and tell whether they may be others than before.
 
         Args:
-            trainer: The Trainer of the run.
+            run: The run.
             module: The module in training.
             check: Check that the examples are finite, and that the map has one answer to each, whatever is beside it.
 
@@ -176,7 +181,7 @@ class TrackedExamples:
             NonFiniteError: They hold NaN or infinity.
         """
         if self.are_known:
-            self.examples = trainer.strategy.broadcast(self.get())
+            self.examples = run.strategy.broadcast(self.get())
             check_batch(self.examples, "the tracked examples")
             self._find_map(module, self.examples, check=check)
             self.pending = False
@@ -202,7 +207,7 @@ class TrackedExamples:
             self._begin_sample()
         return True
 
-    def _find_map(self, module: LightningModule, examples: Tensor, *, check: bool) -> int:
+    def _find_map(self, module: nn.Module, examples: Tensor, *, check: bool) -> int:
         """Find the map of a module, and return how many of these examples are tracked."""
         count = len(examples)
         with evaluation_mode(module):
@@ -286,7 +291,8 @@ class TrackedExamples:
         kept = sample.lowest(KEPT // max(sample.rows[0].numel(), 1))
         if len(kept.names) < min(self.most, len(sample.names)):
             return state | {"wanted": sample.names[: self.most] % NAMES}
-        return state | {"sample": tuple(kept), "seen": self._reservoir.seen, "complete": self._is_complete}
+        seen = {"seen": self._reservoir.seen, "last_new": self._reservoir.last_new}
+        return state | seen | {"sample": tuple(kept), "complete": self._is_complete}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over the state of the run that is resumed, but for the examples themselves."""
@@ -296,6 +302,7 @@ class TrackedExamples:
         if "sample" in state:
             self._reservoir.insert(Sample(*state["sample"]))
             self._reservoir.seen = state["seen"]
+            self._reservoir.last_new = state.get("last_new", state["seen"])
             self._is_complete = state.get("complete", False)
 
     def look_for_rows(self) -> None:

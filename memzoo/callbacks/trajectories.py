@@ -185,12 +185,12 @@ class TrajectoryLogger(StartingCallback):
         )
         return {}
 
-    def _measure_in_all_processes(self, trainer: Trainer, module: LightningModule, examples: Tensor) -> Row:
+    def _measure_in_all_processes(self, run: Any, module: nn.Module, examples: Tensor) -> Row:
         self.trajectories = None
-        values = super()._measure_in_all_processes(trainer, module, examples)
-        if self.trajectories is not None and trainer.is_global_zero:
+        values = super()._measure_in_all_processes(run, module, examples)
+        if self.trajectories is not None and run.is_global_zero:
             with keep_generators_unchanged():  # loggers may draw names at random
-                self._sender.send(trainer, lambda: self._draw(f"step {trainer.global_step}"))
+                self._sender.send(run, lambda: self._draw(f"step {run.global_step}"))
         return values
 
     # What is drawn ----------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -15,9 +15,10 @@ from torch.nn.parameter import is_lazy
 
 from memzoo._generators import keep_generators_unchanged
 from memzoo._module_state import MapState
+from memzoo._twins import is_kind, twins
 from memzoo.callbacks.shards import Part
 from memzoo.errors import InvalidArgumentError
-from memzoo.runs import callbacks_of
+from memzoo.runs import Run, callbacks_of
 
 WORDS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """Types of whole numbers by their bytes."""
@@ -34,22 +35,23 @@ class MeasuredWeights:
         self._measured_fingerprint: Tensor | None = None
 
     @contextmanager
-    def put_in_place(self, trainer: Trainer, module: LightningModule) -> Generator[None, None, None]:
+    def put_in_place(self, run: Run, module: nn.Module) -> Generator[None, None, None]:
         """Give the module the weights that are to be measured now, and remember their fingerprint."""
-        with use_delivered_weights(trainer, module, ended=self.run_has_ended):
+        with use_delivered_weights(run, module, ended=self.run_has_ended):
             self._measured_fingerprint = compute_fingerprint(module)
             yield
 
-    def are_unchanged(self, trainer: Trainer, module: LightningModule) -> bool:
+    def are_unchanged(self, run: Run, module: nn.Module) -> bool:
         """Tell whether the weights are those of the last measurement, as far as this can be told; rank 0 decides."""
         try:
             # A resumed run has no fingerprint yet: its last measurement was of the weights that it resumed with.
-            with use_delivered_weights(trainer, module, ended=self.run_has_ended):
+            with use_delivered_weights(run, module, ended=self.run_has_ended):
                 measured = self._measured_fingerprint
-                same = measured is None or torch.equal(measured, compute_fingerprint(module))
+                # Of a map without parameters nobody can tell.
+                same = measured is None or (len(measured) > 0 and torch.equal(measured, compute_fingerprint(module)))
         except Exception:  # of a hook of the module; the measurement itself has warned of it
             same = True
-        return trainer.strategy.broadcast(same)
+        return run.strategy.broadcast(same)
 
 
 def refuse_sharded(trainer: Trainer, observer: Callback) -> None:
@@ -60,24 +62,24 @@ def refuse_sharded(trainer: Trainer, observer: Callback) -> None:
     """
     strategy = trainer.strategy
     # DeepSpeed shards parameters only in its stage 3; stages 1 and 2 shard gradients and the state of the optimizer.
-    sharded = isinstance(strategy, (FSDPStrategy, ModelParallelStrategy))
-    if sharded or (isinstance(strategy, DeepSpeedStrategy) and strategy.zero_stage_3):
+    sharded = is_kind(strategy, FSDPStrategy, ModelParallelStrategy)
+    if sharded or (is_kind(strategy, DeepSpeedStrategy) and strategy.zero_stage_3):
         raise InvalidArgumentError(
             f"{type(observer).__name__} needs whole parameters in each process, but {type(strategy).__name__} shards "
             "them; train with strategy='ddp', or without this callback, and measure the checkpoint with memzoo.audit."
         )
 
 
-def find_averaging(trainer: Trainer) -> WeightAveraging | None:
+def find_averaging(run: Run) -> WeightAveraging | None:
     """Return the callback that averages weights, also as an exponential moving average, if there is one."""
-    return next((callback for callback in callbacks_of(trainer) if isinstance(callback, WeightAveraging)), None)
+    return next((callback for callback in callbacks_of(run) if is_kind(callback, WeightAveraging)), None)
 
 
-def name_weights(trainer: Trainer) -> str:
+def name_weights(run: Run) -> str:
     """Say which weights are measured: the current ones, or those that a callback or an optimizer averages."""
-    averaging = find_averaging(trainer)
+    averaging = find_averaging(run)
     source = [] if averaging is None else [averaging]
-    source += [optimizer for optimizer in trainer.optimizers if _tell_mode(optimizer) is not None]
+    source += [optimizer for optimizer in run.optimizers if _tell_mode(optimizer) is not None]
     return f"averaged ({type(source[0]).__name__})" if source else "current"
 
 
@@ -97,58 +99,58 @@ def move_after_averaging(trainer: Trainer, observer: Callback) -> None:
 
 def _goes_before(callback: Callback, observer: Callback) -> bool:
     """Tell whether ``callback`` changes weights that ``observer`` looks at."""
-    if isinstance(callback, (WeightAveraging, StochasticWeightAveraging)):
+    if is_kind(callback, WeightAveraging, StochasticWeightAveraging):
         return True
     return getattr(callback, "puts_weights_back", False) and not getattr(observer, "puts_weights_back", False)
 
 
 @contextmanager
-def use_delivered_weights(
-    trainer: Trainer, module: LightningModule, *, ended: bool = False
-) -> Generator[None, None, None]:
+def use_delivered_weights(run: Run, module: nn.Module, *, ended: bool = False) -> Generator[None, None, None]:
     """Give the module the averaged weights, with which the run validates and ends, and restore the others afterwards.
 
     They are those of a ``WeightAveraging``, or those that the module itself puts in place in
     ``on_validation_model_eval``, as the users of schedule-free optimizers do.
 
     Args:
-        trainer: The Trainer of the run.
+        run: The run.
         module: The module in training.
         ended: The module already has the weights that the run ends with; nothing is done.
 
     Raises:
         Exception: Whatever ``on_validation_model_eval`` raises; the module is then as it was.
     """
-    averaging = find_averaging(trainer)
+    averaging = find_averaging(run)
     if ended:
         yield
     elif averaging is not None:
         own = module.state_dict()
         checkpoint: dict[str, Any] = {"state_dict": own}
-        averaging.on_save_checkpoint(trainer, module, checkpoint)  # this replaces the entry by the average
+        replace_by_average: Any = averaging.on_save_checkpoint  # a run with callbacks of Lightning is a Trainer
+        replace_by_average(run, module, checkpoint)
         with _replace_temporarily(checkpoint["state_dict"], own):
             yield
-    elif _swaps_to_validate(module) and not trainer.evaluating:
+    elif _swaps_to_validate(module) and not run.evaluating:
         # The way back by arithmetic would lose the last bits, and the hooks may count their calls, or draw.
         state = MapState(module)
         with keep_generators_unchanged():
             try:
                 module.on_validation_model_eval()
                 try:
-                    with _use_weights_of_optimizers(trainer, module):  # of those that the module leaves as they are
+                    with _use_weights_of_optimizers(run, module):  # of those that the module leaves as they are
                         yield
                 finally:
                     _swap_back(module)
             finally:
                 state.restore()
     else:
-        with _use_weights_of_optimizers(trainer, module):
+        with _use_weights_of_optimizers(run, module):
             yield
 
 
-def _swaps_to_validate(module: nn.Module) -> bool:
+def _swaps_to_validate(module: nn.Module) -> TypeGuard[LightningModule]:
     """Tell whether a module does more than to switch to eval mode when it is validated."""
-    return isinstance(module, LightningModule) and is_overridden("on_validation_model_eval", module)
+    kind = next((kind for kind in twins(LightningModule) if isinstance(module, kind)), None)
+    return kind is not None and is_overridden("on_validation_model_eval", module, parent=kind)
 
 
 def _swap_back(module: LightningModule) -> None:
@@ -174,9 +176,9 @@ def _tell_mode(optimizer: Any) -> bool | None:
 
 
 @contextmanager
-def _use_weights_of_optimizers(trainer: Trainer, module: LightningModule) -> Generator[None, None, None]:
+def _use_weights_of_optimizers(run: Run, module: nn.Module) -> Generator[None, None, None]:
     """Give the module the weights with which schedule-free optimizers evaluate, and restore the others afterwards."""
-    training: list[Any] = [optimizer for optimizer in trainer.optimizers if _tell_mode(optimizer)]
+    training: list[Any] = [optimizer for optimizer in run.optimizers if _tell_mode(optimizer)]
     if not training:
         yield
         return
@@ -193,7 +195,7 @@ def _use_weights_of_optimizers(trainer: Trainer, module: LightningModule) -> Gen
 
 
 @contextmanager
-def use_common_buffers(trainer: Trainer, module: nn.Module, part: Part) -> Generator[None, None, None]:
+def use_common_buffers(run: Run, module: nn.Module, part: Part) -> Generator[None, None, None]:
     """Give the buffers of rank 0, which the run saves, to all processes, and restore the others afterwards.
 
     Without this, each process has running statistics of its own batches.
@@ -202,7 +204,7 @@ def use_common_buffers(trainer: Trainer, module: nn.Module, part: Part) -> Gener
     if part.of == 1 or not own:
         yield
         return
-    of_rank_0: dict[str, Tensor] = trainer.strategy.broadcast({name: buffer.cpu() for name, buffer in own.items()})
+    of_rank_0: dict[str, Tensor] = run.strategy.broadcast({name: buffer.cpu() for name, buffer in own.items()})
     with _replace_temporarily(of_rank_0, own):
         yield
 

@@ -6,6 +6,7 @@ from memzoo.modules.evaluation import evaluation_mode
 from memzoo.modules.inputs import batch_of_first, count_loaders, draw_in_domain, input_of, matching_noise
 from memzoo.modules.reservoir import NAMES, POOL, Reservoir, Sample, join_samples
 from memzoo.modules.self_map import Adapter, find_self_map, like_parameters
+from memzoo.modules.wrappers import find_module
 
 __all__ = [
     "NAMES",
@@ -21,6 +22,7 @@ __all__ = [
     "denoiser",
     "draw_in_domain",
     "evaluation_mode",
+    "find_module",
     "find_self_map",
     "input_of",
     "join_samples",

@@ -9,6 +9,7 @@ from lightning.pytorch import LightningModule
 from torch import nn
 
 from memzoo._module_state import keep_module_unchanged
+from memzoo._twins import is_kind
 
 LOGGING = ("log", "log_dict")
 """Methods by which a LightningModule logs."""
@@ -26,6 +27,7 @@ def evaluation_mode(module: nn.Module) -> Generator[None, None, None]:
         torch.inference_mode(False),  # Lightning validates in inference mode
         keep_module_unchanged(module),
         _log_nothing(module),
+        _without_decorators(module),
         _full_precision(),
         torch.no_grad(),
         torch.autocast(device, enabled=False),
@@ -42,7 +44,7 @@ def _ignore(*args: Any, **options: Any) -> None:
 @contextmanager
 def _log_nothing(module: nn.Module) -> Generator[None, None, None]:
     """Let the parts of a module log nothing: a run collects the values of its own forward passes alone."""
-    parts = [part for part in module.modules() if isinstance(part, LightningModule)]
+    parts = [part for part in module.modules() if is_kind(part, LightningModule)]
     own = [{name: vars(part)[name] for name in LOGGING if name in vars(part)} for part in parts]
     for part in parts:
         vars(part).update(dict.fromkeys(LOGGING, _ignore))
@@ -53,6 +55,31 @@ def _log_nothing(module: nn.Module) -> Generator[None, None, None]:
             for name in LOGGING:
                 vars(part).pop(name, None)
             vars(part).update(methods)
+
+
+@contextmanager
+def _without_decorators(module: nn.Module) -> Generator[None, None, None]:
+    """Give the parts of a module the forward of their class in place of one that accelerate has decorated.
+
+    accelerate puts autocast around the forward of a module, where switching autocast off outside does not reach it.
+    """
+    decorated = [part for part in module.modules() if _is_decorated(part)]
+    forwards = [vars(part).pop("forward") for part in decorated]
+    try:
+        yield
+    finally:
+        for part, forward in zip(decorated, forwards, strict=True):
+            vars(part)["forward"] = forward
+
+
+def _is_decorated(part: nn.Module) -> bool:
+    """Tell whether a module has a forward of its own that only decorates the forward of its class."""
+    function: Any = getattr(vars(part).get("forward"), "__func__", None)
+    if "_original_forward" not in vars(part):
+        return False
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    return getattr(function, "__func__", function) is type(part).forward
 
 
 @contextmanager

@@ -52,6 +52,8 @@ class Reservoir:
         self.wanted: Tensor = torch.empty(0, dtype=torch.long) if wanted is None else wanted
         self.seen: int = 0
         """Rows that came by, repeated ones counted as often as they came."""
+        self.last_new: int = 0
+        """Rows that had come by after the last batch of which a row was taken."""
         self.shape: torch.Size | None = None
         """Shape of one row; rows of other shapes are passed over."""
         self.passed_over: int = 0
@@ -80,18 +82,20 @@ class Reservoir:
         names = _hash_rows(rows).cpu()
         if len(self.wanted):
             names = torch.where(torch.isin(names, self.wanted), names - NAMES, names)
-        self.insert(Sample(rows, names, torch.arange(self.seen, self.seen + len(rows))))
+        is_new = self.insert(Sample(rows, names, torch.arange(self.seen, self.seen + len(rows))))
         self.seen += len(rows)
+        if is_new:
+            self.last_new = self.seen
 
-    def insert(self, sample: Sample) -> None:
-        """Keep those rows of a sample whose names are among the lowest, each once."""
+    def insert(self, sample: Sample) -> bool:
+        """Keep those rows of a sample whose names are among the lowest, each once, and tell whether one was new."""
         if not self._capacity:
             self._allocate(sample.rows)
         is_new = ~torch.isin(sample.names, self._names[: self._count])
         if self._count == self._capacity:
             is_new &= sample.names < self._names.max()
         if not is_new.any():
-            return
+            return False
         fresh = sample.select(is_new.nonzero().flatten().to(sample.names.device))
         fresh = fresh.select(_find_first_of_each(fresh.names))
         names = torch.cat([self._names[: self._count], fresh.names])
@@ -104,6 +108,7 @@ class Reservoir:
         self._names[free] = coming.names
         self._places[free] = coming.places
         self._count = min(len(names), self._capacity)
+        return True
 
     def _allocate(self, rows: Tensor) -> None:
         """Make room for the rows; memory is taken only as it is filled."""

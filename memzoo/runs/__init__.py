@@ -3,5 +3,15 @@
 from memzoo.runs.fit_callback import FitCallback, callbacks_of
 from memzoo.runs.keep_last import LAST, KeepLast, read_stopping_reason
 from memzoo.runs.reason import ends_here, stopping_reason
+from memzoo.runs.run import Run
 
-__all__ = ["LAST", "FitCallback", "KeepLast", "callbacks_of", "ends_here", "read_stopping_reason", "stopping_reason"]
+__all__ = [
+    "LAST",
+    "FitCallback",
+    "KeepLast",
+    "Run",
+    "callbacks_of",
+    "ends_here",
+    "read_stopping_reason",
+    "stopping_reason",
+]

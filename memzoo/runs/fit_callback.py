@@ -5,11 +5,12 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from memzoo.runs.launched import Launchable, return_results
+from memzoo.runs.run import Run
 
 
-def callbacks_of(trainer: Trainer) -> list[Callback]:
-    """Return the callbacks of a Trainer; Lightning sets this attribute without declaring it."""
-    return trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
+def callbacks_of(run: Run) -> list[Callback]:
+    """Return the callbacks of a run; Lightning sets this attribute of a Trainer without declaring it."""
+    return run.callbacks  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class FitCallback(Launchable, Callback):

@@ -3,6 +3,7 @@
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, Timer
 
+from memzoo._twins import is_kind
 from memzoo.runs.fit_callback import callbacks_of
 
 
@@ -33,9 +34,9 @@ def _reason_of_callback(callback: Callback) -> str | None:
     reason = getattr(callback, "stopped_because", None)  # set by the rules of memzoo.callbacks
     if isinstance(reason, str):
         return reason
-    if isinstance(callback, EarlyStopping) and callback.stopping_reason_message is not None:
+    if is_kind(callback, EarlyStopping) and callback.stopping_reason_message is not None:
         return f"EarlyStopping: {callback.stopping_reason_message.strip()}"
-    if isinstance(callback, Timer):
+    if is_kind(callback, Timer):
         seconds_left = callback.time_remaining()
         if seconds_left is not None and seconds_left <= 0:
             return "max_time reached"

@@ -10,8 +10,8 @@ from lightning.pytorch.callbacks import EarlyStopping
 from torch import nn
 
 from memzoo.callbacks import AttractorCallback
-from memzoo.callbacks.measuring import KEPT
 from memzoo.callbacks.step_loss import StepLoss
+from memzoo.callbacks.tracked_examples import KEPT
 from memzoo.errors import NonFiniteError, NotASelfMapError
 from memzoo.modules.self_map import like_parameters
 

@@ -6,8 +6,7 @@ from fake_runs import Means, Net, X, after_batch, begin_run, epochs, trainer
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from memzoo.callbacks.measuring import KEPT
-from memzoo.callbacks.tracked_examples import EXAMPLES, MOST_SEEN, WIDE_EXAMPLES
+from memzoo.callbacks.tracked_examples import EXAMPLES, KEPT, MOST_SEEN, WIDE_EXAMPLES
 from memzoo.errors import NonFiniteError, NotASelfMapError
 from memzoo.modules import POOL
 
@@ -184,7 +183,7 @@ def test_a_run_that_is_resumed_within_the_first_epoch_tracks_the_rows_of_the_unb
 
 @pytest.mark.parametrize("first", [0, 2])
 def test_rows_that_are_too_large_for_a_checkpoint_are_found_again_by_name(first, monkeypatch):
-    monkeypatch.setattr("memzoo.callbacks.measuring.KEPT", 10)
+    monkeypatch.setattr("memzoo.callbacks.course.KEPT", 10)
     monkeypatch.setattr("memzoo.callbacks.tracked_examples.KEPT", 10)
     x = torch.rand(40, 3)
     batches = x.split(5)

@@ -1,6 +1,8 @@
 """A module while it is measured, and afterwards."""
 
 import contextlib
+import functools
+import types
 
 import torch
 from lightning.pytorch import LightningModule
@@ -87,3 +89,24 @@ def test_a_forward_logs_nothing_while_it_is_measured():
     SAID.clear()
     with evaluation_mode(Logging()):  # without a Trainer
         pass
+
+
+def test_a_forward_that_is_decorated_with_autocast_runs_without_it():
+    def decorate(forward):
+        @functools.wraps(forward)
+        def autocast(*arguments):
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                return forward(*arguments).float()
+
+        return autocast
+
+    module = nn.Linear(3, 3)
+    x = torch.rand(2, 3)
+    expected = module(x)
+    module._original_forward = module.forward
+    module.forward = types.MethodType(decorate(module.forward.__func__), module)
+    decorated = module.forward
+    assert not torch.equal(module(x), expected)
+    with evaluation_mode(module):
+        assert torch.equal(module(x), expected)
+    assert module.forward == decorated
