@@ -13,6 +13,7 @@ from memzoo.dynamics.attractors import (
     find_attractors,
 )
 from memzoo.dynamics.intervals import Share, wilson
+from memzoo.dynamics.latent import DecoderMetric, LatentField, decoder_metric, latent_field
 from memzoo.dynamics.memory import (
     CapacityCurve,
     Recall,
@@ -48,9 +49,11 @@ __all__ = [
     "CapacityCurve",
     "Census",
     "Certificates",
+    "DecoderMetric",
     "ExampleGroups",
     "HasCut",
     "HasShape",
+    "LatentField",
     "LatentMap",
     "LimitSet",
     "Margin",
@@ -68,6 +71,7 @@ __all__ = [
     "census",
     "certify",
     "close_pairs",
+    "decoder_metric",
     "default_eps",
     "dense_associative_memory",
     "example_eps",
@@ -75,6 +79,7 @@ __all__ = [
     "group_near_copies",
     "hopfield",
     "iterate",
+    "latent_field",
     "latent_map",
     "nearest",
     "nearest_margin",

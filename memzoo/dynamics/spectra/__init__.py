@@ -2,42 +2,59 @@
 
 from memzoo.dynamics.spectra.arnoldi import solve_shifted
 from memzoo.dynamics.spectra.checking import Derivative
+from memzoo.dynamics.spectra.derivatives import compute_jacobians
+from memzoo.dynamics.spectra.differences import compute_jacobians_by_differences
 from memzoo.dynamics.spectra.eigenvalues import compute_spectrum, spectrum
-from memzoo.dynamics.spectra.factors import build_factors
+from memzoo.dynamics.spectra.factors import Factors, build_factors
 from memzoo.dynamics.spectra.flat_map import FlatMap, flatten_map
 from memzoo.dynamics.spectra.full_spectrum import compute_full_spectrum
-from memzoo.dynamics.spectra.jacobian import ROWS, Jacobians, Method, check_differentiable_self_map
+from memzoo.dynamics.spectra.inexact_factors import InexactFactors
+from memzoo.dynamics.spectra.jacobian import (
+    LARGEST_BY_DIFFERENCES,
+    ROWS,
+    Jacobians,
+    Method,
+    check_differentiable_self_map,
+)
 from memzoo.dynamics.spectra.linear_operator import HasShape, Operator, operator
 from memzoo.dynamics.spectra.lu import solve
 from memzoo.dynamics.spectra.notation import bracket_notation
-from memzoo.dynamics.spectra.own_derivative import choose_own_derivative
+from memzoo.dynamics.spectra.own_derivative import build_check, choose_own_derivative
 from memzoo.dynamics.spectra.plain_autograd import pull_back_batch_by_autograd
 from memzoo.dynamics.spectra.products import Products
 from memzoo.dynamics.spectra.quick import WIDE, choose_quick_method, compute_leading_eigenvalues, compute_radii
 from memzoo.dynamics.spectra.radius import radius_bracket
 from memzoo.dynamics.spectra.spectrum import Spectrum
+from memzoo.dynamics.spectra.start_vectors import derive_seeds
 from memzoo.dynamics.spectra.triangular import find_triangular
 
 __all__ = [
+    "LARGEST_BY_DIFFERENCES",
     "ROWS",
     "WIDE",
     "Derivative",
+    "Factors",
     "FlatMap",
     "HasShape",
+    "InexactFactors",
     "Jacobians",
     "Method",
     "Operator",
     "Products",
     "Spectrum",
     "bracket_notation",
+    "build_check",
     "build_factors",
     "check_differentiable_self_map",
     "choose_own_derivative",
     "choose_quick_method",
     "compute_full_spectrum",
+    "compute_jacobians",
+    "compute_jacobians_by_differences",
     "compute_leading_eigenvalues",
     "compute_radii",
     "compute_spectrum",
+    "derive_seeds",
     "find_triangular",
     "flatten_map",
     "operator",
