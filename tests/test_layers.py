@@ -23,7 +23,13 @@ FLOORS = [  # a folder or file imports from the floors below its own; a new one 
     {"__main__"},
 ]
 INSIDE = {  # the same for the sub-folders of a folder
-    "dynamics": [{"intervals", "reconstruction"}, {"tracing"}, {"spectra", "orbits"}, {"attractors"}, {"latent", "memory"}],
+    "dynamics": [
+        {"intervals", "reconstruction"},
+        {"tracing"},
+        {"spectra", "orbits"},
+        {"attractors"},
+        {"latent", "memory"},
+    ],
     "models": [{"base"}, {"architectures"}, {"ensembles"}, {"table"}],
     "zoo": [
         {"measures", "rights"},
