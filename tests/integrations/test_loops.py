@@ -150,9 +150,9 @@ def test_a_resumed_trainer_of_transformers_continues(tmp_path):
 
 
 def test_a_rule_stops_the_trainer_of_transformers(tmp_path):
-    rule = StopWhenMemorized(0.5, measurements=2)
-    trainer, watch = train_with_transformers(tmp_path, steps=2000, rules=[rule])
-    assert trainer.state.global_step < 2000
+    rule = StopWhenMemorized(0.5, measure="recovered")  # of two examples, one is trained on
+    trainer, watch = train_with_transformers(tmp_path, steps=300, rules=[rule])
+    assert trainer.state.global_step < 300
     assert watch.stopping_reason.startswith("StopWhenMemorized")
 
 
