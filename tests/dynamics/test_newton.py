@@ -6,7 +6,7 @@ from plane_maps import affine
 
 from memzoo.dynamics.attractors import newton
 from memzoo.dynamics.attractors.newton import compute_newton_step
-from memzoo.dynamics.spectra import Jacobians
+from memzoo.dynamics.spectra import Jacobians, Method
 
 
 class Bent(torch.nn.Module):
@@ -25,7 +25,7 @@ class Bent(torch.nn.Module):
 
 @pytest.mark.parametrize("method", ["arnoldi", "dense"])
 @pytest.mark.parametrize("seed", range(3))
-def test_only_steps_that_are_too_long_are_left_out(method: str, seed: int) -> None:
+def test_only_steps_that_are_too_long_are_left_out(method: Method, seed: int) -> None:
     f = Bent(120, seed)
     generator = torch.Generator().manual_seed(seed)
     x = 10 ** torch.linspace(-3, 3, 13, dtype=torch.float64)[:, None]

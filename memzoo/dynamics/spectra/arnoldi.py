@@ -131,8 +131,9 @@ def compute_ritz_pairs(
             radius = pairs.values[:, :1].abs().clamp(min=tiny)
             wanted = pairs.residual if near is None else pairs.residual[:, :1]
             if weighted:
-                pairs = replace(pairs, condition=_compute_projected_condition(space, top))
-                wanted = pairs.residual * pairs.condition
+                condition = _compute_projected_condition(space, top)
+                pairs = replace(pairs, condition=condition)
+                wanted = pairs.residual * condition
             converged = (wanted <= tol * radius).all(1) | full
             if converged.any():
                 spaces.append(replace(_select(space, converged), rows=rows[converged]))
