@@ -415,8 +415,9 @@ def test_a_system_that_is_solved_is_not_multiplied_any_more():
         own = Counting(matrices[row : row + 1])
         solve_shifted(own, right_side[row : row + 1], steps=100)
         each.append(own.count)
-    assert counting.count == sum(each)
     assert each[0] != each[1]
+    # One of two stays with the other until half of them have left.
+    assert max(each) + min(each) <= counting.count < len(matrices) * max(each)
 
 
 def test_the_estimated_error_of_an_eigenvalue_knows_its_condition():

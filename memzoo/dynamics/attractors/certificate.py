@@ -22,7 +22,7 @@ from memzoo._checks import check_batch, check_map, check_steps
 from memzoo._types import Map
 from memzoo.dynamics.attractors.basin import basin_radius
 from memzoo.dynamics.attractors.half_precision import confirm_in_half_precision
-from memzoo.dynamics.attractors.orbit_limits import choose_quick_map, find_orbit_limits
+from memzoo.dynamics.attractors.orbit_limits import OrbitLimits, choose_quick_map, find_orbit_limits
 from memzoo.dynamics.attractors.pushes import push_points
 from memzoo.dynamics.attractors.shared_limits import find_shared_limits, measure_distances, measure_group_offsets
 from memzoo.dynamics.orbits import SETTLED, format_eps, resolve_eps, resolve_groups
@@ -267,17 +267,21 @@ def certify(
     # 1, 2, 3. Iterate, polish, prove.
     wide = choose_quick_map(f, jacobians, examples)
     reach, follow_on = _choose_reach(uniform, REACH * eps)
-    ends = find_orbit_limits(wide, jacobians, examples, steps, reach, follow_on=follow_on)
+    early = jacobians.method == "arnoldi" and not jacobians.affine  # elsewhere an orbit costs less than a Jacobian
+    ends = find_orbit_limits(wide, jacobians, examples, steps, reach, follow_on=follow_on, early=early)
+    radius, error, derivative = _compute_radii(jacobians, ends, examples, eps)
+    rows = (ends.early & ~(radius + error < 1)).nonzero().flatten()
+    if len(rows):  # orbits that may leave the point beside which they came to rest
+        later = find_orbit_limits(wide, jacobians, examples[rows], steps, reach[rows], follow_on=follow_on)
+        ends = ends.replace_rows(rows, later)
+        radius, error, derivative = _compute_radii(jacobians, ends, examples, eps)
     points = ends.points
     flat = points.flatten(1)
-    # The unit of relative distances; a limit at the origin has that of its example.
-    size = torch.maximum(flat.double().norm(dim=1), examples.flatten(1).double().norm(dim=1))
+    size = _measure_sizes(points, examples)
     scale = size.clamp(min=1e-30)
 
     # 4. Spectrum. To first order, the fixed point is |residual| / |1 - radius| away along the leading direction. Where
     # the radius is unknown, the residual itself is reported; no verdict depends on it there.
-    tol = torch.minimum(1e-9 * scale, 1e-3 * eps)
-    radius, error, derivative = _compute_radii(jacobians, points, ends.fixed, tol)
     slowness = 1 / (1 - radius).abs().nan_to_num(1.0)
     by_radius = torch.where(ends.residual == 0, 0.0, ends.residual * slowness)
     location_error = torch.maximum(ends.step_left.norm(dim=1).double(), by_radius)
@@ -371,14 +375,21 @@ def _find_contracting(found: Certificates) -> Bool[Tensor, " n"]:
     return found.fixed & near & trusted & (found.radius + found.radius_error < 1)
 
 
+def _measure_sizes(points: Tensor, examples: Tensor) -> Float[Tensor, " n"]:
+    """Measure the units of relative distances; a limit at the origin has that of its example."""
+    return torch.maximum(points.flatten(1).double().norm(dim=1), examples.flatten(1).double().norm(dim=1))
+
+
 def _compute_radii(
-    jacobians: Jacobians, points: Tensor, fixed: Tensor, tol: Tensor
+    jacobians: Jacobians, ends: OrbitLimits, examples: Tensor, eps: Tensor
 ) -> tuple[Tensor, Tensor, list[Derivative]]:
     """Compute the spectral radius, its error bound and whether the derivative is right at the fixed points.
 
-    Elsewhere the first two are NaN, and the derivative is not verified. Points within ``tol`` of each other share one
-    eigensolve.
+    Elsewhere the first two are NaN, and the derivative is not verified. Points at the same place share one eigensolve.
     """
+    points = ends.points
+    fixed = ends.fixed
+    tol = torch.minimum(1e-9 * _measure_sizes(points, examples).clamp(min=1e-30), 1e-3 * eps)
     words: list[Derivative] = ["unverified"] * len(points)
     radius = torch.full_like(fixed, torch.nan, dtype=torch.float64)
     error = radius.clone()

@@ -16,6 +16,8 @@ POLISH = 4
 """Newton steps; on a piecewise-linear map one step lands on the fixed point."""
 NARROW = 100
 """Width of a cut up to which the factors of a Jacobian are cheap."""
+INEXACT = 1e-4
+"""Share of the residual that the linear system may leave, where it is solved in single precision."""
 CERTAINLY = 1.001
 """Factor by which a lower bound on the length of a step has to exceed what is allowed: room for rounding."""
 
@@ -48,7 +50,7 @@ def compute_newton_step(jacobians: Jacobians, x: Tensor, reach: Float[Tensor, " 
             products, short = _leave_long_steps_out(jacobians, x[rows], residual, reach[rows])
         if len(short):
             step[short] = (
-                solve_shifted(products.push, residual[short], narrow=lambda rows, own=products: own.narrow(rows).push)
+                _solve_by_products(jacobians, x[rows][short], products, residual[short])
                 if by_products and products is not None
                 else _solve_at_cut(jacobians, x[rows][short], residual[short])
             )
@@ -82,6 +84,28 @@ def _leave_long_steps_out(
     if len(short) == len(rows):
         return products, rows
     return (products.narrow(short) if len(short) else None), rows[short]
+
+
+def _solve_by_products(jacobians: Jacobians, x: Tensor, products: Products, residual: Tensor) -> Tensor:
+    """Compute Newton's step in Krylov spaces, in single precision if that leaves little of the residual.
+
+    A Newton step that is not exact converges by the share that it leaves (Dembo, Eisenstat and Steihaug, Inexact Newton
+    methods, 1982).
+    """
+    coarse = jacobians.form_coarse_products(x, torch.float32) if jacobians.dtype == torch.float64 else None
+    step = torch.full_like(residual, torch.nan)
+    if coarse is not None:
+        size = torch.linalg.vector_norm(residual, dim=1, keepdim=True)
+        unit = (residual / size).float()
+        found = solve_shifted(coarse.push, unit, tol=INEXACT / 2, narrow=lambda rows: coarse.narrow(rows).push)
+        step = found.to(residual) * size
+        left = torch.linalg.vector_norm(residual - step + products.push(step[None])[0], dim=1, keepdim=True)
+        step = torch.where(left <= INEXACT * size, step, torch.nan)
+    rows = step.isnan().any(1).nonzero().flatten()
+    if len(rows):
+        exact = products.narrow(rows)
+        step[rows] = solve_shifted(exact.push, residual[rows], narrow=lambda chosen: exact.narrow(chosen).push)
+    return step
 
 
 def _solve_at_cut(jacobians: Jacobians, x: Tensor, residual: Tensor) -> Tensor:

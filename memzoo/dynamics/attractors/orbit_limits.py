@@ -8,7 +8,7 @@ the other rows of the batch.
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from memzoo._types import Map
@@ -41,6 +41,8 @@ UNSURE = 10
 """Newton steps that were not taken, within which the place of a limit is not known."""
 CLOSE = 1e-3
 """Share of its reach up to which an orbit may be so near its limit that the distance says nothing."""
+CLOSE_BY = 100
+"""Times the last step of an orbit that rests: farther away, a limit is not taken for its own at once."""
 LONGEST_CYCLE = 64
 """Longest period of a cycle that is recognised, so that its orbit need not be followed on."""
 
@@ -60,6 +62,12 @@ class OrbitLimits:
     open: Bool[Tensor, " n"]
     """The orbit was followed as far as allowed, and has not come to a fixed point whose place is known, nor to a cycle,
     nor has it diverged."""
+    early: Bool[Tensor, " n"]
+    """Newton's method began at the first rest of the orbit. If the limit attracts, that is where the orbit goes."""
+
+    def replace_rows(self, rows: Int[Tensor, " m"], part: "OrbitLimits") -> "OrbitLimits":
+        """Return the same with other limits in some of the rows."""
+        return OrbitLimits(**{name: value.index_put((rows,), vars(part)[name]) for name, value in vars(self).items()})
 
 
 def find_orbit_limits(
@@ -70,6 +78,7 @@ def find_orbit_limits(
     reach: Float[Tensor, " n"],
     *,
     follow_on: bool = True,
+    early: bool = False,
 ) -> OrbitLimits:
     """Iterate from each example and polish the end by Newton's method; follow on the orbits that are still open.
 
@@ -80,12 +89,16 @@ def find_orbit_limits(
         steps: Most iterations before an orbit counts as open; it is then followed up to 20 times as long.
         reach: How far Newton's method may move each point.
         follow_on: Whether any verdict depends on where open orbits end.
+        early: Begin Newton's method where an orbit first comes to rest, and not a hundred steps later. Whoever asks for
+            that has to see that the limit attracts: an orbit may also rest beside a fixed point that it leaves again.
     """
     search = _LimitSearch(wide, jacobians, examples, reach)
     first, more = divmod(steps, QUARTERS)
     search.iterate(first + more, every=True)
     for _ in range(QUARTERS - 1):
         search.iterate(first, every=True)
+    if early:
+        search.polish_at_rest()
     search.polish(min(steps, POLISHED_STEPS))
     search.remove_cycles()
     for times in LONGER if follow_on and steps else ():
@@ -93,7 +106,7 @@ def find_orbit_limits(
             break
         search.iterate(times * steps)
         search.polish(min(steps, POLISHED_STEPS))
-    return OrbitLimits(search.points, search.step_left, search.residual, search.fixed, search.open)
+    return OrbitLimits(search.points, search.step_left, search.residual, search.fixed, search.open, search.early)
 
 
 class _LimitSearch:
@@ -114,6 +127,8 @@ class _LimitSearch:
         self.slows: Tensor = torch.ones_like(self.fixed)
         """Which open orbits have become slower since the last look, or creep, as slow orbits to a fixed point do; one
         that is chaotic, or on its way to nowhere, need not be followed on."""
+        self.early: Tensor = torch.zeros_like(self.fixed)
+        """Rows whose limit was found from the first rest."""
         self._moving = torch.ones_like(self.fixed)
         self._diverged = torch.zeros_like(self.fixed)
         self._pace = torch.full_like(self._size, torch.inf)
@@ -131,6 +146,25 @@ class _LimitSearch:
         pace = self._measure_pace(self.points[rows])
         self.slows[rows] = (pace < self._pace[rows]) | (pace < CREEPING * self._reach[rows])
         self._pace[rows] = pace
+
+    def polish_at_rest(self) -> None:
+        """Polish the points of the orbits that have come to rest, and decide those that lead to a limit close by."""
+        rows = (self.open & ~self._moving & ~self._diverged).nonzero().flatten()
+        if not len(rows):
+            return
+        before = compute_residual_norm(self._jacobians.wide, self.points[rows])
+        reach = torch.minimum(self._reach[rows], CLOSE_BY * before.double())
+        points, step_left = polish_fixed_point(self._jacobians, self.points[rows], reach)
+        residual = compute_residual_norm(self._jacobians.wide, points).double()
+        found = (residual <= _residual_tolerance(points.dtype) * self._size[rows]) & (step_left.norm(dim=1) <= reach)
+        rows = rows[found]
+        self.points[rows] = points[found]
+        self.step_left[rows] = step_left[found]
+        self.residual[rows] = residual[found]
+        self.fixed[rows] = True
+        self.early[rows] = True
+        self.open[rows] = False
+        self.slows &= self.open
 
     def polish(self, steps: int) -> None:
         """Polish the points of the open orbits, and find out which are still open."""

@@ -118,7 +118,7 @@ def compute_ritz_pairs(
     images = _apply(product, basis)
     most_columns = count_columns(dim, top)
     rows = torch.arange(batch, device=start.device)
-    reduced = product
+    shrinking = _ShrinkingProduct(product, batch, narrow)
     spaces: list[KrylovSpace] = []
     found: list[RitzPairs] = []
     look = LOOK * block
@@ -131,8 +131,9 @@ def compute_ritz_pairs(
             radius = pairs.values[:, :1].abs().clamp(min=tiny)
             wanted = pairs.residual if near is None else pairs.residual[:, :1]
             if weighted:
-                pairs = replace(pairs, condition=_compute_projected_condition(space, top))
-                wanted = pairs.residual * pairs.condition
+                condition = _compute_projected_condition(space, top)
+                pairs = replace(pairs, condition=condition)
+                wanted = pairs.residual * condition
             converged = (wanted <= tol * radius).all(1) | full
             if converged.any():
                 spaces.append(replace(_select(space, converged), rows=rows[converged]))
@@ -142,7 +143,6 @@ def compute_ritz_pairs(
                 rows = rows[~converged]
                 basis = basis[~converged]
                 images = images[~converged]
-                reduced = _embed(product, rows, batch) if narrow is None else narrow(rows)
         # Extend the Krylov space by A times its newest columns.
         last = images[..., -block:]
         scale = torch.linalg.vector_norm(last, dim=-2, keepdim=True)
@@ -154,7 +154,7 @@ def compute_ritz_pairs(
         for _ in range(2):
             new = torch.linalg.qr(_orthogonalise(basis, new)).Q
         basis = torch.cat([basis, new], -1)
-        images = torch.cat([images, _apply(reduced, new)], -1)
+        images = torch.cat([images, _apply(lambda v, rows=rows: shrinking.multiply(v, rows), new)], -1)
 
 
 def compute_largest_singular_value(
@@ -211,14 +211,13 @@ def solve_shifted(
     rows = (length > 0).nonzero().flatten()
     if not len(rows):
         return solution
-    reduced = product
-    if len(rows) < len(right_side):
-        reduced = _embed(product, rows, len(right_side)) if narrow is None else narrow(rows)
+    shrinking = _ShrinkingProduct(product, len(right_side), narrow)
     basis = (right_side[rows] / length[rows, None]).unsqueeze(-1)
     shifted = basis[..., :0]
     most_columns = min(steps, right_side.shape[-1])
     while True:
-        shifted = torch.cat([shifted, basis[..., -1:] - _apply(reduced, basis[..., -1:])], -1)
+        image = _apply(lambda v, rows=rows: shrinking.multiply(v, rows), basis[..., -1:])
+        shifted = torch.cat([shifted, basis[..., -1:] - image], -1)
         new = _extend(basis, shifted[..., -1:])
         # x = V y with the y that minimises |b - (V - A V) y|: both b and V - A V lie in the span of the next basis W.
         wider = torch.cat([basis, new], -1)
@@ -235,19 +234,36 @@ def solve_shifted(
             rows = rows[~done]
             wider = wider[~done]
             shifted = shifted[~done]
-            reduced = _embed(product, rows, len(right_side)) if narrow is None else narrow(rows)
         basis = wider
 
 
-def _embed(product: Map, rows: Tensor, batch: int) -> Map:
-    """Return the product with some of the matrices, by multiplying all others with zero."""
+class _ShrinkingProduct:
+    """Multiply ever fewer of some matrices.
 
-    def multiply(v: Tensor) -> Tensor:
-        whole = v.new_zeros(len(v), batch, v.shape[-1])
-        whole[:, rows] = v
-        return product(whole)[:, rows]
+    To narrow a product costs about as much as to use it a few times. It is done as soon as half of its matrices have
+    left; until then they are multiplied by zero.
+    """
 
-    return multiply
+    def __init__(self, product: Map, batch: int, narrow: Narrow | None) -> None:
+        self._product = product
+        self._batch = batch
+        self._narrow = narrow
+        self._held: Tensor | None = None
+        """Rows of the matrices that the product still multiplies; None for all."""
+
+    def multiply(self, v: Tensor, rows: Int[Tensor, " m"]) -> Tensor:
+        """Multiply vectors (k, m, dim) by the matrices of these rows, which were all among those of the last call."""
+        count = self._batch if self._held is None else len(self._held)
+        if self._narrow is not None and 2 * len(rows) <= count:
+            self._product = self._narrow(rows)
+            self._held = rows
+            count = len(rows)
+        if len(rows) == count:
+            return self._product(v)
+        places = rows if self._held is None else torch.searchsorted(self._held, rows)
+        whole = v.new_zeros(len(v), count, v.shape[-1])
+        whole[:, places] = v
+        return self._product(whole)[:, places]
 
 
 def _apply(product: Map, columns: Tensor) -> Tensor:
