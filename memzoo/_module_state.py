@@ -8,7 +8,7 @@ import functools
 import inspect
 import operator
 import types
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, MutableMapping, MutableSequence, MutableSet
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -241,6 +241,9 @@ def restore_table(table: Any, content: Any) -> None:
     same = len(table) == len(content) and all(map(operator.is_, table, content))
     if same and (not isinstance(content, dict) or all(map(operator.is_, table.values(), content.values()))):
         return
+    if isinstance(table, dict):
+        _restore_dict(table, content)
+        return
     table.clear()
     if isinstance(table, MutableMapping):
         table.update(content)
@@ -249,6 +252,16 @@ def restore_table(table: Any, content: Any) -> None:
             table.add(value)
     else:
         table.extend(content)
+
+
+def _restore_dict(table: dict[Any, Any], content: dict[Any, Any]) -> None:
+    """Put the content of a dict back, also of a class that refuses changes by its own methods, as configurations do."""
+    # The methods of an OrderedDict keep its order, which those of dict do not know.
+    own = OrderedDict if isinstance(table, OrderedDict) else dict
+    if list(table) != list(content):
+        own.clear(table)
+    for key, value in content.items():
+        own.__setitem__(table, key, value)
 
 
 def _restore_tensor(tensor: Tensor, copy: Tensor) -> None:

@@ -2,7 +2,7 @@
 
 import copy
 import random
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from functools import partial
 
 import numpy as np
@@ -212,6 +212,47 @@ def test_generators_arrays_objects_and_hooks_of_a_module_are_as_they_were(name):
     with evaluation_mode(module):
         module(X)
     assert module.kept() == before
+
+
+class Frozen(OrderedDict):
+    """A configuration that refuses every change, as those of other packages do."""
+
+    def _refuse(self, *arguments, **keywords):
+        raise RuntimeError("a configuration does not change")
+
+    __delitem__ = pop = setdefault = update = clear = _refuse
+
+    def __setitem__(self, key, value):
+        if key in self:
+            self._refuse()
+        super().__setitem__(key, value)
+
+
+class Configured(nn.Module):
+    """A network with a configuration that holds tuples, one of them with a tensor, and that may grow."""
+
+    def __init__(self, *, grows=False):
+        super().__init__()
+        self.layer = nn.Linear(6, 6)
+        self.config = Frozen(sizes=(6, (1, 2)), scale=torch.full((2,), 0.5), nested=(torch.ones(1),))
+        self.grows = grows
+
+    def forward(self, x):
+        if self.grows:
+            self.config[f"key {len(self.config)}"] = 1
+        return self.config["scale"][0] * self.layer(x) + self.config["nested"][0]
+
+
+@pytest.mark.parametrize("grows", [False, True])
+def test_a_configuration_that_refuses_changes_is_as_it_was(grows):
+    module = Configured(grows=grows)
+    before = list(module.config.items())
+    expected = module(X).detach()
+    if grows:
+        OrderedDict.__delitem__(module.config, "key 3")
+    torch.testing.assert_close(iterate(module, X, 1).points, expected)
+    spectrum(module, X)
+    assert [(key, id(value)) for key, value in module.config.items()] == [(key, id(value)) for key, value in before]
 
 
 def test_what_a_function_records_outside_of_modules_stays():

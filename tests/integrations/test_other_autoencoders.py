@@ -89,7 +89,7 @@ class Training(LightningModule):
 
 def test_the_callback_without_arguments_measures_it(case, caplog):
     other, module, images = case
-    if not other.trains:
+    if not other.steps:
         pytest.skip("an exported program is not trained")
     caplog.set_level(logging.INFO)
     training = Training(other, module)

@@ -1,6 +1,7 @@
 """Small autoencoders of other packages, each with the map that memzoo has to find, written by hand."""
 
 import copy
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -31,8 +32,8 @@ class OtherAutoencoder:
     """What memzoo warns of, where forward draws at random."""
     stairs: bool = False
     """Whether the code is rounded, so that the map is constant between jumps."""
-    trains: bool = True
-    """Whether it can be trained here."""
+    steps: int = 40
+    """Steps of the training; 0 where it cannot be trained."""
 
 
 def take_sample(module: Any, x: Tensor) -> Tensor:
@@ -263,9 +264,11 @@ OTHERS: dict[str, OtherAutoencoder] = {
     "pythae.models.VQVAE": OtherAutoencoder(
         "pythae", lambda: build_pythae("VQVAE"), reconstruct_pythae_vq, shape=(1, 4, 4), stairs=True
     ),
-    "torchvision segmentation": OtherAutoencoder("torchvision", build_segmentation, lambda module, x: module(x)["out"]),
+    "torchvision segmentation": OtherAutoencoder(
+        "torchvision", build_segmentation, lambda module, x: module(x)["out"], steps=3
+    ),
     "timm with a decoder": OtherAutoencoder("timm", TimmWithDecoder, lambda module, x: module(x)["image"]),
-    "torch.export": OtherAutoencoder("torch", export, take_first, shape=(12,), trains=False),
+    "torch.export": OtherAutoencoder("torch", export, take_first, shape=(12,), steps=0),
     "torch.compile": OtherAutoencoder(
         "torch", lambda: torch.compile(Plain(), backend="eager"), take_first, shape=(12,)
     ),
@@ -279,15 +282,17 @@ def train_other(name: str) -> tuple[nn.Module, Tensor]:
     other = OTHERS[name]
     pytest.importorskip(other.package)
     torch.manual_seed(0)
-    module = other.build()
+    with warnings.catch_warnings():  # what packages warn of is theirs
+        warnings.simplefilter("ignore")
+        module = other.build()
     images = torch.rand(4, *other.shape, generator=torch.Generator().manual_seed(1))
-    if other.trains:
+    if other.steps:
         optimizer = torch.optim.Adam(module.parameters(), lr=3e-3)
-        for _ in range(60):
+        for _ in range(other.steps):
             optimizer.zero_grad()
             (other.reference(module, images) - images).square().mean().backward()
             optimizer.step()
-        module.eval().requires_grad_(requires_grad=True)
+        module.eval()
     return module, images
 
 

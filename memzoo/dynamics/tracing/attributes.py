@@ -6,6 +6,7 @@ module's own attributes around each evaluation, where ``memzoo._module_state`` p
 closures of a function too, once after a whole measurement.
 """
 
+import operator
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -104,7 +105,8 @@ def _replace(value: Any, copies: Copies, undo: list[Callable[[], None]], seen: s
     if isinstance(value, Tensor):
         return copies.copy(value)
     if type(value) is tuple:
-        return tuple(_replace(item, copies, undo, seen) if isinstance(item, HOLDERS) else item for item in value)
+        parts = tuple(_replace(item, copies, undo, seen) if isinstance(item, HOLDERS) else item for item in value)
+        return value if all(map(operator.is_, parts, value)) else parts
     if not isinstance(value, (dict, list, set)) or id(value) in seen:
         return value
     seen.add(id(value))  # it may hold itself
@@ -118,8 +120,13 @@ def _replace(value: Any, copies: Copies, undo: list[Callable[[], None]], seen: s
         undo.append(partial(restore_table, value, list(value)))
         items = list(enumerate(value))
     for key, item in items:
-        if isinstance(item, HOLDERS):
-            value[key] = _replace(item, copies, undo, seen)
+        copy = _replace(item, copies, undo, seen) if isinstance(item, HOLDERS) else item
+        if copy is item:
+            continue
+        if isinstance(value, dict):
+            dict.__setitem__(value, key, copy)  # a class of its own may refuse changes, as those of configurations do
+        else:
+            value[key] = copy
     return value
 
 
