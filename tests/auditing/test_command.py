@@ -107,7 +107,7 @@ def test_the_command_says_that_forward_needs_more_than_the_batch(project, halves
     arguments = ["audit", "halves", "--class", "theirs_noisy.Net", "--data", "images.npz"]
     assert main(arguments) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert re.search(r"Net is no self-map .*missing 1 required positional argument: 'sigma'.*--self-map", line)
+    assert re.search(r"Net is no self-map .*Net needs more than the batch: sigma.*--self-map", line)
 
 
 def test_the_command_audits_a_checkpoint_of_the_zoo(tmp_path, capsys):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from other_autoencoders import MONAI_KL, MONAI_VQ, OTHERS, SIGMA, train_other
 from safetensors.torch import load_file, save_file, save_model
 
 import memzoo
@@ -203,12 +204,6 @@ def test_the_command_audits_a_folder_of_diffusers(vae, tmp_path, monkeypatch, ca
 
 # MONAI and pythae --------------------------------------------------------------------------------------------------
 
-MONAI_KL = {"spatial_dims": 2, "in_channels": 1, "out_channels": 1, "channels": [4, 8], "num_res_blocks": 1}
-MONAI_KL |= {"norm_num_groups": 4, "attention_levels": [False, False], "latent_channels": 2}
-MONAI_VQ = {"spatial_dims": 2, "in_channels": 1, "out_channels": 1, "channels": [4, 8], "num_res_layers": 1}
-MONAI_VQ |= {"num_res_channels": [4, 8], "num_embeddings": 8, "embedding_dim": 4}
-MONAI_VQ |= {"downsample_parameters": [[2, 4, 1, 1]] * 2, "upsample_parameters": [[2, 4, 1, 1, 0]] * 2}
-
 
 @pytest.mark.parametrize(("name", "config"), [("AutoencoderKL", MONAI_KL), ("VQVAE", MONAI_VQ)])
 @pytest.mark.parametrize("is_bundle", [False, True])
@@ -239,3 +234,57 @@ def test_networks_of_pythae_are_built_from_their_configuration(tmp_path, name):
     tensors = torch.load(tmp_path / "model.pt", weights_only=True)["model_state_dict"]
     save_file(tensors, tmp_path / "model.safetensors")
     check_same(load_module(str(tmp_path), f"pythae.models.{name}"), original)
+
+
+# The table of docs/integrations.md ---------------------------------------------------------------------------------
+
+WITH_A_FOLDER = [
+    name for name, other in OTHERS.items() if other.package in ("diffusers", "monai", "pythae", "transformers")
+]
+
+
+def save_as_its_library_does(name, module, folder):
+    """Write a module into a folder; the pickle of pythae is converted."""
+    folder.mkdir()
+    if hasattr(module, "save_pretrained"):
+        module.save_pretrained(folder)
+    elif hasattr(module, "save"):
+        module.save(str(folder))
+        save_file(torch.load(folder / "model.pt", weights_only=True)["model_state_dict"], folder / "model.safetensors")
+    else:
+        config = {"AutoencoderKL": MONAI_KL, "VQVAE": MONAI_VQ}[name.rpartition(".")[2]]
+        (folder / "config.json").write_text(json.dumps(config))
+        save_model(module, str(folder / "model.safetensors"))
+
+
+@pytest.mark.parametrize("name", WITH_A_FOLDER)
+def test_an_audit_from_the_folder_measures_it(name, tmp_path, monkeypatch, capsys):
+    module, images = train_other(name)
+    other = OTHERS[name]
+    monkeypatch.chdir(tmp_path)
+    save_as_its_library_does(name, module, tmp_path / "folder")
+    check_same(load_module("folder", name), module)
+    (tmp_path / "maps_of_denoisers.py").write_text(
+        f"import diffusers\nimport memzoo\n\n\ndef denoise(unet, x):\n"
+        f"    return memzoo.denoiser(unet, {SIGMA}, diffusers.DDPMScheduler())(x)\n"
+    )
+    starts = torch.rand(6, *other.shape, generator=torch.Generator().manual_seed(2))
+    save_file({"members": images, "starts": starts}, "images.safetensors")
+    arguments = ["audit", "folder", "--class", name, "--data", "images.safetensors", "--steps", "10"]
+    if name == "diffusers.UNet2DModel":
+        assert main(arguments) == 1  # its forward needs more than the batch
+        assert "timestep" in capsys.readouterr().err
+        arguments += ["--self-map", "maps_of_denoisers.denoise"]
+    assert main(arguments) == 0
+    report = json.loads(Path("audit/report.json").read_text())
+    if other.warns:
+        assert any(other.warns in note for note in report["notes"])
+    with torch.no_grad():
+        errors = (other.reference(module, images) - images).flatten(1).norm(dim=1)
+        ends = starts
+        for _ in range(10):
+            ends = other.reference(module, ends)
+    assert [row["error"] for row in report["members"]] == pytest.approx(errors.tolist(), rel=1e-3, abs=1e-5)
+    distance = torch.cdist(images.flatten(1), ends.flatten(1)).amin(1)
+    eps = torch.tensor([row["eps"] for row in report["members"]])
+    assert [row["recovered"] for row in report["members"]] == (distance < eps).tolist()

@@ -111,19 +111,20 @@ def _find_time() -> tuple[Tensor, float]:
 # MONAI
 
 
+MONAI_KL: dict[str, Any] = {
+    "spatial_dims": 2,
+    "in_channels": 1,
+    "out_channels": 1,
+    "channels": [8, 8],
+    "num_res_blocks": 1,
+}
+MONAI_KL |= {"attention_levels": [False, False], "latent_channels": 2, "norm_num_groups": 4}
+
+
 def build_monai_kl() -> nn.Module:
     from monai.networks.nets import AutoencoderKL
 
-    return AutoencoderKL(
-        spatial_dims=2,
-        in_channels=1,
-        out_channels=1,
-        channels=(8, 8),
-        num_res_blocks=1,
-        attention_levels=(False, False),
-        latent_channels=2,
-        norm_num_groups=4,
-    )
+    return AutoencoderKL(**MONAI_KL)
 
 
 def decode_monai_mean(module: Any, x: Tensor) -> Tensor:
@@ -131,21 +132,22 @@ def decode_monai_mean(module: Any, x: Tensor) -> Tensor:
     return module.decode(mean)
 
 
+MONAI_VQ: dict[str, Any] = {
+    "spatial_dims": 2,
+    "in_channels": 1,
+    "out_channels": 1,
+    "channels": [8, 8],
+    "num_res_layers": 1,
+}
+MONAI_VQ |= {"num_res_channels": [8, 8], "num_embeddings": 16, "embedding_dim": 4}
+MONAI_VQ |= {"downsample_parameters": [[2, 4, 1, 1], [1, 3, 1, 1]]}
+MONAI_VQ |= {"upsample_parameters": [[1, 3, 1, 1, 0], [2, 4, 1, 1, 0]]}
+
+
 def build_monai_vqvae() -> nn.Module:
     from monai.networks.nets import VQVAE
 
-    return VQVAE(
-        spatial_dims=2,
-        in_channels=1,
-        out_channels=1,
-        channels=(8, 8),
-        num_res_layers=1,
-        num_res_channels=(8, 8),
-        downsample_parameters=((2, 4, 1, 1), (1, 3, 1, 1)),
-        upsample_parameters=((1, 3, 1, 1, 0), (2, 4, 1, 1, 0)),
-        num_embeddings=16,
-        embedding_dim=4,
-    )
+    return VQVAE(**MONAI_VQ)
 
 
 # transformers
