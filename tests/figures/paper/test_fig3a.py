@@ -12,7 +12,7 @@ def test_arrivals_and_recovered_images_are_counted_at_each_time():
     stored = 2 * torch.rand(3, 1, 4, 4, dtype=torch.float64)
     examples = torch.cat([stored, stored[:1] + 0.2])  # the fourth is not stored: a start leaves it for the first
     starts = torch.cat([scatter_around(stored[:2], 4, 1.5), examples[3:]])
-    rates = (0.9, 0.99, 0.98)
+    rates = (0.9, 0.99, 0.98, 0.95)
     models = {index: pull(stored, starts, rate=rate, examples=examples) for index, rate in enumerate(rates)}
     material = make_material("fig3a", models)
     found = fig3a.FIGURE.arrays(material)
@@ -49,8 +49,8 @@ def test_the_picture_has_a_curve_for_each_network():
     length = fig3a.STEPS + 1
     found = {
         "orbits": torch.rand(2, 2, len(fig3a.TIMES) + 2, 1, 4, 4),
-        "arrived": torch.rand(3, length),
-        "recovery": torch.rand(3, length),
+        "arrived": torch.rand(4, length),
+        "recovery": torch.rand(4, length),
         "found": torch.tensor(0.9),
     }
     figure = fig3a.FIGURE.draw(found)
@@ -63,7 +63,7 @@ def test_the_picture_has_a_curve_for_each_network():
     labels = [axes.get_ylabel() for axes in below.axes]
     assert labels == ["share of starts\nat a training image", "share of training\nimages reached, $R_t$"]
     for axes, name in zip(below.axes, ("arrived", "recovery"), strict=True):
-        assert len(axes.lines) == (4 if name == "recovery" else 3)
+        assert len(axes.lines) == (5 if name == "recovery" else 4)
         for network, values in zip(fig3a.NAMES, found[name], strict=True):
             x, y = read_line(axes, network)
             assert_close(x, torch.arange(length, dtype=torch.float64))
