@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from memzoo.data import gaussian_noise
-from memzoo.dynamics import iterate, nearest
+from memzoo.dynamics import iterate, nearest, wilson
 from memzoo.figures.engine import (
     BLUE,
     GREY,
@@ -99,7 +99,8 @@ def _draw_bars(axes: Any, shares: Tensor) -> None:
     axes.bar(members, 1 - base, 0.8, base, color="none", edgecolor=GREY, lw=0.5, label="elsewhere")
     axes.axhline(SHARE, color=VERMILION, ls="--", lw=1, label=f"{SHARE:.0%}")
     axes.set(xlabel="initial value", ylabel=f"share of inputs at t = {STEPS}", ylim=(0, 1), xlim=(0.3, count + 0.7))
-    axes.set_xticks([1, *range(5, count + 1, 5)])
+    apart = 5 * max(1, count // 20)
+    axes.set_xticks([1, *range(apart, count + 1, apart)])
 
 
 def make_rows(material: Material, arrays: Arrays) -> list[Row]:
@@ -108,8 +109,12 @@ def make_rows(material: Material, arrays: Arrays) -> list[Row]:
     to_each = (shares > 0).all(1) & (shares.sum(1) >= SHARE)
     error = arrays["error"].max().item()
     name = material.names[0]
+    recovering = wilson(int((shares.sum(1) >= SHARE).sum()), len(shares))
     return [
         *material.rows(),
+        report_number(
+            "95 % interval of the share of such networks", f"{recovering.low:.2f} to {recovering.high:.2f}", name
+        ),
         report_number("such networks that take inputs to each of their images", float(to_each.sum()), name),
         report_number("largest relative error of reproduction, of all networks", error, name),
     ]
@@ -120,10 +125,11 @@ FIGURE = Figure(
     "Figure 10: a five-layer network with skips stores two orthogonal 2x2 images and outputs one or the other",
     measure,
     draw,
-    rows=make_rows,
-    claims={FACT: Claim(least=20, paper="all")},
+    lambda: ["pixels2-conv5x1-half"],
+    make_rows,
+    claims={FACT: Claim(least=100, paper="all")},
     caption="Left: the network of the first initial value that recovers; a row a Gaussian input (the first ones): the "
-    "input, shown as z / 4 + 1/2, its iterates, and the training image nearest to the last. Right: for each of the 20 "
+    "input, shown as z / 4 + 1/2, its iterates, and the training image nearest to the last. Right: for each of the 100 "
     f"initial values, share of {COUNT} inputs that end within {RELATIVE:g} of an image, relative to its norm; image 1 "
     "has its white pixel in the upper left corner.",
     notes=(
