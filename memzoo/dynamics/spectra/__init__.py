@@ -26,10 +26,12 @@ from memzoo.dynamics.spectra.radius import radius_bracket
 from memzoo.dynamics.spectra.spectrum import Spectrum
 from memzoo.dynamics.spectra.start_vectors import derive_seeds
 from memzoo.dynamics.spectra.triangular import find_triangular
+from memzoo.dynamics.spectra.work import Cost, Price, estimate_spectrum, time_batches, time_call
 
 __all__ = [
     "LARGEST_BY_DIFFERENCES",
     "ROWS",
+    "Cost",
     "Derivative",
     "Factors",
     "FlatMap",
@@ -38,6 +40,7 @@ __all__ = [
     "Jacobians",
     "Method",
     "Operator",
+    "Price",
     "Products",
     "Spectrum",
     "bracket_notation",
@@ -52,10 +55,13 @@ __all__ = [
     "compute_leading_eigenvalues",
     "compute_spectrum",
     "derive_seeds",
+    "estimate_spectrum",
     "find_triangular",
     "operator",
     "radius_bracket",
     "solve",
     "solve_shifted",
     "spectrum",
+    "time_batches",
+    "time_call",
 ]
