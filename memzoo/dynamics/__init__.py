@@ -6,10 +6,12 @@ from memzoo.dynamics.attractors import (
     BasinRadius,
     Census,
     Certificates,
+    Estimate,
     LimitSet,
     basin_radius,
     census,
     certify,
+    estimate,
     find_attractors,
 )
 from memzoo.dynamics.intervals import Share, wilson
@@ -50,6 +52,7 @@ __all__ = [
     "Census",
     "Certificates",
     "DecoderMetric",
+    "Estimate",
     "ExampleGroups",
     "HasCut",
     "HasShape",
@@ -74,6 +77,7 @@ __all__ = [
     "decoder_metric",
     "default_eps",
     "dense_associative_memory",
+    "estimate",
     "example_eps",
     "find_attractors",
     "group_near_copies",

@@ -3,6 +3,7 @@
 from memzoo.dynamics.attractors.basin import BasinRadius, basin_radius
 from memzoo.dynamics.attractors.census import Census, census
 from memzoo.dynamics.attractors.certificate import Certificates, certify
+from memzoo.dynamics.attractors.estimate import Estimate, estimate
 from memzoo.dynamics.attractors.find_attractors import Attractor, Attractors, find_attractors
 from memzoo.dynamics.attractors.limit_sets import LimitSet
 from memzoo.dynamics.attractors.quick_certificate import certify_near, certify_quickly
@@ -13,11 +14,13 @@ __all__ = [
     "BasinRadius",
     "Census",
     "Certificates",
+    "Estimate",
     "LimitSet",
     "basin_radius",
     "census",
     "certify",
     "certify_near",
     "certify_quickly",
+    "estimate",
     "find_attractors",
 ]

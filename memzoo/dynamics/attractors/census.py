@@ -1,5 +1,6 @@
 """Count where the orbits of many starts end: at which training example, or where else."""
 
+import time
 from collections import Counter
 from dataclasses import dataclass, replace
 
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from memzoo._checks import check_batch, check_map, check_same_shape
 from memzoo._types import Map
+from memzoo.dynamics.attractors.estimate import announce_long_work
 from memzoo.dynamics.attractors.limit_search import LimitSearch, check_search_limits, iterate_to_rest
 from memzoo.dynamics.attractors.limit_sets import LimitSet
 from memzoo.dynamics.intervals import Share, wilson
@@ -29,6 +31,8 @@ SPURIOUS = -1
 CYCLE = -2
 DIVERGENT = -3
 UNDECIDED = -4
+CHECKED_ROWS = 5
+"""Rows that are evaluated when a map is checked."""
 SHOWN = 12
 """Limits in the printed table."""
 
@@ -179,7 +183,9 @@ def census(
     group = resolve_groups(None, eps, examples)
     scale = radii.quantile(0.5).item()
     starts = widen_points(f, starts, "starts")
+    started = time.perf_counter()
     check_map(f, starts, promote_to_float64)
+    announce_long_work("census", f, starts, steps, len(starts) * (time.perf_counter() - started) / CHECKED_ROWS)
 
     # Only the first of exact duplicates takes part.
     first = group_duplicates(examples).first

@@ -11,6 +11,7 @@ The way of an example through :func:`certify`:
 6. Tell the limits of different examples apart.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -21,6 +22,7 @@ from torch import Tensor
 from memzoo._checks import check_batch, check_map, check_steps
 from memzoo._types import Map
 from memzoo.dynamics.attractors.basin import basin_radius
+from memzoo.dynamics.attractors.estimate import announce_long_work
 from memzoo.dynamics.attractors.half_precision import confirm_in_half_precision
 from memzoo.dynamics.attractors.orbit_limits import OrbitLimits, choose_quick_map, find_orbit_limits
 from memzoo.dynamics.attractors.pushes import push_points
@@ -260,7 +262,9 @@ def certify(
     group = resolve_groups(group, eps, examples)
     eps = resolve_eps(eps, examples)
     check_map(f, examples, promote_to_float64)
+    started = time.perf_counter()
     check_differentiable_self_map(f, examples)
+    announce_long_work("certify", f, examples, steps, time.perf_counter() - started)
     jacobians = Jacobians(f, examples, method, memory_limit, unit=float(eps.median()))
     uniform = compute_spectrum(jacobians, examples[:1], top=1, strict=False) if jacobians.affine else None
 

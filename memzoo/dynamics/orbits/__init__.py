@@ -17,6 +17,7 @@ from memzoo.dynamics.orbits.example_eps import (
 from memzoo.dynamics.orbits.iterated_map import compose_with_itself
 from memzoo.dynamics.orbits.margin import Margin, nearest_margin
 from memzoo.dynamics.orbits.orbit import SETTLED, Orbit, iterate
+from memzoo.dynamics.orbits.pace import predict_lengths
 from memzoo.dynamics.orbits.recovery import RecoveryCurve, recovery_curve
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "iterate",
     "nearest",
     "nearest_margin",
+    "predict_lengths",
     "recovery_curve",
     "resolve_eps",
     "resolve_groups",

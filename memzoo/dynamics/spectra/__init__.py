@@ -27,11 +27,13 @@ from memzoo.dynamics.spectra.radius import radius_bracket
 from memzoo.dynamics.spectra.spectrum import Spectrum
 from memzoo.dynamics.spectra.start_vectors import derive_seeds
 from memzoo.dynamics.spectra.triangular import find_triangular
+from memzoo.dynamics.spectra.work import Cost, Price, estimate_spectrum, time_batches, time_call
 
 __all__ = [
     "LARGEST_BY_DIFFERENCES",
     "ROWS",
     "WIDE",
+    "Cost",
     "Derivative",
     "Factors",
     "FlatMap",
@@ -40,6 +42,7 @@ __all__ = [
     "Jacobians",
     "Method",
     "Operator",
+    "Price",
     "Products",
     "Spectrum",
     "bracket_notation",
@@ -55,6 +58,7 @@ __all__ = [
     "compute_radii",
     "compute_spectrum",
     "derive_seeds",
+    "estimate_spectrum",
     "find_triangular",
     "flatten_map",
     "operator",
@@ -63,4 +67,6 @@ __all__ = [
     "solve",
     "solve_shifted",
     "spectrum",
+    "time_batches",
+    "time_call",
 ]
