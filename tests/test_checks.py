@@ -302,7 +302,7 @@ OUTPUTS = {
     "half": (lambda x: x.half(), r"torch\.float16.*return y\.to\(x\.dtype\)"),
     "device": (lambda x: x.to("meta"), r"on meta.*device of the model"),
     "shape": (lambda x: x[:, :3], r"\(2, 6\) became \(2, 3\)"),
-    "tuple": (lambda x: (x, x), "the output is a tuple"),
+    "tuple": (lambda x: (x, x), "holds no floating-point tensor"),
 }
 
 

@@ -331,9 +331,24 @@ def test_the_module_and_the_global_generator_are_left_as_they_were():
     assert torch.get_rng_state().equal(state)
 
 
+class Twofold(nn.Module):
+    def forward(self, x):
+        return x + 1, x - 1
+
+
+def test_the_reconstruction_is_found_in_a_tuple_and_the_notes_say_so():
+    found, given = (
+        memzoo.audit(Messy(), MEMBERS.float(), controls=CONTROLS.float(), self_map=adapter, noise=10)
+        for adapter in (None, lambda m, x: m(x)[0])
+    )
+    assert any(note == "[0] of the output of Messy is taken as the reconstruction." for note in found.notes)
+    assert found.verdict == given.verdict
+    assert torch.equal(found.members.recovered_at, given.members.recovered_at)
+
+
 def test_a_forward_that_is_no_self_map_is_refused():
-    with pytest.raises(NotASelfMapError, match=r"forward of Messy is no self-map .* Pass self_map="):
-        memzoo.audit(Messy(), MEMBERS.float())
+    with pytest.raises(NotASelfMapError, match=r"forward of Twofold is no self-map .*2 tensors.* Pass self_map="):
+        memzoo.audit(Twofold(), MEMBERS.float())
     with pytest.raises(NotASelfMapError, match=r"pass the full autoencoder"):
         memzoo.audit(lambda x: x[:, :1], MEMBERS)
 

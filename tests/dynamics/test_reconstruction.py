@@ -246,3 +246,9 @@ def test_a_declared_cut_is_kept():
     found = spectrum(WithCut(lambda y, x, z: (y, z)).eval(), X, method="cut")
     assert found.method == "cut"
     torch.testing.assert_close(found.radius, spectrum(Returning().eval(), X).radius)
+
+
+def test_a_module_whose_first_call_makes_its_parameters_is_left_alone():
+    module = nn.LazyLinear(6)
+    assert enter_map(module, X) is module
+    assert nn.parameter.is_lazy(module.weight)

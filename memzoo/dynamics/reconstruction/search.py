@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from memzoo._attempt import Attempt, is_out_of_memory
@@ -52,7 +53,7 @@ def find_map(f: Map, x: object, cast: Cast) -> Map:
 
     Cost: one evaluation of one point, a few more where it draws.
     """
-    if is_checked(f) or not _is_batch(x):
+    if is_checked(f) or not _is_batch(x) or _is_lazy(f):
         return f
     one = x[:1].detach().clone()
     with keep_generators_unchanged(), warnings.catch_warnings():
@@ -64,6 +65,11 @@ def find_map(f: Map, x: object, cast: Cast) -> Map:
 def _is_batch(x: object) -> TypeGuard[Tensor]:
     """Tell whether a map can be evaluated at these points; checks of arguments say what else is wrong with them."""
     return isinstance(x, Tensor) and x.is_floating_point() and x.ndim > 1 and x.numel() > 0
+
+
+def _is_lazy(f: Map) -> bool:
+    """Tell whether a module makes its parameters at its first call, which is not that of a measurement."""
+    return isinstance(f, nn.Module) and any(map(is_lazy, (*f.parameters(), *f.buffers())))
 
 
 class _Answer(NamedTuple):
