@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from other_autoencoders import MONAI_KL, MONAI_VQ, OTHERS, SIGMA, train_other
+from other_autoencoders import MONAI_KL, MONAI_VQ, OTHERS, SIGMA, build_other, train_other
 from safetensors.torch import load_file, save_file, save_model
 
 import memzoo
@@ -259,8 +259,9 @@ def save_as_its_library_does(name, module, folder):
 
 @pytest.mark.parametrize("name", WITH_A_FOLDER)
 def test_an_audit_from_the_folder_measures_it(name, tmp_path, monkeypatch, capsys):
-    module, images = train_other(name)
+    state, images = train_other(name)
     other = OTHERS[name]
+    module = build_other(other, state)
     monkeypatch.chdir(tmp_path)
     save_as_its_library_does(name, module, tmp_path / "folder")
     check_same(load_module("folder", name), module)
