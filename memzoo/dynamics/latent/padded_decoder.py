@@ -21,7 +21,6 @@ from memzoo.dynamics.spectra import (
     FlatMap,
     InexactFactors,
     Jacobians,
-    Products,
     build_factors,
     compute_jacobians,
     compute_jacobians_by_differences,
@@ -98,20 +97,20 @@ class DecoderJacobians(Jacobians):
         error = error.to(left).nan_to_num()
         return InexactFactors(exact.left, exact.right, None, exact.outer_right, finite, self.eps, error)
 
-    def form_code_products(self, point: Float[Tensor, "1 dim"]) -> Products:
-        """Return the products with the Jacobian of the decoder at one code, for stacks (m, size) of vectors."""
+    def form_code_products(self, point: Float[Tensor, "1 dim"]) -> tuple[Map, Map]:
+        """Return the products J v and J^T u with the decoder's Jacobian at one code, of stacks (m, size)."""
         factors = self.form_factors(point) if self.method == "differences" else None
-        padded = self.form_products(point) if factors is None else _multiply(factors)
+        if factors is None:
+            push, pull, _ = self.form_products(point)
+        else:
+            push, pull = _multiply(factors)
         most = self._count_vectors()
 
         def apply(product: Map, vectors: Tensor, size: int) -> Tensor:
             stack = pad(vectors, (0, self.dim - vectors.shape[1]))[:, None]
             return torch.cat([product(part)[:, 0, :size] for part in stack.split(most)])
 
-        return Products(
-            lambda v: apply(padded.push, v, self.outputs),
-            lambda u: apply(padded.pull, u, self.inputs),
-        )
+        return lambda v: apply(push, v, self.outputs), lambda u: apply(pull, u, self.inputs)
 
     def split_for_products(self, points: Float[Tensor, "batch dim"]) -> Iterator[Tensor]:
         """Split the row indices into blocks at which the map can be linearised together."""
@@ -160,6 +159,6 @@ class _RestrictedMap(FlatMap):
         return self._batch(rows)
 
 
-def _multiply(factors: Factors) -> Products:
-    """Return the products with a Jacobian that is formed."""
-    return Products(factors.push, lambda u: factors.pull(u.movedim(0, -1)).movedim(-1, 0))
+def _multiply(factors: Factors) -> tuple[Map, Map]:
+    """Return the products J v and J^T u with a Jacobian that is formed."""
+    return factors.push, lambda u: factors.pull(u.movedim(0, -1)).movedim(-1, 0)
