@@ -257,7 +257,7 @@ def restore_table(table: Any, content: Any) -> None:
 def _restore_dict(table: dict[Any, Any], content: dict[Any, Any]) -> None:
     """Put the content of a dict back, also of a class that refuses changes by its own methods, as configurations do."""
     # The methods of an OrderedDict keep its order, which those of dict do not know.
-    own = OrderedDict if isinstance(table, OrderedDict) else dict
+    own: Any = OrderedDict if isinstance(table, OrderedDict) else dict
     if list(table) != list(content):
         own.clear(table)
     for key, value in content.items():
