@@ -40,7 +40,7 @@ def collect_starts(measure, examples, *args, **options):
         return x.clone()
 
     found = measure(f, examples, *args, eps=1.0, steps=0, **options)
-    checked = 3  # evaluations that check the map
+    checked = 4  # evaluations that find the map and check it
     return torch.cat(seen[checked:]).unflatten(0, (len(found.levels), len(examples), found.draws)), found
 
 
