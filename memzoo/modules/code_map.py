@@ -4,7 +4,7 @@ from typing import Any, final
 
 from torch import Tensor, nn
 
-from memzoo.dynamics.reconstruction import HALVES, NAMES, list_parts, mode_of, pick_reconstruction
+from memzoo.dynamics.reconstruction import HALVES, list_parts, mode_of, pick_image, pick_reconstruction
 from memzoo.errors import InvalidTypeError
 
 
@@ -57,7 +57,7 @@ class CodeMap(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Map a batch of codes."""
-        image = _pick_image(getattr(self.module, self.decode)(z), f"{self.decode} of {type(self.module).__name__}")
+        image = pick_image(getattr(self.module, self.decode)(z), f"{self.decode} of {type(self.module).__name__}")
         code = getattr(self.module, self.encode)(image)
         if isinstance(code, Tensor):
             return code
@@ -65,20 +65,6 @@ class CodeMap(nn.Module):
             return mode_of(code)
         except TypeError:
             return _pick_code(code, z, f"{self.encode} of {type(self.module).__name__}")
-
-
-def _pick_image(output: Any, name: str) -> Tensor:
-    """Return the image in what a decoder returned: the part named as a reconstruction, else the only tensor."""
-    if isinstance(output, Tensor):
-        return output
-    tensors = [part for part in list_parts(output, NAMES) if isinstance(part.value, Tensor) and part.value.ndim > 1]
-    named = [part for wanted in NAMES for part in tensors if part.name == wanted]
-    if named or len(tensors) == 1:
-        return (named or tensors)[0].value
-    raise InvalidTypeError(
-        f"{name} returns {len(tensors)} tensors, none of them named as the image; wrap the module so that it returns "
-        "the image alone."
-    )
 
 
 def _pick_code(output: Any, z: Tensor, name: str) -> Tensor:

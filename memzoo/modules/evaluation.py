@@ -33,8 +33,18 @@ def evaluation_mode(module: nn.Module) -> Generator[None, None, None]:
         torch.autocast(device, enabled=False),
         torch.compiler.set_stance("force_eager"),
     ):
-        module.eval()
+        _switch_to_eval(module)
         yield
+
+
+def _switch_to_eval(module: nn.Module) -> None:
+    """Put a module into eval mode; parts made by ``torch.export``, which have one mode and refuse, stay as they are."""
+    try:
+        module.eval()
+    except NotImplementedError:
+        module.training = False
+        for part in module.children():
+            _switch_to_eval(part)
 
 
 def _ignore(*args: Any, **options: Any) -> None:

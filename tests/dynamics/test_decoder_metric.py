@@ -173,6 +173,21 @@ def test_a_method_of_a_module_is_read_in_float64():
     )
 
 
+def test_the_image_is_taken_out_of_what_a_method_returns():
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = build_perceptron(4, 7)
+
+        def decode(self, z: Tensor) -> dict[str, Tensor]:
+            image = self.layers(z)
+            return {"loss": image.square().mean(), "sample": image}
+
+    model = Model().eval()
+    z = torch.randn(2, 4)
+    assert torch.equal(decoder_metric(model.decode, z).logdet, decoder_metric(model.layers, z).logdet)
+
+
 def test_a_kink_is_one_sided():
     found = decoder_metric(nn.Sequential(nn.LeakyReLU(), _matrix(torch.eye(3))), torch.tensor([[1.0, 1.0, 0.0]]))
     assert found.derivative == ["one-sided"]

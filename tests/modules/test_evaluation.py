@@ -110,3 +110,11 @@ def test_a_forward_that_is_decorated_with_autocast_runs_without_it():
     with evaluation_mode(module):
         assert torch.equal(module(x), expected)
     assert module.forward == decorated
+
+
+def test_an_exported_module_stays_in_its_one_mode_and_its_neighbours_are_in_eval_mode():
+    exported = torch.export.export(nn.Linear(2, 2), (torch.ones(3, 2),)).module()
+    module = nn.Sequential(exported, nn.Dropout(0.5))
+    with evaluation_mode(module):
+        assert not module[1].training
+    assert module[1].training

@@ -21,7 +21,7 @@ from memzoo.dynamics.spectra import (
     choose_own_derivative,
     derive_seeds,
 )
-from memzoo.dynamics.tracing import leave_no_trace, widen_points
+from memzoo.dynamics.tracing import leave_no_trace_of_half, widen_points
 from memzoo.errors import InvalidArgumentError
 
 LARGEST_EXACT = 1024
@@ -169,7 +169,7 @@ def decoder_metric(
     return _measure(see_as_module(decoder), z, method, memory_limit, confidence, seed)
 
 
-@leave_no_trace
+@leave_no_trace_of_half
 @torch.no_grad()
 def _measure(
     decoder: Half, z: Tensor, method: Way, memory_limit: int, confidence: float, seed: int | None

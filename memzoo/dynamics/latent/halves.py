@@ -6,7 +6,8 @@ from typing import cast
 from torch import Tensor, nn
 
 from memzoo._attempt import is_out_of_memory
-from memzoo.errors import InvalidArgumentError, MemzooError
+from memzoo.dynamics.reconstruction import mode_of, pick_image
+from memzoo.errors import InvalidArgumentError, InvalidTypeError, MemzooError
 
 Half = Callable[[Tensor], Tensor]
 """An encoder or a decoder: from a batch (B, \\*shape) to a batch of another shape; rows do not interact."""
@@ -22,8 +23,14 @@ class _MethodOfModule(nn.Module):
         self.training = module.training  # train() would change the modes of the parts
 
     def forward(self, x: Tensor) -> Tensor:
-        """Call the method."""
-        return getattr(self.module, self.name)(x)
+        """Call the method, and take the tensor out of what it returns: the mode of a distribution, or the image."""
+        output = getattr(self.module, self.name)(x)
+        if isinstance(output, Tensor):
+            return output
+        try:
+            return mode_of(output)
+        except InvalidTypeError:
+            return pick_image(output, f"{self.name} of {type(self.module).__name__}")
 
 
 def see_as_module(half: Half) -> Half:

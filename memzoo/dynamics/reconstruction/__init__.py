@@ -1,7 +1,7 @@
 """The self-map in a forward that returns more than a tensor, takes more than one, or draws at random."""
 
 from memzoo.dynamics.reconstruction.calls import HALVES, mode_of
-from memzoo.dynamics.reconstruction.choice import NAMES, OTHER_NAMES, pick_reconstruction
+from memzoo.dynamics.reconstruction.choice import NAMES, OTHER_NAMES, pick_image, pick_reconstruction
 from memzoo.dynamics.reconstruction.found_map import describe_map, say_once
 from memzoo.dynamics.reconstruction.parts import list_parts
 from memzoo.dynamics.reconstruction.search import find_map
@@ -14,6 +14,7 @@ __all__ = [
     "find_map",
     "list_parts",
     "mode_of",
+    "pick_image",
     "pick_reconstruction",
     "say_once",
 ]

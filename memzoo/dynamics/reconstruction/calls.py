@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from memzoo._attempt import Attempt
 from memzoo.dynamics.reconstruction.parts import list_parts
+from memzoo.errors import InvalidTypeError
 
 MODES = ("mean", "mu", "loc", "z_mu", "embedding")
 """Names under which an encoder returns the mean of a normal distribution."""
@@ -141,5 +142,8 @@ def mode_of(code: Any) -> Tensor:
     named = {part.name: part.value for part in list_parts(code, MODES) if isinstance(part.value, Tensor)}
     mean = next((named[name] for name in MODES if name in named), None)
     if mean is None or sum(value.shape == mean.shape for value in named.values()) < 2:
-        raise TypeError(f"a {type(code).__name__} is no distribution with a mean and a variance")
+        raise InvalidTypeError(
+            f"a {type(code).__name__} is no distribution with a mean and a variance; return an object with .mode(), or "
+            "the mean and the logarithm of the variance."
+        )
     return mean

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from memzoo.dynamics.reconstruction.parts import Part, list_parts
-from memzoo.errors import NotASelfMapError
+from memzoo.errors import InvalidTypeError, NotASelfMapError
 
 NAMES = ("reconstruction", "reconstructed", "recon", "recon_x", "x_recon", "recons", "x_hat", "sample", "output")
 """Names of a reconstruction: where several parts have the shape of the input, the first of these names decides."""
@@ -60,6 +60,24 @@ def pick_reconstruction(output: Any, x: Tensor, name: str) -> Tensor:
         return output
     parts = list_parts(output, NAMES)
     return _decide(parts, [part for part in _list_candidates(parts, x) if part.value is not x], x, name).value
+
+
+def pick_image(output: Any, name: str) -> Tensor:
+    """Return the image in what a decoder returned: the part named as a reconstruction, else the only tensor.
+
+    Raises:
+        TypeError: Several tensors came, and none is named as a reconstruction.
+    """
+    if isinstance(output, Tensor):
+        return output
+    tensors = [part for part in list_parts(output, NAMES) if isinstance(part.value, Tensor) and part.value.ndim > 1]
+    named = [part for wanted in NAMES for part in tensors if part.name == wanted]
+    if named or len(tensors) == 1:
+        return (named or tensors)[0].value
+    raise InvalidTypeError(
+        f"{name} returns {len(tensors)} tensors, none of them named as the image; wrap the module so that it returns "
+        "the image alone."
+    )
 
 
 def _list_candidates(parts: list[Part], x: Tensor) -> list[Part]:

@@ -141,7 +141,8 @@ class _Search:
                 chosen = self._choose(fixed, self._evaluate(fixed).output)
                 if self._is_forward_without_draws(fixed, chosen, call, pick) and not self._is_random(fixed, chosen):
                     return build_map(self.f, fixed, chosen)
-        return build_map(self.f, call, pick)
+        is_plain = isinstance(output, Tensor) and type(call) is Forward
+        return self.f if is_plain else build_map(self.f, call, pick)
 
     def _list_fixed(self, output: Any) -> Iterator[Forward]:
         """List how the module could be called without its draws."""

@@ -16,7 +16,14 @@ from memzoo.dynamics.tracing.precision import (
     promote_to_float64,
 )
 from memzoo.dynamics.tracing.traced_graph import TracedGraph, trace_map
-from memzoo.dynamics.tracing.widened import Widened, enter_map, leave_no_trace, widen_module, widen_points
+from memzoo.dynamics.tracing.widened import (
+    Widened,
+    enter_map,
+    leave_no_trace,
+    leave_no_trace_of_half,
+    widen_module,
+    widen_points,
+)
 
 __all__ = [
     "CastMap",
@@ -33,6 +40,7 @@ __all__ = [
     "enter_map",
     "latent_map",
     "leave_no_trace",
+    "leave_no_trace_of_half",
     "output_range",
     "outputs_agree",
     "promote_to_float64",

@@ -143,3 +143,14 @@ def leave_no_trace(function: Function) -> Function:
             return function(entered, *args, **kwargs)
 
     return cast(Function, measure)
+
+
+def leave_no_trace_of_half(function: Function) -> Function:
+    """Do the same for a function that measures an encoder or a decoder, whose output is no reconstruction."""
+
+    @wraps(function)
+    def measure(half: Map, *args: Any, **kwargs: Any) -> Any:
+        with keep_generators_unchanged(), keep_module_unchanged(half):
+            return function(widen_module(half), *args, **kwargs)
+
+    return cast(Function, measure)
