@@ -111,7 +111,8 @@ def find_shape(checkpoint: str) -> tuple[int, ...] | None:
 
 def _read_scaling(config: dict[str, Any], source: str) -> Scaling | None:
     """Read the scaling from a file of an image processor, or from the configuration of a network."""
-    config = config.get("image_processor", config) if isinstance(config.get("image_processor"), dict) else config
+    if isinstance(config.get("image_processor"), dict):
+        config = config["image_processor"]
     pair = next((config[key] for key in RANGES if key in config), None)
     if pair is not None:
         low, high = _read_numbers(pair, source, count=2)
@@ -120,14 +121,24 @@ def _read_scaling(config: dict[str, Any], source: str) -> Scaling | None:
     if isinstance(timm, dict) and {"mean", "std"} <= timm.keys():
         config = {"image_mean": timm["mean"], "image_std": timm["std"]}
     does_normalize = config.get("do_normalize", "image_mean" in config)
-    if not (does_normalize or "do_rescale" in config or "do_normalize" in config):
-        return None
-    if does_normalize and not {"image_mean", "image_std"} <= config.keys():
-        return None  # the class of the processor has values of its own
-    mean = _read_numbers(config["image_mean"], source) if does_normalize else (0.0,)
-    std = _read_numbers(config["image_std"], source) if does_normalize else (1.0,)
-    # The processor multiplies values of 8 bits by the factor before it subtracts the mean.
-    factor = _read_numbers(config.get("rescale_factor", 1 / 255), source)[0] if config.get("do_rescale", True) else 1.0
+    if does_normalize and {"image_mean", "image_std"} <= config.keys():
+        mean = _read_numbers(config["image_mean"], source)
+        std = _read_numbers(config["image_std"], source)
+        return _combine(mean, std, _read_factor(config, source), source)
+    if not does_normalize and ("do_rescale" in config or "do_normalize" in config):
+        return _combine((0.0,), (1.0,), _read_factor(config, source), source)
+    return None  # nothing is said, or the class of the processor has values of its own
+
+
+def _read_factor(config: dict[str, Any], source: str) -> float:
+    """Read the number by which a processor multiplies values of 8 bits before it subtracts the mean."""
+    if not config.get("do_rescale", True):
+        return 1.0
+    return _read_numbers(config.get("rescale_factor", 1 / 255), source)[0]
+
+
+def _combine(mean: tuple[float, ...], std: tuple[float, ...], factor: float, source: str) -> Scaling:
+    """Return the scaling of values in [0, 1] that a factor of 8-bit values, a mean and a deviation make together."""
     top = 255 * factor
     # (top x - mean) / std = (x - mean / top) / (std / top)
     if min(std) <= 0 or top <= 0:
