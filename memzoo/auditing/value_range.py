@@ -22,6 +22,8 @@ COMPARED = 16
 """Most members that are reconstructed in other ranges."""
 FACTOR = 4
 """By how much smaller the error in another range must be for a warning."""
+WIDER = 255
+"""How many times as wide a range is that no network was trained on."""
 KNOWN: dict[str, tuple[float, float]] = {"[0, 1]": (0.0, 1.0), "[-1, 1]": (-1.0, 1.0), "[0, 255]": (0.0, 255.0)}
 """Ranges in which images are usually kept."""
 
@@ -182,6 +184,10 @@ def find_better_range(f: Map, images: Tensor) -> str | None:
     best = min(errors, key=lambda name: errors[name])
     # A map that does not reconstruct the images in the other range either, such as an untrained one, says nothing.
     if best == own or not (FACTOR * errors[best] < errors[own] and 2 * errors[best] < spread):
+        return None
+    # One that changes its input by a bounded amount is the better, the wider the range; it was trained on none of them.
+    low, high = KNOWN[best]
+    if _measure_error(f, unit, (low, low + WIDER * (high - low))) < FACTOR * errors[best]:
         return None
     return (
         f"The images have values in {own}, and the network reconstructs them {errors[own] / errors[best]:.0f} times "

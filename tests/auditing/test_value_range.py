@@ -210,3 +210,7 @@ def test_a_network_that_refuses_other_values_is_let_alone():
         return 0.5 * x
 
     assert find_better_range(f, torch.rand(6, 3, 4, 4)) is None
+
+
+def test_a_map_that_changes_its_input_by_a_bounded_amount_was_trained_on_no_range():
+    assert find_better_range(lambda x: x + 0.05 * torch.cos(x), torch.rand(6, 3, 4, 4)) is None

@@ -64,8 +64,10 @@ def test_what_is_certified_is_a_fixed_point_of_the_map_written_by_hand(case):
     with expect(other):
         found = certify(other.map(module), images[:2])
     fixed = found.points[found.fixed]
+    if not len(fixed):  # a denoiser may have no fixed point near its images
+        return
     torch.testing.assert_close(reference_orbit(other, module, fixed, 1), fixed, rtol=1e-3, atol=1e-4)
-    if len(fixed) and not other.stairs:
+    if not other.stairs:
         expected = compute_radius_by_differences(other, state, fixed[:1])
         torch.testing.assert_close(found.radius[found.fixed][:1].double(), expected, rtol=1e-3, atol=1e-4)
 
