@@ -13,6 +13,9 @@ import memzoo
 from memzoo.callbacks import AttractorCallback
 from memzoo.dynamics import certify, iterate, spectrum
 
+# These take minutes. Each kind of module that needs no other package is tested in short elsewhere, too.
+pytest.importorskip("diffusers", reason="`make integrations` runs these tests")
+
 pytestmark = pytest.mark.filterwarnings(
     "ignore:autograd's derivative of:UserWarning",  # of quantisers, whose gradient goes straight through
     "ignore:`torch.jit:FutureWarning",
