@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from memzoo._checks import check_map
+from memzoo._checks import check_map, check_module
 from memzoo._generators import keep_generators_unchanged
 from memzoo._module_state import keep_module_unchanged
 from memzoo._types import Map
@@ -23,9 +23,11 @@ def open_map(module: nn.Module | Map, self_map: Adapter | None, points: Tensor) 
 
     Raises:
         NotASelfMapError: ``f`` does not return the shape of its input, or returns different values for equal inputs.
+        InvalidArgumentError: A lazy layer has no parameters yet.
     """
     if isinstance(module, nn.Module):
         with evaluation_mode(module), keep_generators_unchanged():
+            check_module(module)  # before an evaluation, which would make the parameters of lazy layers
             f, points = find_self_map(module, self_map, like_parameters(points, module))
             check_map(f, points, promote_to_float64)
             yield f, points

@@ -11,7 +11,7 @@ import memzoo
 from memzoo.auditing.significance import adjust_by_holm, fisher_exact
 from memzoo.callbacks import AttractorCallback
 from memzoo.dynamics import example_eps
-from memzoo.errors import AuditInputError, NotASelfMapError
+from memzoo.errors import AuditInputError, InvalidArgumentError, NotASelfMapError
 
 DIM = 6
 IMAGES = torch.randn(24, DIM, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -356,6 +356,13 @@ def test_a_forward_that_is_no_self_map_is_refused():
 class Sampling(nn.Module):
     def forward(self, x):
         return x + torch.randn_like(x)
+
+
+def test_a_lazy_module_is_refused_and_stays_lazy():
+    module = nn.Sequential(nn.LazyLinear(3), nn.Tanh(), nn.Linear(3, 8))
+    with pytest.raises(InvalidArgumentError, match="has no values yet"):
+        memzoo.audit(module, torch.rand(4, 8), torch.rand(5, 8), steps=2)
+    assert isinstance(module[0], nn.LazyLinear)
 
 
 def test_a_random_map_is_refused_and_the_global_generator_keeps_its_state():
