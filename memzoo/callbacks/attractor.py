@@ -73,6 +73,7 @@ class AttractorCallback(StartingCallback):
         in the denominators; ``history`` gives the ``reason``.
     ``attractor/radius_median``
         Median spectral radius at the tracked examples; of maps without a narrow place, to three digits by estimate.
+        Examples at which nothing tells whether the derivative is that of the map are left out.
     ``attractor/radius_max``
         Largest spectral radius at the tracked examples. Both say something about attraction only where the residual is
         small.

@@ -10,7 +10,7 @@ from memzoo.callbacks.options import MeasuringOptions
 from memzoo.callbacks.quantities import Quantity, quantities_of
 from memzoo.callbacks.radii import relative_residual, summarise_radii
 from memzoo.callbacks.shards import Part
-from memzoo.dynamics.spectra import compute_leading_eigenvalues
+from memzoo.dynamics.spectra import compute_leading_eigenvalues, select_verified_radii
 from memzoo.modules import Adapter
 
 
@@ -27,7 +27,8 @@ class ContractionCallback(MeasuringCallback):
     ``contraction/measured``
         Share of tracked examples that could be measured; the others stay in the denominators.
     ``contraction/radius_median``
-        Median spectral radius at the tracked examples: the largest modulus of an eigenvalue.
+        Median spectral radius at the tracked examples: the largest modulus of an eigenvalue. Examples at which nothing
+        tells whether the derivative is that of the map are left out.
     ``contraction/radius_max``
         Largest spectral radius at the tracked examples.
     ``contraction/sigma_median``
@@ -90,7 +91,7 @@ class ContractionCallback(MeasuringCallback):
             return {}
         leading = compute_leading_eigenvalues(f, own)
         return {
-            "radius": leading.radius.cpu(),
+            "radius": select_verified_radii(leading).cpu(),
             "error": torch.where(leading.trusted, leading.radius_error, torch.inf).cpu(),
             "sigma": leading.sigma_max.cpu(),
             "residual": relative_residual(f, own).cpu(),

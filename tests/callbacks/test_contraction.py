@@ -7,7 +7,7 @@ import torch
 from fake_runs import X, diagonal_map
 from torch import nn
 
-from memzoo.callbacks import ContractionCallback
+from memzoo.callbacks import AttractorCallback, ContractionCallback
 from memzoo.callbacks.shards import Part
 
 
@@ -44,3 +44,18 @@ def test_parts_of_several_processes_are_combined_to_shares_and_quartiles():
 def test_zero_has_a_residual():
     found = ContractionCallback(torch.zeros(1, 2)).measure(diagonal_map(0.5, 0.5))
     assert found["contraction/residual"] == 0
+
+
+@pytest.mark.parametrize("callback", [AttractorCallback, ContractionCallback])
+def test_a_radius_that_nothing_verifies_is_left_out(callback):
+    class Rough(nn.Module):
+        """Have kinks at every scale in half of the space: the sum of Weierstrass."""
+
+        def forward(self, x):
+            rough = torch.stack([0.6**k * (9.0**k * x).sin() for k in range(22)]).sum(0)
+            return torch.where(x > 0, rough, 0.5 * x)
+
+    options = {"starts": torch.zeros(1, 2).double()} if callback is AttractorCallback else {}
+    watch = callback(examples=torch.tensor([[0.3, 0.4], [-0.3, -0.4]]).double(), verbose=False, **options)
+    row = watch.measure(Rough().double())
+    assert row[f"{watch.name}/radius_max"] == pytest.approx(0.5)

@@ -42,8 +42,10 @@ def rule_out_fixed_points(
         group: Examples of equal numbers count as one.
 
     Returns:
-        Cost: 8 evaluations of f and 4 reverse products an example, in the type of the examples: the margin is far
-        beyond its rounding.
+        A flag for each example.
+
+    Cost: 8 evaluations of f and 4 reverse products an example, in the type of the examples: the margin is far beyond
+    its rounding.
     """
     function = flatten_map(f, examples.shape[1:])
     largest = torch.zeros(int(group.max()) + 1, dtype=torch.float64, device=eps.device)

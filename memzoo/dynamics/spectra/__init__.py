@@ -22,7 +22,13 @@ from memzoo.dynamics.spectra.notation import bracket_notation
 from memzoo.dynamics.spectra.own_derivative import build_check, choose_own_derivative
 from memzoo.dynamics.spectra.plain_autograd import pull_back_batch_by_autograd
 from memzoo.dynamics.spectra.products import Products
-from memzoo.dynamics.spectra.quick import WIDE, choose_quick_method, compute_leading_eigenvalues, compute_radii
+from memzoo.dynamics.spectra.quick import (
+    WIDE,
+    choose_quick_method,
+    compute_leading_eigenvalues,
+    compute_radii,
+    select_verified_radii,
+)
 from memzoo.dynamics.spectra.radius import radius_bracket
 from memzoo.dynamics.spectra.spectrum import Spectrum
 from memzoo.dynamics.spectra.start_vectors import derive_seeds
@@ -64,6 +70,7 @@ __all__ = [
     "operator",
     "pull_back_batch_by_autograd",
     "radius_bracket",
+    "select_verified_radii",
     "solve",
     "solve_shifted",
     "spectrum",

@@ -49,13 +49,24 @@ def compute_radii(f: Map, points: Tensor, *, memory_limit: int = 2**30) -> Float
     """Compute spectral radii that decide nothing: without a bound where products with the Jacobian are quicker.
 
     Three digits are right by estimate (:mod:`memzoo.dynamics.spectra.radius_estimate`); where they are not, or where
-    the derivative may not be that of the map, :func:`compute_leading_eigenvalues` tells.
+    the derivative may not be that of the map, :func:`compute_leading_eigenvalues` tells. NaN as in
+    :func:`select_verified_radii`.
     """
     jacobians, x = open_jacobians(f, points, None, memory_limit)
     if jacobians.width <= WIDE or jacobians.affine:
-        return compute_leading_eigenvalues(f, points, memory_limit=memory_limit).radius
+        return select_verified_radii(compute_leading_eigenvalues(f, points, memory_limit=memory_limit))
     radius, known = estimate_radii(jacobians, x)
     rest = (~known).nonzero().flatten()
     if len(rest):
-        radius[rest] = compute_leading_eigenvalues(f, points[rest], memory_limit=memory_limit).radius
+        found = compute_leading_eigenvalues(f, points[rest], memory_limit=memory_limit)
+        radius[rest] = select_verified_radii(found)
     return radius
+
+
+def select_verified_radii(found: Spectrum) -> Float[Tensor, " batch"]:
+    """Return the radii, and NaN where nothing tells whether the derivative is that of the map.
+
+    A spectrum marks such a radius; a mean, a median or a largest value of several radii could not.
+    """
+    unverified = [word == "unverified" for word in found.derivative] or [False] * len(found.radius)
+    return found.radius.masked_fill(torch.tensor(unverified, device=found.radius.device), torch.nan)

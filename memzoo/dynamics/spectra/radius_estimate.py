@@ -31,7 +31,7 @@ def estimate_radii(jacobians: Jacobians, x: Tensor) -> tuple[Float[Tensor, " bat
         The radii, and where they are known: the derivative is that of the map at the first points, the products in
         single precision are those of the map, and the estimate has converged.
 
-        Cost: at most 200 reverse products in single precision, and one in double.
+    Cost: at most 200 reverse products in single precision, and one in double.
     """
     radius = torch.full((len(x),), torch.nan, dtype=torch.float64, device=x.device)
     known = torch.zeros_like(radius, dtype=torch.bool)
