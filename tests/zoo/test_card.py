@@ -3,10 +3,13 @@
 import re
 
 import pytest
+import torch
 import yaml
 from PIL import Image
 
 import memzoo
+from memzoo.dynamics import iterate
+from memzoo.zoo.cards import pictures
 from memzoo.zoo.cards.model_card import add_seal, is_ours, render_card
 from memzoo.zoo.cards.pictures import draw_pictures, draw_training, draw_trajectories
 from memzoo.zoo.registry.registries import home
@@ -95,3 +98,14 @@ def test_pictures_show_the_orbits_and_the_measurements():
     expected = history.loss[-1][1]
     assert above.lines[0].get_ydata()[-1] == expected
     assert below.lines[0].get_ydata()[-1] == history.measured[-1]["attractor/fraction"] == 1
+
+
+def test_in_a_picture_of_an_ensemble_a_member_that_diverges_does_not_end_the_orbits_of_the_others():
+    model = memzoo.load("pixels2-conv5x1-half")
+    start = model.probes[:1]
+    assert iterate(model, start, 200).diverged.all()  # all members as one point
+    columns = dict(pictures._compute_columns(model, (1, 200)))
+    for row in range(3):
+        alone = iterate(model.member(row), start[:, row], 200).points
+        assert alone.isfinite().all()
+        assert torch.equal(columns["t = 200"][row], alone[0])

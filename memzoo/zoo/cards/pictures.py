@@ -118,11 +118,13 @@ def _compute_columns(model: Autoencoder, times: tuple[int, ...]) -> list[tuple[s
     """Compute the columns of a picture of orbits, each with its heading."""
     examples, starts = travelling_images(model)
     if isinstance(model, Ensemble):
-        orbit = iterate(model, starts[:1], max(times), keep=times)
         first = starts[0, :SHOWN]
-        kept = {t: points[0, :SHOWN] for t, points in orbit.kept.items()}
-        members = zip(examples.transpose(0, 1)[:SHOWN], orbit.points[0], strict=False)
-        ends = torch.stack([own[nearest(end[None], own).index[0]] for own, end in members])
+        # Each by itself: an orbit of all members together ends where the first of them diverges.
+        orbits = [iterate(model.member(row), start[None], max(times), keep=times) for row, start in enumerate(first)]
+        kept = {t: torch.cat([orbit.kept[t] for orbit in orbits]) for t in times}
+        ends = torch.stack(
+            [examples[:, row][nearest(orbit.points, examples[:, row]).index[0]] for row, orbit in enumerate(orbits)]
+        )
     else:
         first = starts[:SHOWN]
         orbit = iterate(model, first, max(times), keep=times)
