@@ -1,61 +1,72 @@
-"""Facts of networks measured once in a run of the tests, and shared by all of its tests and processes.
+"""What is measured of networks is measured once in a run of the tests, and shared by all of its tests and processes.
 
-A fact depends on the network, its images and the code alone. Within one run the code is the same, so what one test has
-measured holds for every other test that meets the same network: the facts of checkpoints, the figures that show them,
-and the command line of an installed wheel.
+A fact, and a result from which several facts follow, depends on the network, its images and the code alone. Within one
+run the code is the same, so what one test has measured holds for every other test that meets the same network: the
+facts of checkpoints, the figures that show them, the same network made again from its recipe, and the command line of
+an installed wheel.
 """
 
 import hashlib
 import inspect
-import json
 import os
+import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from filelock import FileLock
 from torch import Tensor
 
 from memzoo.zoo.measures.facts import MEASURES
-from memzoo.zoo.measures.measurements import Measurements
-
-Measure = Callable[..., float]
+from memzoo.zoo.measures.measurements import Measurements, remember
 
 _digests: WeakKeyDictionary[Measurements, str] = WeakKeyDictionary()
 
 
 @contextmanager
 def sharing(folder: Path) -> Iterator[None]:
-    """Share every measured fact by ``folder``: take its value from there, or put it there."""
+    """Share by ``folder`` all that is measured: take it from there, or put it there."""
     measures = dict(MEASURES)
+    methods = _list_remembered()
     install(folder)
     try:
         yield
     finally:
         MEASURES.update(measures)
+        for name, method in methods.items():
+            setattr(Measurements, name, method)
 
 
 def install(folder: Path) -> None:
-    """Share the facts that this process measures, until it ends."""
+    """Share what this process measures, until it ends."""
+    # Never one within another, where both would wait: what was shared already is unwrapped.
     for name, measure in list(MEASURES.items()):
-        MEASURES[name] = _share(inspect.unwrap(measure), folder)  # never one within another: both would wait
+        MEASURES[name] = _share(inspect.unwrap(measure), folder)
+    for name, method in _list_remembered().items():
+        setattr(Measurements, name, remember(_share(inspect.unwrap(method), folder)))
 
 
-def _share(measure: Measure, folder: Path) -> Measure:
-    @wraps(measure)  # the signature too: entries are checked against it
-    def look_up(measurements: Measurements, **arguments: float) -> float:
-        question = f"{_digest(measurements)} {measure.__name__} {json.dumps(arguments, sort_keys=True)}"
-        path = folder / f"{hashlib.sha256(question.encode()).hexdigest()[:32]}.json"
-        with FileLock(path.with_suffix(".lock")):  # a process that needs the same fact waits for it
+def _list_remembered() -> dict[str, Callable[..., Any]]:
+    """List the methods of measurements that remember their results."""
+    return {name: value for name, value in vars(Measurements).items() if hasattr(value, "__wrapped__")}
+
+
+def _share(compute: Callable[..., Any], folder: Path) -> Callable[..., Any]:
+    @wraps(compute)  # the signature too: entries are checked against it
+    def look_up(measurements: Measurements, *args: Any, **kwargs: Any) -> Any:
+        question = f"{_digest(measurements)} {compute.__qualname__} {args} {sorted(kwargs.items())}"
+        path = folder / f"{hashlib.sha256(question.encode()).hexdigest()[:32]}.pickle"
+        with FileLock(path.with_suffix(".lock")):  # a process that needs the same waits for it
             if not path.is_file():
-                value = json.dumps(measure(measurements, **arguments))
+                value = pickle.dumps(compute(measurements, *args, **kwargs))
                 aside = path.with_suffix(f".{os.getpid()}")
-                aside.write_text(value)
-                # a rename is atomic: no process reads half a number
+                aside.write_bytes(value)
+                # a rename is atomic: no process reads half of it
                 aside.replace(path)
-            return json.loads(path.read_text())
+            return pickle.loads(path.read_bytes())
 
     return look_up
 

@@ -77,7 +77,7 @@ def test_members_get_the_same_images_of_a_dataset():
     assert found.indices == selection.indices
 
 
-def test_medians_over_the_members_are_those_of_each_alone():
+def test_medians_over_the_members_are_those_of_each_alone(shared_facts):
     model = memzoo.load("mnist10-fc5x12-relu-xavier-sgd")
     m = Measurements(model)
     members = [model.member(index) for index in range(3)]

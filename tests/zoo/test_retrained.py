@@ -16,16 +16,12 @@ SMALL = [
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_a_small_entry_is_made_again_from_its_recipe(name, tmp_path):
+def test_a_small_entry_is_made_again_from_its_recipe(name, shared_facts, tmp_path):
     folder, rows = train(name, tmp_path, enable_progress_bar=False, enable_model_summary=False)
     assert len(rows) == len(memzoo.info(name).facts)
     assert all(row.ok for row in rows), "\n".join(map(str, rows))
     assert read_entry(folder / "entry.yaml").recipe.wall_time_s > 0  # that of a closed form is no training's
     assert not (tmp_path / f"{name}.unfinished").exists()
-
-
-def test_what_is_made_again_is_verified_from_its_folder(tmp_path):
-    folder, _ = train("line2-fc2x100", tmp_path, enable_progress_bar=False, enable_model_summary=False)
     assert memzoo.verify(f"local-dir:{folder}").verdict == "verified"
 
 

@@ -1,4 +1,4 @@
-"""Tests share facts: the same question is measured once, and any other question is measured by itself."""
+"""Tests share what they measure: the same question is measured once, and any other question is measured by itself."""
 
 import math
 
@@ -6,6 +6,7 @@ import pytest
 import torch
 from shared_facts import sharing
 
+from memzoo.dynamics import iterate
 from memzoo.models import FullyConnected
 from memzoo.zoo.measures.facts import MEASURES
 from memzoo.zoo.measures.measurements import Measurements
@@ -55,6 +56,25 @@ def test_another_question_is_computed(calls, tmp_path):
         answers = [MEASURES["radius_max"](m) for m in (make_measurements(), other_weights, other_network, other_images)]
         answers.append(MEASURES["radius_max"](make_measurements(), scale=2.0))
     assert answers == [1.0, 2.0, 3.0, 4.0, 5.0]
+
+
+def test_results_from_which_facts_follow_are_computed_once(monkeypatch, tmp_path):
+    calls = []
+
+    def follow(*arguments):
+        calls.append(arguments)
+        return iterate(*arguments)
+
+    monkeypatch.setattr("memzoo.zoo.measures.measurements.iterate", follow)
+    with sharing(tmp_path):
+        distances = [make_measurements().distances("noise", 2, 5, 0) for _ in range(2)]
+        shared = make_measurements().ends("noise", 2, 5, 0)
+        with sharing(tmp_path):
+            assert torch.equal(make_measurements().ends("noise", 2, 5, 0), shared)
+    assert len(calls) == 1
+    assert torch.equal(*distances)
+    assert torch.equal(make_measurements().ends("noise", 2, 5, 0), shared)
+    assert len(calls) == 2
 
 
 def test_sharing_within_sharing_does_not_wait_for_itself(calls, tmp_path):

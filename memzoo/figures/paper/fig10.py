@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from memzoo.data import gaussian_noise
-from memzoo.dynamics import iterate, nearest, wilson
+from memzoo.dynamics import nearest, wilson
 from memzoo.figures.engine import (
     BLUE,
     GREY,
@@ -44,13 +43,10 @@ def measure(material: Material) -> Arrays:
     """Measure the share of inputs that end at each image in each network, and follow orbits in one that recovers."""
     m = material.measured()
     ensemble = m.ensemble
-    starts = gaussian_noise(COUNT, ensemble.config.shape, seed=0)
-    # networks are iterated one by one: all orbits of a tuple stop when one leaves the range of floats
-    found = []
-    for member, own, images in zip(ensemble, starts.unbind(1), m.examples.unbind(1), strict=True):
-        ends = iterate(member, own, STEPS).points
-        found.append(_count_arrivals(ends, images))
-    shares = torch.stack(found)
+    starts = m.starts("noise", COUNT, 0)
+    ends = m.ends("noise", STEPS, COUNT, 0)
+    members = zip(ends.unbind(1), m.examples.unbind(1), strict=True)
+    shares = torch.stack([_count_arrivals(own_ends, images) for own_ends, images in members])
     total = shares.sum(1)
     # the first network that recovers is shown, or the one that comes nearest to it
     recovers = (total >= SHARE).int()

@@ -103,22 +103,26 @@ class Measurements:
             ||f^t(z) - x|| / ||x|| for the training example x that is nearest to f^t(z), (count,). Of an ensemble each
             member has its own examples, (count, members).
         """
-        starts = self.starts(kind, count, seed)
+        ends = self.ends(kind, t, count, seed)
         if not isinstance(self.model, Ensemble):
-            ends = iterate(self.model, starts, t).points
             return relative_distance(ends, self.examples)
-        distances = []
-        # Each member is iterated by itself: one that diverges does not stop the others.
-        for index, (own_starts, own_examples) in enumerate(zip(starts.unbind(1), self.examples.unbind(1), strict=True)):
-            ends = iterate(self.model.member(index), own_starts, t).points
-            distances.append(relative_distance(ends, own_examples))
-        return torch.stack(distances, 1)
+        members = zip(ends.unbind(1), self.examples.unbind(1), strict=True)
+        return torch.stack([relative_distance(own_ends, own_examples) for own_ends, own_examples in members], 1)
 
     @remember
     def nearest_to_ends(self, kind: Kind, t: int, count: int, seed: int) -> Nearest:
         """Find the training example that is nearest to each start after t iterations."""
-        ends = iterate(self.model, self.starts(kind, count, seed), t).points
-        return nearest(ends, self.examples)
+        return nearest(self.ends(kind, t, count, seed), self.examples)
+
+    @remember
+    def ends(self, kind: Kind, t: int, count: int, seed: int) -> Tensor:
+        """Find where each start is after t iterations, (count, *shape); of an ensemble, each member by itself."""
+        starts = self.starts(kind, count, seed)
+        if not isinstance(self.model, Ensemble):
+            return iterate(self.model, starts, t).points
+        # An orbit of all members together ends where the first of them diverges.
+        orbits = [iterate(self.model.member(index), own, t) for index, own in enumerate(starts.unbind(1))]
+        return torch.stack([orbit.points for orbit in orbits], 1)
 
     def starts(self, kind: Kind, count: int, seed: int) -> Tensor:
         """Return the first held-out images, or points drawn by the seed."""
