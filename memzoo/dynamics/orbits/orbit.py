@@ -7,6 +7,7 @@ from typing import TypeVar
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.linalg import vector_norm
 
 from memzoo._checks import HALF, apply_map, check_batch, check_map, check_steps
 from memzoo._types import Map
@@ -135,7 +136,9 @@ class OrbitBatch:
         """Which of ``rows`` have neither settled nor diverged."""
         self.converged: Tensor = torch.zeros_like(self.moving)
         self.diverged: Tensor = torch.zeros_like(self.moving)
-        self.steps_taken: Tensor = torch.zeros_like(self.rows)
+        self._steps_taken = torch.zeros_like(self.rows)
+        self._common_steps = 0  # steps that all of ``rows`` have taken, and that are not counted there yet
+        self._idle = 0  # rows of ``current`` that do not move
         self._spare = torch.empty_like(self.current)
         self._points = self.current.clone()
         self._age = 0
@@ -147,6 +150,17 @@ class OrbitBatch:
         """Return the points of all orbits, in a tensor that the next read overwrites."""
         self._store()
         return self._points
+
+    @property
+    def is_moving(self) -> bool:
+        """Tell whether an orbit still moves."""
+        return self._idle < len(self.moving)
+
+    @property
+    def steps_taken(self) -> Tensor:
+        """Return the steps that each orbit has taken, in a tensor to which the next read adds."""
+        self._count_common_steps()
+        return self._steps_taken
 
     def take_snapshot(self) -> Tensor:
         """Copy the points of all orbits, NaN where an orbit has diverged: it is nowhere now."""
@@ -166,28 +180,35 @@ class OrbitBatch:
     def step(self) -> Tensor:
         """Apply ``f`` once to the rows that still move, and return the L2 lengths of the steps of ``rows``."""
         self._age += 1
-        idle = len(self.moving) - int(self.moving.sum())
-        if idle == len(self.moving):
+        if self._idle == len(self.moving):
             return torch.zeros_like(self.rows, dtype=self.current.dtype)
         # Idle rows are evaluated in vain, but each removal copies all others.
-        if idle and (4 * idle >= len(self.moving) or self._age % COMPACT == 0):
+        if self._idle and (4 * self._idle >= len(self.moving) or self._age % COMPACT == 0):
             self._compact()
         before = self.current
         after, size, length = self._evaluate()
+        # The two buffers change places, so that no step allocates memory for points.
+        self.current = after
+        self._spare = before
+        if not self._idle and bool((length > self._tol * size).all()):  # most steps: every row goes on
+            self._common_steps += 1
+        else:
+            self._stop_rows(before, after, size, length)
+        return length
+
+    def _stop_rows(self, before: Tensor, after: Tensor, size: Tensor, length: Tensor) -> None:
+        """Stop the rows that have settled or diverged by this step."""
         finite = self._find_finite(after, size)
         settled = self._find_settled(before, after, size, length)
         moved = self.moving & finite
-        self.steps_taken[self.rows[moved]] += 1
+        self._steps_taken[self.rows[moved]] += 1
         self.converged[self.rows[self.moving & settled]] = True
         self.diverged[self.rows[self.moving & ~finite]] = True
         if not moved.all():  # rows that rest or diverge stay where they are
             after[~moved] = before[~moved]
             length[~moved] = 0
-        # The two buffers change places, so that no step allocates memory for points.
-        self.current = after
-        self._spare = before
         self.moving = moved & ~settled
-        return length
+        self._idle = len(self.moving) - int(self.moving.sum())
 
     def _evaluate(self) -> tuple[Tensor, Tensor, Tensor]:
         """Apply ``f`` to ``current``: the new points, their L2 norms and the lengths of the steps."""
@@ -196,8 +217,8 @@ class OrbitBatch:
         lengths: list[Tensor] = []
         for old, new in zip(self.current.split(self._block), after.split(self._block), strict=True):
             new.copy_(apply_map(self._f, old))
-            sizes.append(new.flatten(1).norm(dim=1))
-            lengths.append((new - old).flatten(1).norm(dim=1))
+            sizes.append(vector_norm(new.flatten(1), dim=1))
+            lengths.append(vector_norm((new - old).flatten(1), dim=1))
         size = torch.cat(sizes)
         if self._latent is not None:  # Pythagoras: |x|^2 = |y|^2 + |centre|^2
             size = torch.hypot(size, size.new_tensor(self._centre_norm))
@@ -224,12 +245,19 @@ class OrbitBatch:
         """Write the points of ``rows`` to their places among all orbits."""
         self._points[self.rows] = self.current if self._latent is None else self._latent.lift(self.current)
 
+    def _count_common_steps(self) -> None:
+        """Count the steps that all of ``rows`` have taken since the last time."""
+        self._steps_taken[self.rows] += self._common_steps
+        self._common_steps = 0
+
     def _compact(self) -> None:
         """Remove the rows that no longer move from ``current``."""
         self._store()
+        self._count_common_steps()
         self.current = self.current[self.moving]
         self.rows = self.rows[self.moving]
         self.moving = self.moving[self.moving]
+        self._idle = 0
 
 
 def follow_by_fast_map(
@@ -278,6 +306,6 @@ def _follow(
             orbits.enter(form)
         if t in wanted:
             kept[t] = orbits.take_snapshot()
-        if not orbits.moving.any():
+        if not orbits.is_moving:
             break
     return orbits, kept
