@@ -41,7 +41,17 @@ from memzoo.dynamics.orbits import (
     nearest_margin,
     recovery_curve,
 )
-from memzoo.dynamics.spectra import HasShape, Operator, Spectrum, bracket_notation, operator, radius_bracket, spectrum
+from memzoo.dynamics.spectra import (
+    HasShape,
+    LocalDimension,
+    Operator,
+    Spectrum,
+    bracket_notation,
+    local_dimension,
+    operator,
+    radius_bracket,
+    spectrum,
+)
 from memzoo.dynamics.tracing import HasCut, LatentMap, OutputRange, latent_map, output_range
 
 __all__ = [
@@ -59,6 +69,7 @@ __all__ = [
     "LatentField",
     "LatentMap",
     "LimitSet",
+    "LocalDimension",
     "Margin",
     "Nearest",
     "Operator",
@@ -85,6 +96,7 @@ __all__ = [
     "iterate",
     "latent_field",
     "latent_map",
+    "local_dimension",
     "nearest",
     "nearest_margin",
     "operator",

@@ -20,6 +20,7 @@ from memzoo.dynamics import (
     group_near_copies,
     hopfield,
     iterate,
+    local_dimension,
     nearest,
     nearest_margin,
     polynomial_memory,
@@ -52,6 +53,7 @@ def test_measurements_are_drawn_by_seed_0_unless_another_is_asked_for():
 CALLS = {
     "iterate": (partial(iterate, half), {"x0": POINTS}),
     "spectrum": (partial(spectrum, half), {"x": POINTS}),
+    "local_dimension": (partial(local_dimension, half), {"x": POINTS}),
     "radius_bracket": (partial(radius_bracket, half), {"x": POINTS}),
     "certify": (partial(certify, half), {"examples": POINTS}),
     "basin_radius": (partial(basin_radius, half, tol=0.1, directions=2), {"attractors": 0 * POINTS}),
