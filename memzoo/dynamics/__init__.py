@@ -19,12 +19,14 @@ from memzoo.dynamics.latent import DecoderMetric, LatentField, decoder_metric, l
 from memzoo.dynamics.memory import (
     CapacityCurve,
     Recall,
+    Recovery,
     capacity_curve,
     dense_associative_memory,
     hopfield,
     polynomial_memory,
     recall_against_mask,
     recall_against_noise,
+    recover,
 )
 from memzoo.dynamics.orbits import (
     ExampleGroups,
@@ -76,6 +78,7 @@ __all__ = [
     "Orbit",
     "OutputRange",
     "Recall",
+    "Recovery",
     "RecoveryCurve",
     "Share",
     "Spectrum",
@@ -105,6 +108,7 @@ __all__ = [
     "radius_bracket",
     "recall_against_mask",
     "recall_against_noise",
+    "recover",
     "recovery_curve",
     "spectrum",
     "wilson",
