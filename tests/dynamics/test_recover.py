@@ -114,6 +114,18 @@ def test_what_is_known_decides_where_iteration_is_misled():
     assert nearest_of(found) == [0, 1]
 
 
+def test_an_image_that_ends_at_an_example_of_other_values_is_not_recovered():
+    examples = torch.eye(4)[:2]
+    damaged = torch.tensor([[1.0, 0.0, 0.0, 5.0], [1.0, 0.0, 0.0, 0.0]])  # no example has a last value of 5
+    mask = torch.tensor([True, True, True, True])
+    mask[1] = False
+    for way in ({"mask": mask}, {"operator": lambda x: x * mask}):
+        found = recover(lambda x: examples[:1].expand(x.shape), damaged, examples=examples, **way)
+        assert nearest_of(found) == [0, 0]
+        assert (found.distance == 0).all()
+        assert found.recovered.tolist() == [False, True]
+
+
 def test_values_under_the_mask_are_not_read():
     examples = torch.rand(4, 2, 3)
     mask = hide(examples, 0.5)
@@ -212,7 +224,7 @@ def test_results_print_and_plot():
     examples = torch.rand(3, 1, 4, 4)
     mask = hide(examples, 0.3)
     found = recover(look_up(examples), examples, mask, examples)
-    assert "3 of 3 images converged; 3 within eps of an example" in str(found)
+    assert "3 of 3 images converged; 3 recovered, distances from an example 0 to" in str(found)
     assert isinstance(found.plot(), Figure)
     assert len(found.plot(2).axes) == 6
     alone = recover(look_up(examples), examples, mask)

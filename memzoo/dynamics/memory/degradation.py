@@ -20,6 +20,8 @@ CONJUGATE_STEPS = 200
 """Most steps of the method of conjugate gradients in one data step."""
 DIGITS = 0.75
 """Share of the digits of the arithmetic to which the residual of a data step is brought down."""
+UNEXPLAINED = 0.1
+"""Largest misfit, relative to what is known, of an image that explains it. Different images are much farther apart."""
 
 
 class Degradation(Protocol):
@@ -39,6 +41,10 @@ class Degradation(Protocol):
 
     def misfit(self, images: Tensor) -> Float[Tensor, " batch"]:
         """Compute the norm of y - H x of each image."""
+        ...
+
+    def is_explained_by(self, images: Tensor) -> Bool[Tensor, " batch"]:
+        """Tell which of the images agree with what is known; all, where nothing is known exactly."""
         ...
 
     def revise(self, images: Tensor) -> "Degradation":
@@ -75,6 +81,10 @@ class KnownPixels:
     def misfit(self, images: Tensor) -> Float[Tensor, " batch"]:
         """Compute the norm of the difference of the known values."""
         return torch.where(self.known, self.values - images, 0.0).flatten(1).norm(dim=1)
+
+    def is_explained_by(self, images: Tensor) -> Bool[Tensor, " batch"]:
+        """Tell which of the images have the known values; all, if these are noisy."""
+        return (self.misfit(images) <= UNEXPLAINED * self.start().flatten(1).norm(dim=1)) | (not self.exact)
 
     def revise(self, images: Tensor) -> "KnownPixels":
         """Return the same, because the mask was given."""
@@ -115,6 +125,10 @@ class UnknownPixels:
     def misfit(self, images: Tensor) -> Float[Tensor, " batch"]:
         """Compute the norm of the weighted differences."""
         return (self.weight.sqrt() * (self.values - images)).flatten(1).norm(dim=1)
+
+    def is_explained_by(self, images: Tensor) -> Bool[Tensor, " batch"]:
+        """Return true, because any value may be wrong."""
+        return torch.ones(len(self.values), dtype=torch.bool, device=self.values.device)
 
     def revise(self, images: Tensor) -> "UnknownPixels":
         """Weigh each value by how well it agrees with ``images``."""
@@ -171,6 +185,10 @@ class Measurement:
     def misfit(self, images: Tensor) -> Float[Tensor, " batch"]:
         """Compute the norm of y - H x of each image."""
         return (self.values - self.operator(images)).flatten(1).norm(dim=1)
+
+    def is_explained_by(self, images: Tensor) -> Bool[Tensor, " batch"]:
+        """Tell which of the images give what was measured."""
+        return self.misfit(images) <= UNEXPLAINED * self.values.flatten(1).norm(dim=1)
 
     def revise(self, images: Tensor) -> "Measurement":
         """Return the same, because the operator was given."""

@@ -56,7 +56,9 @@ class Recovery:
     distance: Float[Tensor, " batch"] | None = None
     """L2 distance to it."""
     recovered: Bool[Tensor, " batch"] | None = None
-    """Whether this distance is below the ``eps`` of that example."""
+    """Whether this distance is below the ``eps`` of that example, and the example agrees with what is known exactly, to
+    a tenth of its norm: of a mask or an operator. A noisy image, or one that is damaged nobody knows where, may end at
+    an example that it does not come from."""
     eps: Float[Tensor, " n"] | None = None
     """Radius of each example in L2, given or derived from the examples."""
     examples: Float[Tensor, "n *shape"] | None = None
@@ -84,7 +86,7 @@ class Recovery:
         lines = [f"{int(self.converged.sum())} of {len(self.images)} images converged"]
         if self.recovered is not None and self.distance is not None:
             lines.append(
-                f"{int(self.recovered.sum())} within eps of an example, distances {self.distance.min():.3g} to "
+                f"{int(self.recovered.sum())} recovered, distances from an example {self.distance.min():.3g} to "
                 f"{self.distance.max():.3g}"
             )
         return "; ".join(lines)
@@ -181,11 +183,12 @@ def recover(
     radii = resolve_eps(eps, examples)
     found = _recover(f, start, data, steps, rho, block)
     closest = nearest(found.images, examples)
+    explained = data.is_explained_by(examples[closest.index].to(found.images))
     return replace(
         found,
         nearest=closest.index,
         distance=closest.distance,
-        recovered=closest.distance < radii[closest.index],
+        recovered=(closest.distance < radii[closest.index]) & explained,
         eps=radii,
         examples=examples.detach(),
     )
@@ -256,44 +259,68 @@ def _recover(f: Map, start: Tensor, data: Degradation, steps: int, rho: float, b
     check_map(f, start, promote_to_float64)
     rows = torch.arange(len(start), device=start.device)
     parts = [_recover_block(f, data.select(part), steps, rho) for part in rows.split(block)]
-    images, converged, taken, misfit = (torch.cat(column) for column in zip(*parts, strict=True))
-    return Recovery(images, converged, taken, misfit, start)
+    return Recovery(
+        images=torch.cat([part.images for part in parts]),
+        converged=torch.cat([part.converged for part in parts]),
+        steps=torch.cat([part.steps for part in parts]),
+        misfit=torch.cat([part.misfit for part in parts]),
+        start=start,
+    )
 
 
-def _recover_block(f: Map, data: Degradation, steps: int, rho: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Follow the images of a block until each rests; one that is no longer finite keeps its last finite answer.
+def _recover_block(f: Map, data: Degradation, steps: int, rho: float) -> Recovery:
+    """Follow the images of a block until each rests; one that is no longer finite keeps its last finite answer."""
+    start = data.start()
+    complete = data.find_complete()
+    taken = torch.zeros(len(start), dtype=torch.long, device=start.device)
+    found = Recovery(start.clone(), complete, taken, data.misfit(start), start)
+    tolerance = torch.finfo(start.dtype).eps ** SETTLED
 
-    Returns:
-        The images, whether they rest, the evaluations that they took, and their misfits.
-    """
-    image = data.start()
-    images = image.clone()
-    misfit = data.misfit(image)
-    taken = torch.zeros(len(image), dtype=torch.long, device=image.device)
-    converged = data.find_complete()
-    rows = (~converged).nonzero().flatten()
-    image, data = image[rows], data.select(rows)
-    dual = torch.zeros_like(image)
-    tolerance = torch.finfo(image.dtype).eps ** SETTLED
+    rows = (~complete).nonzero().flatten()
+    state = _State(start, torch.zeros_like(start), data).select(rows)
     for step in range(1, steps + 1):
         if not len(rows):
             break
-        fitted = data.fit(image - dual, rho)
-        answer = apply_map(f, fitted + dual)
-        dual = dual + fitted - answer
-        data = data.revise(answer)
-        change = torch.maximum(_measure(answer - image), _measure(fitted - answer))
-        finite = answer.flatten(1).isfinite().all(1)
-        at_rest = change.isfinite() & (change <= tolerance * _measure(answer))
-        images[rows[finite]] = answer[finite]
-        misfit[rows[finite]] = data.misfit(answer)[finite]
-        taken[rows[finite]] = step
-        converged[rows[at_rest]] = True
+        state, change = state.advance(f, rho)
+        finite = state.image.flatten(1).isfinite().all(1)
+        at_rest = change.isfinite() & (change <= tolerance * _measure(state.image))
+        found.images[rows[finite]] = state.image[finite]
+        found.misfit[rows[finite]] = state.data.misfit(state.image)[finite]
+        found.steps[rows[finite]] = step
+        found.converged[rows[at_rest]] = True
         going = (finite & ~at_rest).nonzero().flatten()
-        image = answer
         if len(going) < len(rows):
-            rows, image, dual, data = rows[going], image[going], dual[going], data.select(going)
-    return images, converged, taken, misfit
+            rows = rows[going]
+            state = state.select(going)
+    return found
+
+
+@dataclass(frozen=True)
+class _State:
+    """The variables of ADMM, one row an image."""
+
+    image: Tensor
+    """The last answer x of the map."""
+    dual: Tensor
+    """The scaled dual variable u."""
+    data: Degradation
+    """What is known of the images."""
+
+    def select(self, rows: Tensor) -> "_State":
+        """Return the variables of some of the images."""
+        return _State(self.image[rows], self.dual[rows], self.data.select(rows))
+
+    def advance(self, f: Map, rho: float) -> "tuple[_State, Float[Tensor, ' batch']]":
+        """Do one step.
+
+        Returns:
+            The variables after it, and the larger of two norms: the change of the image, and its distance from the
+            data step.
+        """
+        fitted = self.data.fit(self.image - self.dual, rho)
+        image = apply_map(f, fitted + self.dual)
+        change = torch.maximum(_measure(image - self.image), _measure(fitted - image))
+        return _State(image, self.dual + fitted - image, self.data.revise(image)), change
 
 
 def _measure(x: Tensor) -> Float[Tensor, " batch"]:
