@@ -255,6 +255,11 @@ X = torch.rand(2, 4)
         ({"operator": lambda x: x + 1}, ValueError, "operator must be linear in each image"),
         ({"operator": lambda x: x[:, :2]}, ValueError, r"operator must map \(2, 4\) to torch.float32 \(2, 4\), got"),
         ({"operator": lambda x: x.roll(1, 1), "adjoint": lambda x: x}, ValueError, "adjoint is not that of operator"),
+        (
+            {"operator": lambda x: x * torch.rand(3, 4)},
+            ValueError,
+            "operator fails for 2 images.* any number of images",
+        ),
         ({"operator": lambda x: x.flip(0)}, ValueError, "adjoint is not that of operator"),
         ({"operator": lambda x: x.detach()}, ValueError, "no gradient flows through operator"),
         ({"operator": lambda x: x / 0}, NonFiniteError, "operator gives NaN or infinity"),

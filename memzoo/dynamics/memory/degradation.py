@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from memzoo._attempt import is_out_of_memory
 from memzoo.errors import InvalidArgumentError, NonFiniteError
 
 Linear = Callable[[Tensor], Tensor]
@@ -278,7 +279,15 @@ def check_linear(operator: Linear, adjoint: Linear, like: Float[Tensor, "batch *
 
 def apply_linear(function: Linear, x: Tensor, like: Tensor, name: str) -> Tensor:
     """Apply ``function``, and raise unless the result is finite and of the shape of ``like``."""
-    y = function(x)
+    try:
+        y = function(x)
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        raise InvalidArgumentError(
+            f"{name} fails for {len(x)} images of shape {tuple(x.shape[1:])}: {error}; it must take any number of "
+            "images, each by itself: give a mask that differs from image to image as mask=."
+        ) from error
     wanted = (len(x), *like.shape[1:])
     if not isinstance(y, Tensor) or tuple(y.shape) != wanted or y.dtype != like.dtype:
         came = f"{y.dtype} {tuple(y.shape)}" if isinstance(y, Tensor) else type(y).__name__
