@@ -19,12 +19,14 @@ from memzoo.dynamics.latent import DecoderMetric, LatentField, decoder_metric, l
 from memzoo.dynamics.memory import (
     CapacityCurve,
     Recall,
+    Recovery,
     capacity_curve,
     dense_associative_memory,
     hopfield,
     polynomial_memory,
     recall_against_mask,
     recall_against_noise,
+    recover,
 )
 from memzoo.dynamics.orbits import (
     ExampleGroups,
@@ -41,7 +43,17 @@ from memzoo.dynamics.orbits import (
     nearest_margin,
     recovery_curve,
 )
-from memzoo.dynamics.spectra import HasShape, Operator, Spectrum, bracket_notation, operator, radius_bracket, spectrum
+from memzoo.dynamics.spectra import (
+    HasShape,
+    LocalDimension,
+    Operator,
+    Spectrum,
+    bracket_notation,
+    local_dimension,
+    operator,
+    radius_bracket,
+    spectrum,
+)
 from memzoo.dynamics.tracing import HasCut, LatentMap, OutputRange, latent_map, output_range
 
 __all__ = [
@@ -59,12 +71,14 @@ __all__ = [
     "LatentField",
     "LatentMap",
     "LimitSet",
+    "LocalDimension",
     "Margin",
     "Nearest",
     "Operator",
     "Orbit",
     "OutputRange",
     "Recall",
+    "Recovery",
     "RecoveryCurve",
     "Share",
     "Spectrum",
@@ -85,6 +99,7 @@ __all__ = [
     "iterate",
     "latent_field",
     "latent_map",
+    "local_dimension",
     "nearest",
     "nearest_margin",
     "operator",
@@ -93,6 +108,7 @@ __all__ = [
     "radius_bracket",
     "recall_against_mask",
     "recall_against_noise",
+    "recover",
     "recovery_curve",
     "spectrum",
     "wilson",

@@ -1,6 +1,7 @@
 """The metrics, one quantity a file: the function and its torchmetrics class."""
 
 from memzoo.metrics.constant import ConstantDistance, constant_distance
+from memzoo.metrics.dimension import LocalDimension, local_dimension
 from memzoo.metrics.identity import IdentityDistance, identity_distance
 from memzoo.metrics.phi_eigen import PhiEigenResidual, phi_eigen_residual
 from memzoo.metrics.phi_span import PhiSpanResidual, phi_span_residual
@@ -12,6 +13,7 @@ from memzoo.metrics.span import SpanResidual, span_residual
 __all__ = [
     "ConstantDistance",
     "IdentityDistance",
+    "LocalDimension",
     "PhiEigenResidual",
     "PhiSpanResidual",
     "ReconstructionError",
@@ -20,6 +22,7 @@ __all__ = [
     "SpectralRadius",
     "constant_distance",
     "identity_distance",
+    "local_dimension",
     "phi_eigen_residual",
     "phi_span_residual",
     "reconstruction_error",

@@ -17,6 +17,8 @@ CALLS = {
     "spectrum": (torch.tanh, STARTS),
     "recovery_curve": (torch.tanh, STARTS, EXAMPLES, 3),
     "certify": (torch.tanh, EXAMPLES),
+    "local_dimension": (torch.tanh, STARTS),
+    "recover": (torch.tanh, STARTS, STARTS > 0.5, EXAMPLES),
     "census": (torch.tanh, STARTS, EXAMPLES),
     "radius_bracket": (torch.tanh, STARTS),
     "operator": (torch.nn.Linear(4, 4),),

@@ -19,6 +19,7 @@ from torchmetrics import Metric, MetricCollection
 
 from memzoo import metrics
 from memzoo.metrics.constant import ConstantDistance, constant_distance
+from memzoo.metrics.dimension import LocalDimension
 from memzoo.metrics.exact_metric import ExactMetric
 from memzoo.metrics.identity import IdentityDistance, identity_distance
 from memzoo.metrics.phi_eigen import PhiEigenResidual, phi_eigen_residual
@@ -33,6 +34,7 @@ EXAMPLES = torch.rand(6, 2, 3, generator=GENERATOR) * 0.8 + 0.1
 OUTPUTS = torch.rand(10, 2, 3, generator=GENERATOR) * 0.8 + 0.1
 INPUTS = torch.rand(10, 2, 3, generator=GENERATOR) * 0.8 + 0.1
 RADII = torch.rand(10, generator=GENERATOR) * 2
+COUNTS = torch.randint(0, 9, (10,), generator=GENERATOR).double()
 
 # name: (build the metric, its arguments for all rows, the value on all rows)
 CASES = {
@@ -56,6 +58,7 @@ CASES = {
     ),
     "identity": (lambda: IdentityDistance((2, 3)), (OUTPUTS, INPUTS), identity_distance(OUTPUTS, INPUTS)),
     "constant": (lambda: ConstantDistance((2, 3)), (OUTPUTS, INPUTS), constant_distance(OUTPUTS, INPUTS)),
+    "dimension": (LocalDimension, (COUNTS,), COUNTS.double().mean()),
     "largest": (SpectralRadius, (RADII,), RADII.double().max()),
     "mean": (lambda: SpectralRadius(reduce="mean"), (RADII,), RADII.double().mean()),
     "contracting": (lambda: SpectralRadius(reduce="contracting"), (RADII,), (RADII < 1).double().mean()),

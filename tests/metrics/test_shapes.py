@@ -7,6 +7,7 @@ from jaxtyping import jaxtyped
 
 from memzoo import metrics
 from memzoo.metrics.constant import constant_distance
+from memzoo.metrics.dimension import local_dimension
 from memzoo.metrics.identity import identity_distance
 from memzoo.metrics.phi_eigen import phi_eigen_residual
 from memzoo.metrics.phi_span import phi_span_residual
@@ -24,6 +25,7 @@ CALLS = {
     recovery_probability: lambda rows, others: (rows, others, 0.5),
     identity_distance: lambda rows, _: (rows, rows),
     constant_distance: lambda rows, _: (rows, rows),
+    local_dimension: lambda rows, _: (rows.flatten(1)[:, :4].reshape(-1, 2, 2),),
     spectral_radius: lambda rows, _: (rows.flatten(1)[:, :4].reshape(-1, 2, 2),),
 }
 

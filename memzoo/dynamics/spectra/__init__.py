@@ -17,6 +17,7 @@ from memzoo.dynamics.spectra.jacobian import (
     check_differentiable_self_map,
 )
 from memzoo.dynamics.spectra.linear_operator import HasShape, Operator, operator
+from memzoo.dynamics.spectra.local_dimension import LocalDimension, check_threshold, local_dimension
 from memzoo.dynamics.spectra.lu import solve
 from memzoo.dynamics.spectra.notation import bracket_notation
 from memzoo.dynamics.spectra.own_derivative import build_check, choose_own_derivative
@@ -46,6 +47,7 @@ __all__ = [
     "HasShape",
     "InexactFactors",
     "Jacobians",
+    "LocalDimension",
     "Method",
     "Operator",
     "Price",
@@ -55,6 +57,7 @@ __all__ = [
     "build_check",
     "build_factors",
     "check_differentiable_self_map",
+    "check_threshold",
     "choose_own_derivative",
     "choose_quick_method",
     "compute_full_spectrum",
@@ -67,6 +70,7 @@ __all__ = [
     "estimate_spectrum",
     "find_triangular",
     "flatten_map",
+    "local_dimension",
     "operator",
     "pull_back_batch_by_autograd",
     "radius_bracket",

@@ -126,9 +126,10 @@ def compute_spectrum(
     transient: bool = False,
     strict: bool = True,
     seed: int | None = None,
+    above: float | None = None,
 ) -> Spectrum:
     """Compute :func:`spectrum` from given Jacobians; unless ``strict``, it is NaN if one is not finite."""
-    wanted = _Wanted(top, vectors=vectors, transient=transient, seed=seed)
+    wanted = _Wanted(top, vectors=vectors, transient=transient, seed=seed, above=above)
     rows = torch.arange(len(x), device=x.device)
     found: Spectrum | None = None
     failure: RuntimeError | None = None
@@ -176,6 +177,8 @@ class _Wanted:
     vectors: bool
     transient: bool
     seed: int | None
+    above: float | None
+    """Threshold above which moduli are counted."""
 
 
 class _Around(NamedTuple):
@@ -189,6 +192,8 @@ class _Around(NamedTuple):
 
 def _compute_checked_spectrum(jacobians: Jacobians, x: Tensor, wanted: _Wanted, *, strict: bool) -> Spectrum:
     """Compute the spectrum in one way, and compare the Jacobians with differences of the map at each point."""
+    if wanted.above is not None and jacobians.method == "arnoldi":
+        jacobians.method = "dense"  # all eigenvalues are counted
     check = build_check(jacobians)
     flat = x.to(jacobians.dtype).flatten(1)
     compute = _compute_leading_block if jacobians.method == "arnoldi" else _compute_full_block
@@ -234,6 +239,7 @@ def _compute_full_block(
         vectors=wanted.vectors,
         transient=wanted.transient,
         find_triangular=lambda rows: jacobians.find_triangular(x[rows]),
+        above=wanted.above,
     )
     flat = x.to(jacobians.dtype).flatten(1)
     if jacobians.affine:  # it has one Jacobian for all points

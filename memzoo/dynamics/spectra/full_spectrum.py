@@ -15,6 +15,7 @@ from torch import Tensor
 from memzoo.dynamics.spectra.factors import Factors
 from memzoo.dynamics.spectra.jacobian import Method
 from memzoo.dynamics.spectra.lu import invert
+from memzoo.dynamics.spectra.modulus_count import bound_count_outside
 from memzoo.dynamics.spectra.radius import bound_radius
 from memzoo.dynamics.spectra.scaling import scale_values
 from memzoo.dynamics.spectra.spectrum import Spectrum
@@ -43,6 +44,7 @@ def compute_full_spectrum(
     vectors: bool,
     transient: bool,
     find_triangular: Callable[[Tensor], Tensor] | None = None,
+    above: float | None = None,
 ) -> Spectrum:
     """Compute all nonzero eigenvalues, from the Jacobian in an orthonormal basis of its range.
 
@@ -53,6 +55,7 @@ def compute_full_spectrum(
         vectors: Keep the right eigenvectors.
         transient: Bound the transient growth.
         find_triangular: Tells at which of some points the Jacobian is triangular in some order of the coordinates.
+        above: Bound the number of eigenvalues whose modulus is above this.
     """
     factors, exponents = factors.change_units()
     basis, tail, left_out = _find_range(factors)
@@ -71,8 +74,12 @@ def compute_full_spectrum(
     condition = torch.linalg.vector_norm(left, dim=-1) * length
     condition = torch.where(~exists.unsqueeze(-1) | ~condition.isfinite(), torch.inf, condition)
 
-    lower, upper = _bound_radius(core, values, condition, factors.bound_rounding() + left_out)
+    delta = factors.bound_rounding() + left_out
+    lower, upper = _bound_radius(core, values, condition, delta)
     one = scale_values(torch.ones_like(upper), -exponents)
+    count_outside = None
+    if above is not None:
+        count_outside = bound_count_outside(core, values, condition, delta, above * one)
     is_triangular = _read_diagonals(factors, values, lower, upper, one, find_triangular)
     radius = values[:, 0].abs()
     sigma_max = _compute_sigma_max(tail)
@@ -86,6 +93,8 @@ def compute_full_spectrum(
     unknown = ~factors.finite.to(values.device)
     values[unknown] = torch.nan
     radius[unknown] = torch.nan
+    if count_outside is not None:
+        count_outside[unknown] = torch.nan
     growth = None
     if transient:
         below = scale_values(upper, exponents) < 1
@@ -101,6 +110,7 @@ def compute_full_spectrum(
         transient_growth=growth,
         vectors=_lift(right[..., :top], (basis, factors.outer_left)) if vectors else None,
         method=method,
+        count_outside=count_outside,
     )
 
 

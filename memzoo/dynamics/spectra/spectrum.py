@@ -54,6 +54,9 @@ class Spectrum:
     """Share of the outputs that do not move by steps of up to a thousandth of the norm of the point."""
     seed: Int[Tensor, " batch"] | None = None
     """Seeds of the random starts of Arnoldi's method; 0 where it was not used, None if it was used nowhere."""
+    count_outside: Float[Tensor, "batch 2"] | None = None
+    """Least and most number of eigenvalues above the threshold of :func:`memzoo.dynamics.local_dimension`; None unless
+    asked for."""
 
     @property
     def trusted(self) -> Bool[Tensor, " batch"]:
