@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from memzoo._attempt import Attempt
 from memzoo._types import Map
-from memzoo.dynamics.tracing import promote_to_float64
+from memzoo.dynamics.tracing import accelerate_convolutions_in_dtype, promote_to_float64
 
 BLOCK = 1024
 """Points that are pushed at one time."""
@@ -90,6 +90,7 @@ def moves_along(f: Map, points: Float[Tensor, "m *shape"], others: Float[Tensor,
 def _push_block(f: Map, points: Tensor, eps: float, steps: int) -> Pushed:
     """Push the points of one block."""
     wide, base = promote_to_float64(f, points)
+    quick = accelerate_convolutions_in_dtype(f, base, base.dtype) or wide
     dim = points[0].numel()
     u = torch.randn(points.shape[1:], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     direction = (u / u.norm()).to(base)
@@ -112,7 +113,7 @@ def _push_block(f: Map, points: Tensor, eps: float, steps: int) -> Pushed:
         length = lengths[rows]
         push = (sides[rows] * length.to(base.dtype)).reshape(-1, *[1] * (base.ndim - 1)) * direction
         least = torch.maximum(1e-3 * length / dim**0.5, 100 * ulp[rows])
-        pair = _Pair(wide, start[rows])
+        pair = _Pair(quick, start[rows])
         motion = _Motion(pair.advance, push, least, 16 * ulp[rows], tolerance)
         motion.follow(steps, farthest[rows])
         leaves[rows[motion.gone]] = True

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from memzoo._attempt import Attempt
 from memzoo._checks import check_batch, check_map, check_same_shape, check_steps
 from memzoo._types import Map
+from memzoo.dynamics.attractors.orbit_limits import choose_quick_map
 from memzoo.dynamics.orbits import SETTLED, iterate, predict_lengths, recovery_curve
 from memzoo.dynamics.spectra import Cost, Jacobians, Price, estimate_spectrum, time_batches, time_call
 from memzoo.dynamics.tracing import (
     accelerate_convolutions,
-    accelerate_convolutions_in_dtype,
     leave_no_trace,
     promote_to_float64,
     widen_points,
@@ -38,8 +38,6 @@ TIMED_ROWS = 4
 """Orbits that are timed beside the examples."""
 OPEN = 5
 """Times the number of steps, for which an orbit is followed whose steps do not shrink, in the middle of many."""
-FOLLOWED_ON = 20
-"""Times the number of steps, for which orbits that become slower are followed by a certificate."""
 POLISHED = 60
 """Steps after the first rest of an orbit, until it rests in float64."""
 PUSHED_BATCHES = 40
@@ -218,13 +216,14 @@ class _Work:
         jacobians = self.jacobians
         count = len(self.x)
         points = self.x.to(jacobians.dtype)
-        wide = accelerate_convolutions_in_dtype(self.f, points, jacobians.dtype) or jacobians.wide
+        wide = choose_quick_map(self.f, jacobians, self.x)
         price = self._time_evaluations(wide, points)
         rest = SETTLED * max(torch.finfo(jacobians.dtype).eps, torch.finfo(torch.float32).eps)
         lengths = predict_lengths(wide, points, rest)
         moving = lengths > steps
-        # Some of the orbits whose steps do not shrink yet will, and are followed on.
-        longest = torch.where(lengths.isinf(), OPEN * steps, FOLLOWED_ON * steps)
+        # An orbit on its way to a limit is decided by Newton's method. One whose steps do not shrink yet is followed on.
+        follow_on = OPEN if not jacobians.affine else 1
+        longest = torch.where(lengths.isinf(), follow_on * steps, steps)
         lengths = torch.minimum(lengths, longest.to(lengths)) + POLISHED
         beside = _time_steps(lambda times: iterate(wide, points[:1], times, tol=0.0))
         seconds = price.row_s * float(lengths.mean()) * count + beside.of(1, float(lengths.max()))
