@@ -221,8 +221,8 @@ class _Work:
         rest = SETTLED * max(torch.finfo(jacobians.dtype).eps, torch.finfo(torch.float32).eps)
         lengths = predict_lengths(wide, points, rest)
         moving = lengths > steps
-        # An orbit on its way to a limit is decided by Newton's method. One whose steps do not shrink yet is followed on.
-        follow_on = OPEN if not jacobians.affine else 1
+        # Newton's method decides an orbit on its way to a limit. One whose steps do not shrink yet is followed on.
+        follow_on = 1 if jacobians.affine else OPEN
         longest = torch.where(lengths.isinf(), follow_on * steps, steps)
         lengths = torch.minimum(lengths, longest.to(lengths)) + POLISHED
         beside = _time_steps(lambda times: iterate(wide, points[:1], times, tol=0.0))
