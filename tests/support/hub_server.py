@@ -84,6 +84,10 @@ class Faults:
     """Path pattern -> how many requests are carried out, and then answered as if they had failed."""
     held: threading.Event = field(default_factory=threading.Event)
     """Set when a request waits."""
+    headers: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Path pattern -> headers that every answer has, in the place of those of the same name."""
+    trickle: float | None = None
+    """Seconds before each byte of a body."""
 
     def clear(self) -> None:
         """Release every request that waits, and let nothing go wrong any more."""
@@ -313,6 +317,27 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *arguments: object) -> None:
         pass
 
+    def injected_headers(self) -> dict[str, str]:
+        found = self.hub.faults.headers.items()
+        return {name: value for pattern, more in found if re.search(pattern, self.path) for name, value in more.items()}
+
+    def send_header(self, keyword: str, value: str) -> None:
+        if keyword.lower() not in {name.lower() for name in self.injected_headers()}:
+            super().send_header(keyword, value)
+
+    def end_headers(self) -> None:
+        for name, value in self.injected_headers().items():
+            super().send_header(name, value)
+        super().end_headers()
+
+    def send_body(self, data: bytes) -> None:
+        if self.hub.faults.trickle is None:
+            self.wfile.write(data)
+            return
+        for byte in data:
+            time.sleep(self.hub.faults.trickle or 0)
+            self.wfile.write(bytes([byte]))
+
     def user(self) -> str | None:
         header = self.headers.get("Authorization", "")
         if not header:
@@ -347,7 +372,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(data)
+            self.send_body(data)
 
     @property
     def base(self) -> str:
@@ -663,7 +688,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
             self.drop_connection()
         else:
-            self.wfile.write(data)
+            self.send_body(data)
 
     def drop_connection(self) -> None:
         self.close_connection = True
