@@ -7,6 +7,7 @@ REFUSED = """
 import time
 from memzoo.zoo.hub import line
 line.ALLOWANCE_S = 1.0
+line.SMALL_ANSWER = 0
 before = time.monotonic()
 with pytest.raises(errors.{kind}, match={message!r}) as caught:
     memzoo.load('hf-hub:zoo/small-fc')
@@ -76,7 +77,7 @@ def test_a_file_that_is_larger_than_the_disk(hub, client, publication):
 def test_more_than_was_announced(hub, client, publication):
     hub.faults.trickle = 0.001
     hub.faults.headers = {"/resolve/": {"X-Linked-Size": "10"}}
-    refuse(client, "sends more than the 10 bytes|Consistency check failed", seconds=20)
+    refuse(client, "sends more than the 10 bytes")
 
 
 def test_a_compressed_answer_that_nobody_asked_for(hub, client, publication):

@@ -34,6 +34,8 @@ LONGEST_PAUSE_S = 15
 """The longest pause before the next try that a busy Hub is granted."""
 LARGEST_ANSWER = 2**26
 """Bytes of an answer whose length was not announced."""
+SMALL_ANSWER = 2**16
+"""Bytes of an answer, such as that about a token, that comes beside an announced file."""
 TICK_S = 0.1
 END_S = 3.0
 """How long a call that was cut may take to remove what it has written; the client makes a pause of 1 s first."""
@@ -146,7 +148,7 @@ class Line:
     def check(self, seconds: float) -> None:
         """Raise if too little has arrived, or too much, ``seconds`` after the last time."""
         current = self._count_current()
-        limit = LARGEST_ANSWER if self._announced is None else self._announced
+        limit = LARGEST_ANSWER if self._announced is None else max(self._announced, SMALL_ANSWER)
         if current > limit:
             self._refuse(f"sends more than the {limit} bytes that are to be expected")
         received = self._received + current

@@ -9,6 +9,7 @@ import platform
 import shutil
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from memzoo.callbacks import KeepGenerators
 from memzoo.errors import AlreadyExistsError, UsageError
 from memzoo.models import Autoencoder
-from memzoo.runs import LAST, KeepLast, read_stopping_reason
+from memzoo.runs import LAST, KeepLast, find_last, read_stopping_reason
 from memzoo.zoo.entry import Entry
 from memzoo.zoo.recipes.deviations import read_conditions, write_condition
 from memzoo.zoo.verification import find_versions
@@ -51,11 +52,10 @@ class UnfinishedRun:
         self.start: dict[str, Any] = _describe_installation()
         self.identity = _identify(entry)
 
-    @property
+    @cached_property
     def state(self) -> Path | None:
-        """Return the checkpoint to resume from; None at the beginning."""
-        path = self.folder / LAST
-        return path if path.is_file() else None
+        """Return the checkpoint to resume from; None at the beginning. It is read and checked once."""
+        return find_last(self.folder)
 
     @property
     def is_over(self) -> bool:
