@@ -7,6 +7,7 @@ the thread that waits for the call sees how much arrives.
 import re
 import shutil
 import socket
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
@@ -216,6 +217,7 @@ def watch_call(call: Callable[[], T], what: str, *, grace: float = 0.0, reposito
     try:
         before = time.monotonic()
         while not wait([result], timeout=TICK_S).done:
+            _keep_hooks()
             now = time.monotonic()
             line.check(now - before)
             before = now
@@ -237,21 +239,38 @@ def _find_folder(repository: str) -> Path:
 
 def _install_hooks() -> None:
     """Let the HTTP library of the client call the hooks; they do nothing outside of a call of ours."""
-    from huggingface_hub import set_client_factory
-    from huggingface_hub.utils import _http, get_session
+    from huggingface_hub import get_session, set_client_factory
 
-    if _see_response in get_session().event_hooks["response"]:
+    if _has_hooks(get_session()):
         return
-    make_session = _http._GLOBAL_CLIENT_FACTORY  # there is no other way to keep what the user has set
+    # The client makes a new session after an error: the factory, and not the session alone, must have the hooks. No
+    # public name tells the factory that the user has set; a client without this one gets the hooks in _keep_hooks.
+    make_session = getattr(sys.modules.get(get_session.__module__), "_GLOBAL_CLIENT_FACTORY", None)
+    if callable(make_session):
+        set_client_factory(lambda: _add_hooks(make_session()))
+    _keep_hooks()
 
-    def make_watched_session() -> Any:
-        session = make_session()
-        session.event_hooks["request"].append(_see_request)
-        session.event_hooks["response"].append(_see_response)
-        return session
 
-    # The client makes a new session after an error: the factory, and not the session, must have the hooks.
-    set_client_factory(make_watched_session)
+def _keep_hooks() -> None:
+    """Give the hooks to the session of now: the client has made it without them, or the user has changed the factory.
+
+    The client waits for a second before it uses a new session.
+    """
+    from huggingface_hub import get_session
+
+    session = get_session()
+    if not _has_hooks(session):
+        _add_hooks(session)
+
+
+def _has_hooks(session: Any) -> bool:
+    return _see_response in session.event_hooks["response"]
+
+
+def _add_hooks(session: Any) -> Any:
+    session.event_hooks["request"].append(_see_request)
+    session.event_hooks["response"].append(_see_response)
+    return session
 
 
 def _see_request(request: Any) -> None:
