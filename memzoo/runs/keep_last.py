@@ -1,6 +1,7 @@
 """Keep the last state of a run as one file that is complete at every moment."""
 
 import os
+import shutil
 import time
 import zipfile
 from pathlib import Path
@@ -102,7 +103,7 @@ class KeepLast(Checkpoint):
         try:
             os.link(last, part)
         except OSError:  # a file system without hard links
-            last.replace(part)
+            shutil.copyfile(last, part)
         part.replace(self.folder / BEFORE)
 
     def state_dict(self) -> dict[str, Any]:

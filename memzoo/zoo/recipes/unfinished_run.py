@@ -24,6 +24,7 @@ from memzoo.models import Autoencoder
 from memzoo.runs import LAST, KeepLast, find_last, read_stopping_reason
 from memzoo.zoo.entry import Entry
 from memzoo.zoo.recipes.deviations import read_conditions, write_condition
+from memzoo.zoo.registry import write_text
 from memzoo.zoo.verification import find_versions
 
 START = "recipe.json"
@@ -115,7 +116,7 @@ class UnfinishedRun:
         elif trainer.is_global_zero:
             self.folder.mkdir(parents=True, exist_ok=True)
             content = {"decides": self.identity, "trainer": conditions, "began": self.start}
-            (self.folder / START).write_text(json.dumps(content) + "\n", encoding="utf-8")
+            write_text(json.dumps(content) + "\n", self.folder / START)
 
     def _check_conditions(self, before: dict[str, Any], now: dict[str, Any]) -> None:
         """Raise if the Trainer's options differ from those with which the run began."""
