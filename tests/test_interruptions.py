@@ -100,8 +100,9 @@ def test_a_seed_that_was_drawn_stays():
         assert Path("run/config.yaml").read_text() == before
 
 
-def test_settings_that_cannot_be_read_are_named(run, capsys):
-    (run / "config.yaml").write_text("model: [")
+@pytest.mark.parametrize("content", [b"model: [", b"\xff", b"[" * 5000, b"3", b"model: none.There"])
+def test_settings_that_cannot_be_read_are_named(run, capsys, content):
+    (run / "config.yaml").write_bytes(content)
     assert main([*START, "--trainer.max_steps", "5", "--resume"]) == 2
     assert "run/config.yaml, the settings of the run, cannot be read" in capsys.readouterr().err
 

@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
             if sys.stdout is not None:
                 sys.stdout.flush()
     except BrokenPipeError:
-        for stream in (sys.stdout, sys.stderr):
+        for stream in filter(None, (sys.stdout, sys.stderr)):
             _discard(stream)
         return PIPE_CLOSED
     except KeyboardInterrupt as interruption:
@@ -51,10 +51,8 @@ def _report_interruption(interruption: KeyboardInterrupt) -> int:
     return INTERRUPTED
 
 
-def _discard(stream: TextIO | None) -> None:
+def _discard(stream: TextIO) -> None:
     """Send what a stream still holds to nowhere if nobody reads it; Python would complain when it ends."""
-    if stream is None:
-        return
     try:
         stream.flush()
     except BrokenPipeError:

@@ -1,5 +1,6 @@
 """Compare the settings of a run with those with which it began: what is recorded is what was done."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,9 @@ def adopt_seed(parser: ArgumentParser, config: Namespace, folder: Path) -> None:
     given = config.seed_everything
     is_default = given is not False and given == parser.get_default("seed_everything")
     if (given is True or is_default) and (folder / SETTINGS).is_file():
-        settings = _read(folder / SETTINGS)
+        settings = None
+        with suppress(yaml.YAMLError, ValueError, RecursionError):  # refused when they are compared
+            settings = yaml.safe_load((folder / SETTINGS).read_text(encoding="utf-8"))
         if isinstance(settings, dict):
             config.seed_everything = settings.get("seed_everything", given)
 
@@ -93,13 +96,6 @@ def _complete(parser: ArgumentParser, record: Path) -> Any:
             f"{record}, the settings of the run, cannot be read: {' '.join(str(error).split())} Restore the file, or "
             "remove it to go on without a comparison."
         ) from error
-
-
-def _read(record: Path) -> Any:
-    try:
-        return yaml.safe_load(record.read_text(encoding="utf-8", errors="replace"))
-    except yaml.YAMLError as error:
-        raise UsageError(f"{record}, the settings of the run, is no readable YAML; restore the file.") from error
 
 
 def _flatten(settings: Any, name: str = "") -> dict[str, Any]:
