@@ -14,6 +14,7 @@ import re
 import shutil
 import struct
 import subprocess
+import sys
 import threading
 import time
 import urllib.parse
@@ -718,15 +719,24 @@ ROUTES: list[tuple[str, str, Callable[..., None]]] = [
 ]
 
 
+class QuietServer(ThreadingHTTPServer):
+    """A server that says nothing of a client that was killed."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class Server:
     """A running server and its hub; the large objects come from a second one, as from the Hub's storage."""
 
     def __init__(self, root: Path, tokens: dict[str, str], *, xet: bool = True) -> None:
         self.hub = Hub(root, tokens, xet=xet)
         handler = type("BoundHandler", (Handler,), {"hub": self.hub})
-        self.servers = [ThreadingHTTPServer(("127.0.0.1", 0), handler) for _ in range(2)]
+        self.servers = [QuietServer(("127.0.0.1", 0), handler) for _ in range(2)]
         for server in self.servers:
-            server.daemon_threads = True
             threading.Thread(target=server.serve_forever, daemon=True).start()
         self.address, self.hub.storage = (f"http://127.0.0.1:{s.server_address[1]}" for s in self.servers)
 
