@@ -2,6 +2,6 @@
 
 import sys
 
-from memzoo.cli.program import main
+from memzoo.cli.entry import main
 
 sys.exit(main())

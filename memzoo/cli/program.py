@@ -20,15 +20,11 @@ DESCRIPTION = "Memorization in overparameterized autoencoders: a zoo of trained 
 REGISTRY = "--registry"
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run one command.
+def run(argv: list[str] | None) -> int:
+    """Run one command, and return the exit status.
 
     Args:
         argv: The words after ``memzoo``; those of the process when left out.
-
-    Returns:
-        The exit status: 0 if the command did what was asked, 1 if a check failed or something was missing, 2 for wrong
-        usage.
 
     Raises:
         SystemExit: The words asked for the help, the version or a configuration, which is printed.
@@ -48,6 +44,8 @@ def main(argv: list[str] | None = None) -> int:
     except UsageError as error:
         print(f"{'memzoo fit' if name == 'fit' else 'memzoo'}: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        raise
     except (MemzooError, OSError) as error:
         print(f"memzoo: {error}", file=sys.stderr)
         return 1

@@ -49,14 +49,15 @@ def _publish(arguments: Namespace) -> int:
         if len(pairs) > 1:
             print(f"[{count}/{len(pairs)}]", end=" ")
         try:
-            result = memzoo.publish(id, repository, **options)
+            # What is sent is listed before it is sent.
+            result = memzoo.publish(id, repository, announce=lambda plan: print(plan, flush=True), **options)
         except MemzooError as error:  # one that cannot be published does not keep the others
             if len(pairs) == 1:
                 raise
             print(f"{id}: FAILED\n  {error}", file=sys.stderr, flush=True)
             failed += 1
             continue
-        print(result, flush=True)
+        print(result if arguments.dry_run else str(result).partition("\n")[0], flush=True)
         if not arguments.dry_run and arguments.record is None:
             print(f"\nThe entry for the registry:\n\n{result.yaml}")
     return 1 if failed else 0

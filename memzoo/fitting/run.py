@@ -4,7 +4,6 @@ import inspect
 import math
 import traceback
 import warnings
-from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_only
@@ -12,10 +11,10 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from safetensors.torch import save_file
 
 from memzoo.data import ImageData
-from memzoo.errors import AlreadyExistsError, CheckpointMissingError, MemzooError
+from memzoo.errors import AlreadyExistsError, MemzooError
 from memzoo.fitting.course import LossCourse
 from memzoo.fitting.setup import FitSetup
-from memzoo.runs import LAST, read_stopping_reason
+from memzoo.runs import BEFORE, LAST, read_stopping_reason
 from memzoo.zoo.cards import make_history, write_history
 
 HISTORY = "history.json"
@@ -38,8 +37,6 @@ def fit(setup: FitSetup) -> str:
         AlreadyExistsError: An earlier run is in the folder.
         MemzooError: The training failed.
     """
-    if setup.config.ckpt_path not in (None, "last") and not Path(setup.config.ckpt_path).is_file():
-        raise CheckpointMissingError(f"no checkpoint at {setup.config.ckpt_path}; give a .ckpt file to go on from.")
     if (over := _explain_if_over(setup)) is not None:
         return over
     # One process alone writes; Lightning takes its rank from the environment.
@@ -72,10 +69,22 @@ def _train(setup: FitSetup) -> None:
             setup.trainer.fit(setup.model, datamodule=setup.datamodule, ckpt_path=setup.checkpoint, weights_only=True)
         except MemzooError:
             raise
+        except (KeyboardInterrupt, SystemExit) as end:
+            _keep_what_was_measured(setup, end)
+            raise
         except (ValueError, IndexError, MisconfigurationException) as error:
             if _is_theirs(setup.model, error):
                 raise
             raise MemzooError(str(error)) from error
+
+
+def _keep_what_was_measured(setup: FitSetup, end: BaseException) -> None:
+    """Write the history of a run that Ctrl-C has ended, and add to the interruption how to go on."""
+    interruption = end if isinstance(end, KeyboardInterrupt) else end.__context__
+    if isinstance(interruption, KeyboardInterrupt) and setup.trainer.is_global_zero:
+        _write_history(setup)
+        if (setup.folder / LAST).is_file():
+            interruption.args = (f"--resume goes on from {setup.folder / LAST}",)
 
 
 def _is_theirs(model: Any, error: BaseException) -> bool:
@@ -93,7 +102,7 @@ def _make_room(setup: FitSetup) -> None:
             raise AlreadyExistsError(
                 f"{setup.folder} holds a run; --resume goes on with it, --overwrite replaces it, --out names another."
             )
-        for name in (LAST, HISTORY, IMAGES):
+        for name in (LAST, BEFORE, HISTORY, IMAGES):
             (setup.folder / name).unlink(missing_ok=True)
 
 
@@ -101,10 +110,7 @@ def _report(setup: FitSetup) -> str:
     """Write history and images; return the table and the next commands."""
     watch = setup.watch
     folder = setup.folder
-    callbacks: list[Any] = setup.trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
-    course = next((callback.course for callback in callbacks if isinstance(callback, LossCourse)), [])
-    finite = [(step, loss) for step, loss in course if math.isfinite(loss)]
-    write_history(make_history(finite, watch.history if watch else []), folder / HISTORY)
+    _write_history(setup)
     lines = [watch.table(), ""] if watch is not None and not watch.verbose else []
     kept = (folder / LAST).is_file()
     lines += [f"weights: {folder / LAST}"] if kept else []
@@ -123,6 +129,14 @@ def _report(setup: FitSetup) -> str:
     return "\n".join(lines)
 
 
+def _write_history(setup: FitSetup) -> None:
+    """Write the course of the loss and the measurements."""
+    callbacks: list[Any] = setup.trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
+    course = next((callback.course for callback in callbacks if isinstance(callback, LossCourse)), [])
+    finite = [(step, loss) for step, loss in course if math.isfinite(loss)]
+    write_history(make_history(finite, setup.watch.history if setup.watch else []), setup.folder / HISTORY)
+
+
 def _write_images(setup: FitSetup) -> bool:
     """Write the training images, and held-out images as starts and controls; tell whether they were written.
 
@@ -138,5 +152,7 @@ def _write_images(setup: FitSetup) -> bool:
         arrays |= {"starts": data.probes[:-controls], "controls": data.probes[-controls:]}
     if sum(array.numel() for array in arrays.values()) > KEPT:
         return False
-    save_file({name: array.contiguous() for name, array in arrays.items()}, setup.folder / IMAGES)
+    part = setup.folder / f"{IMAGES}.part"
+    save_file({name: array.contiguous() for name, array in arrays.items()}, part)
+    part.replace(setup.folder / IMAGES)
     return True

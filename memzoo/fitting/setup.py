@@ -12,11 +12,12 @@ from torch import Tensor
 
 from memzoo.callbacks import AttractorCallback, KeepGenerators, StartingCallback
 from memzoo.data import ImageData
-from memzoo.errors import InvalidArgumentError, MemzooError, UsageError
+from memzoo.errors import CheckpointMissingError, InvalidArgumentError, MemzooError, UsageError
 from memzoo.fitting.course import LossCourse
+from memzoo.fitting.resuming import SETTINGS, adopt_seed, dump_settings, refuse_other_settings
 from memzoo.models import Autoencoder, Ensemble
 from memzoo.modules import draw_in_domain
-from memzoo.runs import LAST, KeepLast
+from memzoo.runs import KeepLast, check_checkpoint, find_last
 
 
 class FitSetup:
@@ -39,6 +40,13 @@ class FitSetup:
         if config.out is None:
             config.out = str(Path("runs") / _name_run(config))
         self.folder: Path = Path(config.out)
+        self.checkpoint: Path | None = self._find_checkpoint()
+        """The checkpoint to go on from; None at the beginning of a run."""
+        if self.checkpoint is not None:
+            named = config.ckpt_path not in (None, "last")
+            if not named:
+                adopt_seed(parser, config, self.folder)
+            refuse_other_settings(parser, config, self.checkpoint, model_alone=named)
         _seed_generators(config)
         try:
             made = parser.instantiate(config)
@@ -79,13 +87,20 @@ class FitSetup:
                 _start_from_held_out(callback, self.datamodule, self.model)
         return callbacks
 
-    @property
-    def checkpoint(self) -> Path | None:
-        """Return the checkpoint to go on from, None at the beginning of a run."""
-        if self.config.ckpt_path not in (None, "last"):
-            return Path(self.config.ckpt_path)
-        last = self.folder / LAST
-        return last if (self.config.resume or self.config.ckpt_path) and last.is_file() else None
+    def _find_checkpoint(self) -> Path | None:
+        """Find the checkpoint to go on from, None at the beginning of a run.
+
+        Raises:
+            CheckpointMissingError: There is no such file.
+            CorruptCheckpointError: It is damaged, and there is none before it.
+        """
+        named = self.config.ckpt_path
+        if named not in (None, "last"):
+            if not Path(named).is_file():
+                raise CheckpointMissingError(f"no checkpoint at {named}; give a .ckpt file to go on from.")
+            check_checkpoint(Path(named))
+            return Path(named)
+        return find_last(self.folder) if self.config.resume or named else None
 
     @property
     def watch(self) -> AttractorCallback | None:
@@ -96,14 +111,9 @@ class FitSetup:
     def write_config(self) -> None:
         """Write the whole configuration beside the weights; ``memzoo fit --config`` takes it."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        kept = self.config.clone()
-        # These settings concern one call, and would change a later run.
-        kept.resume = False
-        kept.overwrite = False
-        kept.ckpt_path = None
-        kept.pop("config", None)
-        text = self.parser.dump(kept)
-        (self.folder / "config.yaml").write_text(text, encoding="utf-8")
+        part = self.folder / f"{SETTINGS}.part"
+        part.write_text(dump_settings(self.parser, self.config), encoding="utf-8")
+        part.replace(self.folder / SETTINGS)
 
 
 def _name_run(config: Namespace) -> str:

@@ -1,6 +1,9 @@
 """Keep the last state of a run as one file that is complete at every moment."""
 
+import os
+import shutil
 import time
+import zipfile
 from pathlib import Path
 from typing import Any, final
 
@@ -8,16 +11,22 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from memzoo._user_warning import warn_user
+from memzoo.errors import CorruptCheckpointError
 from memzoo.runs.reason import stopping_reason
 
 LAST = "last.ckpt"
+BEFORE = "before-last.ckpt"
+BEFORE_S = 60.0
+"""Seconds after which the state before the last one is replaced by a later one."""
 
 
 @final
 class KeepLast(Checkpoint):
     """Write ``last.ckpt`` after all other callbacks at the end of an epoch.
 
-    The file is written aside and renamed: a run that is killed leaves the previous file or the new one.
+    The file is written aside and renamed: a run that is killed leaves the previous file or the new one. The state with
+    which a resumed run began, later one that was the last a minute ago, is kept as ``before-last.ckpt``.
 
     Args:
         folder: Folder that receives the file.
@@ -41,6 +50,7 @@ class KeepLast(Checkpoint):
         self.every_s = every_s
         self._saved_at = time.monotonic()
         self._saved_step = -1
+        self._kept_at = -BEFORE_S
         self.stopped: str | None = None
         """Why a callback ended the run; None if the run only went as far as it was asked to go."""
 
@@ -76,8 +86,25 @@ class KeepLast(Checkpoint):
         part = self.folder / f"{LAST}.part"
         trainer.save_checkpoint(part, weights_only=False)
         if trainer.is_global_zero:
+            self._keep_one_before()
             part.replace(self.folder / LAST)
         trainer.strategy.barrier("memzoo.KeepLast")
+
+    def _keep_one_before(self) -> None:
+        """Give the last state a second name, under which it stays when it is replaced."""
+        if time.monotonic() - self._kept_at < BEFORE_S:
+            return
+        self._kept_at = time.monotonic()
+        last = self.folder / LAST
+        if not last.is_file():
+            return
+        part = self.folder / f"{BEFORE}.part"
+        part.unlink(missing_ok=True)
+        try:
+            os.link(last, part)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(last, part)
+        part.replace(self.folder / BEFORE)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the step that was written last, and why the run is over."""
@@ -88,7 +115,52 @@ class KeepLast(Checkpoint):
         self._saved_step = state_dict["saved"]
 
 
+def find_last(folder: Path) -> Path | None:
+    """Find the last whole state of a run; None if there is none.
+
+    Warns:
+        UserWarning: The last state is damaged, and the one before it is taken.
+
+    Raises:
+        CorruptCheckpointError: The last state is damaged, and there is no whole one before it.
+    """
+    last = folder / LAST
+    before = folder / BEFORE
+    if not last.is_file():
+        return before if before.is_file() else None
+    try:
+        check_checkpoint(last)
+    except CorruptCheckpointError as error:
+        if not before.is_file():
+            raise
+        check_checkpoint(before)
+        warn_user(f"{error} The run goes on from the state before it, {before}.")
+        return before
+    return last
+
+
+def check_checkpoint(path: Path) -> None:
+    """Raise CorruptCheckpointError unless a checkpoint is whole and holds what Lightning writes."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # compares the checksum of each part
+        if damaged is None and "callbacks" in _read(path):
+            return
+        reason = f"{damaged} in it has another checksum" if damaged else "it is no checkpoint of a run"
+    except Exception as error:  # a damaged file fails in more ways than can be listed
+        lines = str(error).splitlines() or [type(error).__name__]
+        reason = lines[0]
+    raise CorruptCheckpointError(
+        f"{path} is damaged or was cut short ({path.stat().st_size} bytes): {reason}. Restore it from a copy, or begin "
+        "anew."
+    )
+
+
 def read_stopping_reason(path: Path) -> str | None:
     """Return why the run that wrote this checkpoint is over, None if the run can be resumed."""
-    state = torch.load(path, map_location="cpu", weights_only=True)["callbacks"].get(KeepLast.__name__, {})
+    state = _read(path)["callbacks"].get(KeepLast.__name__, {})
     return state.get("stopped")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return torch.load(path, map_location="cpu", weights_only=True)

@@ -335,3 +335,89 @@ def test_another_model_is_not_replaced(hub, client, publication, small):
     )
     assert hub.read("zoo/foreign", "model.safetensors") == b"theirs"
     hub.delete("zoo/foreign")
+
+
+def make_pipe(path, secret):
+    import os
+
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize(
+    "name", ["training.png", "trajectories.png", "model.safetensors", "config.json", "history.json"]
+)
+@pytest.mark.parametrize(
+    "target", ["../private_key", "/etc/hostname", "own.bytes"], ids=["relative", "absolute", "inside"]
+)
+def test_a_link_is_refused_by_name(hub, client, small, name, target):
+    folder = small.parent / "checkpoints/small-fc"
+    (small.parent / "checkpoints/private_key").write_text("this stays on the machine")
+    (folder / name).rename(folder / "own.bytes")
+    (folder / name).symlink_to(target)
+    check_refusal(hub, client, small, f"{name} is a symbolic link to .*{target}")
+
+
+@pytest.mark.parametrize("name", ["training.png", "trajectories.png"])
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (make_pipe, "is a folder, a device, a pipe or a socket"),
+        (lambda path, secret: path.mkdir(), "is a folder, a device, a pipe or a socket"),
+        (lambda path, secret: path.write_text(secret), "is no PNG picture"),
+    ],
+    ids=["pipe", "folder", "text"],
+)
+def test_what_is_no_picture_is_refused_by_name(hub, client, small, name, make, message):
+    path = small.parent / "checkpoints/small-fc" / name
+    path.unlink()
+    make(path, "this stays on the machine")
+    check_refusal(hub, client, small, f"{name} {message}")
+
+
+def check_refusal(hub, client, small, message):
+    """Publish a checkpoint, and see that nothing is sent."""
+    before = len(hub.log)
+    client.run(
+        f"""
+        for dry_run in (True, False):
+            with pytest.raises(errors.PublishError, match={message!r}):
+                memzoo.publish("small-fc", "zoo/refused", dry_run=dry_run)
+        """,
+        MEMZOO_REGISTRIES=str(small),
+    )
+    assert not [path for method, path in hub.log[before:] if method == "POST"]
+
+
+def test_a_file_that_changes_while_the_facts_are_recomputed_is_not_sent(hub, client, small):
+    folder = small.parent / "checkpoints/small-fc"
+    client.run(
+        f"""
+        from memzoo.zoo.publishing import publication
+        folder = Path({str(folder)!r})
+        before = (folder / "history.json").read_bytes()
+        def verify(name):
+            (folder / "history.json").write_bytes(b"this stays on the machine")
+            return type("Verification", (), dict(ok=True))
+        publication.verify = verify
+        memzoo.publish("small-fc", "zoo/changing")
+        """,
+        MEMZOO_REGISTRIES=str(small),
+    )
+    assert hub.read("zoo/changing", "history.json") != b"this stays on the machine"
+
+
+def test_what_will_be_sent_is_told_first(hub, client, small):
+    client.run(
+        """
+        told = []
+        class Stop(Exception): pass
+        def announce(plan):
+            told.extend(change.name for change in plan.changes)
+            raise Stop
+        with pytest.raises(Stop):
+            memzoo.publish("small-fc", "zoo/told-first", announce=announce)
+        assert "model.safetensors" in told
+        """,
+        MEMZOO_REGISTRIES=str(small),
+    )
+    assert "zoo/told-first" not in hub.private

@@ -14,6 +14,7 @@ import re
 import shutil
 import struct
 import subprocess
+import sys
 import threading
 import time
 import urllib.parse
@@ -84,6 +85,10 @@ class Faults:
     """Path pattern -> how many requests are carried out, and then answered as if they had failed."""
     held: threading.Event = field(default_factory=threading.Event)
     """Set when a request waits."""
+    headers: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Path pattern -> headers that every answer has, in the place of those of the same name."""
+    trickle: float | None = None
+    """Seconds before each byte of a body."""
 
     def clear(self) -> None:
         """Release every request that waits, and let nothing go wrong any more."""
@@ -313,6 +318,27 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *arguments: object) -> None:
         pass
 
+    def injected_headers(self) -> dict[str, str]:
+        found = self.hub.faults.headers.items()
+        return {name: value for pattern, more in found if re.search(pattern, self.path) for name, value in more.items()}
+
+    def send_header(self, keyword: str, value: str) -> None:
+        if keyword.lower() not in {name.lower() for name in self.injected_headers()}:
+            super().send_header(keyword, value)
+
+    def end_headers(self) -> None:
+        for name, value in self.injected_headers().items():
+            super().send_header(name, value)
+        super().end_headers()
+
+    def send_body(self, data: bytes) -> None:
+        if self.hub.faults.trickle is None:
+            self.wfile.write(data)
+            return
+        for byte in data:
+            time.sleep(self.hub.faults.trickle or 0)
+            self.wfile.write(bytes([byte]))
+
     def user(self) -> str | None:
         header = self.headers.get("Authorization", "")
         if not header:
@@ -347,7 +373,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(data)
+            self.send_body(data)
 
     @property
     def base(self) -> str:
@@ -663,7 +689,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
             self.drop_connection()
         else:
-            self.wfile.write(data)
+            self.send_body(data)
 
     def drop_connection(self) -> None:
         self.close_connection = True
@@ -693,15 +719,24 @@ ROUTES: list[tuple[str, str, Callable[..., None]]] = [
 ]
 
 
+class QuietServer(ThreadingHTTPServer):
+    """A server that says nothing of a client that was killed."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class Server:
     """A running server and its hub; the large objects come from a second one, as from the Hub's storage."""
 
     def __init__(self, root: Path, tokens: dict[str, str], *, xet: bool = True) -> None:
         self.hub = Hub(root, tokens, xet=xet)
         handler = type("BoundHandler", (Handler,), {"hub": self.hub})
-        self.servers = [ThreadingHTTPServer(("127.0.0.1", 0), handler) for _ in range(2)]
+        self.servers = [QuietServer(("127.0.0.1", 0), handler) for _ in range(2)]
         for server in self.servers:
-            server.daemon_threads = True
             threading.Thread(target=server.serve_forever, daemon=True).start()
         self.address, self.hub.storage = (f"http://127.0.0.1:{s.server_address[1]}" for s in self.servers)
 

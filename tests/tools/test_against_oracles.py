@@ -1,9 +1,10 @@
-"""A short part of ``make maps``, ``networks``, ``modules`` and ``trainings``: memzoo gets no number wrong."""
+"""A short part of ``make maps``, ``networks``, ``modules``, ``trainings`` and ``kills``: memzoo gets nothing wrong."""
 
 import pytest
 
 from tools.oracles import attractor_oracle, known_maps, small_networks
 from tools.oracles.foreign_modules import MODULES
+from tools.oracles.kill_checks import ACTIONS, draw_kill_cases
 from tools.oracles.map_checks import draw_map_cases
 from tools.oracles.module_checks import MEASURES, measure_module
 from tools.oracles.network_checks import draw_network_cases
@@ -53,4 +54,12 @@ def test_modules_of_others(name, measure):
 @pytest.mark.parametrize("number", range(TRAININGS))
 def test_trainings_are_left_as_they_are(number):
     name, measure = list(draw_training_cases(11, TRAININGS))[number]
+    assert select_faults(measure()) == [], name
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("number", range(3))
+def test_a_save_that_is_killed_leaves_the_old_folder_or_the_new_one(number):
+    name, measure = list(draw_kill_cases(11, 3 * len(ACTIONS)))[len(ACTIONS) * number + list(ACTIONS).index("save")]
+    assert name.startswith("save")
     assert select_faults(measure()) == [], name

@@ -1,12 +1,17 @@
 """Each error of the Hub's client says what happened and what to do; no network is asked."""
 
 import errno
+import socket
+import ssl
 from types import SimpleNamespace
 
 import pytest
 
 from memzoo.errors import CheckpointMissingError, HubAccessError, HubUnreachableError, PublishError, StorageError
 from memzoo.zoo.hub.errors import Failure, explain, explain_errors, is_transient
+
+FILE_SYSTEM = [errno.ENOLCK, errno.ESTALE, errno.EIO, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP]
+OF_NETWORK = [errno.ECONNREFUSED, errno.ECONNRESET, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ETIMEDOUT]
 
 
 def make_answer(status, **attributes):
@@ -69,6 +74,9 @@ def test_what_does_not_exist_is_a_missing_checkpoint(name, text, message):
         (RuntimeError("failed (os error 28)"), "the disk or a quota is full"),
         (RuntimeError("Os { code: 13 }"), "the cache cannot be written"),
         (OSError(errno.EACCES, "closed"), "the cache cannot be written"),
+        *((OSError(number, "x"), "the file system of the cache fails") for number in FILE_SYSTEM),
+        (OSError(errno.EMFILE, "x"), "too many files are open .*ulimit"),
+        (make_class("TransportError", OSError)(errno.ENFILE, "x"), "too many files are open"),
     ],
 )
 def test_a_disk_that_cannot_be_written_is_a_storage_error(error, message):
@@ -84,6 +92,9 @@ def test_a_disk_that_cannot_be_written_is_a_storage_error(error, message):
         (make_class("TransportError")(), r"cannot be reached, or the line was cut \(TransportError\)"),
         (make_class("TransportError", PermissionError)(errno.EACCES, "x"), "cannot be reached"),
         (ValueError("x"), "cannot be reached"),
+        *((OSError(number, "x"), "cannot be reached") for number in OF_NETWORK),
+        (socket.gaierror(socket.EAI_AGAIN, "x"), "cannot be reached"),
+        (ssl.SSLError(1, "x"), "cannot be reached"),
     ],
 )
 def test_everything_else_is_an_unreachable_hub(error, message):
@@ -114,10 +125,16 @@ def test_the_message_says_whether_there_was_a_token(monkeypatch, token, said):
     assert said in str(explain(Failure("f", make_answer(403))))
 
 
-def test_errors_that_are_not_of_the_hub_are_passed_on():
-    assert explain(Failure("f", KeyError("x"))) is None
-    with pytest.raises(KeyError), explain_errors("f"):
-        raise KeyError("x")
+@pytest.mark.parametrize("kind", [KeyError, TypeError, AttributeError, make_class("TooManyRedirects")])
+def test_an_answer_that_the_client_cannot_read_is_one_of_the_hub(kind):
+    with pytest.raises(HubUnreachableError, match=r"f: the Hub .*x"), explain_errors("f"):
+        raise kind("x")
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, MemoryError])
+def test_errors_that_are_not_of_the_hub_are_passed_on(kind):
+    with pytest.raises(kind), explain_errors("f"):
+        raise kind("x")
     with pytest.raises(StorageError, match="mine"), explain_errors("f"):
         raise StorageError("mine")
 

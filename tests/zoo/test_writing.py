@@ -1,5 +1,6 @@
 """Files and folders are written whole, or what was there stays."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,10 @@ from memzoo.errors import StorageError
 from memzoo.zoo.registry.writing import check_writable, write_aside, write_text
 
 
-def test_a_folder_is_put_in_its_place_when_all_is_written(tmp_path):
+@pytest.mark.parametrize("swaps", [True, False])
+def test_a_folder_is_put_in_its_place_when_all_is_written(tmp_path, monkeypatch, swaps):
+    if not swaps:  # another system
+        monkeypatch.setattr("ctypes.CDLL", lambda name: object())
     folder = tmp_path / "deep" / "made"
     for content in ("one", "two"):
         with write_aside(folder) as aside:
@@ -20,6 +24,16 @@ def test_a_folder_is_put_in_its_place_when_all_is_written(tmp_path):
         # temporary folders are made for their owner alone: these permissions were widened
         assert folder.stat().st_mode & 0o777 == 0o755
         assert [path.name for path in folder.parent.iterdir()] == ["made"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems exchange no folders")
+def test_a_folder_is_there_at_every_moment_while_it_is_replaced(tmp_path, monkeypatch):
+    folder = tmp_path / "made"
+    folder.mkdir()
+    monkeypatch.setattr(Path, "rename", lambda path, target: pytest.fail(f"{path} was moved"))
+    with write_aside(folder) as aside:
+        (aside / "file").write_text("two")
+    assert (folder / "file").read_text() == "two"
 
 
 def test_a_block_that_fails_leaves_the_folder_as_it_was(tmp_path):
@@ -50,6 +64,7 @@ def test_a_folder_that_cannot_be_put_in_place_is_put_back(tmp_path, monkeypatch)
         return rename(path, target)
 
     monkeypatch.setattr(Path, "rename", rename_all_but)
+    monkeypatch.setattr("memzoo.zoo.registry.writing._swap", lambda folder, aside: False)
     with pytest.raises(OSError, match="no room"), write_aside(folder) as aside:
         (aside / "file").write_text("two")
     assert (folder / "file").read_text() == "one"

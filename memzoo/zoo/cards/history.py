@@ -32,7 +32,9 @@ def make_history(course: list[tuple[int, float]], measured: list[dict[str, float
 
 def write_history(history: History, path: Path) -> None:
     """Write ``history.json``."""
-    path.write_text(json.dumps(history.model_dump(mode="json")) + "\n", encoding="utf-8")
+    part = path.with_name(f"{path.name}.part")  # renamed when it is complete
+    part.write_text(json.dumps(history.model_dump(mode="json")) + "\n", encoding="utf-8")
+    part.replace(path)
 
 
 def read_history(path: Path) -> History:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from memzoo._version import __version__
 from memzoo.errors import CheckpointMissingError, HubUnreachableError
 from memzoo.zoo.hub.errors import Failure, explain_errors, is_transient
+from memzoo.zoo.hub.line import watch_call
 from memzoo.zoo.registry import is_commit
 
 T = TypeVar("T")
@@ -48,11 +49,15 @@ def fetch(repository: str, revision: str, name: str, *, force: bool = False) -> 
         CheckpointMissingError: The repository, the revision or the file is not there.
         HubAccessError: The repository is private, and the token is missing or may not read it.
         HubUnreachableError: The Hub does not answer, and the file is not cached.
-        StorageError: The cache is full or read-only.
+        StorageError: The cache is full or read-only, or its file system fails.
     """
-    from huggingface_hub import hf_hub_download  # takes a while, and most checkpoints need no Hub
+    cached = find_cached(repository, revision, name) if is_commit(revision) and not force else None
+    if cached is not None:
+        return cached
 
     def download() -> Path:
+        from huggingface_hub import hf_hub_download  # takes a while, and most checkpoints need no Hub
+
         path = hf_hub_download(
             repository,
             name,
@@ -63,14 +68,15 @@ def fetch(repository: str, revision: str, name: str, *, force: bool = False) -> 
         )
         return Path(path)
 
-    return call_patiently(download, f"{name} of {repository}@{shorten(revision)}")
+    return call_patiently(download, f"{name} of {repository}@{shorten(revision)}", repository=repository)
 
 
 def find_cached(repository: str, commit: str, name: str) -> Path | None:
     """Find a file in the client's cache without asking the Hub."""
-    from huggingface_hub import try_to_load_from_cache
+    with explain_errors(f"{name} of {repository}@{shorten(commit)}"):
+        from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(repository, name, revision=commit)
+        found = try_to_load_from_cache(repository, name, revision=commit)
     return Path(found) if isinstance(found, str) else None
 
 
@@ -147,12 +153,14 @@ def shorten(revision: str) -> str:
     return revision[:8] if is_commit(revision) else revision
 
 
-def call_patiently(call: Callable[[], T], what: str) -> T:
+def call_patiently(call: Callable[[], T], what: str, *, grace: float = 0.0, repository: str | None = None) -> T:
     """Return the result of ``call``, tried again while the Hub says that it is busy or the line is cut.
 
     Args:
         call: A call of the client.
         what: What it asks for, in words, for the messages of errors.
+        grace: Seconds that the Hub may take longer than for other calls.
+        repository: Repository of which a file is fetched.
     """
     deadline = time.monotonic() + PATIENCE_S
     wait = FIRST_WAIT_S
@@ -161,11 +169,13 @@ def call_patiently(call: Callable[[], T], what: str) -> T:
     while True:
         try:
             with explain_errors(what):
-                return call()
+                return watch_call(call, what, grace=grace, repository=repository)
         except HubUnreachableError as error:
-            cause = error.__cause__
-            try_again = cause is not None and is_transient(Failure(what, cause, handled_before))
-            if not try_again or time.monotonic() + wait > deadline:
+            # What the line refuses has no cause, and a cause with a password in it is only the context.
+            cause = error.__cause__ or (error.__context__ if error.__suppress_context__ else None)
+            if cause is None or time.monotonic() + wait > deadline:
+                raise
+            if not is_transient(Failure(what, cause, handled_before)):
                 raise
         time.sleep(wait)
         wait *= 2  # a Hub that is busy is asked less and less often

@@ -5,13 +5,17 @@ recognised by the whole chain of its causes, and the classes in it by their name
 """
 
 import errno
+import os
 import re
+import socket
+import ssl
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from memzoo.errors import (
     CheckpointMissingError,
@@ -21,15 +25,25 @@ from memzoo.errors import (
     PublishError,
     StorageError,
 )
+from memzoo.zoo.hub.secrets import hide_secrets
 
 TRANSIENT = {408, 429, 500, 502, 503, 504}
 """HTTP statuses that may be gone at the next try."""
 # A full disk, a file larger than the file system allows, a quota that is used up.
 STORAGE_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
+TOO_MANY_FILES = {errno.EMFILE, errno.ENFILE}
+# Errors of the system that are of the network, and not of files.
+OF_SOCKETS = (ConnectionError, TimeoutError, socket.gaierror, ssl.SSLError)
+SOCKET_NUMBERS = {
+    getattr(errno, name)
+    for name in errno.errorcode.values()
+    if re.match("ENET|EHOST|ECONN|EADDR|ESHUTDOWN|ENOTCONN|ENOTSOCK|ETIMEDOUT|EAFNOSUPPORT|EPROTO", name)
+}
+LONGEST_REASON = 300
+"""Characters of another's words that a message repeats."""
 # Names of classes of httpx, of the client and of its storage layer Xet.
 CONNECTION_CUT = {"ReadError", "RemoteProtocolError", "ReadTimeout"}
-NETWORK = {"TransportError", "ConnectionError", "TimeoutException", "LocalEntryNotFoundError", "XetDownloadError"}
 
 
 @dataclass(frozen=True)
@@ -69,29 +83,31 @@ class Failure:
     @cached_property
     def system_error(self) -> int | None:
         """Return the number of an error of the file system."""
+        numbers = []
         for link in self.chain:
-            numbers = [link.errno] if isinstance(link, OSError) else []
+            if isinstance(link, OSError) and link.errno is not None and not isinstance(link, OF_SOCKETS):
+                numbers.append(link.errno)
             # The storage layer of the client, which is written in Rust, gives the number in its text alone.
             in_text = re.findall(r"os error (\d+)|Os \{ code: (\d+)", str(link))
             numbers += [int(first or second) for first, second in in_text]
-            for number in numbers:
-                if number in STORAGE_FULL | READ_ONLY:
-                    return number
-        return None
+        numbers = [number for number in numbers if number not in SOCKET_NUMBERS]
+        # A full disk may be followed by other errors, as of a file that is not there.
+        full = [number for number in numbers if number in STORAGE_FULL | TOO_MANY_FILES]
+        return next(iter(full + numbers), None)
 
     @property
     def reason(self) -> str:
         """Return the class and the first line of the error that came first."""
         first = self.chain[-1]
         lines = [line.strip() for line in str(first).splitlines() if line.strip()]
-        return ": ".join([type(first).__name__, *lines[:1]])
+        return _shorten(": ".join([type(first).__name__, *lines[:1]]))
 
     @property
     def server_message(self) -> str:
         """Return the Hub's own words, or the reason if it gave none."""
         # Only some of the client's classes have this attribute.
         messages = (getattr(link, "server_message", None) for link in self.chain)
-        return str(next(filter(None, messages), self.reason))
+        return _shorten(str(next(filter(None, messages), self.reason)))
 
     @property
     def answer(self) -> str:
@@ -106,11 +122,27 @@ class Failure:
         return "no token was given" if get_token() is None else "the token was refused"
 
     @property
+    def cache_variable(self) -> str:
+        """Return the variable that names the folder of the cache."""
+        return name_cache_variable()
+
+    @property
     def settings(self) -> Any:
         """Return the settings of the client, which it takes from environment variables."""
         from huggingface_hub import constants
 
         return constants
+
+
+def name_cache_variable() -> str:
+    """Return the variable that names the folder of the cache now: one of the two wins over the other."""
+    return "HF_HUB_CACHE" if os.environ.get("HF_HUB_CACHE") else "HF_HOME"
+
+
+def _shorten(text: str) -> str:
+    """Shorten another's words to one printable line."""
+    line = "".join(character if character.isprintable() else " " for character in text)
+    return line if len(line) <= LONGEST_REASON else f"{line[:LONGEST_REASON]} ..."
 
 
 class Cause(NamedTuple):
@@ -134,14 +166,8 @@ def _lacks_file(failure: Failure) -> bool:
 
 
 def _cannot_write(failure: Failure) -> bool:
-    """Tell whether the cache is read-only; a socket that the system forbids to open has the same error number."""
-    return failure.system_error in READ_ONLY and "TransportError" not in failure.classes
-
-
-def _concerns_network(failure: Failure) -> bool:
-    """Tell whether the failure can be one of the network."""
-    known = failure.status is not None or bool(failure.classes & NETWORK)
-    return known or isinstance(failure.error, (OSError, RuntimeError, ValueError))
+    """Tell whether the file system failed; a socket that the system forbids to open has the same error number."""
+    return failure.system_error is not None and "TransportError" not in failure.classes
 
 
 CAUSES = (
@@ -150,7 +176,7 @@ CAUSES = (
         lambda failure: failure.system_error in STORAGE_FULL,
         StorageError,
         "{0.what} could not be stored, the disk or a quota is full ({0.reason}). Make room under "
-        "{0.settings.HF_HUB_CACHE}, or set HF_HOME to a folder with more; nothing half-written is kept.",
+        "{0.settings.HF_HUB_CACHE}, or set {0.cache_variable} to a folder with more; nothing half-written is kept.",
     ),
     Cause(
         _was_offline,
@@ -200,14 +226,25 @@ CAUSES = (
         "{0.what}: {0.reason}",
     ),
     Cause(
+        lambda failure: failure.system_error in TOO_MANY_FILES,
+        StorageError,
+        "{0.what}: too many files are open ({0.reason}). Close some, or raise the limit (`ulimit -n`).",
+    ),
+    Cause(
+        lambda failure: failure.system_error in READ_ONLY and _cannot_write(failure),
+        StorageError,
+        "{0.what} is not in the cache, and the cache cannot be written ({0.reason}). Set {0.cache_variable} to a "
+        "folder of your own, or let its owner fetch it once; now it is {0.settings.HF_HUB_CACHE}.",
+    ),
+    Cause(
         _cannot_write,
         StorageError,
-        "{0.what} is not in the cache, and the cache cannot be written ({0.reason}). Set HF_HOME to a folder of your "
-        "own, or let its owner fetch it once; now it is {0.settings.HF_HUB_CACHE}.",
+        "{0.what}: the file system of the cache fails ({0.reason}). Set {0.cache_variable} to a folder on another one, "
+        "now it is {0.settings.HF_HUB_CACHE}; what lies there stays as it was.",
     ),
     # Whatever is left may be the network, which fails in more ways than can be listed.
     Cause(
-        _concerns_network,
+        lambda _: True,
         HubUnreachableError,
         "{0.what}: the Hub ({0.settings.ENDPOINT}) {0.answer} ({0.reason}). Check the connection, HF_ENDPOINT and any "
         "proxy, and try again; what was fetched before stays usable without network. A server without Xet needs "
@@ -220,24 +257,37 @@ CAUSES = (
 @contextmanager
 def explain_errors(what: str) -> Iterator[None]:
     """Replace each error that the client raises while it gets ``what`` by one of memzoo's."""
+    _check_endpoint()
     handled_before = sys.exc_info()[1]
     try:
         yield
-    except MemzooError:
+    except (MemzooError, MemoryError):
         raise
     except Exception as error:
-        explained = explain(Failure(what, error, handled_before))
-        if explained is None:
-            raise
-        raise explained from error
+        failure = Failure(what, error, handled_before)
+        # A traceback prints the causes as well.
+        secret = any(hide_secrets(str(link)) != str(link) for link in failure.chain)
+        raise explain(failure) from None if secret else error
 
 
-def explain(failure: Failure) -> MemzooError | None:
-    """Return the error of memzoo for a failure, or None if the failure has nothing to do with the Hub."""
-    for cause in CAUSES:
-        if cause.applies(failure):
-            return cause.raises(cause.message.format(failure))
-    return None
+def _check_endpoint() -> None:
+    """Raise if HF_ENDPOINT is no address; the client then cannot even be imported, and prints what it cannot read."""
+    try:
+        address = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
+        readable = address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
+    except ValueError:
+        readable = False
+    if not readable:
+        raise HubUnreachableError(
+            "HF_ENDPOINT is no address such as https://host:port; in a password, / ? # [ ] @ are written as "
+            "%2F %3F %23 %5B %5D %40."
+        )
+
+
+def explain(failure: Failure) -> MemzooError:
+    """Return the error of memzoo for a failure."""
+    cause = next(cause for cause in CAUSES if cause.applies(failure))
+    return cause.raises(hide_secrets(cause.message.format(failure)))
 
 
 def is_transient(failure: Failure) -> bool:

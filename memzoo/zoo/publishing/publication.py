@@ -6,8 +6,10 @@ the Hub was lost, the repository is read again before that counts as a failure.
 
 import difflib
 import hashlib
+import os
 import re
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -16,6 +18,7 @@ from memzoo.zoo.cards import is_ours, render_card
 from memzoo.zoo.entry import CONFIG, WEIGHTS, Entry, Published
 from memzoo.zoo.hub import Folder, client
 from memzoo.zoo.loading import LocatedCheckpoint, locate, read_entry
+from memzoo.zoo.publishing.content import read_file, read_picture, refuse_links
 from memzoo.zoo.registry import (
     CARD,
     ENTRY,
@@ -29,6 +32,8 @@ from memzoo.zoo.registry import (
 from memzoo.zoo.verification import Verification, verify
 
 IGNORED = {".gitattributes"}  # the Hub's own
+COMMIT_S = 90.0  # that the Hub may take to store a commit
+UPLOAD_RATE = 10_000  # bytes a second of the slowest line
 
 
 class Change(NamedTuple):
@@ -91,12 +96,14 @@ def publish(
     private: bool = False,
     overwrite_card: bool = False,
     record: str | Path | None = None,
+    announce: Callable[[Publication], object] | None = None,
 ) -> Publication:
     """Publish a checkpoint to a repository of the Hub, in one commit.
 
-    Every fact is recomputed first. The card is written from the entry; one that somebody edited on the Hub is kept. The
-    commit gets the next free tag ``v1``, ``v2``, ...; if nothing changed there is no new commit. Whenever the upload
-    is interrupted, the repository is what it was before.
+    Every fact is recomputed first. What is sent are the files of the entry, its two pictures, the entry and the card,
+    and of each file the content whose hash was checked; a link in the place of a file is refused. The card is written
+    from the entry; one that somebody edited on the Hub is kept. The commit gets the next free tag ``v1``, ``v2``, ...;
+    if nothing changed there is no new commit. Whenever the upload is interrupted, the repository is what it was before.
 
     Args:
         name: Id of a registry, or ``"local-dir:PATH"`` as ``memzoo train`` writes it.
@@ -106,13 +113,14 @@ def publish(
         private: Make a new repository private.
         overwrite_card: Replace a card that was edited by hand.
         record: Registry file to write the entry to, with repository and commit.
+        announce: Called with what will be sent, as a dry run returns it, before anything is sent.
 
     Returns:
         The commit, the tag, what changed file by file, and the entry as YAML.
 
     Raises:
-        PublishError: A fact failed; the images do not allow a licence; or somebody else committed at the same
-            time.
+        PublishError: A fact failed; the images do not allow a licence; a file is a link, a device or no picture, or
+            was changed meanwhile; or somebody else committed at the same time.
         UnknownCheckpointError, CheckpointMissingError, CorruptCheckpointError: Nothing whole to publish.
         HubAccessError, HubUnreachableError: The Hub refuses, or does not answer; the repository is as it was.
     """
@@ -121,19 +129,21 @@ def publish(
     entry = _require_publishable(found, name)
     if record is not None:
         check_replaceable(entry.id, Path(record))
+    files = _collect_files(found, entry, repository)
     verification = verify(name)
     if not verification.ok:
         raise PublishError(f"{entry.id} is not published, its facts do not hold:\n{verification}")
-
-    files = _collect_files(found, entry, repository)
     remote = _list_remote(repository)
     _check_owner(entry, remote)
     old_card = _fetch_card(remote)
     keep_card = bool(old_card) and not is_ours(old_card) and not overwrite_card
     changes = _list_changes(files, remote.files, keep_card=keep_card)
     card_diff = _compare_cards(old_card, files[CARD].decode())
+    plan = Publication(entry, repository, remote.head, None, changes, card_diff, True, False, verification)
     if dry_run:
-        return Publication(entry, repository, remote.head, None, changes, card_diff, True, False, verification)
+        return plan
+    if announce is not None:
+        announce(plan)
 
     changed = {change.name: files[change.name] for change in changes if change.kind in ("new", "changed")}
     commit = _commit(entry, remote, changed, private=private) if changed else remote.head
@@ -142,7 +152,7 @@ def publish(
     entry = entry.model_copy(update={"hub": Published(repository=repository, commit=commit, tag=tag)})
     if record is not None:
         replace_entry(entry, Path(record))
-    return Publication(entry, repository, commit, tag, changes, card_diff, False, bool(changed), verification)
+    return replace(plan, entry=entry, commit=commit, tag=tag, dry_run=False, committed=bool(changed))
 
 
 class Remote(NamedTuple):
@@ -202,16 +212,25 @@ def _check_owner(entry: Entry, remote: Remote) -> None:
 
 def _collect_files(found: LocatedCheckpoint, entry: Entry, repository: str) -> dict[str, bytes]:
     """Collect the content of all files of the repository: those that are hashed, the pictures, entry and card."""
-    paths = {name: found.find_file(name) for name in sorted(entry.files)}
-    folders = [paths[WEIGHTS].parent, *(source.path for source in found.sources if isinstance(source, Folder))]
+    in_folders = [source.path for source in found.sources if isinstance(source, Folder)]
+    for folder in in_folders:
+        refuse_links(folder, [*entry.files, *PICTURES, ENTRY])
+    files = {}
+    places = {}
+    for name in sorted(entry.files):
+        path = found.find_file(name)
+        # The client's cache is made of links.
+        files[name] = read_file(path, entry.files[name], links=path.parent not in in_folders)
+        places[name] = path.parent
+    folders = [places[WEIGHTS], *in_folders]
     pictures_in = None
     for folder in folders:
-        pictures = {name: folder / name for name in PICTURES if (folder / name).is_file()}
+        paths = [folder / name for name in PICTURES if os.path.lexists(folder / name)]
+        pictures = {path.name: read_picture(path, links=folder not in in_folders) for path in paths}
         if pictures:
-            paths |= pictures
+            files |= pictures
             pictures_in = folder
             break
-    files = {name: path.read_bytes() for name, path in paths.items()}
     files[ENTRY] = entry_yaml(entry.model_copy(update={"hub": None})).encode()
     files[CARD] = render_card(entry, pictures_in, repository=repository).encode()
     return files
@@ -288,7 +307,10 @@ def _commit(entry: Entry, remote: Remote, files: dict[str, bytes], *, private: b
         return str(made.oid)
 
     try:
-        return client.call_patiently(send, f"publishing {entry.id} to {repository}")
+        size = sum(map(len, files.values()))
+        return client.call_patiently(
+            send, f"publishing {entry.id} to {repository}", grace=COMMIT_S + size / UPLOAD_RATE
+        )
     except PublishError:
         now = _list_remote(repository)
         arrived = all(name in now.files and has_content(now.files[name], content) for name, content in files.items())

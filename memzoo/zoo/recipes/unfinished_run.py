@@ -9,6 +9,7 @@ import platform
 import shutil
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from lightning.pytorch.utilities import rank_zero_only
 from memzoo.callbacks import KeepGenerators
 from memzoo.errors import AlreadyExistsError, UsageError
 from memzoo.models import Autoencoder
-from memzoo.runs import LAST, KeepLast, read_stopping_reason
+from memzoo.runs import LAST, KeepLast, find_last, read_stopping_reason
 from memzoo.zoo.entry import Entry
 from memzoo.zoo.recipes.deviations import read_conditions, write_condition
+from memzoo.zoo.registry import write_text
 from memzoo.zoo.verification import find_versions
 
 START = "recipe.json"
@@ -51,11 +53,10 @@ class UnfinishedRun:
         self.start: dict[str, Any] = _describe_installation()
         self.identity = _identify(entry)
 
-    @property
+    @cached_property
     def state(self) -> Path | None:
-        """Return the checkpoint to resume from; None at the beginning."""
-        path = self.folder / LAST
-        return path if path.is_file() else None
+        """Return the checkpoint to resume from; None at the beginning. It is read and checked once."""
+        return find_last(self.folder)
 
     @property
     def is_over(self) -> bool:
@@ -115,7 +116,7 @@ class UnfinishedRun:
         elif trainer.is_global_zero:
             self.folder.mkdir(parents=True, exist_ok=True)
             content = {"decides": self.identity, "trainer": conditions, "began": self.start}
-            (self.folder / START).write_text(json.dumps(content) + "\n", encoding="utf-8")
+            write_text(json.dumps(content) + "\n", self.folder / START)
 
     def _check_conditions(self, before: dict[str, Any], now: dict[str, Any]) -> None:
         """Raise if the Trainer's options differ from those with which the run began."""
