@@ -12,7 +12,8 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, MutableMapping, MutableSequence, MutableSet
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from itertools import chain
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -24,8 +25,14 @@ from memzoo._generators import freeze_generator
 
 PLAIN = frozenset(vars(nn.Module()))
 """Attributes of every module: its tables of parameters, buffers and sub-modules, and its hooks."""
+LAYERS = ("torch.nn.modules.", "memzoo.models.")
+"""Packages of layers whose forward changes nothing and computes in the type of its input."""
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+"""Hooks that run with a forward or a backward pass."""
 FOREIGN = ("torch", "lightning", "pytorch_lightning", "lightning_fabric", "numpy", "builtins", "types")
 """Packages whose objects and functions hold no state of a map: trainers, data sets, operators."""
+HOLDERS = (Tensor, dict, list, set, tuple)
+"""Types of attributes that are tensors or may hold some."""
 FUNCTIONS = (types.FunctionType, types.MethodType, functools.partial)
 """Types of functions that hold what they were made with."""
 MOST = 20_000
@@ -62,7 +69,11 @@ class MapState:
         self._put_back: list[Callable[[], object]] = []
         """What puts arrays and random generators back."""
         self._inner: bool = bool(known)
-        self._walk(f)
+        if is_unchanging(f):
+            self.modules += f.modules()
+            self.ids.update(map(id, chain(self.modules, f.parameters(), f.buffers())))
+        else:
+            self._walk(f)
 
     def restore(self) -> None:
         """Put everything back as it was."""
@@ -158,6 +169,39 @@ class MapState:
 def find_forward(module: nn.Module) -> Any:
     """Find what the class of a module defines as its forward; the class of a scripted module computes it on access."""
     return inspect.getattr_static(type(module), "forward")
+
+
+def is_unchanging(f: object) -> TypeGuard[nn.Module]:
+    """Tell whether a map is a module of known layers alone, without hooks or functions that somebody attached.
+
+    An evaluation of it changes nothing, and it has no other tensors than parameters and buffers.
+    """
+    if not isinstance(f, nn.Module) or nn.modules.module._has_any_global_hook():
+        return False
+    return all(map(_is_known_layer, f.modules()))
+
+
+def _is_known_layer(part: nn.Module) -> bool:
+    """Tell whether a part of a module is as its class made it, and its class is known."""
+    attributes = vars(part)
+    if not type(part).__module__.startswith(LAYERS) or any(attributes.get(name) for name in HOOKS):
+        return False
+    if part.training and part._buffers:  # running statistics
+        return False
+    for tensor in chain(part._parameters.values(), part._buffers.values()):
+        if tensor is not None and (type(tensor) not in (Tensor, nn.Parameter) or tensor.is_complex()):
+            return False
+    own = [value for name, value in attributes.items() if name not in PLAIN]
+    # Recurrent layers keep their weights in a list; what a network of ours keeps, its forward does not read.
+    is_torch = type(part).__module__.startswith("torch.")
+    return not any(callable(value) or (is_torch and _may_hold_tensors(value)) for value in own)
+
+
+def _may_hold_tensors(value: object) -> bool:
+    """Tell whether an attribute is a tensor, or holds tensors or containers."""
+    if isinstance(value, (list, tuple, set)):
+        return any(isinstance(item, HOLDERS) for item in value)
+    return isinstance(value, HOLDERS)
 
 
 def _is_foreign(kind: Any) -> bool:

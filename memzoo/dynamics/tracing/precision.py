@@ -4,6 +4,7 @@ Networks are trained in float32, but most measurements need the digits of float6
 evaluates a module with cast copies in place of its own parameters and buffers.
 """
 
+import copy
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from memzoo._attempt import Attempt
+from memzoo._module_state import is_unchanging
 from memzoo._types import Map
 from memzoo.dynamics.tracing.attributes import Copies, copy_tensor, isolate_attributes, list_holders
 from memzoo.dynamics.tracing.digits import computes_in_float64
@@ -67,6 +69,8 @@ class CastMap:
     def __init__(self, module: nn.Module, tensors: dict[str, Tensor], dtype: torch.dtype | None) -> None:
         self.module: nn.Module = module
         self._tensors: dict[str, Tensor] = tensors
+        # In a tuple, because it is no other map than the module.
+        self._copied: tuple[nn.Module] | None = (_copy_with(module, tensors),) if is_unchanging(module) else None
         self._buffers: set[str] = {name for name, _ in module.named_buffers(remove_duplicate=False)}
         self._copies: Copies = Copies(dtype, detach=self.detached)  # None leaves tensors in attributes in their types
         self._holders: list[tuple[nn.Module, list[str]]] = list_holders(module)
@@ -80,11 +84,15 @@ class CastMap:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Evaluate the module."""
+        if self._copied is not None:
+            return self._copied[0](x)
         with isolate_attributes(self._holders, self._copies):
             return functional_call(self.module, self._copy_buffers(""), (x,), tie_weights=False)
 
     def run(self, function: Callable[[], Result]) -> Result:
         """Call a function while the tensors are in place, such as a backward pass that calls the module again."""
+        if self._copied is not None:
+            return function()
         with isolate_attributes(self._holders, self._copies):
             scope = _Scope(self.module, function)
             return functional_call(scope, self._copy_buffers("module."), (), tie_weights=False)
@@ -95,6 +103,18 @@ class CastMap:
             prefix + name: copy_tensor(tensor, None) if name in self._buffers else tensor
             for name, tensor in self._tensors.items()
         }
+
+
+def _copy_with(module: nn.Module, tensors: dict[str, Tensor]) -> nn.Module:
+    """Copy a module that no evaluation changes, with other tensors in place of its parameters and buffers."""
+    copies: dict[nn.Module, nn.Module] = {part: copy.copy(part) for part in module.modules()}
+    for path, part in module.named_modules():
+        twin = copies[part].__dict__
+        prefix = path and f"{path}."
+        for table in ("_parameters", "_buffers"):
+            twin[table] = {name: tensors.get(prefix + name) for name in part.__dict__[table]}
+        twin["_modules"] = {name: child and copies[child] for name, child in part._modules.items()}
+    return copies[module]
 
 
 def cast_map(f: Map, dtype: torch.dtype) -> Map:
@@ -118,7 +138,7 @@ def promote_to_float64(f: Map, x: Tensor) -> tuple[Map, Tensor]:
     wide = f
     if isinstance(f, nn.Module):
         wide = CastMap(f, collect_constants(f, torch.float64), torch.float64)
-    if computes_in_float64(wide, x.double()):
+    if is_unchanging(f) or computes_in_float64(wide, x.double()):
         return wide, x.double()
     points = x.float() if x.dtype == torch.float64 else x
     own = CastMap(f, collect_constants(f), None) if isinstance(f, nn.Module) else f
