@@ -52,9 +52,10 @@ class MapState:
     Args:
         f: Self-map.
         known: Objects that an outer state holds already, by their ids.
+        only_evaluated: Nothing but evaluations of ``f`` may change it, so that known layers need no copies.
     """
 
-    def __init__(self, f: object, known: frozenset[int] = frozenset()) -> None:
+    def __init__(self, f: object, known: frozenset[int] = frozenset(), *, only_evaluated: bool = False) -> None:
         self.modules: list[nn.Module] = []
         """All modules that were found, sub-modules too."""
         self.ids: set[int] = set(known)
@@ -69,7 +70,7 @@ class MapState:
         self._put_back: list[Callable[[], object]] = []
         """What puts arrays and random generators back."""
         self._inner: bool = bool(known)
-        if is_unchanging(f):
+        if only_evaluated and is_unchanging(f):
             self.modules += f.modules()
             self.ids.update(map(id, chain(self.modules, f.parameters(), f.buffers())))
         else:
@@ -184,16 +185,19 @@ def is_unchanging(f: object) -> TypeGuard[nn.Module]:
 def _is_known_layer(part: nn.Module) -> bool:
     """Tell whether a part of a module is as its class made it, and its class is known."""
     attributes = vars(part)
-    if not type(part).__module__.startswith(LAYERS) or any(attributes.get(name) for name in HOOKS):
+    kind = type(part)
+    if not (kind.__module__.startswith(LAYERS) and kind.forward.__module__.startswith(LAYERS)):
+        return False
+    if any(attributes.get(name) for name in HOOKS):
         return False
     if part.training and part._buffers:  # running statistics
         return False
     for tensor in chain(part._parameters.values(), part._buffers.values()):
         if tensor is not None and (type(tensor) not in (Tensor, nn.Parameter) or tensor.is_complex()):
             return False
-    own = [value for name, value in attributes.items() if name not in PLAIN]
     # Recurrent layers keep their weights in a list; what a network of ours keeps, its forward does not read.
-    is_torch = type(part).__module__.startswith("torch.")
+    is_torch = kind.__module__.startswith("torch.")
+    own = map(attributes.__getitem__, attributes.keys() - PLAIN)
     return not any(callable(value) or (is_torch and _may_hold_tensors(value)) for value in own)
 
 
@@ -334,19 +338,19 @@ _STATES: ContextVar[tuple[MapState, ...]] = ContextVar("states of maps in measur
 
 
 @contextmanager
-def keep_module_unchanged(f: object) -> Generator[MapState, None, None]:
+def keep_module_unchanged(f: object, *, only_evaluated: bool = False) -> Generator[MapState, None, None]:
     """Restore everything that evaluations of a map change in its modules: afterwards all is the same bit for bit.
 
     Restored are buffers and parameters that were changed in place or replaced, attributes (tensors that are kept,
     caches in lists and dicts, counters), gradients that were added, and the modes of training. Modules are also found
     behind a function, a ``functools.partial``, a method or an object that calls them. Within another measurement of
-    the same map, nothing is done.
+    the same map, nothing is done; nor to known layers where the map is ``only_evaluated``.
 
     Cost: a copy of all parameters and buffers.
     """
     outer = _STATES.get()
     known = frozenset().union(*(state.ids for state in outer))
-    state = MapState(f, known)
+    state = MapState(f, known, only_evaluated=only_evaluated)
     token = _STATES.set((*outer, state))
     try:
         yield state

@@ -178,15 +178,17 @@ class OrbitBatch:
         settled = self._find_settled(before, after, size, length)
         moved = self.moving & finite
         self.steps_taken[self.rows[moved]] += 1
-        self.converged[self.rows[self.moving & settled]] = True
-        self.diverged[self.rows[self.moving & ~finite]] = True
+        going_on = moved & ~settled
+        if not torch.equal(going_on, self.moving):
+            self.converged[self.rows[self.moving & settled]] = True
+            self.diverged[self.rows[self.moving & ~finite]] = True
         if not moved.all():  # rows that rest or diverge stay where they are
             after[~moved] = before[~moved]
             length[~moved] = 0
         # The two buffers change places, so that no step allocates memory for points.
         self.current = after
         self._spare = before
-        self.moving = moved & ~settled
+        self.moving = going_on
         return length
 
     def _evaluate(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -196,8 +198,8 @@ class OrbitBatch:
         lengths: list[Tensor] = []
         for old, new in zip(self.current.split(self._block), after.split(self._block), strict=True):
             new.copy_(apply_map(self._f, old))
-            sizes.append(new.flatten(1).norm(dim=1))
-            lengths.append((new - old).flatten(1).norm(dim=1))
+            sizes.append(torch.linalg.vector_norm(new.flatten(1), dim=1))
+            lengths.append(torch.linalg.vector_norm((new - old).flatten(1), dim=1))
         size = torch.cat(sizes)
         if self._latent is not None:  # Pythagoras: |x|^2 = |y|^2 + |centre|^2
             size = torch.hypot(size, size.new_tensor(self._centre_norm))

@@ -178,9 +178,16 @@ def build_factors(
         basis, triangle = torch.linalg.qr(outer_right.mT)
         right = triangle.mT.expand(len(left), -1, -1) if right is None else right @ triangle.mT
         outer_right = basis.mT
-    finite = left.isfinite().flatten(1).all(1) & outer_finite
+    finite = _find_finite(left) & outer_finite
     if right is not None:
-        finite &= right.isfinite().flatten(1).all(1)
-        right = torch.where(finite[:, None, None], right, 0.0)
-    left = torch.where(finite[:, None, None], left, 0.0)
+        finite &= _find_finite(right)
+    if not finite.all():
+        left = torch.where(finite[:, None, None], left, 0.0)
+        right = right if right is None else torch.where(finite[:, None, None], right, 0.0)
     return Factors(left, right, outer_left, outer_right, finite, eps)
+
+
+def _find_finite(matrices: Tensor) -> Bool[Tensor, " batch"]:
+    """Find the matrices that hold neither NaN nor infinity: a sum shows both, and may overflow by itself."""
+    finite = matrices.sum((1, 2)).isfinite()
+    return finite if finite.all() else matrices.isfinite().flatten(1).all(1)

@@ -33,6 +33,7 @@ from memzoo.dynamics.spectra.plain_autograd import pull_back_batch_by_autograd
 from memzoo.dynamics.spectra.proof import Witness, draw_witness
 from memzoo.dynamics.spectra.triangular import find_triangular, stretch_derivatives
 from memzoo.dynamics.tracing import (
+    CastMap,
     TracedGraph,
     cast_map,
     cast_tensors,
@@ -253,8 +254,9 @@ class Jacobians:
     @cached_property
     def _constants(self) -> dict[str, Tensor]:
         """Collect the parameters and buffers of ``f`` in the type of the Jacobians, with their autograd graph."""
-        tensors = collect_tensors(self.f)
-        return cast_tensors(tensors, torch.float64) if self.dtype == torch.float64 else tensors
+        if isinstance(self.wide, CastMap) and self.dtype == torch.float64:
+            return self.wide.tensors
+        return collect_tensors(self.f)
 
     @cached_property
     def _declared_width(self) -> int:
