@@ -186,7 +186,7 @@ def _is_known_layer(part: nn.Module) -> bool:
     """Tell whether a part of a module is as its class made it, and its class is known."""
     attributes = vars(part)
     kind = type(part)
-    if not (kind.__module__.startswith(LAYERS) and kind.forward.__module__.startswith(LAYERS)):
+    if not all(str(getattr(code, "__module__", "")).startswith(LAYERS) for code in (kind, kind.forward)):
         return False
     if any(attributes.get(name) for name in HOOKS):
         return False
