@@ -190,7 +190,7 @@ def _is_known_layer(part: nn.Module) -> bool:
         return False
     if any(attributes.get(name) for name in HOOKS):
         return False
-    if part.training and part._buffers:  # running statistics
+    if (part.training and part._buffers) or attributes.get("max_norm"):  # running statistics, embeddings
         return False
     for tensor in chain(part._parameters.values(), part._buffers.values()):
         if tensor is not None and (type(tensor) not in (Tensor, nn.Parameter) or tensor.is_complex()):
@@ -198,7 +198,13 @@ def _is_known_layer(part: nn.Module) -> bool:
     # Recurrent layers keep their weights in a list; what a network of ours keeps, its forward does not read.
     is_torch = kind.__module__.startswith("torch.")
     own = map(attributes.__getitem__, attributes.keys() - PLAIN)
-    return not any(callable(value) or (is_torch and _may_hold_tensors(value)) for value in own)
+    return not any(_holds_foreign_code(value) or (is_torch and _may_hold_tensors(value)) for value in own)
+
+
+def _holds_foreign_code(value: object) -> bool:
+    """Tell whether an attribute is or holds something that can be called, other than a module of known layers."""
+    parts = value if isinstance(value, (list, tuple)) else (value,)
+    return any(callable(part) and not is_unchanging(part) for part in parts)
 
 
 def _may_hold_tensors(value: object) -> bool:

@@ -27,7 +27,7 @@ from memzoo.dynamics import (
     recovery_curve,
     spectrum,
 )
-from memzoo.models import FullyConnected
+from memzoo.models import Ensemble, FullyConnected
 from memzoo.modules import evaluation_mode
 
 X = torch.linspace(-1, 1, 24).reshape(4, 6).sin()
@@ -416,6 +416,7 @@ UNCHANGING = {
     "statistics that rest": lambda: nn.BatchNorm1d(6).eval(),
     "attention": lambda: nn.MultiheadAttention(6, 2),
     "own": lambda: FullyConnected(shape=(6,), width=4, depth=3),
+    "ensemble": lambda: Ensemble(member={"shape": (1, 3, 3), "layers": 3}, members=2),
 }
 CHANGING = {
     "statistics": lambda: nn.BatchNorm1d(6),
@@ -424,6 +425,8 @@ CHANGING = {
     "own tensor": lambda: change(nn.Linear(6, 6), "scale", torch.ones(6)),
     "own table": lambda: change(nn.Linear(6, 6), "seen", [{}]),
     "function in our own": lambda: change(FullyConnected(shape=(6,), width=4, depth=3), "check_shape", lambda x: x),
+    "module in our own": lambda: change(FullyConnected(shape=(6,), width=4, depth=3), "others", (OwnLinear(6, 6),)),
+    "weights in place": lambda: nn.Embedding(6, 6, max_norm=1.0),
     "weights in a list": lambda: nn.LSTM(6, 6),
     "forward hook": lambda: nn.Sequential(hook(nn.Linear(6, 6), "register_forward_hook")),
     "early hook": lambda: hook(nn.Linear(6, 6), "register_forward_pre_hook"),
