@@ -25,12 +25,31 @@ def keep_generators_unchanged() -> Generator[None, None, None]:
 
 
 def read_generators() -> dict[str, Any]:
-    """Return the states of all global generators of this process as tensors and plain numbers."""
-    version, words, gauss = random.getstate()
-    numpy: dict[str, Any] = np.random.get_state(legacy=False)  # type: ignore[assignment]  # noqa: NPY002
+    """Return the states of all global generators of this process."""
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": np.random.get_state(legacy=False),  # noqa: NPY002
+        "python": random.getstate(),
+    }
+
+
+def restore_generators(states: dict[str, Any]) -> None:
+    """Put the states of all global generators of this process back."""
+    torch.set_rng_state(states["torch"].cpu())
+    # On another number of devices there is nothing that these states belong to.
+    cuda: list[Tensor] = states["cuda"]
+    if cuda and torch.cuda.is_available() and len(cuda) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all([state.cpu() for state in cuda])
+    np.random.set_state(states["numpy"])  # noqa: NPY002
+    random.setstate(states["python"])
+
+
+def pack_generators(states: dict[str, Any]) -> dict[str, Any]:
+    """Write states as tensors and plain numbers, which can be loaded from a file without unpickling."""
+    numpy = states["numpy"]
+    version, words, gauss = states["python"]
+    return states | {
         "numpy": {
             "bit_generator": str(numpy["bit_generator"]),
             "key": torch.from_numpy(numpy["state"]["key"].astype(np.int64)),
@@ -42,24 +61,15 @@ def read_generators() -> dict[str, Any]:
     }
 
 
-def restore_generators(states: dict[str, Any]) -> None:
-    """Put the states of all global generators of this process back."""
-    torch.set_rng_state(states["torch"].cpu())
-    # On another number of devices there is nothing that these states belong to.
-    cuda: list[Tensor] = states["cuda"]
-    if cuda and torch.cuda.is_available() and len(cuda) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all([state.cpu() for state in cuda])
-    numpy = states["numpy"]
-    np.random.set_state(  # noqa: NPY002
-        {
-            "bit_generator": numpy["bit_generator"],
-            "state": {"key": numpy["key"].numpy().astype(np.uint32), "pos": numpy["pos"]},
-            "has_gauss": numpy["has_gauss"],
-            "gauss": numpy["gauss"],
-        }
-    )
-    python = states["python"]
-    random.setstate((python["version"], tuple(python["words"].tolist()), python["gauss"]))
+def unpack_generators(packed: dict[str, Any]) -> dict[str, Any]:
+    """Return the states that :func:`pack_generators` wrote."""
+    numpy = packed["numpy"]
+    python = packed["python"]
+    state = {"key": numpy["key"].numpy().astype(np.uint32), "pos": numpy["pos"]}
+    return packed | {
+        "numpy": {name: numpy[name] for name in ("bit_generator", "has_gauss", "gauss")} | {"state": state},
+        "python": (python["version"], tuple(python["words"].tolist()), python["gauss"]),
+    }
 
 
 def generators_are_at(states: dict[str, Any]) -> bool:
@@ -68,9 +78,11 @@ def generators_are_at(states: dict[str, Any]) -> bool:
 
 
 def _are_equal(one: Any, other: Any) -> bool:
-    """Compare dicts, lists and tensors of states."""
+    """Compare dicts, lists, arrays and tensors of states."""
     if isinstance(one, Tensor):
         return torch.equal(one, other)
+    if isinstance(one, np.ndarray):
+        return np.array_equal(one, other)
     if isinstance(one, dict):
         return all(_are_equal(one[name], other[name]) for name in one)
     if isinstance(one, list):

@@ -12,7 +12,8 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, MutableMapping, MutableSequence, MutableSet
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from itertools import chain
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -24,8 +25,14 @@ from memzoo._generators import freeze_generator
 
 PLAIN = frozenset(vars(nn.Module()))
 """Attributes of every module: its tables of parameters, buffers and sub-modules, and its hooks."""
+LAYERS = ("torch.nn.modules.", "memzoo.models.")
+"""Packages of layers whose forward changes nothing and computes in the type of its input."""
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+"""Hooks that run with a forward or a backward pass."""
 FOREIGN = ("torch", "lightning", "pytorch_lightning", "lightning_fabric", "numpy", "builtins", "types")
 """Packages whose objects and functions hold no state of a map: trainers, data sets, operators."""
+HOLDERS = (Tensor, dict, list, set, tuple)
+"""Types of attributes that are tensors or may hold some."""
 FUNCTIONS = (types.FunctionType, types.MethodType, functools.partial)
 """Types of functions that hold what they were made with."""
 MOST = 20_000
@@ -45,9 +52,10 @@ class MapState:
     Args:
         f: Self-map.
         known: Objects that an outer state holds already, by their ids.
+        only_evaluated: Nothing but evaluations of ``f`` may change it, so that known layers need no copies.
     """
 
-    def __init__(self, f: object, known: frozenset[int] = frozenset()) -> None:
+    def __init__(self, f: object, known: frozenset[int] = frozenset(), *, only_evaluated: bool = False) -> None:
         self.modules: list[nn.Module] = []
         """All modules that were found, sub-modules too."""
         self.ids: set[int] = set(known)
@@ -62,7 +70,11 @@ class MapState:
         self._put_back: list[Callable[[], object]] = []
         """What puts arrays and random generators back."""
         self._inner: bool = bool(known)
-        self._walk(f)
+        if only_evaluated and is_unchanging(f):
+            self.modules += f.modules()
+            self.ids.update(map(id, chain(self.modules, f.parameters(), f.buffers())))
+        else:
+            self._walk(f)
 
     def restore(self) -> None:
         """Put everything back as it was."""
@@ -158,6 +170,48 @@ class MapState:
 def find_forward(module: nn.Module) -> Any:
     """Find what the class of a module defines as its forward; the class of a scripted module computes it on access."""
     return inspect.getattr_static(type(module), "forward")
+
+
+def is_unchanging(f: object) -> TypeGuard[nn.Module]:
+    """Tell whether a map is a module of known layers alone, without hooks or functions that somebody attached.
+
+    An evaluation of it changes nothing, and it has no other tensors than parameters and buffers.
+    """
+    if not isinstance(f, nn.Module) or nn.modules.module._has_any_global_hook():
+        return False
+    return all(map(_is_known_layer, f.modules()))
+
+
+def _is_known_layer(part: nn.Module) -> bool:
+    """Tell whether a part of a module is as its class made it, and its class is known."""
+    attributes = vars(part)
+    kind = type(part)
+    if not all(str(getattr(code, "__module__", "")).startswith(LAYERS) for code in (kind, kind.forward)):
+        return False
+    if any(attributes.get(name) for name in HOOKS):
+        return False
+    if (part.training and part._buffers) or attributes.get("max_norm"):  # running statistics, embeddings
+        return False
+    for tensor in chain(part._parameters.values(), part._buffers.values()):
+        if tensor is not None and (type(tensor) not in (Tensor, nn.Parameter) or tensor.is_complex()):
+            return False
+    # Recurrent layers keep their weights in a list; what a network of ours keeps, its forward does not read.
+    is_torch = kind.__module__.startswith("torch.")
+    own = map(attributes.__getitem__, attributes.keys() - PLAIN)
+    return not any(_holds_foreign_code(value) or (is_torch and _may_hold_tensors(value)) for value in own)
+
+
+def _holds_foreign_code(value: object) -> bool:
+    """Tell whether an attribute is or holds something that can be called, other than a module of known layers."""
+    parts = value if isinstance(value, (list, tuple)) else (value,)
+    return any(callable(part) and not is_unchanging(part) for part in parts)
+
+
+def _may_hold_tensors(value: object) -> bool:
+    """Tell whether an attribute is a tensor, or holds tensors or containers."""
+    if isinstance(value, (list, tuple, set)):
+        return any(isinstance(item, HOLDERS) for item in value)
+    return isinstance(value, HOLDERS)
 
 
 def _is_foreign(kind: Any) -> bool:
@@ -290,19 +344,19 @@ _STATES: ContextVar[tuple[MapState, ...]] = ContextVar("states of maps in measur
 
 
 @contextmanager
-def keep_module_unchanged(f: object) -> Generator[MapState, None, None]:
+def keep_module_unchanged(f: object, *, only_evaluated: bool = False) -> Generator[MapState, None, None]:
     """Restore everything that evaluations of a map change in its modules: afterwards all is the same bit for bit.
 
     Restored are buffers and parameters that were changed in place or replaced, attributes (tensors that are kept,
     caches in lists and dicts, counters), gradients that were added, and the modes of training. Modules are also found
     behind a function, a ``functools.partial``, a method or an object that calls them. Within another measurement of
-    the same map, nothing is done.
+    the same map, nothing is done; nor to known layers where the map is ``only_evaluated``.
 
     Cost: a copy of all parameters and buffers.
     """
     outer = _STATES.get()
     known = frozenset().union(*(state.ids for state in outer))
-    state = MapState(f, known)
+    state = MapState(f, known, only_evaluated=only_evaluated)
     token = _STATES.set((*outer, state))
     try:
         yield state

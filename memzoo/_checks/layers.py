@@ -42,16 +42,18 @@ def _check_finite(tensor: Tensor, name: str) -> None:
 
 def check_layer(module: nn.Module, name: str) -> None:
     """Raise if the output of a layer for one row depends on the other rows or on chance."""
+    is_norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
+    if not is_norm and not _draws(module):
+        return
     # A class with a forward of its own may have fixed what the layer of torch draws: its outputs tell.
     if not str(find_forward(module).__module__).startswith("torch.nn"):
         return
-    is_norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
     if is_norm and module.running_mean is None:
         raise InvalidArgumentError(
             f"{name} uses batch statistics even in eval mode, so rows interact "
             "and there is no self-map; build it with track_running_stats=True."
         )
-    if module.training and (is_norm or _draws(module)):
+    if module.training:
         raise InvalidArgumentError(
             f"{name} is in training mode, so the map is random or mixes rows; call .eval() on the model first."
         )

@@ -5,7 +5,7 @@ from typing import Any, final
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
-from memzoo._generators import read_generators, restore_generators
+from memzoo._generators import pack_generators, read_generators, restore_generators, unpack_generators
 from memzoo.runs import FitCallback
 
 
@@ -51,7 +51,7 @@ class KeepGenerators(FitCallback):
     def state_dict(self) -> dict[str, Any]:
         """Return the states of all processes, one entry each."""
         # Every process saves: rank 0 alone writes the file, and needs the states of all.
-        own = read_generators()
+        own = pack_generators(read_generators())
         states: list[Any] = [own]
         if _is_distributed():
             states = [None] * torch.distributed.get_world_size()
@@ -80,7 +80,7 @@ class KeepGenerators(FitCallback):
         rank = torch.distributed.get_rank() if _is_distributed() else 0
         processes = self._kept["processes"]
         if rank < len(processes):  # the run before may have had fewer processes
-            restore_generators(processes[rank])
+            restore_generators(unpack_generators(processes[rank]))
 
 
 def _is_distributed() -> bool:

@@ -98,3 +98,25 @@ def test_each_tensor_appears_once_under_the_name_of_its_first_module():
     assert collect_tensors(model).keys() == {"one.weight", "own", "kept"}
     assert collect_tensors(model)["one.weight"] is model.two.weight
     assert collect_tensors(torch.tanh) == {}
+
+
+def test_known_layers_are_read_in_float64_by_copies_that_share_what_the_module_shares():
+    shared = nn.Linear(3, 3)
+    tied = nn.Linear(3, 3, bias=False)
+    tied.weight = shared.weight
+    norm = nn.BatchNorm1d(3)
+    norm.running_mean += 0.5
+    model = nn.Sequential(shared, nn.Sequential(), nn.Tanh(), shared, norm, tied).eval()
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    parts = list(model.modules())
+    x = torch.rand(4, 3, dtype=torch.float64)
+    wide = cast_map(model, torch.float64)
+    found = wide(x)
+    weight, bias = shared.weight.double(), shared.bias.double()
+    y = torch.tanh(x @ weight.T + bias) @ weight.T + bias
+    expected = ((y - 0.5) / (1 + norm.eps) ** 0.5) @ weight.T
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-14)
+    assert found.requires_grad  # a cast keeps the graph of the parameters
+    assert all(now is then for now, then in zip(model.modules(), parts, strict=True))
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    assert cast_map(model, torch.float32) is model

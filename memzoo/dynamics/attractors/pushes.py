@@ -196,7 +196,7 @@ def _follow(
     look = FIRST_LOOK
     for step in range(1, steps + 1):
         moved = pushed.apply(rows, moved)
-        size = moved.norm(dim=-1)
+        size = torch.linalg.vector_norm(moved, dim=-1)
         as_it_is = coarse[rows, None]
         growth = size.log().double() + torch.where(as_it_is, 0.0, growth)
         total = total + growth.exp()

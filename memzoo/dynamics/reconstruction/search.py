@@ -119,7 +119,8 @@ class _Search:
         return None
 
     def _build(self, call: Forward, pick: Pick | None) -> Any:
-        return self.cast(build_map(self.f, call, pick), self.x.dtype)
+        is_own = type(call) is Forward and pick is None
+        return self.cast(self.f if is_own else build_map(self.f, call, pick), self.x.dtype)
 
     def _evaluate(self, call: Forward) -> _Answer:
         before = read_generators()

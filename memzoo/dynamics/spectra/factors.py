@@ -8,6 +8,7 @@ linearisation is taken at x and at h(x), so the product is the Jacobian at every
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Self
 
 import torch
@@ -18,6 +19,9 @@ from memzoo._types import Map
 from memzoo.dynamics.spectra.derivatives import compute_jacobians, flatten_map, map_rows
 from memzoo.dynamics.spectra.scaling import find_exponents_of_sizes, scale_values
 from memzoo.dynamics.tracing import TracedGraph
+
+MODERATE = 16
+"""Logarithm to base 2 of a size up to which even its fourth power, over many entries, is in the range of float32."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +81,11 @@ class Factors:
         Returns:
             The factors, and the logarithm to base 2 of the unit of their product at each point.
         """
-        exponents = find_exponents_of_sizes(self.left.detach().abs().amax((-2, -1)))
+        exponents = find_exponents_of_sizes(self.left.detach().abs().amax((-2, -1)), MODERATE)
         left = scale_values(self.left, -exponents)
         if self.right is None:
             return replace(self, left=left), exponents
-        others = find_exponents_of_sizes(self.right.detach().abs().amax((-2, -1)))
+        others = find_exponents_of_sizes(self.right.detach().abs().amax((-2, -1)), MODERATE)
         return replace(self, left=left, right=scale_values(self.right, -others)), exponents + others
 
     def bound_rounding(self) -> Float[Tensor, " batch"]:
@@ -97,13 +101,15 @@ class Factors:
 
 
 def factor_at_cut(
-    graph: TracedGraph, constants: dict[str, Tensor], points: Tensor, tangents: int, eps: float
+    graph: TracedGraph, constants: dict[str, Tensor], points: Tensor, tangents: int, eps: float, *, checked: bool
 ) -> Factors:
     r"""Compute the Jacobians at flat ``points`` through the minimum cut of a traced map.
 
     Along x -> entry -> cut -> exit -> f(x) they are :math:`J = S\,A(x)\,B(x)\,P`. The affine ends S and P are the same
-    at every point and are formed once; an end that is much wider than the cut is not worth its matrix.
+    at every point and are formed once; an end that is much wider than the cut is not worth its matrix. Where they are
+    ``checked``, each of them is compared with plain autograd.
     """
+    differentiate = partial(compute_jacobians, tangents=tangents, checked=checked)
     cut = graph.cut
     if cut.affine:
         points = points[:1]
@@ -118,7 +124,7 @@ def factor_at_cut(
     at_entry = map_rows(to_entry)(points)
     outer_right = None
     if entry is not graph.source:
-        outer_right = compute_jacobians(to_entry, points[:1], tangents)[0]
+        outer_right = differentiate(to_entry, points[:1])[0]
 
     # B(x), linearised at the value of the entry
     at_cut = at_entry
@@ -126,21 +132,21 @@ def factor_at_cut(
     if cut.nodes != (entry,):
         to_cut = extract([entry], cut.nodes)
         at_cut = map_rows(to_cut)(at_entry)
-        right = compute_jacobians(to_cut, at_entry, tangents)
+        right = differentiate(to_cut, at_entry)
 
     # A(x), linearised at the values of the cut
     to_exit = extract(cut.nodes, [exit_])
     if cut.nodes == (exit_,):
         left = torch.eye(cut.size, dtype=points.dtype, device=points.device).expand(len(points), -1, -1)
     else:
-        left = compute_jacobians(to_exit, at_cut, tangents, forward=True)
+        left = differentiate(to_exit, at_cut, forward=True)
 
     # S, the same at every point
     outer_left = None
     if exit_ is not graph.target:
         to_output = extract([exit_], [graph.target])
         at_exit = map_rows(to_exit)(at_cut)[:1]
-        outer_left = compute_jacobians(to_output, at_exit, tangents, forward=True)[0]
+        outer_left = differentiate(to_output, at_exit, forward=True)[0]
     return build_factors(eps, left, right, outer_left, outer_right)
 
 
@@ -172,9 +178,16 @@ def build_factors(
         basis, triangle = torch.linalg.qr(outer_right.mT)
         right = triangle.mT.expand(len(left), -1, -1) if right is None else right @ triangle.mT
         outer_right = basis.mT
-    finite = left.isfinite().flatten(1).all(1) & outer_finite
+    finite = _find_finite(left) & outer_finite
     if right is not None:
-        finite &= right.isfinite().flatten(1).all(1)
-        right = torch.where(finite[:, None, None], right, 0.0)
-    left = torch.where(finite[:, None, None], left, 0.0)
+        finite &= _find_finite(right)
+    if not finite.all():
+        left = torch.where(finite[:, None, None], left, 0.0)
+        right = right if right is None else torch.where(finite[:, None, None], right, 0.0)
     return Factors(left, right, outer_left, outer_right, finite, eps)
+
+
+def _find_finite(matrices: Tensor) -> Bool[Tensor, " batch"]:
+    """Find the matrices that hold neither NaN nor infinity: a sum shows both, and may overflow by itself."""
+    finite = matrices.sum((1, 2)).isfinite()
+    return finite if finite.all() else matrices.isfinite().flatten(1).all(1)

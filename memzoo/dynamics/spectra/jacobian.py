@@ -24,13 +24,16 @@ from memzoo.dynamics.spectra.derivatives import (
     linearise,
     linearise_row_by_row,
     linearise_transposed,
+    pull_back,
 )
 from memzoo.dynamics.spectra.differences import compute_jacobians_by_differences
 from memzoo.dynamics.spectra.factors import Factors, build_factors, factor_at_cut, factor_at_declared_cut
 from memzoo.dynamics.spectra.inexact_factors import build_inexact_factors
+from memzoo.dynamics.spectra.plain_autograd import pull_back_batch_by_autograd
 from memzoo.dynamics.spectra.proof import Witness, draw_witness
 from memzoo.dynamics.spectra.triangular import find_triangular, stretch_derivatives
 from memzoo.dynamics.tracing import (
+    CastMap,
     TracedGraph,
     cast_map,
     cast_tensors,
@@ -43,6 +46,8 @@ from memzoo.dynamics.tracing import (
 from memzoo.errors import InvalidArgumentError, NonFiniteError
 
 Method = Literal["cut", "arnoldi", "dense", "differences"]
+Pull = Callable[[Map, Tensor, Tensor], Tensor]
+"""Function that computes the products J^T u of a map at points with vectors."""
 METHODS: tuple[Method, ...] = ("cut", "arnoldi", "dense", "differences")
 ROWS = 256
 """Rows evaluated at one time."""
@@ -140,10 +145,10 @@ class Jacobians:
             found = compute_jacobians_by_differences(self.wide, x)
             return build_inexact_factors(self.eps, found.jacobians, found.error)
         if self.method == "cut":
-            for form in self._list_ways_through_a_cut(x):
+            for form, pull in self._list_ways_through_a_cut(x):
                 with Attempt(RuntimeError):  # a trace of one row may fail for many
                     factors = form()
-                    if draw_witness(f, x.flatten(1)).confirms_factors(factors, self.eps):
+                    if draw_witness(f, x.flatten(1), pull).confirms_factors(factors, self.eps):
                         return factors
             if self.declared is not None:
                 self._refuse_declared_cut(self.declared, x)
@@ -249,8 +254,9 @@ class Jacobians:
     @cached_property
     def _constants(self) -> dict[str, Tensor]:
         """Collect the parameters and buffers of ``f`` in the type of the Jacobians, with their autograd graph."""
-        tensors = collect_tensors(self.f)
-        return cast_tensors(tensors, torch.float64) if self.dtype == torch.float64 else tensors
+        if isinstance(self.wide, CastMap) and self.dtype == torch.float64:
+            return self.wide.tensors
+        return collect_tensors(self.f)
 
     @cached_property
     def _declared_width(self) -> int:
@@ -279,20 +285,25 @@ class Jacobians:
             return "cut"
         return "dense" if self.dim <= TINY else "arnoldi"
 
-    def _list_ways_through_a_cut(self, x: Tensor) -> Iterator[Callable[[], Factors]]:
-        """Offer the narrowest cut first; trace once more if a trace fails, because the module may have changed."""
+    def _list_ways_through_a_cut(self, x: Tensor) -> Iterator[tuple[Callable[[], Factors], Pull]]:
+        """Offer the narrowest cut first, and with each way the products that it has to be confirmed by.
+
+        One pass of plain autograd through the whole map confirms all factors at once. If it does not, each factor is
+        checked by itself; then the map is traced once more, because the module may have changed.
+        """
         if self.graph is not None and self.graph.cut.size == self.width:
-            yield partial(self._factor_at_traced_cut, self.graph, x)
+            yield partial(self._factor_at_traced_cut, self.graph, x, checked=False), pull_back_batch_by_autograd
+            yield partial(self._factor_at_traced_cut, self.graph, x), pull_back
             self.graph = self._trace(x[:1], ignore_cache=True)
             if self.graph is not None and self.graph.cut.size < self.dim:
-                yield partial(self._factor_at_traced_cut, self.graph, x)
+                yield partial(self._factor_at_traced_cut, self.graph, x), pull_back
             self.graph = None
         if self.declared is not None:
             encode, decode = (cast_map(half, self.dtype) for half in self.declared)
-            yield partial(factor_at_declared_cut, encode, decode, x, self._tangents, self.eps)
+            yield partial(factor_at_declared_cut, encode, decode, x, self._tangents, self.eps), pull_back
 
-    def _factor_at_traced_cut(self, graph: TracedGraph, x: Tensor) -> Factors:
-        return factor_at_cut(graph, self._constants, x.flatten(1), self._tangents, self.eps)
+    def _factor_at_traced_cut(self, graph: TracedGraph, x: Tensor, *, checked: bool = True) -> Factors:
+        return factor_at_cut(graph, self._constants, x.flatten(1), self._tangents, self.eps, checked=checked)
 
     def _linearise_graph(self, graph: TracedGraph, points: Tensor) -> Products:
         """Linearise the traced map in the type of ``points``."""

@@ -4,6 +4,7 @@ Freivalds (Probabilistic machines can use less running time, 1977) checks a matr
 matrix passes with probability zero.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -37,11 +38,17 @@ class Witness:
         return bool(rows_agree(images, self.images, self.images.norm(dim=1), eps).all())
 
 
-def draw_witness(f: Map, points: Tensor) -> Witness:
-    """Draw random cotangents and multiply them by the transposed Jacobians of a function of flat rows."""
+def draw_witness(f: Map, points: Tensor, pull: Callable[[Map, Tensor, Tensor], Tensor] = pull_back) -> Witness:
+    """Draw random cotangents and multiply them by the transposed Jacobians of a function of flat rows.
+
+    Args:
+        f: Function.
+        points: Points.
+        pull: Computes the products.
+    """
     generator = torch.Generator().manual_seed(0)
     cotangents = torch.randn(*points.shape, generator=generator, dtype=torch.float64).to(points)
-    return Witness(cotangents, pull_back(f, points.detach(), cotangents))
+    return Witness(cotangents, pull(f, points.detach(), cotangents))
 
 
 def rows_agree(ours: Tensor, true: Tensor, size: Tensor, eps: float) -> Tensor:

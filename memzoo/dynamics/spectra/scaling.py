@@ -15,15 +15,17 @@ def find_exponents(products: Products, v: Float[Tensor, "batch dim"]) -> Float[T
     return find_exponents_of_sizes(products.push(v[None])[0].abs().amax(-1))
 
 
-def find_exponents_of_sizes(sizes: Tensor) -> Tensor:
-    """Round the logarithms of sizes to integers; zero and numbers that are not finite keep their unit."""
+def find_exponents_of_sizes(sizes: Tensor, least: int = 0) -> Tensor:
+    """Round the logarithms of sizes to integers; below ``least``, and of zero and infinity, they are 0."""
     _, exponents = torch.frexp(sizes)
-    usable = sizes.isfinite() & (sizes > 0)
+    usable = sizes.isfinite() & (sizes > 0) & (exponents.abs() > least)
     return torch.where(usable, exponents, 0).double()
 
 
 def scale_values(values: Tensor, exponents: Float[Tensor, " batch"]) -> Tensor:
     """Multiply each row by its power of two."""
+    if not exponents.any():
+        return values
     for factor in _split_powers(exponents):
         values = values * factor.reshape(-1, *[1] * (values.ndim - 1)).to(values.dtype)
     return values

@@ -16,12 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from memzoo._module_state import restore_table
+from memzoo._module_state import HOLDERS, PLAIN, is_unchanging, restore_table
 
-OF_EVERY_MODULE = set(nn.Module().__dict__)
-"""Attributes that torch gives to each module: what ``functional_call`` replaces, hooks, flags."""
-HOLDERS = (Tensor, dict, list, set, tuple)
-"""Types of attributes that are tensors or may hold some."""
 SMALL = 1024
 """Entries of a tensor up to which a copy for each evaluation costs nothing."""
 GRADIENT_HOOKS = ("_backward_hooks", "_backward_pre_hooks")
@@ -29,12 +25,15 @@ GRADIENT_HOOKS = ("_backward_hooks", "_backward_pre_hooks")
 
 
 def list_holders(module: nn.Module) -> list[tuple[nn.Module, list[str]]]:
-    """List the parts of a module, each with the names of its attributes that hold tensors or may come to hold some."""
+    """List the parts of a module, each with the names of its attributes that hold tensors or may come to hold some.
+
+    The list is empty where no evaluation can change an attribute.
+    """
     holders: list[tuple[nn.Module, list[str]]] = []
+    if is_unchanging(module):
+        return holders
     for part in module.modules():
-        names = [
-            name for name, value in part.__dict__.items() if name not in OF_EVERY_MODULE and isinstance(value, HOLDERS)
-        ]
+        names = [name for name, value in part.__dict__.items() if name not in PLAIN and isinstance(value, HOLDERS)]
         holders.append((part, names))
     return holders
 

@@ -136,7 +136,7 @@ def leave_no_trace(function: Function) -> Function:
 
     @wraps(function)
     def measure(f: Map, *args: Any, **kwargs: Any) -> Any:
-        with keep_generators_unchanged(), keep_module_unchanged(f):
+        with keep_generators_unchanged(), keep_module_unchanged(f, only_evaluated=True):
             entered = enter_map(f, args[0] if args else kwargs.get(points))
             if entered is not f:
                 say_once(entered)
@@ -150,7 +150,7 @@ def leave_no_trace_of_half(function: Function) -> Function:
 
     @wraps(function)
     def measure(half: Map, *args: Any, **kwargs: Any) -> Any:
-        with keep_generators_unchanged(), keep_module_unchanged(half):
+        with keep_generators_unchanged(), keep_module_unchanged(half, only_evaluated=True):
             return function(widen_module(half), *args, **kwargs)
 
     return cast(Function, measure)
