@@ -434,6 +434,7 @@ CHANGING = {
     "parametrised": lambda: nn.utils.parametrizations.weight_norm(nn.Linear(6, 6)),
     "complex": lambda: nn.Linear(6, 6, dtype=torch.complex64),
     "lazy": lambda: nn.LazyLinear(6),
+    "traced": lambda: torch.jit.trace(nn.Linear(6, 6), X),
     "compiled": lambda: torch.compile(nn.Linear(6, 6)),
     "function": lambda: nn.Linear(6, 6).forward,
 }
@@ -444,6 +445,8 @@ def test_layers_of_torch_are_known_to_change_nothing(build):
     assert is_unchanging(build())
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore:.*torch.jit:FutureWarning")
+@pytest.mark.filterwarnings("ignore:Lazy modules:UserWarning")
 @pytest.mark.parametrize("build", CHANGING.values(), ids=CHANGING)
 def test_what_somebody_may_have_changed_is_not_known(build):
     assert not is_unchanging(build())
