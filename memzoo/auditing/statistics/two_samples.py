@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from memzoo.auditing.statistics.roc import area_under_roc
+
 PERMUTATIONS = 999
 """Draws of membership; with the true one, p-values are multiples of 0.001."""
 BLOCK = 2**22
@@ -19,6 +21,9 @@ class TwoSamples(NamedTuple):
     """Energy distance as a share of the mean distance between the samples; near 0 for one distribution, at most 1."""
     p_value: float
     """Probability of a distance at least as large if membership were drawn anew."""
+    blind_auc: float
+    """How well the images alone tell members from controls: area under the ROC curve of the mean distance to the
+    controls minus that to the members, the image itself left out. An attack that is no better may have seen this."""
 
 
 def compare_samples(
@@ -31,7 +36,9 @@ def compare_samples(
 
     The distance is :math:`2 E\|X - Y\| - E\|X - X'\| - E\|Y - Y'\|`, zero only if both distributions are the same
     (Szekely and Rizzo, J. Stat. Plan. Inference 143, 2013), here divided by :math:`2 E\|X - Y\|`. The means are over
-    all pairs, those of an image with itself included. Time :math:`O((n + m)^2)` for each draw.
+    all pairs, those of an image with itself included. A guess from the images alone is a baseline for every attack
+    (Das, Zhang and Tramer: Blind baselines beat membership inference attacks, 2024). Time
+    :math:`O((n + m)^2)` for each draw.
 
     Args:
         members: One sample.
@@ -41,8 +48,8 @@ def compare_samples(
 
     Example:
         >>> found = compare_samples(torch.zeros(20, 2), torch.ones(20, 2))
-        >>> round(found.distance, 6), found.p_value
-        (1.0, 0.001)
+        >>> round(found.distance, 6), found.p_value, found.blind_auc
+        (1.0, 0.001, 1.0)
     """
     points = torch.cat([members.flatten(1), controls.flatten(1)]).double().cpu()
     points = points - points.mean(0)
@@ -57,7 +64,18 @@ def compare_samples(
         drawn.append(_measure_energy(gaps, (keys <= keys.kthvalue(n, dim=1, keepdim=True).values).double(), n))
     # Draws that are the true membership are rounded differently, and must count as at least as far.
     as_far = int((torch.cat(drawn) >= own * (1 - 1e-9) - 1e-12).sum())
-    return TwoSamples(own.item(), (1 + as_far) / (1 + permutations))
+    return TwoSamples(own.item(), (1 + as_far) / (1 + permutations), _guess_blindly(gaps, n))
+
+
+def _guess_blindly(gaps: Tensor, n: int) -> float:
+    """Measure how well distances to the others of each group tell whose image it is; one half if a group has one."""
+    m = len(gaps) - n
+    if min(n, m) < 2:
+        return 0.5
+    to_members = gaps[:, :n].sum(1) / torch.where(torch.arange(n + m) < n, n - 1, n)
+    to_controls = gaps[:, n:].sum(1) / torch.where(torch.arange(n + m) < n, m, m - 1)
+    nearer = to_controls - to_members
+    return area_under_roc(nearer[:n], nearer[n:])
 
 
 def _measure_energy(gaps: Tensor, is_member: Float[Tensor, "draws images"], n: int) -> Float[Tensor, " draws"]:

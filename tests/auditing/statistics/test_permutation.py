@@ -103,4 +103,19 @@ def test_samples_of_one_distribution_are_told_apart_as_rarely_as_the_level_says(
         alarms = sum(p_value <= level for p_value in p_values) / trials
         assert alarms <= level + 3 * (level * (1 - level) / trials) ** 0.5
     assert compare_samples(torch.randn(40, 4), 2 * torch.randn(40, 4)).p_value < 0.01
-    assert compare_samples(torch.zeros(5, 2), torch.zeros(6, 2)) == (0.0, 1.0)
+    assert compare_samples(torch.zeros(5, 2), torch.zeros(6, 2)) == (0.0, 1.0, 0.5)
+
+
+def test_a_blind_guess_leaves_out_the_image_itself():
+    x, y = torch.randn(6, 3), torch.randn(5, 3) + 1
+    both = torch.cat([x, y])
+    scores = []
+    for i, point in enumerate(both):
+        others = [row for row in range(11) if row != i]
+        gap = (both - point).norm(dim=1)
+        controls = gap[[row for row in others if row >= 6]].mean()
+        scores.append(controls - gap[[row for row in others if row < 6]].mean())
+    scores = torch.stack(scores)
+    wanted = (scores[:6, None] > scores[6:]).double().mean().item()
+    assert compare_samples(x, y, 9).blind_auc == pytest.approx(wanted)
+    assert compare_samples(x[:1], y, 9).blind_auc == 0.5
