@@ -16,7 +16,7 @@ from memzoo.errors import InvalidArgumentError, NonFiniteError
 
 PERMUTATIONS = 9999
 """Draws of membership; with the true one, p-values are multiples of 1e-4."""
-BLOCK = 2**24
+BLOCK = 2**22
 """Numbers that are drawn at one time."""
 
 
