@@ -1,5 +1,7 @@
 """Report which training images leak from an autoencoder when it is iterated, with controls beside each claim."""
 
+from memzoo.auditing.battery import Battery, BatteryOptions
+from memzoo.auditing.battery_result import AttackResult
 from memzoo.auditing.checkpoint import load_module
 from memzoo.auditing.examination import audit
 from memzoo.auditing.folder import check_free
@@ -10,8 +12,11 @@ from memzoo.auditing.result import Judged
 from memzoo.auditing.value_range import Scaling, find_scaling, find_shape
 
 __all__ = [
+    "AttackResult",
     "Audit",
     "AuditData",
+    "Battery",
+    "BatteryOptions",
     "Judged",
     "Scaling",
     "audit",

@@ -9,6 +9,10 @@ from torch import Tensor, nn
 from memzoo._checks import check_batch, check_same_shape, check_steps
 from memzoo._types import Map
 from memzoo._user_warning import warn_user
+from memzoo.auditing.attacks import choose_attacks
+from memzoo.auditing.battery import BatteryOptions, measure_battery
+from memzoo.auditing.comparability import compare_groups
+from memzoo.auditing.distinct_images import Images
 from memzoo.auditing.judgement import PATIENCE, Group, find_owners, judge_groups
 from memzoo.auditing.measurable_map import open_map
 from memzoo.auditing.notes import list_notes
@@ -19,7 +23,7 @@ from memzoo.auditing.value_range import find_better_range
 from memzoo.dynamics import find_attractors, nearest
 from memzoo.dynamics.orbits import resolve_eps, resolve_groups
 from memzoo.dynamics.reconstruction import describe_map
-from memzoo.errors import AuditInputError
+from memzoo.errors import AuditInputError, InvalidTypeError
 from memzoo.modules import Adapter
 
 
@@ -35,6 +39,7 @@ def audit(
     noise: int = 200,
     shape: Sequence[int] | None = None,
     seed: int = 0,
+    battery: bool | BatteryOptions = False,
 ) -> Audit:
     r"""Find which training images can be pulled out of an autoencoder by iterating it, how many, and how fast.
 
@@ -67,10 +72,14 @@ def audit(
         noise: Number of noise starts, if ``starts`` is left out.
         shape: Shape of one image, where neither members nor starts tell it.
         seed: Seed of the noise.
+        battery: Also run the attacks of :doc:`/leaks` on members and controls, with one verdict of all of them in
+            :attr:`Audit.battery`. :class:`memzoo.auditing.BatteryOptions` chooses among them, and adds a reference
+            network or a bound on epsilon. Nothing else in the result depends on it.
 
     Returns:
         The numbers of the audit. It costs at most ``7 steps`` evaluations of all starts, and one certificate for each
-        image and each attractor.
+        image and each attractor; with a battery, ``2 steps`` evaluations of all starts, ``5 steps`` of all images, and
+        all eigenvalues at each image besides.
 
     Raises:
         NotASelfMapError: The module does not return the shape of its input, or returns different values for equal
@@ -88,6 +97,9 @@ def audit(
     """
     check_steps(steps)
     groups = _check_groups(members, controls)
+    options = _choose_options(battery, controls)
+    comparison = None if options is None else compare_groups(groups[0], groups[1])
+    given_starts = starts is not None
     starts, starts_from = choose_starts(starts, members, shape=shape, noise=noise, seed=seed)
     if members is not None:
         check_same_shape(starts, members, "starts and members")
@@ -110,6 +122,14 @@ def audit(
         sizes = [len(group) for group in groups]
         rows = zip(images.split(sizes), radii.to(images.device).split(sizes), copies.split(sizes), strict=True)
         judged = judge_groups(f, [Group(*row) for row in rows], orbits, steps=steps, shape=starts.shape[1:])
+        attacked = None
+        if options is not None and comparison is not None:
+            both = Images(images, starts.shape[1:], radii.to(images.device), copies, sizes[0])
+            # Noise like the members would know who they are, and the test assumes that no attack knows it.
+            own_starts = orbits if given_starts else None
+            attacked = measure_battery(
+                f, both, options, comparison, starts=own_starts, count=noise, steps=steps, seed=seed, self_map=self_map
+            )
     if range_note is not None:
         warn_user(range_note)
     # A group that was not given is None in the result.
@@ -134,6 +154,7 @@ def audit(
         seed=seed,
         title=_name_map(module),
         notes=tuple(notes),
+        battery=attacked,
     )
 
 
@@ -158,6 +179,21 @@ def _check_groups(members: Tensor | None, controls: Tensor | None) -> list[Tenso
             f"{int(neighbours.index[same[0]])}: controls must not have been trained on; take them from held-out images."
         )
     return [members, controls]
+
+
+def _choose_options(battery: bool | BatteryOptions, controls: Tensor | None) -> BatteryOptions | None:
+    """Return the options of a battery, None if none is run; check that there is something to compare members with."""
+    if battery is False:
+        return None
+    options = BatteryOptions() if battery is True else battery
+    if not isinstance(options, BatteryOptions):
+        raise InvalidTypeError(f"battery= is True, False or BatteryOptions, got {type(battery).__name__}.")
+    if controls is None:
+        raise AuditInputError(
+            "a battery of attacks compares members with controls; pass controls=, images that were not trained on."
+        )
+    choose_attacks(options.attacks, has_reference=options.reference is not None)
+    return options
 
 
 def _require_number(eps: float | Tensor | None) -> float | None:

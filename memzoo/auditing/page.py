@@ -12,6 +12,7 @@ from torch import Tensor
 
 from memzoo._templates import read_templates
 from memzoo._version import __version__
+from memzoo.auditing.battery_text import format_cells
 from memzoo.auditing.curve import render_recovery
 from memzoo.auditing.pictures import encode_png, is_strip
 from memzoo.auditing.result import Findings, Judged
@@ -77,6 +78,7 @@ def render_page(audit: Findings) -> str:
         groups=groups,
         counts=_list_counts(audit, groups),
         curve=_draw_curve(audit, groups),
+        format_attack=format_cells,
         settings=_list_settings(audit),
         shown=SHOWN,
         strip=is_strip(shape),

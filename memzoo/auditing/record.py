@@ -56,6 +56,7 @@ def build_record(audit: Findings) -> dict[str, Any]:
             "error_auc": audit.error_auc,
         },
         **rows,
+        "battery": None if audit.battery is None else audit.battery.record,
         "near_copies": [[{"group": f"{kind}s", "index": i} for kind, i in names] for names in audit.near_copies],
         "attractors": _describe_attractors(audit),
         "settings": _describe_settings(audit),

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from memzoo.auditing.baseline import error_auc
+from memzoo.auditing.battery import Battery
 from memzoo.auditing.pictures import find_value_range
 from memzoo.auditing.significance import adjust_by_holm, fisher_exact
 from memzoo.dynamics import Attractors, Share, wilson
@@ -151,6 +152,8 @@ class Findings:
     """Name of the module's class."""
     notes: tuple[str, ...]
     """What weakens the claims, in sentences: a reader of the numbers has to know it."""
+    battery: Battery | None = None
+    """What further attacks found; None unless they were asked for."""
 
     @cached_property
     def value_range(self) -> tuple[float, float]:

@@ -52,6 +52,8 @@ def summarize(audit: Findings) -> str:
         f"{len(audit.starts)} starts ({audit.starts_from})"
     )
     parts = [state_verdict(audit), "", *_format_table(audit), "", str(audit.attractors), "", settings, *audit.notes]
+    if audit.battery is not None:
+        parts += ["", str(audit.battery)]
     return "\n".join(parts)
 
 

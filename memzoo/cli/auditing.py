@@ -1,5 +1,6 @@
 """``memzoo audit``: a leak report for anyone's autoencoder."""
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,8 @@ from memzoo.errors import AuditInputError, NotASelfMapError, UsageError
 if TYPE_CHECKING:  # these import torch
     from torch import nn
 
-    from memzoo.auditing import AuditData
+    from memzoo.auditing import Audit, AuditData, BatteryOptions
+    from memzoo.modules import Adapter
 
 
 def audit_command() -> Command:
@@ -55,6 +57,21 @@ def audit_command() -> Command:
     parser.add_argument("--starts", type=int, default=200, help="most starts")
     parser.add_argument("--shape", type=str, help="shape of one image, e.g. 1,28,28, without --data")
     parser.add_argument("--seed", type=int, default=0, help="seed of the noise")
+    parser.add_argument(
+        "--no-attacks", action="store_true", help="only iterate: leave out the battery of attacks, which needs controls"
+    )
+    parser.add_argument(
+        "--reference",
+        type=str,
+        metavar="CHECKPOINT",
+        help="a network of the same class that was trained on none of these images",
+    )
+    parser.add_argument(
+        "--drawn-by-coin",
+        action="store_true",
+        help="each member and each control was put into the training set, or left out, by a fair coin: bound epsilon",
+    )
+    parser.add_argument("--delta", type=float, default=0.0, help="the delta of the privacy that is bounded")
     parser.add_argument("--out", type=Path, default=Path("audit"), help="folder of the report")
     return Command("audit", text, parser, _audit)
 
@@ -79,6 +96,8 @@ def _audit(arguments: Namespace) -> int:
         raise UsageError(f"--range takes two finite numbers, the smaller first, got {arguments.range}.")
     if arguments.eps is not None and not 0 < arguments.eps < float("inf"):
         raise UsageError(f"--eps takes a finite number above 0, got {arguments.eps}.")
+    if not 0 <= arguments.delta < 1:
+        raise UsageError(f"--delta takes a number from 0 to below 1, got {arguments.delta}.")
     if min(arguments.steps, arguments.count, arguments.starts) < 1:
         raise UsageError("--steps, --count and --starts take whole numbers above 0.")
 
@@ -88,28 +107,57 @@ def _audit(arguments: Namespace) -> int:
     module = load_module(source, arguments.model)
     adapter = load_self_map(arguments.self_map)
     data, shape = _read_images(arguments, source, module)
+    found = _run_audit(arguments, module, adapter, data, shape)
+    found = replace(found, notes=(*found.notes, *data.notes))
+    found.save(arguments.out)
+    print(f"{found}\n  -> {arguments.out / 'report.html'}, {arguments.out / 'report.json'}")
+    return 0  # also if the network leaks: the report says so, and the command itself did not fail
+
+
+def _run_audit(
+    arguments: Namespace,
+    module: "nn.Module",
+    adapter: "Adapter | None",
+    data: "AuditData",
+    shape: tuple[int, ...] | None,
+) -> "Audit":
+    """Audit the network; errors name the options of the command line."""
+    battery = _choose_battery(arguments, has_controls=data.controls is not None)
     try:
-        found = memzoo.audit(
-            module,
-            data.members,
-            data.starts,
-            controls=data.controls,
-            self_map=adapter,
-            eps=arguments.eps,
-            steps=arguments.steps,
-            noise=arguments.starts,
-            shape=shape,
-            seed=arguments.seed,
-        )
+        with warnings.catch_warnings():
+            # The report itself says this.
+            warnings.filterwarnings("ignore", message="Members and controls are of different kinds")
+            return memzoo.audit(
+                module,
+                data.members,
+                data.starts,
+                controls=data.controls,
+                self_map=adapter,
+                eps=arguments.eps,
+                steps=arguments.steps,
+                noise=arguments.starts,
+                shape=shape,
+                seed=arguments.seed,
+                battery=battery,
+            )
     except NotASelfMapError as error:
         message = f"{error} On the command line: --self-map package.function."
         raise NotASelfMapError(message) from error
     except ValueError as error:
         raise AuditInputError(str(error)) from error
-    found = replace(found, notes=(*found.notes, *data.notes))
-    found.save(arguments.out)
-    print(f"{found}\n  -> {arguments.out / 'report.html'}, {arguments.out / 'report.json'}")
-    return 0  # also if the network leaks: the report says so, and the command itself did not fail
+
+
+def _choose_battery(arguments: Namespace, *, has_controls: bool) -> "BatteryOptions | bool":
+    """Return what the battery of attacks is given, or that none is run."""
+    asked = arguments.reference is not None or arguments.drawn_by_coin
+    if asked and (arguments.no_attacks or not has_controls):
+        raise UsageError("--reference and --drawn-by-coin are of the attacks, which need controls, not --no-attacks.")
+    if arguments.no_attacks or not has_controls:
+        return False
+    from memzoo.auditing import BatteryOptions, load_module
+
+    reference = None if arguments.reference is None else load_module(arguments.reference, arguments.model)
+    return BatteryOptions(reference=reference, drawn_by_coin=arguments.drawn_by_coin, delta=arguments.delta)
 
 
 def _find_source(arguments: Namespace) -> str:

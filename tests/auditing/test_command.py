@@ -142,3 +142,30 @@ def test_the_command_says_what_is_wrong_in_one_line(project, capsys, arguments, 
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("memzoo: ")
     assert re.search(message, line)
+
+
+def test_the_command_runs_the_attacks_unless_they_are_left_out(project, capsys):
+    arguments = [*NET, "--data", "images.npz", "--steps", "5"]
+    assert main(arguments) == 0
+    with_attacks = capsys.readouterr().out
+    assert read_report(project)["battery"]["epsilon"] is None
+    assert main([*arguments, "--no-attacks"]) == 0
+    without = capsys.readouterr().out
+    assert read_report(project)["battery"] is None
+    # what was printed before is printed as it was
+    said = without.partition("\n  -> ")[0]
+    assert with_attacks.startswith(said)
+    assert "not estimable from 6 controls" in with_attacks[len(said) :]
+
+
+def test_the_command_bounds_epsilon_and_takes_a_reference_where_it_is_told_so(project, capsys):
+    arguments = [*NET, "--data", "images.npz", "--steps", "5", "--drawn-by-coin", "--delta", "1e-5"]
+    assert main([*arguments, "--reference", "run.ckpt"]) == 0
+    battery = read_report(project)["battery"]
+    assert battery["epsilon"]["delta"] == 1e-5
+    relative = next(attack for attack in battery["attacks"] if attack["name"] == "relative error")
+    assert relative["auc"]["estimate"] == 0.5  # the network beside itself
+    assert main([*arguments, "--no-attacks"]) == 2
+    assert "--drawn-by-coin are of the attacks, which need controls" in capsys.readouterr().err
+    assert main([*NET, "--data", "images.npz", "--delta", "2"]) == 2
+    assert "--delta takes a number from 0 to below 1, got 2.0" in capsys.readouterr().err
