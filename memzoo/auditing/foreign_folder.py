@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from memzoo.auditing.json_file import read_json_object
+from memzoo._reading import read_json_object
 from memzoo.auditing.monai_bundle import find_bundle, read_network
 from memzoo.errors import AuditInputError, CheckpointMissingError, CorruptCheckpointError
 

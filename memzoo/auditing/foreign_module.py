@@ -15,11 +15,12 @@ from huggingface_hub import constants
 from torch import Tensor, nn
 
 from memzoo._attempt import Attempt, is_out_of_memory
+from memzoo._reading import refuse_other_formats
 from memzoo._user_warning import warn_user
 from memzoo.auditing.foreign_folder import INDEX, ForeignFolder
 from memzoo.auditing.importing import first_line
 from memzoo.errors import CorruptCheckpointError, MemzooError
-from memzoo.zoo.registry import read_tensors, refuse_other_formats
+from memzoo.zoo.registry import read_tensors
 
 LIBRARIES = {"diffusers": "diffusion_pytorch_model", "transformers": "model"}
 """Libraries whose own loader is used, with the name that they give to weights: it renames the keys of older versions,

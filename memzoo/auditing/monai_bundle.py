@@ -6,7 +6,7 @@ The format is that of https://monai.readthedocs.io/en/stable/mb_specification.ht
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from memzoo.auditing.json_file import read_json_object
+from memzoo._reading import read_json_object
 from memzoo.errors import AuditInputError, CorruptCheckpointError
 
 CONFIGS = ("configs/inference.json", "configs/train.json")

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from memzoo._attempt import Attempt
+from memzoo._reading import read_json_object
 from memzoo._types import Map
 from memzoo.auditing.foreign_folder import CONFIGS
-from memzoo.auditing.json_file import read_json_object
 from memzoo.errors import AuditInputError, CorruptCheckpointError
 
 PROCESSORS = ("preprocessor_config.json", "processor_config.json", *CONFIGS)

@@ -1,6 +1,5 @@
 """The small training sets as LightningDataModules: a few images to train on, and held-out images as starts."""
 
-import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
+from memzoo._reading import read_arrays
 from memzoo.data.batches import full_batches, mini_batches
 from memzoo.data.cifar10 import cifar10
 from memzoo.data.demo import mnist20
@@ -262,7 +262,7 @@ class Images(ImageData):
         """Read the images from the file."""
         if not self.path.is_file():
             raise DataMissingError(f"no images at {self.path.absolute()}; check the name.")
-        arrays = _load_arrays(self.path)
+        arrays = read_arrays(self.path)
         names = [name for name in TRAINING_NAMES if name in arrays]
         # A single array needs no particular name.
         if not names and len(arrays) == 1:
@@ -313,22 +313,3 @@ def parse_indices(text: str | list[int]) -> list[int]:
     if not indices or min(indices) < 0:
         raise InvalidArgumentError(f"indices must name at least one image, from 0 on, got {text!r}.")
     return indices
-
-
-def _load_arrays(path: Path) -> dict[str, Tensor]:
-    """Load all arrays of a file; raise an error if it cannot be read, or would run code."""
-    import numpy as np
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        # Neither reader unpickles anything.
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
-            return {name: torch.from_numpy(file[name]) for name in file.files}
-    except (SafetensorError, ValueError, TypeError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise CorruptCheckpointError(
-            f"{path} is no readable file of plain arrays: {error}; write it afresh (arrays of objects are pickles, "
-            "which could run any code, and are not opened)."
-        ) from error

@@ -46,6 +46,10 @@ HISTORY = "history.json"
 MOST_IMAGES = 10_000_000
 MOST_FIELDS = 12
 """Fields in the place of a problem, which may lie at any depth."""
+MOST_PROBLEMS = 8
+"""Problems that a message names."""
+LONGEST_PART = 400
+"""Characters of a field's name or of a problem in a message."""
 # Names become parts of paths and addresses, so none may lead out of its folder.
 ID = r"^[a-z0-9][a-z0-9.-]*$"
 REPOSITORY = r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -125,18 +129,19 @@ class Images(Config):
     @model_validator(mode="after")
     def _check_counts(self) -> "Images":
         """Raise unless there are images, and as many hashes."""
-        if isinstance(self.indices, str):
-            start, stop = map(int, self.indices.split(":"))
-            count = stop - start  # the range is not written out: a few digits can make it huge
-            if not 0 < count <= MOST_IMAGES:
-                raise InvalidArgumentError(f"indices {self.indices!r} name {count} images, needs 1 to {MOST_IMAGES}")
-        else:
-            count = len(self.indices)
-            if count == 0:
-                raise InvalidArgumentError("indices must name at least one image")
+        count = self.count_positions()
+        if not 0 < count <= MOST_IMAGES:
+            raise InvalidArgumentError(f"indices {self.indices!r} name {count} images, needs 1 to {MOST_IMAGES}")
         if isinstance(self.sha256, list) and len(self.sha256) != count:
             raise InvalidArgumentError(f"{count} images have {len(self.sha256)} hashes; give one each, or one")
         return self
+
+    def count_positions(self) -> int:
+        """Return the number of indices; the range is not written out, as a few digits can make it huge."""
+        if isinstance(self.indices, str):
+            start, stop = map(int, self.indices.split(":"))
+            return stop - start
+        return len(self.indices)
 
     def positions(self) -> list[int]:
         """Return the indices as a list."""
@@ -328,7 +333,7 @@ class Entry(Config):
     hub: Published | None = None
     """Where it was published; null until then."""
     rights: Rights
-    id: Annotated[str, Field(pattern=ID)]  # also the name of its folder
+    id: Annotated[str, Field(pattern=ID, max_length=100)]  # also the name of its folder
 
     @model_validator(mode="after")
     def _check_stored_steps(self) -> "Entry":
@@ -394,16 +399,28 @@ class Entry(Config):
         except ValidationError as error:
             problems = describe_problems(error, "config")
             raise RegistryError(f"entry {self.id!r} does not follow the schema: {problems}.") from error
+        # A validator that sees the configuration before it is checked may raise any error.
+        except (TypeError, LookupError, AttributeError, OverflowError, ArithmeticError) as error:
+            raise RegistryError(f"entry {self.id!r} does not follow the schema: config: {error}.") from error
 
 
 def describe_problems(error: ValidationError, *within: str) -> str:
-    """Return every problem of a validation as ``field: message``, where the checked value lies ``within`` fields."""
-    return "; ".join(f"{_join_field_names((*within, *problem['loc']))}: {problem['msg']}" for problem in error.errors())
+    """Return the first problems of a validation as ``field: message``; the checked value lies ``within`` fields."""
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    said = [f"{_join_field_names((*within, *one['loc']))}: {_shorten(one['msg'])}" for one in problems[:MOST_PROBLEMS]]
+    more = len(problems) - MOST_PROBLEMS
+    return "; ".join([*said, f"and {more} more"] if more > 0 else said)
+
+
+def _shorten(text: str) -> str:
+    """Return a text as a message can show it: of limited length, without control characters."""
+    shown = text if text.isprintable() else ascii(text[:LONGEST_PART])[1:-1]
+    return shown if len(shown) <= LONGEST_PART else f"{shown[:LONGEST_PART]}..."
 
 
 def _join_field_names(fields: tuple[int | str, ...]) -> str:
     """Join the names of fields from the outer to the inner one; of very many only the first are named."""
-    names = [str(field) for field in fields[:MOST_FIELDS]]
+    names = [_shorten(str(field)) for field in fields[:MOST_FIELDS]]
     if len(fields) > MOST_FIELDS:
         names.append("...")
     return ".".join(names) or "entry"

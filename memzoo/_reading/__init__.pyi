@@ -1,0 +1,17 @@
+# The names that _reading re-exports; lazy_loader imports each on first use.
+
+from .arrays import read_arrays, read_safetensors
+from .documents import parse_plain_yaml, read_json_object
+from .formats import refuse_other_formats
+from .regular_files import check_expansion, check_regular, read_content
+
+__all__ = [
+    "check_expansion",
+    "check_regular",
+    "parse_plain_yaml",
+    "read_arrays",
+    "read_content",
+    "read_json_object",
+    "read_safetensors",
+    "refuse_other_formats",
+]
