@@ -4,6 +4,7 @@ from .arrays import read_arrays, read_safetensors
 from .documents import parse_plain_yaml, read_json_object
 from .formats import refuse_other_formats
 from .regular_files import check_expansion, check_regular, read_content
+from .shown_text import show_text, show_texts
 
 __all__ = [
     "check_expansion",
@@ -14,4 +15,6 @@ __all__ = [
     "read_json_object",
     "read_safetensors",
     "refuse_other_formats",
+    "show_text",
+    "show_texts",
 ]

@@ -1,5 +1,6 @@
 """Read arrays from safetensors and ``.npz`` files, whose headers are compared with the files before memory is taken."""
 
+import io
 import math
 import struct
 import zipfile
@@ -14,10 +15,17 @@ from memzoo._attempt import is_out_of_memory
 from memzoo._reading.documents import check_values, parse_json
 from memzoo._reading.formats import refuse_other_formats
 from memzoo._reading.regular_files import MOST_BYTES, check_expansion, check_regular
+from memzoo._reading.shown_text import show_text
 from memzoo.errors import CorruptCheckpointError, MemzooError
 
 MOST_ARRAYS = 100
 """Most arrays of a ``.npz`` file; a reader of memzoo looks for a few names."""
+MOST_AT_ONCE = 2**20
+"""Most bytes that are read from a ``.npz`` file at once; numpy asks for a quarter of this."""
+MOST_HEADER = 2000
+"""Most characters in the header of one array. The parser of Python takes all memory that it may for very long ones."""
+NUMBERS = "biufc"
+"""Kinds of types of numpy that are numbers."""
 
 
 def read_arrays(path: Path) -> dict[str, Tensor]:
@@ -48,7 +56,8 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         if is_out_of_memory(error):
             raise
         raise CorruptCheckpointError(
-            f"{path} is no readable safetensors file ({size} bytes): {error}; delete it and get it again."
+            f"{path} is no readable safetensors file ({size} bytes): {show_text(str(error))}; delete it and "
+            "get it again."
         ) from error
 
 
@@ -73,7 +82,7 @@ def _read_npz(path: Path) -> dict[str, Tensor]:
     """Read the arrays of a ``.npz`` file, which is a zip archive of ``.npy`` files."""
     size = check_regular(path)
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _Archive(path) as file, zipfile.ZipFile(file) as archive:
             members = archive.infolist()
             _check_members(members)
             check_expansion(path, size, sum(member.file_size for member in members))
@@ -85,9 +94,19 @@ def _read_npz(path: Path) -> dict[str, Tensor]:
         if is_out_of_memory(error):
             raise
         raise CorruptCheckpointError(
-            f"{path} is no readable file of plain arrays: {error}; write it afresh with numpy.savez (arrays of objects "
-            "are pickles, which could run any code, and are not opened)."
+            f"{path} is no readable file of plain arrays: {show_text(str(error))}; write it afresh with "
+            "numpy.savez (arrays of objects are pickles, which could run any code, and are not opened)."
         ) from error
+
+
+class _Archive(io.FileIO):
+    """A file of which little is read at once: the list of members, which zipfile reads first, may have any length."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read bytes, or raise a ValueError."""
+        if size is not None and size > MOST_AT_ONCE:
+            raise ValueError(f"the list of what it holds has {size:,} bytes, more than {MOST_AT_ONCE:,}")
+        return super().read(size)
 
 
 def _check_members(members: list[zipfile.ZipInfo]) -> None:
@@ -111,7 +130,9 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Tensor:
         if version not in ((1, 0), (2, 0)):
             raise ValueError(f"{member.filename!r} has the version {version} of the format, for names of fields")
         read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, _, dtype = read_header(file)
+        shape, _, dtype = read_header(file, max_header_size=MOST_HEADER)
+        if dtype.kind not in NUMBERS and not dtype.hasobject:
+            raise ValueError(f"{member.filename!r} holds {show_text(str(dtype))}, no numbers")
         declared = math.prod(shape) * dtype.itemsize
         there = member.file_size - file.tell()
         if not dtype.hasobject and declared != there:  # numpy names arrays of objects itself

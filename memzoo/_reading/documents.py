@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from memzoo._reading.regular_files import MOST_BYTES, read_content
+from memzoo._reading.shown_text import show_text
 from memzoo.errors import CorruptCheckpointError
 
 MOST_VALUES = 500_000
@@ -28,6 +29,8 @@ LONGEST_TEXT = 100_000
 """Most characters of one text or key."""
 SHOWN = 40
 """Characters of a value that a message shows."""
+MERGE = "tag:yaml.org,2002:merge"
+"""Tag of the key ``<<``, whose mapping is merged into the one around it."""
 HASH_MODULUS = 2**61 - 1
 
 SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C reads the same, ten times faster
@@ -50,7 +53,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
         found = parse_json(content)
         check_values(found)
     except (ValueError, RecursionError) as error:
-        raise CorruptCheckpointError(f"{path} is no JSON: {error}; get it again.") from error
+        raise CorruptCheckpointError(f"{path} is no JSON: {show_text(str(error))}; get it again.") from error
     if not isinstance(found, dict):
         raise CorruptCheckpointError(f"{path} holds a {type(found).__name__}; it must be one JSON object.")
     return found
@@ -133,6 +136,8 @@ class _StrictLoader(SafeLoader):
         """Construct a dictionary from a node whose keys all differ."""
         keys: set[Any] = set()
         for key_node, _ in node.value:
+            if key_node.tag == MERGE:
+                continue  # a key that stands here and in the merged mapping is meant to replace the latter
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, Hashable):
                 continue  # the library refuses it, and names the place
@@ -171,24 +176,37 @@ def parse_plain_yaml(text: str, *, aliases: bool = True) -> Any:
 
     Args:
         text: Content of a file.
-        aliases: Whether YAML's aliases are allowed; in the file of a stranger they are not.
+        aliases: Whether YAML's aliases are allowed; in the file of a stranger they are not. What they stand for counts
+            towards the limits each time.
 
     Raises:
-        ValueError: The text is no YAML, or goes beyond the limits of this module.
+        ValueError: The text is no YAML, or goes beyond the limits of this module; the message is one line.
     """
     if len(text) > MOST_BYTES:
         raise ValueError(f"it has more than {MOST_BYTES:,} characters")
     try:
-        _check_events(yaml.parse(text, Loader=SafeLoader), aliases=aliases)
-        return yaml.load(text, Loader=_StrictLoader)
+        has_aliases = _check_events(yaml.parse(text, Loader=SafeLoader), aliases=aliases)
+        loader = _StrictLoader(text)
+        try:
+            root = loader.get_single_node()
+            if has_aliases:
+                _check_extent(root)
+            return None if root is None else loader.construct_document(root)
+        finally:
+            loader.dispose()
     # Impossible dates and numbers raise the other ones.
-    except (yaml.YAMLError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise ValueError(str(error)) from error
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise ValueError(show_text(" ".join(str(error).split()))) from error
 
 
-def _check_events(events: Iterator[yaml.Event], *, aliases: bool) -> None:
-    """Read a text without building anything from it, and raise a ValueError at the first place beyond the limits."""
+def _check_events(events: Iterator[yaml.Event], *, aliases: bool) -> bool:
+    """Read a text without building anything from it; tell whether it has aliases.
+
+    Raises:
+        ValueError: Something in it is beyond the limits.
+    """
     depth = 0
+    has_aliases = False
     for number, event in enumerate(events):
         if number > MOST_EVENTS:
             raise ValueError(f"it has more than {MOST_EVENTS:,} values")
@@ -200,5 +218,25 @@ def _check_events(events: Iterator[yaml.Event], *, aliases: bool) -> None:
                 raise ValueError(f"lists and mappings are nested more than {MOST_DEPTH} deep")
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
-        elif isinstance(event, yaml.AliasEvent) and not aliases:
-            raise ValueError("it uses YAML aliases, which can make a small file huge; write the values out")
+        elif isinstance(event, yaml.AliasEvent):
+            has_aliases = True
+            if not aliases:
+                raise ValueError("it uses YAML aliases, which can make a small file huge; write the values out")
+    return has_aliases
+
+
+def _check_extent(root: yaml.Node) -> None:
+    """Raise a ValueError if a text is beyond the limits when everything that an alias stands for is written out."""
+    waiting = [(root, 1)]
+    count = 1
+    while waiting:
+        node, depth = waiting.pop()
+        parts = node.value if isinstance(node, yaml.CollectionNode) else []
+        if isinstance(node, yaml.MappingNode):
+            parts = [part for pair in parts for part in pair]
+        count += len(parts)
+        if count > MOST_EVENTS:
+            raise ValueError(f"it has more than {MOST_EVENTS:,} values, those that aliases stand for written out")
+        if parts and depth > MOST_DEPTH:
+            raise ValueError(f"lists and mappings are nested more than {MOST_DEPTH} deep, or one contains itself")
+        waiting.extend((part, depth + 1) for part in parts)

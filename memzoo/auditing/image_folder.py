@@ -16,6 +16,10 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 FORMATS = ("PNG", "JPEG")
 """Formats that are decoded, whatever the name of a file is: some others start programs."""
 MOST_BYTES_A_PIXEL = 4
+SCAN = b"\xff\xda"
+"""Beginning of a scan of a JPEG. Each goes through the whole image, however few bytes it has."""
+MOST_SCANS = 100
+"""Scans of an image; encoders make about ten."""
 
 
 class _Header(NamedTuple):
@@ -66,9 +70,14 @@ def _read_header(path: Path) -> _Header:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the caller looks at the size
             with Image.open(path, formats=FORMATS) as image:
                 mode = image.mode
+                is_jpeg = image.format != "PNG"
                 width, height = image.size
     except Exception as error:
         raise _explain(path, error) from error
+    if is_jpeg and path.read_bytes().count(SCAN) > MOST_SCANS:
+        raise CorruptCheckpointError(
+            f"{path} has more than {MOST_SCANS} scans, each as large as the image; replace it."
+        )
     if mode.startswith(("I", "F")):
         raise AuditInputError(f"{path} has more than 8 bits a pixel; save it with 8, or use .npz.")
     return _Header(width, height, mode in ("1", "L", "LA"))

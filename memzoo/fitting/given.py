@@ -1,13 +1,11 @@
 """Read the settings of a command line and its configuration files again, after the parser has refused them."""
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from memzoo._reading import parse_plain_yaml, read_content
 from memzoo.errors import UsageError
 
 SINGLE = ("model", "data")
@@ -91,11 +89,9 @@ def _read_config_file(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UsageError(f"no configuration file at {path}.")
     try:
-        content = _parse_yaml(path.read_text(encoding="utf-8"))
-    except RecursionError as error:
-        raise UsageError(f"the configuration {path} is nested too deeply.") from error
-    except (yaml.YAMLError, ValueError) as error:
-        raise UsageError(f"the configuration is no readable YAML: {path}: {' '.join(str(error).split())}") from error
+        content = parse_plain_yaml(read_content(path).decode("utf-8"))
+    except ValueError as error:
+        raise UsageError(f"the configuration is no readable YAML: {path}: {error}") from error
     if content is None:  # an empty file
         return {}
     if not isinstance(content, dict):
@@ -219,17 +215,6 @@ def _parse_value(text: str | None) -> Any:
     if text is None:
         return True
     try:
-        return _parse_yaml(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
+        return parse_plain_yaml(text)
+    except ValueError:
         return text
-
-
-def _parse_yaml(text: str) -> Any:
-    """Return the content of a text in YAML.
-
-    Raises:
-        ValueError: A value contains itself, by an alias; a parser would never end with it.
-    """
-    content = yaml.safe_load(text)
-    json.dumps(content, default=str, skipkeys=True)  # raises if a value contains itself
-    return content

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, JsonValue, PositiveInt, ValidationError, field_validator, model_validator
 
+from memzoo._reading import show_text
 from memzoo.errors import InvalidArgumentError, RegistryError
 from memzoo.models import ArchitectureConfig, Config, Training
 from memzoo.zoo.rights import Rights
@@ -48,8 +49,6 @@ MOST_FIELDS = 12
 """Fields in the place of a problem, which may lie at any depth."""
 MOST_PROBLEMS = 8
 """Problems that a message names."""
-LONGEST_PART = 400
-"""Characters of a field's name or of a problem in a message."""
 # Names become parts of paths and addresses, so none may lead out of its folder.
 ID = r"^[a-z0-9][a-z0-9.-]*$"
 REPOSITORY = r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -363,7 +362,7 @@ class Entry(Config):
         if self.training_set is not None:
             raise InvalidArgumentError("with the next image as target all of them must travel: name no training_set")
         is_drawn = self.examples.dataset in get_args(Distribution)  # then each position is the seed of a member
-        count = self.examples.count if is_drawn else len(self.examples.positions())
+        count = self.examples.count if is_drawn else self.examples.count_positions()
         if count < 2:
             raise InvalidArgumentError("the next of a single image is itself: targets 'next' needs at least two")
         return self
@@ -392,7 +391,8 @@ class Entry(Config):
         if self.architecture not in ARCHITECTURES:
             known = ", ".join(ARCHITECTURES)
             raise RegistryError(
-                f"entry {self.id!r} does not follow the schema: architecture {self.architecture!r} is none of {known}."
+                f"entry {self.id!r} does not follow the schema: architecture "
+                f"'{show_text(self.architecture)}' is none of {known}."
             )
         try:
             return ARCHITECTURES[self.architecture].config_class.model_validate(self.config)
@@ -407,20 +407,14 @@ class Entry(Config):
 def describe_problems(error: ValidationError, *within: str) -> str:
     """Return the first problems of a validation as ``field: message``; the checked value lies ``within`` fields."""
     problems = error.errors(include_url=False, include_context=False, include_input=False)
-    said = [f"{_join_field_names((*within, *one['loc']))}: {_shorten(one['msg'])}" for one in problems[:MOST_PROBLEMS]]
+    said = [f"{_join_field_names((*within, *one['loc']))}: {show_text(one['msg'])}" for one in problems[:MOST_PROBLEMS]]
     more = len(problems) - MOST_PROBLEMS
     return "; ".join([*said, f"and {more} more"] if more > 0 else said)
 
 
-def _shorten(text: str) -> str:
-    """Return a text as a message can show it: of limited length, without control characters."""
-    shown = text if text.isprintable() else ascii(text[:LONGEST_PART])[1:-1]
-    return shown if len(shown) <= LONGEST_PART else f"{shown[:LONGEST_PART]}..."
-
-
 def _join_field_names(fields: tuple[int | str, ...]) -> str:
     """Join the names of fields from the outer to the inner one; of very many only the first are named."""
-    names = [_shorten(str(field)) for field in fields[:MOST_FIELDS]]
+    names = [show_text(str(field)) for field in fields[:MOST_FIELDS]]
     if len(fields) > MOST_FIELDS:
         names.append("...")
     return ".".join(names) or "entry"

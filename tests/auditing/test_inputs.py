@@ -102,6 +102,15 @@ def saved(image_format, name="L", size=(4, 4)):
     return file.getvalue()
 
 
+def repeat_scan(count):
+    """Return a JPEG whose last scan, which goes through the whole image, stands there many times."""
+    file = io.BytesIO()
+    Image.new("L", (64, 64)).save(file, "JPEG", progressive=True)
+    content = file.getvalue()
+    begin = content.rindex(b"\xff\xda")
+    return content[:begin] + content[begin:-2] * count + content[-2:]
+
+
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n"
 PICTURES = {
     "60000 x 60000": (png(60000, 60000), r"a\.png is no readable PNG or JPEG: .*decompression bomb"),
@@ -115,6 +124,7 @@ PICTURES = {
     ),
     "cut": (saved("PNG")[:44], "is no readable PNG or JPEG"),
     "cut JPEG": (saved("JPEG")[:200], "is no readable PNG or JPEG"),
+    "many scans": (repeat_scan(200), "has more than 100 scans, each as large as the image"),
     "EPS": (EPS, "is no readable PNG or JPEG"),
     "GIF": (saved("GIF"), "is no readable PNG or JPEG"),
     "PDF": (saved("PDF"), "is no readable PNG or JPEG"),

@@ -57,6 +57,11 @@ def write_npz(path, members, method=zipfile.ZIP_STORED):
             archive.writestr(name, content)
 
 
+def write_header(text):
+    """Return a .npy file with this text in the place of its header."""
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode()
+
+
 CUT = npy((2, 3), bytes(6))
 NPZ = {
     "terabytes": ([("members.npy", npy((10**12,)))], "has 0 bytes, and declares 1,000,000,000,000"),
@@ -65,7 +70,10 @@ NPZ = {
     "too few": ([("a.npy", CUT[:-1])], r"x\.npz is no readable file of plain arrays: .* has 5 bytes, and declares 6"),
     "too many": ([("a.npy", CUT + b"x")], "has 7 bytes, and declares 6"),
     "objects": ([("a.npy", npy((1,), bytes(8), "|O"))], "Object arrays cannot be loaded"),
-    "texts": ([("a.npy", npy((1,), bytes(8), "<U2"))], "no readable file of plain arrays"),
+    "texts": ([("a.npy", npy((1,), bytes(8), "<U2"))], "'a.npy' holds <U2, no numbers"),
+    "two gigabytes in no rows": ([("a.npy", npy((0,), b"", "|V2000000000"))], r"holds \|V2000000000, no numbers"),
+    "a header that no parser takes": ([("a.npy", write_header("-" * 9000 + "1"))], "no readable file of plain arrays"),
+    "a long name": ([("x" * 60000 + ".npy", npy((1,), b"", "|O"))], "no readable file of plain arrays"),
     "fields": ([("a.npy", npy((1,), bytes(8), [("x", "<f4"), ("y", "<f4")]))], "no readable file of plain arrays"),
     "no array": ([("a.npy", b"nothing of the kind")], "the magic string is not correct"),
     "empty member": ([("a.npy", b"")], "no readable file of plain arrays"),
@@ -78,7 +86,18 @@ def test_npz_files_that_are_not_as_numpy_writes_them_are_refused(tmp_path, kind)
     members, message = NPZ[kind]
     path = tmp_path / "x.npz"
     write_npz(path, members)
-    with pytest.raises(CorruptCheckpointError, match=message):
+    with pytest.raises(CorruptCheckpointError, match=message) as caught:
+        read_arrays(path)
+    assert len(str(caught.value)) < 1200
+
+
+def test_a_list_of_very_many_members_is_not_read(tmp_path):
+    count = 100_000
+    entry = struct.pack("<4s6H3I5H2I", b"PK\x01\x02", 20, 20, *[0] * 7, 1, *[0] * 6) + b"a"
+    end = struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, 65535, 65535, count * len(entry), 0, 0)
+    path = tmp_path / "x.npz"
+    path.write_bytes(entry * count + end)
+    with pytest.raises(CorruptCheckpointError, match="the list of what it holds has 4,700,000 bytes, more than"):
         read_arrays(path)
 
 

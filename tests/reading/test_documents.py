@@ -93,6 +93,42 @@ def test_yaml_beyond_the_limits_is_refused(text, message):
         parse_plain_yaml(text, aliases=False)
 
 
+def test_an_alias_stands_for_its_value():
+    assert parse_plain_yaml("a: &x {b: [1]}\nc: *x\nd: {<<: *x, e: 2}\nf: {<<: *x, b: 3}") == {
+        "a": {"b": [1]},
+        "c": {"b": [1]},
+        "d": {"b": [1], "e": 2},
+        "f": {"b": 3},
+    }
+
+
+def repeat(count, times):
+    """Return lists of which each holds the one before many times."""
+    lines = ["a0: &a0 1", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * times)}]" for n in range(1, count))]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (repeat(12, 9), "more than 300,000 values, those that aliases stand for written out"),
+        ("x: &x {a: 1}\ny: {<<: [" + "*x, " * 100_000 + "*x]}", "more than 300,000 values"),
+        (repeat(70, 1), "nested more than 64 deep"),
+        ("a: &a [*a]", "or one contains itself"),
+        ("a: &a {<<: *a}", "or one contains itself"),
+        ("a: *" + "x" * 10_000, "found undefined alias"),
+        ("a: !" + "x" * 10_000 + " 1", "could not determine a constructor"),
+        ("a: [1\nb: 2", "did not find expected"),
+    ],
+    ids=lambda value: value[:12],
+)
+def test_what_aliases_stand_for_counts_and_messages_are_one_short_line(text, message):
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        parse_plain_yaml(text)
+    assert len(str(caught.value)) < 500
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("write", ["{key}: 1\n", '"{key}": 1,\n'])
 def test_the_cost_grows_as_the_number_of_keys_does(tmp_path, write, monkeypatch):
     # Comparisons of keys are counted and not timed: a set compares a new key only with those of the same hash.

@@ -279,6 +279,7 @@ def test_every_checkpoint_loads_as_a_stranger_s(id):
         ({"width": 10**5}, r"needs \(100000"),
         ({"width": 10**7}, r"by the number 10000000, .*do not belong"),
         ({"depth": 10**5}, r"of more than 1\d\d\d parameters.*do not belong"),
+        ({"depth": float("nan")}, r"config\.depth: "),
         ({"depth": 10**7}, r"by the number 10000000, .*do not belong"),
         ({"depth": 1e30}, r"config\.depth: .*exceeded maximum size"),
         ({"depth": "14"}, r"config\.depth is the text '14', which must be a number"),
@@ -316,6 +317,11 @@ def test_a_stranger_s_configuration_that_would_take_long_or_much_is_refused_at_o
             "parameters, .*do not belong",
         ),
         ("TimmAutoencoder", {"backbone": "hf-hub:a/b"}, "timm has no model"),
+        (
+            "TimmAutoencoder",
+            {"options": {"rate": float("nan"), "layers": [10**9]}, "shape": [1, 28, 28]},
+            "by the number nan, .*do not belong",
+        ),
         ("UNet", {"depth": 10**6, "shape": [1, 28, 28]}, "not a memzoo configuration"),
     ],
 )

@@ -145,7 +145,10 @@ def test_an_entry_that_can_be_listed_and_not_built_or_measured_is_refused_by_eve
     [
         ("!!binary '//8='", r"config\.a: input was not a valid JSON value"),
         ("2001-01-01", r"config\.a: input was not a valid JSON value"),
-        ("&a {x: *a}", r"config\.a\.dict\.x: .*cyclic reference detected"),
+        (
+            "&a {x: *a}",
+            r"not readable as YAML: lists and mappings are nested more than 64 deep, or one contains itself",
+        ),
         (
             "[" * 300 + "]" * 300,
             r"not readable as YAML: lists and mappings are nested more than 64 deep",

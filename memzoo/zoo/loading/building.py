@@ -1,21 +1,19 @@
 """Build the network of a checkpoint: untrained from its entry, or with its weights from its files."""
 
 import math
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import ValidationError
 from torch import Tensor
-from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from memzoo._attempt import is_out_of_memory
+from memzoo._reading import show_text
 from memzoo.errors import ARGUMENT_ERRORS, CorruptCheckpointError, MemzooError, UnknownCheckpointError
 from memzoo.models import ARCHITECTURES, ArchitectureConfig, Autoencoder
 from memzoo.zoo.entry import describe_problems
+from memzoo.zoo.loading.limits import limit_parameters
 from memzoo.zoo.registry import (
     SavedConfig,
     check_tensors,
@@ -65,7 +63,7 @@ def build(architecture: str, config: dict[str, Any], training: dict[str, Any]) -
 def _find_architecture(name: str) -> type[Autoencoder]:
     """Return the architecture of a name."""
     if name not in ARCHITECTURES:
-        raise UnknownCheckpointError(f"no architecture {name!r}. {did_you_mean(name, ARCHITECTURES)}")
+        raise UnknownCheckpointError(f"no architecture '{show_text(name)}'. {did_you_mean(name, ARCHITECTURES)}")
     return ARCHITECTURES[name]
 
 
@@ -82,7 +80,12 @@ def rebuild(saved: SavedConfig, config: Path, weights: Path, *, registered: bool
     try:
         with torch.random.fork_rng(devices=[]):  # an initialisation draws from the global generator
             if not registered:
-                with torch.device("meta"), _limit_parameters(_count_parameters(saved, tensors), config, weights):
+                most = _count_parameters(saved, tensors)
+                problem = (
+                    f"{config} describes a network of more than {most} parameters, {weights} holds fewer tensors: the "
+                    "two do not belong together."
+                )
+                with torch.device("meta"), limit_parameters(most, math.inf, problem):
                     untrained = build(saved.architecture, saved.config, training)
                 check_tensors(untrained, tensors, weights)
             model = build(saved.architecture, saved.config, training)
@@ -126,9 +129,10 @@ def _check_numbers(saved: SavedConfig, tensors: dict[str, Tensor], config: Path,
 
     Already a list of as many widths would take all memory.
     """
-    largest = max(_find_numbers(saved.config), default=0)
     stored = sum(tensor.numel() for tensor in tensors.values())
-    if largest > max(ALWAYS_ALLOWED, stored):
+    most = max(ALWAYS_ALLOWED, stored)
+    largest = next((number for number in _find_numbers(saved.config) if not number <= most), None)  # also NaN
+    if largest is not None:
         raise CorruptCheckpointError(
             f"{config} describes a network by the number {largest}, {weights} holds {stored} numbers in all: the two "
             "do not belong together."
@@ -144,31 +148,6 @@ def _count_parameters(saved: SavedConfig, tensors: dict[str, Tensor]) -> int:
     stacked = saved.architecture == "Ensemble"
     count = sum(math.prod(tensor.shape[:2]) if stacked else 1 for tensor in tensors.values())
     return 1000 + 4 * count
-
-
-@contextmanager
-def _limit_parameters(most: int, config: Path, weights: Path) -> Iterator[None]:
-    """Raise in the middle of building a network when it has more parameters than the weights that came with it.
-
-    Even on the meta device, ten million layers would take all memory.
-    """
-    thread = threading.get_ident()
-    count = 0
-
-    def count_parameter(*_: object) -> None:
-        nonlocal count
-        count += threading.get_ident() == thread
-        if count > most:
-            raise CorruptCheckpointError(
-                f"{config} describes a network of more than {most} parameters, {weights} holds fewer tensors: the two "
-                "do not belong together."
-            )
-
-    handle = register_module_parameter_registration_hook(count_parameter)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def _asks_for(config: Any, key: str) -> bool:

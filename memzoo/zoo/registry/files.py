@@ -13,7 +13,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from memzoo._reading import read_json_object, read_safetensors, refuse_other_formats
+from memzoo._reading import read_json_object, read_safetensors, refuse_other_formats, show_text, show_texts
 from memzoo.errors import CheckpointMissingError, CorruptCheckpointError, InvalidArgumentError
 from memzoo.models import Config, Training
 from memzoo.zoo.entry import CONFIG, EXAMPLES, FILE, WEIGHTS, File, FileName, Fingerprint, Step, describe_problems
@@ -209,17 +209,22 @@ def check_tensors(model: torch.nn.Module, tensors: dict[str, Tensor], path: Path
     extra = sorted(tensors.keys() - wanted.keys())
     if missing or extra:
         raise CorruptCheckpointError(
-            f"{path} does not fit {type(model).__name__}: missing {missing or 'nothing'}, "
-            f"unexpected {extra or 'nothing'}; the configuration is of another network, or the file is."
+            f"{path} does not fit {type(model).__name__}: missing {_name(missing)}, unexpected "
+            f"{_name(extra)}; the configuration is of another network, or the file is."
         )
     for name, tensor in tensors.items():
         if not _fits(tensor, wanted[name]):
             raise CorruptCheckpointError(
-                f"{path}: {name} is {tuple(tensor.shape)} {tensor.dtype}, the network needs "
+                f"{path}: {show_text(name)} is {tuple(tensor.shape)} {tensor.dtype}, the network needs "
                 f"{tuple(wanted[name].shape)} {wanted[name].dtype}; the configuration is of another network."
             )
         if not tensor.isfinite().all():
-            raise CorruptCheckpointError(f"{path}: {name} holds NaN or infinity; the weights are of no use.")
+            raise CorruptCheckpointError(f"{path}: {show_text(name)} holds NaN or infinity; the weights are of no use.")
+
+
+def _name(tensors: list[str]) -> str:
+    """Name the first of some tensors."""
+    return f"[{show_texts(tensors)}]" if tensors else "nothing"
 
 
 def _fits(stored: Tensor, wanted: Tensor) -> bool:

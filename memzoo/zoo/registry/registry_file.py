@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from memzoo._reading import parse_plain_yaml
+from memzoo._reading import parse_plain_yaml, read_content, show_text
 from memzoo.errors import CheckpointMissingError, RegistryError, StorageError
 from memzoo.zoo.entry import Entry, describe_problems
 from memzoo.zoo.registry.entry_check import check_entry
@@ -40,8 +40,8 @@ def read_registry(path: Path) -> dict[str, Entry]:
 def _read_once(path: Path, _modified: int, _size: int) -> dict[str, Entry]:
     """Read a registry file, once for each time and size that it has had."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
+        text = read_content(path).decode("utf-8")
+    except ValueError as error:
         raise RegistryError(f"{path} is not readable as YAML: {error}") from error
     return parse_registry(text, path)
 
@@ -57,7 +57,7 @@ def parse_registry(text: str, path: Path, *, aliases: bool = True) -> dict[str, 
     content = parse_yaml(text, path, aliases=aliases)
     strange = [id for id in content if not isinstance(id, str)]
     if strange:
-        raise RegistryError(f"{path}: ids must be text, got {strange[:MOST_NAMED]}.")
+        raise RegistryError(f"{path}: ids must be text, got {show_text(str(strange[:MOST_NAMED]))}.")
     entries = {id: parse_entry(id, content[id], path) for id in sorted(content, key=split_numbers)}
     check_names(entries, str(path))
     return entries
