@@ -15,10 +15,12 @@ from memzoo._reading.regular_files import MOST_BYTES, read_content
 from memzoo._reading.shown_text import show_text
 from memzoo.errors import CorruptCheckpointError
 
-MOST_VALUES = 500_000
-"""Most values and keys of a JSON file."""
-MOST_EVENTS = 300_000
-"""Most values, keys and brackets of a YAML file; memzoo's own registry has a tenth of this."""
+MOST_VALUES = 50_000
+"""Most values and keys of a configuration; each takes a message if it is wrong."""
+MOST_PLAIN_VALUES = 500_000
+"""Most values and keys of a JSON file that holds a table, such as a history."""
+MOST_EVENTS = 120_000
+"""Most values, keys and brackets of a YAML file; memzoo's own registry has a quarter of this."""
 MOST_DEPTH = 64
 """Most lists and objects within each other."""
 MOST_DIGITS = 40
@@ -39,8 +41,12 @@ SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C 
 # JSON -----------------------------------------------------------------------------------------------------------------
 
 
-def read_json_object(path: Path) -> dict[str, Any]:
+def read_json_object(path: Path, most: int = MOST_VALUES) -> dict[str, Any]:
     """Read a JSON file that holds one object.
+
+    Args:
+        path: File.
+        most: Most values and keys of it.
 
     Raises:
         CorruptCheckpointError: It holds something else, or goes beyond the limits of this module.
@@ -50,7 +56,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
     """
     content = read_content(path)
     try:
-        found = parse_json(content)
+        found = parse_json(content, most)
         check_values(found)
     except (ValueError, RecursionError) as error:
         raise CorruptCheckpointError(f"{path} is no JSON: {show_text(str(error))}; get it again.") from error
@@ -59,11 +65,11 @@ def read_json_object(path: Path) -> dict[str, Any]:
     return found
 
 
-def parse_json(content: bytes) -> Any:
+def parse_json(content: bytes, most: int = MOST_PLAIN_VALUES) -> Any:
     """Parse a text whose values are not too many; a ValueError says what is wrong with it."""
     # A comma or a bracket is before each value, and some more may stand in texts.
-    if sum(map(content.count, (b",", b"[", b"{"))) > MOST_VALUES:
-        raise ValueError(f"it has more than {MOST_VALUES:,} values")
+    if sum(map(content.count, (b",", b"[", b"{"))) > most:
+        raise ValueError(f"it has more than {most:,} values")
     return json.loads(
         content.decode("utf-8"), object_pairs_hook=_make_object, parse_int=_parse_int, parse_float=_parse_float
     )
@@ -171,13 +177,14 @@ def _locate(node: yaml.Node) -> str:
     return f"in the mapping that begins in line {node.start_mark.line + 1}"
 
 
-def parse_plain_yaml(text: str, *, aliases: bool = True) -> Any:
+def parse_plain_yaml(text: str, *, aliases: bool = True, most: int = MOST_EVENTS) -> Any:
     """Parse plain YAML.
 
     Args:
         text: Content of a file.
         aliases: Whether YAML's aliases are allowed; in the file of a stranger they are not. What they stand for counts
             towards the limits each time.
+        most: Most values, keys and brackets.
 
     Raises:
         ValueError: The text is no YAML, or goes beyond the limits of this module; the message is one line.
@@ -185,12 +192,12 @@ def parse_plain_yaml(text: str, *, aliases: bool = True) -> Any:
     if len(text) > MOST_BYTES:
         raise ValueError(f"it has more than {MOST_BYTES:,} characters")
     try:
-        has_aliases = _check_events(yaml.parse(text, Loader=SafeLoader), aliases=aliases)
+        has_aliases = _check_events(yaml.parse(text, Loader=SafeLoader), aliases=aliases, most=most)
         loader = _StrictLoader(text)
         try:
             root = loader.get_single_node()
             if has_aliases:
-                _check_extent(root)
+                _check_extent(root, most)
             return None if root is None else loader.construct_document(root)
         finally:
             loader.dispose()
@@ -199,7 +206,7 @@ def parse_plain_yaml(text: str, *, aliases: bool = True) -> Any:
         raise ValueError(show_text(" ".join(str(error).split()))) from error
 
 
-def _check_events(events: Iterator[yaml.Event], *, aliases: bool) -> bool:
+def _check_events(events: Iterator[yaml.Event], *, aliases: bool, most: int) -> bool:
     """Read a text without building anything from it; tell whether it has aliases.
 
     Raises:
@@ -208,8 +215,8 @@ def _check_events(events: Iterator[yaml.Event], *, aliases: bool) -> bool:
     depth = 0
     has_aliases = False
     for number, event in enumerate(events):
-        if number > MOST_EVENTS:
-            raise ValueError(f"it has more than {MOST_EVENTS:,} values")
+        if number > most:
+            raise ValueError(f"it has more than {most:,} values")
         if isinstance(event, yaml.ScalarEvent):
             _check_text(event.value)
         elif isinstance(event, yaml.CollectionStartEvent):
@@ -225,7 +232,7 @@ def _check_events(events: Iterator[yaml.Event], *, aliases: bool) -> bool:
     return has_aliases
 
 
-def _check_extent(root: yaml.Node) -> None:
+def _check_extent(root: yaml.Node, most: int) -> None:
     """Raise a ValueError if a text is beyond the limits when everything that an alias stands for is written out."""
     waiting = [(root, 1)]
     count = 1
@@ -235,8 +242,8 @@ def _check_extent(root: yaml.Node) -> None:
         if isinstance(node, yaml.MappingNode):
             parts = [part for pair in parts for part in pair]
         count += len(parts)
-        if count > MOST_EVENTS:
-            raise ValueError(f"it has more than {MOST_EVENTS:,} values, those that aliases stand for written out")
+        if count > most:
+            raise ValueError(f"it has more than {most:,} values, those that aliases stand for written out")
         if parts and depth > MOST_DEPTH:
             raise ValueError(f"lists and mappings are nested more than {MOST_DEPTH} deep, or one contains itself")
         waiting.extend((part, depth + 1) for part in parts)

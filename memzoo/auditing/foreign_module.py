@@ -227,12 +227,13 @@ def _call(kind: Any, arguments: dict[str, Any], folder: ForeignFolder) -> Any:
             f"{folder.config_file} does not fit {kind.__name__}: {named}; its arguments are "
             f"{', '.join(inspect.signature(kind).parameters) or 'none'}{_name_other_class(kind, folder)}."
         )
-    return kind(**{name: _convert(kind, name, value) for name, value in arguments.items() if _takes(kind, name)})
+    parameters = inspect.signature(kind).parameters
+    taken = {name: value for name, value in arguments.items() if _takes(parameters, name)}
+    return kind(**{name: _convert(parameters.get(name), value) for name, value in taken.items()})
 
 
-def _convert(kind: Any, name: str, value: Any) -> Any:
+def _convert(parameter: inspect.Parameter | None, value: Any) -> Any:
     """Return an argument as the constructor takes it: a tuple, which JSON does not have, where it declares one."""
-    parameter = inspect.signature(kind).parameters.get(name)
     if parameter is None or not isinstance(value, list):
         return value
     # The annotation may be a string.
@@ -243,15 +244,14 @@ def _convert(kind: Any, name: str, value: Any) -> Any:
 
 def _compare_arguments(kind: Any, arguments: dict[str, Any]) -> tuple[list[str], list[str]]:
     """Return the arguments that a constructor does not take, and those that it needs beside them."""
-    parameters = inspect.signature(kind).parameters.values()
-    unknown = [name for name in arguments if name not in ABOUT and not _takes(kind, name)]
-    missing = [one.name for one in parameters if _is_required(one) and one.name not in arguments]
+    parameters = inspect.signature(kind).parameters
+    unknown = [name for name in arguments if name not in ABOUT and not _takes(parameters, name)]
+    missing = [one.name for one in parameters.values() if _is_required(one) and one.name not in arguments]
     return unknown, missing
 
 
-def _takes(kind: Any, name: str) -> bool:
-    """Tell whether a constructor takes an argument of this name."""
-    parameters = inspect.signature(kind).parameters
+def _takes(parameters: Mapping[str, inspect.Parameter], name: str) -> bool:
+    """Tell whether a constructor with these parameters takes an argument of this name."""
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     return name in parameters or (takes_any and name not in ABOUT)
 

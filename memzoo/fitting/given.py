@@ -10,6 +10,8 @@ from memzoo.errors import UsageError
 
 SINGLE = ("model", "data")
 """Settings that hold one class."""
+MOST_VALUES = 20_000
+"""Most values, keys and brackets of a configuration: the time of the parser grows with their square."""
 CALLBACKS = "callbacks"
 """The argument of the Trainer that holds several classes."""
 ARGUMENTS = ("init_args", "dict_kwargs")
@@ -89,7 +91,7 @@ def _read_config_file(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UsageError(f"no configuration file at {path}.")
     try:
-        content = parse_plain_yaml(read_content(path).decode("utf-8"))
+        content = parse_plain_yaml(read_content(path).decode("utf-8"), most=MOST_VALUES)
     except ValueError as error:
         raise UsageError(f"the configuration is no readable YAML: {path}: {error}") from error
     if content is None:  # an empty file
@@ -102,6 +104,8 @@ def _read_config_file(path: Path) -> dict[str, Any]:
 def _standardise(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Return a configuration in which every class is a mapping with ``class_path``."""
     content = {str(name): value for name, value in content.items()}
+    if "config" in content:  # the parser would take it for the option
+        raise UsageError("the configuration has no 'config'; the option --config may be given several times instead.")
     for name in SINGLE:
         if name in content:
             content[name] = _read_class(content[name], folder)

@@ -47,6 +47,8 @@ HISTORY = "history.json"
 MOST_IMAGES = 10_000_000
 MOST_FIELDS = 12
 """Fields in the place of a problem, which may lie at any depth."""
+MOST_LISTED = 1000
+"""Problems of which the first are named; where there are more, they are only counted."""
 MOST_PROBLEMS = 8
 """Problems that a message names."""
 # Names become parts of paths and addresses, so none may lead out of its folder.
@@ -406,6 +408,9 @@ class Entry(Config):
 
 def describe_problems(error: ValidationError, *within: str) -> str:
     """Return the first problems of a validation as ``field: message``; the checked value lies ``within`` fields."""
+    # Each problem that is listed takes a kilobyte.
+    if error.error_count() > MOST_LISTED:
+        return f"{'.'.join(within) or 'entry'}: {error.error_count():,} values are missing, unknown or wrong"
     problems = error.errors(include_url=False, include_context=False, include_input=False)
     said = [f"{_join_field_names((*within, *one['loc']))}: {show_text(one['msg'])}" for one in problems[:MOST_PROBLEMS]]
     more = len(problems) - MOST_PROBLEMS

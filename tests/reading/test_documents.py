@@ -42,7 +42,7 @@ def nest(depth, opening, closing):
         (b'{"' + b"x" * 100_001 + b'": 1}', "has 100,001 characters, more than 100,000"),
         (b'{"\\udfff": 1}', r"'\\udfff' holds half of a surrogate pair"),
         (b'{"a": ["b", "\\ud83d"]}', r"'\\ud83d' holds half of a surrogate pair"),
-        (b'{"a": [' + b"{}," * 500_000 + b"{}]}", "more than 500,000 values"),
+        (b'{"a": [' + b"{}," * 50_000 + b"{}]}", "more than 50,000 values"),
         (b"{}" + b" " * 8_000_000, "more than 8,000,000 bytes"),
     ],
     ids=lambda value: value[:16] if isinstance(value, str) else None,
@@ -78,7 +78,7 @@ def test_limits_themselves_are_allowed(tmp_path):
         ("[" * 10**6, "exceeded maximum nesting depth"),
         ("\n".join(" " * depth + "a:" for depth in range(70)), "nested more than 64 deep"),
         ("a: " + "x" * 100_001, "has 100,001 characters"),
-        ("[" + "a," * 400_000 + "]", "more than 300,000 values"),
+        ("[" + "a," * 130_000 + "]", "more than 120,000 values"),
         ("#" * 8_000_001, "more than 8,000,000 characters"),
         (f"{{{2**61 - 1}: 1}}", "is too large"),
         ("a: &x 1\nb: *x", "uses YAML aliases"),
@@ -111,8 +111,8 @@ def repeat(count, times):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (repeat(12, 9), "more than 300,000 values, those that aliases stand for written out"),
-        ("x: &x {a: 1}\ny: {<<: [" + "*x, " * 100_000 + "*x]}", "more than 300,000 values"),
+        (repeat(12, 9), "more than 120,000 values, those that aliases stand for written out"),
+        ("x: &x {a: 1}\ny: {<<: [" + "*x, " * 100_000 + "*x]}", "more than 120,000 values"),
         (repeat(70, 1), "nested more than 64 deep"),
         ("a: &a [*a]", "or one contains itself"),
         ("a: &a {<<: *a}", "or one contains itself"),

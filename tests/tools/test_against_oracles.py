@@ -1,8 +1,11 @@
-"""A short part of ``make maps``, ``networks``, ``modules`` and ``trainings``: memzoo gets no number wrong."""
+"""A short part of ``make maps``, ``networks``, ``modules``, ``trainings`` and ``faults``: memzoo gets none wrong."""
 
 import pytest
 
 from tools.oracles import attractor_oracle, known_maps, small_networks
+from tools.oracles.fault_checks import check_fault
+from tools.oracles.fault_kinds import KINDS
+from tools.oracles.fault_places import PLACES
 from tools.oracles.foreign_modules import MODULES
 from tools.oracles.map_checks import draw_map_cases
 from tools.oracles.module_checks import MEASURES, measure_module
@@ -54,3 +57,9 @@ def test_modules_of_others(name, measure):
 def test_trainings_are_left_as_they_are(number):
     name, measure = list(draw_training_cases(11, TRAININGS))[number]
     assert select_faults(measure()) == [], name
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_damaged_files_are_refused_or_do_no_harm(place):
+    outcomes = [check_fault(11, number, place, kind)[0] for number, kind in enumerate(KINDS)]
+    assert select_faults(outcomes) == []
