@@ -16,7 +16,7 @@ from memzoo._reading.documents import check_values, parse_json
 from memzoo._reading.formats import refuse_other_formats
 from memzoo._reading.regular_files import MOST_BYTES, check_expansion, check_regular
 from memzoo._reading.shown_text import show_text
-from memzoo.errors import CorruptCheckpointError, MemzooError
+from memzoo.errors import CorruptCheckpointError, InvalidArgumentError
 
 MOST_ARRAYS = 100
 """Most arrays of a ``.npz`` file; a reader of memzoo looks for a few names."""
@@ -62,7 +62,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _check_header(path: Path, size: int) -> None:
-    """Raise a ValueError if the header of a safetensors file is larger than any needs to be, or names a tensor twice.
+    """Raise if the header of a safetensors file is larger than any needs to be, or names a tensor twice.
 
     The file begins with the length of the header in 8 bytes; the library would parse 100 MB of it.
     """
@@ -74,7 +74,7 @@ def _check_header(path: Path, size: int) -> None:
         if length > size - 8:
             return
         if length > MOST_BYTES:
-            raise ValueError(f"its header has {length:,} bytes, more than {MOST_BYTES:,}")
+            raise InvalidArgumentError(f"its header has {length:,} bytes, more than {MOST_BYTES:,}")
         check_values(parse_json(file.read(length)))
 
 
@@ -87,7 +87,7 @@ def _read_npz(path: Path) -> dict[str, Tensor]:
             _check_members(members)
             check_expansion(path, size, sum(member.file_size for member in members))
             return {member.filename.removesuffix(".npy"): _read_member(archive, member) for member in members}
-    except MemzooError:
+    except CorruptCheckpointError:
         raise
     # zipfile, zlib and numpy raise errors of many types for what is wrong with a file.
     except Exception as error:
@@ -103,22 +103,22 @@ class _Archive(io.FileIO):
     """A file of which little is read at once: the list of members, which zipfile reads first, may have any length."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read bytes, or raise a ValueError."""
+        """Read bytes, or raise an InvalidArgumentError."""
         if size is not None and size > MOST_AT_ONCE:
-            raise ValueError(f"the list of what it holds has {size:,} bytes, more than {MOST_AT_ONCE:,}")
+            raise InvalidArgumentError(f"the list of what it holds has {size:,} bytes, more than {MOST_AT_ONCE:,}")
         return super().read(size)
 
 
 def _check_members(members: list[zipfile.ZipInfo]) -> None:
-    """Raise a ValueError if an archive is not as numpy writes it."""
+    """Raise if an archive is not as numpy writes it."""
     if len(members) > MOST_ARRAYS:
-        raise ValueError(f"it holds {len(members)} arrays, more than {MOST_ARRAYS}")
+        raise InvalidArgumentError(f"it holds {len(members)} arrays, more than {MOST_ARRAYS}")
     for name, count in Counter(member.filename for member in members).items():
         if count > 1:
-            raise ValueError(f"it holds {name!r} {count} times")
+            raise InvalidArgumentError(f"it holds {name!r} {count} times")
     for member in members:
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or member.flag_bits & 1:
-            raise ValueError(f"{member.filename!r} is packed in a way that numpy does not use")
+            raise InvalidArgumentError(f"{member.filename!r} is packed in a way that numpy does not use")
 
 
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Tensor:
@@ -128,14 +128,16 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Tensor:
     with archive.open(member) as file:
         version = npy.read_magic(file)
         if version not in ((1, 0), (2, 0)):
-            raise ValueError(f"{member.filename!r} has the version {version} of the format, for names of fields")
+            raise InvalidArgumentError(
+                f"{member.filename!r} has the version {version} of the format, for names of fields"
+            )
         read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, _, dtype = read_header(file, max_header_size=MOST_HEADER)
         if dtype.kind not in NUMBERS and not dtype.hasobject:
-            raise ValueError(f"{member.filename!r} holds {show_text(str(dtype))}, no numbers")
+            raise InvalidArgumentError(f"{member.filename!r} holds {show_text(str(dtype))}, no numbers")
         declared = math.prod(shape) * dtype.itemsize
         there = member.file_size - file.tell()
         if not dtype.hasobject and declared != there:  # numpy names arrays of objects itself
-            raise ValueError(f"{member.filename!r} has {there:,} bytes, and declares {declared:,}")
+            raise InvalidArgumentError(f"{member.filename!r} has {there:,} bytes, and declares {declared:,}")
         file.seek(0)
         return torch.from_numpy(npy.read_array(file, allow_pickle=False))

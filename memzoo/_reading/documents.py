@@ -13,7 +13,7 @@ import yaml
 
 from memzoo._reading.regular_files import MOST_BYTES, read_content
 from memzoo._reading.shown_text import show_text
-from memzoo.errors import CorruptCheckpointError
+from memzoo.errors import CorruptCheckpointError, InvalidArgumentError
 
 MOST_VALUES = 50_000
 """Most values and keys of a configuration; each takes a message if it is wrong."""
@@ -66,10 +66,10 @@ def read_json_object(path: Path, most: int = MOST_VALUES) -> dict[str, Any]:
 
 
 def parse_json(content: bytes, most: int = MOST_PLAIN_VALUES) -> Any:
-    """Parse a text whose values are not too many; a ValueError says what is wrong with it."""
+    """Parse a text whose values are not too many; an InvalidArgumentError says what is wrong with it."""
     # A comma or a bracket is before each value, and some more may stand in texts.
     if sum(map(content.count, (b",", b"[", b"{"))) > most:
-        raise ValueError(f"it has more than {most:,} values")
+        raise InvalidArgumentError(f"it has more than {most:,} values")
     return json.loads(
         content.decode("utf-8"), object_pairs_hook=_make_object, parse_int=_parse_int, parse_float=_parse_float
     )
@@ -82,26 +82,28 @@ def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = [key for key, _ in pairs]
         seen: set[str] = set()
         twice = next(key for key in keys if key in seen or seen.add(key))
-        raise ValueError(f"key {_shorten(twice)} stands twice")
+        raise InvalidArgumentError(f"key {_shorten(twice)} stands twice")
     return found
 
 
 def _parse_int(text: str) -> int:
     """Parse a whole number of few digits."""
     if len(text.lstrip("-")) > MOST_DIGITS:
-        raise ValueError(f"the number {text[:SHOWN]}... has {len(text)} digits, more than {MOST_DIGITS}")
+        raise InvalidArgumentError(f"the number {text[:SHOWN]}... has {len(text)} digits, more than {MOST_DIGITS}")
     return int(text)
 
 
 def _parse_float(text: str) -> float:
     """Parse a number of few characters."""
     if len(text) > LONGEST_NUMBER:
-        raise ValueError(f"the number {text[:SHOWN]}... has {len(text)} characters, more than {LONGEST_NUMBER}")
+        raise InvalidArgumentError(
+            f"the number {text[:SHOWN]}... has {len(text)} characters, more than {LONGEST_NUMBER}"
+        )
     return float(text)
 
 
 def check_values(content: Any) -> None:
-    """Raise a ValueError if lists and objects are nested too deeply, or a text is too long or cannot be written."""
+    """Raise if lists and objects are nested too deeply, or a text is too long or cannot be written."""
     waiting = [(content, 1)]
     while waiting:
         value, depth = waiting.pop()
@@ -109,17 +111,19 @@ def check_values(content: Any) -> None:
             _check_text(value)
         elif isinstance(value, (dict, list)):
             if depth > MOST_DEPTH:
-                raise ValueError(f"lists and objects are nested more than {MOST_DEPTH} deep")
+                raise InvalidArgumentError(f"lists and objects are nested more than {MOST_DEPTH} deep")
             parts = [*value, *value.values()] if isinstance(value, dict) else value
             waiting.extend((part, depth + 1) for part in parts)
 
 
 def _check_text(text: str) -> None:
-    """Raise a ValueError if a text is very long, or holds half of a surrogate pair, which no file can hold."""
+    """Raise if a text is very long, or holds half of a surrogate pair, which no file can hold."""
     if len(text) > LONGEST_TEXT:
-        raise ValueError(f"the text {_shorten(text)} has {len(text):,} characters, more than {LONGEST_TEXT:,}")
+        raise InvalidArgumentError(
+            f"the text {_shorten(text)} has {len(text):,} characters, more than {LONGEST_TEXT:,}"
+        )
     if any("\ud800" <= character <= "\udfff" for character in text if not character.isascii()):
-        raise ValueError(f"the text {text[:SHOWN]!a} holds half of a surrogate pair, which is no character")
+        raise InvalidArgumentError(f"the text {text[:SHOWN]!a} holds half of a surrogate pair, which is no character")
 
 
 def _shorten(value: Any) -> str:
@@ -148,23 +152,23 @@ class _StrictLoader(SafeLoader):
             if not isinstance(key, Hashable):
                 continue  # the library refuses it, and names the place
             if key in keys:
-                raise ValueError(f"key {_shorten(key)} stands twice, {_locate(node)}")
+                raise InvalidArgumentError(f"key {_shorten(key)} stands twice, {_locate(node)}")
             # Python gives many numbers beyond this one the same hash, and compares each of them with all.
             if isinstance(key, int) and abs(key) >= HASH_MODULUS:
-                raise ValueError(f"key {_shorten(key)} is too large, {_locate(node)}")
+                raise InvalidArgumentError(f"key {_shorten(key)} is too large, {_locate(node)}")
             keys.add(key)
         return super().construct_mapping(node, deep)
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
         """Construct an integer of few digits."""
         if len(node.value) > MOST_DIGITS:
-            raise ValueError(f"the number {node.value[:SHOWN]}... has more than {MOST_DIGITS} digits")
+            raise InvalidArgumentError(f"the number {node.value[:SHOWN]}... has more than {MOST_DIGITS} digits")
         return super().construct_yaml_int(node)
 
     def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
         """Construct a float of few characters."""
         if len(node.value) > LONGEST_NUMBER:
-            raise ValueError(f"the number {node.value[:SHOWN]}... has more than {LONGEST_NUMBER} characters")
+            raise InvalidArgumentError(f"the number {node.value[:SHOWN]}... has more than {LONGEST_NUMBER} characters")
         return super().construct_yaml_float(node)
 
 
@@ -187,10 +191,10 @@ def parse_plain_yaml(text: str, *, aliases: bool = True, most: int = MOST_EVENTS
         most: Most values, keys and brackets.
 
     Raises:
-        ValueError: The text is no YAML, or goes beyond the limits of this module; the message is one line.
+        InvalidArgumentError: The text is no YAML, or goes beyond the limits of this module; the message is one line.
     """
     if len(text) > MOST_BYTES:
-        raise ValueError(f"it has more than {MOST_BYTES:,} characters")
+        raise InvalidArgumentError(f"it has more than {MOST_BYTES:,} characters")
     try:
         has_aliases = _check_events(yaml.parse(text, Loader=SafeLoader), aliases=aliases, most=most)
         loader = _StrictLoader(text)
@@ -203,37 +207,39 @@ def parse_plain_yaml(text: str, *, aliases: bool = True, most: int = MOST_EVENTS
             loader.dispose()
     # Impossible dates and numbers raise the other ones.
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise ValueError(show_text(" ".join(str(error).split()))) from error
+        raise InvalidArgumentError(show_text(" ".join(str(error).split()))) from error
 
 
 def _check_events(events: Iterator[yaml.Event], *, aliases: bool, most: int) -> bool:
     """Read a text without building anything from it; tell whether it has aliases.
 
     Raises:
-        ValueError: Something in it is beyond the limits.
+        InvalidArgumentError: Something in it is beyond the limits.
     """
     depth = 0
     has_aliases = False
     for number, event in enumerate(events):
         if number > most:
-            raise ValueError(f"it has more than {most:,} values")
+            raise InvalidArgumentError(f"it has more than {most:,} values")
         if isinstance(event, yaml.ScalarEvent):
             _check_text(event.value)
         elif isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MOST_DEPTH:
-                raise ValueError(f"lists and mappings are nested more than {MOST_DEPTH} deep")
+                raise InvalidArgumentError(f"lists and mappings are nested more than {MOST_DEPTH} deep")
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         elif isinstance(event, yaml.AliasEvent):
             has_aliases = True
             if not aliases:
-                raise ValueError("it uses YAML aliases, which can make a small file huge; write the values out")
+                raise InvalidArgumentError(
+                    "it uses YAML aliases, which can make a small file huge; write the values out"
+                )
     return has_aliases
 
 
 def _check_extent(root: yaml.Node, most: int) -> None:
-    """Raise a ValueError if a text is beyond the limits when everything that an alias stands for is written out."""
+    """Raise if a text is beyond the limits when everything that an alias stands for is written out."""
     waiting = [(root, 1)]
     count = 1
     while waiting:
@@ -243,7 +249,9 @@ def _check_extent(root: yaml.Node, most: int) -> None:
             parts = [part for pair in parts for part in pair]
         count += len(parts)
         if count > most:
-            raise ValueError(f"it has more than {most:,} values, those that aliases stand for written out")
+            raise InvalidArgumentError(f"it has more than {most:,} values, those that aliases stand for written out")
         if parts and depth > MOST_DEPTH:
-            raise ValueError(f"lists and mappings are nested more than {MOST_DEPTH} deep, or one contains itself")
+            raise InvalidArgumentError(
+                f"lists and mappings are nested more than {MOST_DEPTH} deep, or one contains itself"
+            )
         waiting.extend((part, depth + 1) for part in parts)
