@@ -205,8 +205,10 @@ def parse_plain_yaml(text: str, *, aliases: bool = True, most: int = MOST_EVENTS
             return None if root is None else loader.construct_document(root)
         finally:
             loader.dispose()
-    # Impossible dates and numbers raise the other ones.
-    except (yaml.YAMLError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+    except MemoryError:
+        raise
+    # A value that does not fit its tag, such as an impossible date, raises errors of many types.
+    except Exception as error:
         raise InvalidArgumentError(show_text(" ".join(str(error).split()))) from error
 
 

@@ -85,6 +85,10 @@ def test_limits_themselves_are_allowed(tmp_path):
         ("? [1]\n: 2", "unhashable key"),
         ("a: !!python/name:os.system", "could not determine a constructor"),
         ("a: 2001-13-40", "month must be in 1..12"),
+        ("a: !!bool x", "'x'"),
+        ("a: !!timestamp x", "'NoneType' object"),
+        ("a: !!int x", "invalid literal"),
+        ("a: !!binary x", "failed to decode base64"),
     ],
     ids=lambda value: value[:16],
 )

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from memzoo._reading import show_text
 from memzoo._user_warning import warn_user
 from memzoo.data import DISTRIBUTIONS, Selection, pixels
 from memzoo.errors import CorruptCheckpointError, UnknownCheckpointError
@@ -147,7 +148,7 @@ def _read_images(shape: tuple[int, ...], path: Path) -> dict[str, Tensor]:
     for key, tensor in images.items():
         if tensor.shape[1:] != shape or not len(tensor):
             raise CorruptCheckpointError(
-                f"{path}: {key} are {tuple(tensor.shape)}, the network maps {shape}; "
+                f"{path}: {key} are {tuple(tensor.shape)}, the network maps {show_text(str(shape))}; "
                 "the images are of another checkpoint."
             )
     return images
