@@ -20,6 +20,8 @@ from memzoo.errors import CorruptCheckpointError, InvalidArgumentError
 
 MOST_ARRAYS = 100
 """Most arrays of a ``.npz`` file; a reader of memzoo looks for a few names."""
+MOST_DESCRIBED = 200_000
+"""Most values and keys in the header of a safetensors file; each tensor has about ten."""
 MOST_AT_ONCE = 2**20
 """Most bytes that are read from a ``.npz`` file at once; numpy asks for a quarter of this."""
 MOST_HEADER = 2000
@@ -75,7 +77,7 @@ def _check_header(path: Path, size: int) -> None:
             return
         if length > MOST_BYTES:
             raise InvalidArgumentError(f"its header has {length:,} bytes, more than {MOST_BYTES:,}")
-        check_values(parse_json(file.read(length)))
+        check_values(parse_json(file.read(length), MOST_DESCRIBED))
 
 
 def _read_npz(path: Path) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ from memzoo.errors import CorruptCheckpointError, InvalidArgumentError
 MOST_VALUES = 50_000
 """Most values and keys of a configuration; each takes a message if it is wrong."""
 MOST_PLAIN_VALUES = 500_000
-"""Most values and keys of a JSON file that holds a table, such as a history."""
+"""Most values and keys of a JSON file that holds a table of numbers, such as a history."""
 MOST_EVENTS = 120_000
 """Most values, keys and brackets of a YAML file; memzoo's own registry has a quarter of this."""
 MOST_DEPTH = 64
@@ -65,7 +65,7 @@ def read_json_object(path: Path, most: int = MOST_VALUES) -> dict[str, Any]:
     return found
 
 
-def parse_json(content: bytes, most: int = MOST_PLAIN_VALUES) -> Any:
+def parse_json(content: bytes, most: int) -> Any:
     """Parse a text whose values are not too many; an InvalidArgumentError says what is wrong with it."""
     # A comma or a bracket is before each value, and some more may stand in texts.
     if sum(map(content.count, (b",", b"[", b"{"))) > most:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from memzoo._reading import read_arrays
+from memzoo._reading import read_arrays, show_text
 from memzoo.auditing.data_module import read_data_module
 from memzoo.auditing.image_folder import read_image_folder
 from memzoo.auditing.value_range import Scaling
@@ -182,7 +182,7 @@ def _read_file(path: Path) -> AuditData:
     unknown = sorted(found.keys() - set(NAMES))
     if unknown:
         raise AuditInputError(
-            f"{path} holds {', '.join(unknown)}; an audit takes {', '.join(NAMES)}: rename the arrays."
+            f"{path} holds {show_text(', '.join(unknown))}; an audit takes {', '.join(NAMES)}: rename the arrays."
         )
     for name, images in found.items():
         if images.ndim < 2 or not images.numel():

@@ -10,7 +10,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from memzoo._reading import read_arrays
+from memzoo._reading import read_arrays, show_text
 from memzoo.data.batches import full_batches, mini_batches
 from memzoo.data.cifar10 import cifar10
 from memzoo.data.demo import mnist20
@@ -269,7 +269,7 @@ class Images(ImageData):
             names = list(arrays)
         if not names:
             raise CorruptCheckpointError(
-                f"{self.path} holds {', '.join(sorted(arrays)) or 'nothing'}; name the training images "
+                f"{self.path} holds {show_text(', '.join(sorted(arrays))) or 'nothing'}; name the training images "
                 f"{TRAINING_NAMES[0]}, and the held-out ones {HELD_OUT_NAMES[0]}."
             )
         name = names[0]
@@ -282,14 +282,16 @@ class Images(ImageData):
     def _convert_images(self, name: str, array: Tensor) -> Tensor:
         """Convert an array to float32 images; raise an error if it holds none."""
         if array.dtype != torch.uint8 and not array.is_floating_point():
-            raise CorruptCheckpointError(f"{name} of {self.path} is {array.dtype}; store 8 bits, 0 to 255, or floats.")
+            raise CorruptCheckpointError(
+                f"{show_text(name)} of {self.path} is {array.dtype}; store 8 bits, 0 to 255, or floats."
+            )
         if array.ndim < 2 or not len(array):
             raise CorruptCheckpointError(
-                f"{name} of {self.path} has shape {tuple(array.shape)}, no images (n, *shape)."
+                f"{show_text(name)} of {self.path} has shape {tuple(array.shape)}, no images (n, *shape)."
             )
         images = pixels(array).float()
         if not images.isfinite().all():
-            raise CorruptCheckpointError(f"{name} of {self.path} holds NaN or infinity; mend it.")
+            raise CorruptCheckpointError(f"{show_text(name)} of {self.path} holds NaN or infinity; mend it.")
         return images
 
 

@@ -1,7 +1,9 @@
 """A folder that ``save`` writes records size and hash of every file in it, and ``load`` compares them."""
 
 import json
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -26,6 +28,14 @@ def saved(tmp_path):
     keeper.epochs[5] = 1
     images = torch.rand(6, 1, 4, 4)
     return memzoo.save(model, tmp_path / "mine", examples=images[:2], probes=images[2:], keeper=keeper)
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, Path.touch])
+def test_what_is_no_file_is_not_recorded(saved, make):
+    (saved / "history.json").unlink()
+    make(saved / "history.json")
+    with pytest.raises(CorruptCheckpointError, match=r"history\.json is (a folder|a pipe|empty)"):
+        add_hashes(saved)
 
 
 def test_every_file_is_recorded(saved):

@@ -141,10 +141,8 @@ def _read_images(shape: tuple[int, ...], path: Path) -> dict[str, Tensor]:
     images = read_tensors(path)
     types = {name: tensor.dtype for name, tensor in images.items()}
     if set(images) != {"examples", "probes"} or not set(types.values()) <= {torch.uint8, torch.float32}:
-        raise CorruptCheckpointError(
-            f"{path} must hold 'examples' and 'probes' as uint8 or float32, got "
-            f"{ {name: str(dtype) for name, dtype in types.items()} }."
-        )
+        said = show_text(str({name: str(dtype) for name, dtype in types.items()}))
+        raise CorruptCheckpointError(f"{path} must hold 'examples' and 'probes' as uint8 or float32, got {said}.")
     for key, tensor in images.items():
         if tensor.shape[1:] != shape or not len(tensor):
             raise CorruptCheckpointError(

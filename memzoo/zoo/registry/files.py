@@ -13,8 +13,15 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from memzoo._reading import read_json_object, read_safetensors, refuse_other_formats, show_text, show_texts
-from memzoo.errors import CheckpointMissingError, CorruptCheckpointError, InvalidArgumentError
+from memzoo._reading import (
+    check_regular,
+    read_json_object,
+    read_safetensors,
+    refuse_other_formats,
+    show_text,
+    show_texts,
+)
+from memzoo.errors import CheckpointMissingError, CorruptCheckpointError, InvalidArgumentError, StorageError
 from memzoo.models import Config, Training
 from memzoo.zoo.entry import CONFIG, EXAMPLES, FILE, WEIGHTS, File, FileName, Fingerprint, Step, describe_problems
 from memzoo.zoo.registry.writing import write_text
@@ -59,13 +66,21 @@ class SavedConfig(Config):
 
 def describe(path: Path) -> File:
     """Return the size and the SHA-256 of a file."""
-    return File(bytes=path.stat().st_size, sha256=_compute_sha256(path))
+    size = check_regular(path)
+    if not size:
+        raise CorruptCheckpointError(f"{path} is empty; get it again.")
+    return File(bytes=size, sha256=_compute_sha256(path))
 
 
 def _compute_sha256(path: Path) -> str:
     """Hash the content of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise  # whoever waits for a file that is fetched again tries once more
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
 def check_file(path: Path, wanted: File) -> None:
