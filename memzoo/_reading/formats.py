@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from memzoo._reading.regular_files import read_beginning
 from memzoo.errors import CorruptCheckpointError
 
 
@@ -9,8 +10,7 @@ def refuse_other_formats(path: Path) -> None:
     """Raise if a file that should hold tensors is a web page, a pickle, or a pointer to a file that was not fetched."""
     if path.suffix != ".safetensors":
         return
-    with path.open("rb") as file:
-        head = file.read(256)
+    head = read_beginning(path, 256)
     if head.lstrip()[:15].lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
         raise CorruptCheckpointError(
             f"{path} is an HTML page, not weights: the download got an error or login page; delete it and get it again."

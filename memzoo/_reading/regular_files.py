@@ -44,15 +44,25 @@ def read_content(path: Path, most: int = MOST_BYTES) -> bytes:
         CorruptCheckpointError: It is larger, or no regular file.
         StorageError: It cannot be read.
     """
-    check_regular(path)
-    try:
-        with path.open("rb") as file:
-            content = file.read(most + 1)
-    except OSError as error:
-        raise StorageError(f"{path} cannot be read: {error.strerror or error}.") from error
+    content = read_beginning(path, most + 1)
     if len(content) > most:
         raise CorruptCheckpointError(f"{path} has more than {most:,} bytes, more than such a file needs; get it again.")
     return content
+
+
+def read_beginning(path: Path, size: int) -> bytes:
+    """Read the first bytes of a regular file.
+
+    Raises:
+        CorruptCheckpointError: It is no regular file.
+        StorageError: It cannot be read.
+    """
+    check_regular(path)
+    try:
+        with path.open("rb") as file:
+            return file.read(size)
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
 def check_expansion(path: Path, packed: int, expanded: int) -> None:

@@ -116,7 +116,7 @@ def _standardise(content: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def _read_trainer(about: Any, folder: Path) -> dict[str, Any]:
     """Return the arguments of the Trainer, which may be in a separate file."""
-    if isinstance(about, str) and (folder / about).is_file():
+    if isinstance(about, str) and _is_file(folder / about):
         folder = (folder / about).parent
         about = _read_config_file(folder / Path(about).name)
     if not isinstance(about, dict):
@@ -136,7 +136,16 @@ def _read_class(about: Any, folder: Path) -> Any:
     """Return a class as a mapping, if it is given by its name or by a file."""
     if not isinstance(about, str):
         return about
-    return _read_config_file(folder / about) if (folder / about).is_file() else {"class_path": about}
+    return _read_config_file(folder / about) if _is_file(folder / about) else {"class_path": about}
+
+
+def _is_file(path: Path) -> bool:
+    """Tell whether a path is that of a file; raise if it is a pipe or a device, for which the parser would wait."""
+    if path.is_file():
+        return True
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{path} is no regular file; give the name of a class or a configuration file.")
+    return False
 
 
 def _merge(given: dict[str, Any], more: dict[str, Any]) -> None:

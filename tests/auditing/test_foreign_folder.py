@@ -1,6 +1,7 @@
 """Test that networks in folders of other libraries are loaded as they are, or refused with advice."""
 
 import json
+import os
 import re
 import sys
 
@@ -373,6 +374,15 @@ def test_expressions_of_a_bundle_are_not_evaluated(bundle, value):
         CorruptCheckpointError, match=rf"computes an argument by [\"']{re.escape(value)}.*not evaluated"
     ):
         load_module("bundle", "nets.Net")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+@pytest.mark.parametrize(("make", "kind"), [(os.mkdir, "folder"), (os.mkfifo, "pipe")])
+def test_what_is_no_file_is_refused_without_waiting(folder, name, make, kind):
+    (folder / name).unlink()
+    make(folder / name)
+    with pytest.raises((CorruptCheckpointError, CheckpointMissingError), match=f"is a {kind} in the place|is missing"):
+        load_module(str(folder), "nets.Net")
 
 
 REFERENCES = {
