@@ -37,6 +37,30 @@ def check_regular(path: Path) -> int:
     return about.st_size
 
 
+def is_file(path: Path) -> bool:
+    """Tell whether a path is that of a regular file.
+
+    Raises:
+        StorageError: It cannot be looked at, as its folder is closed to this user.
+    """
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise StorageError(f"{path} cannot be looked at: {error.strerror or error}.") from error
+
+
+def list_folder(folder: Path) -> list[Path]:
+    """List what is in a folder, in order.
+
+    Raises:
+        StorageError: It cannot be listed.
+    """
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be listed: {error.strerror or error}.") from error
+
+
 def read_content(path: Path, most: int = MOST_BYTES) -> bytes:
     """Read a regular file of at most ``most`` bytes.
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from memzoo._attempt import is_out_of_memory
-from memzoo._reading import check_expansion, check_regular
+from memzoo._reading import check_expansion, check_regular, list_folder
 from memzoo.errors import AuditInputError, CorruptCheckpointError, MemzooError
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -37,7 +37,7 @@ def read_image_folder(folder: Path, most: int) -> Tensor:
         AuditInputError: There are no images, or images of several sizes or of more than 8 bits.
         CorruptCheckpointError: An image is damaged, is no file, or would fill the memory; nothing was decoded then.
     """
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    files = [path for path in list_folder(folder) if path.suffix.lower() in SUFFIXES]
     if not files:
         raise AuditInputError(f"{folder} holds no images; put PNG or JPEG files there.")
     if len(files) > most:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from memzoo._reading import read_arrays, show_text
+from memzoo._reading import is_file, read_arrays, show_text
 from memzoo.auditing.data_module import read_data_module
 from memzoo.auditing.image_folder import read_image_folder
 from memzoo.auditing.value_range import Scaling
@@ -175,7 +175,7 @@ def _divide(images: Tensor, count: int, starts: int) -> AuditData:
 
 def _read_file(path: Path) -> AuditData:
     """Read the arrays of one file."""
-    if not path.is_file():
+    if not is_file(path):
         raise AuditInputError(f"no data at {path.absolute()}; check the name.")
     found = read_arrays(path)
     # A misspelt name must not be an array that is silently left out.

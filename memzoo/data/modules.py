@@ -10,7 +10,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from memzoo._reading import read_arrays, show_text
+from memzoo._reading import is_file, read_arrays, show_text
 from memzoo.data.batches import full_batches, mini_batches
 from memzoo.data.cifar10 import cifar10
 from memzoo.data.demo import mnist20
@@ -260,7 +260,7 @@ class Images(ImageData):
 
     def read(self) -> tuple[Tensor, Tensor | None]:
         """Read the images from the file."""
-        if not self.path.is_file():
+        if not is_file(self.path):
             raise DataMissingError(f"no images at {self.path.absolute()}; check the name.")
         arrays = read_arrays(self.path)
         names = [name for name in TRAINING_NAMES if name in arrays]

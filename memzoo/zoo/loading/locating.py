@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from memzoo._reading import read_content
+from memzoo._reading import is_file, read_content
 from memzoo.errors import CheckpointMissingError, CorruptCheckpointError
 from memzoo.zoo.entry import CONFIG, Entry, File
 from memzoo.zoo.hub import Folder, Repository, Source, client, find_file, list_sources, make_missing_error
@@ -49,7 +49,7 @@ def locate(name: str) -> LocatedCheckpoint:
     match reference:
         case InFolder(path):
             _check_folder(path)
-            entry = read_entry(path / ENTRY) if (path / ENTRY).is_file() else None
+            entry = read_entry(path / ENTRY) if is_file(path / ENTRY) else None
             return LocatedCheckpoint(name, entry, [Folder(path)])
         case OnHub(repository, revision):
             published = [entry for entry in registry().values() if entry.hub]

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from memzoo._reading import (
     check_regular,
+    is_file,
+    list_folder,
     read_json_object,
     read_safetensors,
     refuse_other_formats,
@@ -54,7 +56,7 @@ class SavedConfig(Config):
 
     def content_with_hashes(self, folder: Path) -> dict[str, Any]:
         """Return what ``config.json`` holds in a folder whose other files are written."""
-        names = sorted(path.name for path in folder.iterdir() if re.search(FILE, path.name) and path.name != CONFIG)
+        names = sorted(path.name for path in list_folder(folder) if re.search(FILE, path.name) and path.name != CONFIG)
         content = self.content()
         files = {name: describe(folder / name) for name in names} | {CONFIG: describe_config(content)}
         return content | {"files": {name: file.model_dump() for name, file in files.items()}}
@@ -94,7 +96,7 @@ def check_file(path: Path, wanted: File) -> None:
         CheckpointMissingError: There is no such file.
         CorruptCheckpointError: Its content is another; the message says of which kind.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise CheckpointMissingError(f"{path} is missing; reinstall memzoo or restore the file.")
     size = path.stat().st_size
     # A web page or a pickle has another size and hash as well, but its kind says more about what went wrong.
@@ -114,8 +116,8 @@ def check_file(path: Path, wanted: File) -> None:
 
 def refuse_pickles(folder: Path) -> None:
     """Raise if a folder has a pickle in the place of the weights."""
-    found = [name for name in PICKLES if (folder / name).is_file()]
-    if found and not (folder / WEIGHTS).is_file():
+    found = [name for name in PICKLES if is_file(folder / name)]
+    if found and not is_file(folder / WEIGHTS):
         raise CorruptCheckpointError(
             f"{folder} holds {', '.join(found)}, which may be a pickle and was not opened: a pickle can run any code. "
             f"A checkpoint has {', '.join(NEEDED)}."
@@ -201,7 +203,7 @@ def add_hashes(folder: str | Path) -> None:
         StorageError: The folder cannot be written.
     """
     folder = Path(folder)
-    if (folder / ENTRY).is_file():
+    if is_file(folder / ENTRY):
         raise InvalidArgumentError(f"{folder} has an {ENTRY}, which records its files; leave {CONFIG} as it is.")
     path = folder / CONFIG
     saved = read_config(path)
@@ -210,7 +212,7 @@ def add_hashes(folder: str | Path) -> None:
 
 def _require(path: Path) -> None:
     """Raise if a file is not there."""
-    if not path.is_file():
+    if not is_file(path):
         raise CheckpointMissingError(f"{path} is missing; a checkpoint has {', '.join(NEEDED)}.")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from memzoo._reading import parse_plain_yaml, read_content, show_text
+from memzoo._reading import is_file, parse_plain_yaml, read_content, show_text
 from memzoo.errors import CheckpointMissingError, RegistryError, StorageError
 from memzoo.zoo.entry import Entry, describe_problems
 from memzoo.zoo.registry.entry_check import check_entry
@@ -28,7 +28,7 @@ def read_registry(path: Path) -> dict[str, Entry]:
         RegistryError: The file is not there or not YAML, or has an unknown key or a value of the wrong kind; the
             message names the entry and the field.
     """
-    if path.is_dir():
+    if not is_file(path) and path.is_dir():
         raise RegistryError(f"{path} is a folder; name the registry file in it, such as {path / 'checkpoints.yaml'}.")
     if not path.is_file():
         raise RegistryError(f"{path} is missing: reinstall memzoo, or name the registry file that you have.")
