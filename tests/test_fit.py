@@ -179,8 +179,14 @@ def test_an_earlier_run_is_not_lost_by_accident(capsys):
         ("nothing", "trainer must map arguments to values, got None."),
         # files that no YAML reader takes
         ("bytes", "the configuration is no readable YAML: bytes.yaml: 'utf-8' codec can't decode"),
-        ("deep", "the configuration deep.yaml is nested too deeply."),
-        ("circle", "the configuration is no readable YAML: circle.yaml: Circular reference"),
+        (
+            "deep",
+            "the configuration is no readable YAML: deep.yaml: while increasing flow level exceeded",
+        ),
+        (
+            "circle",
+            "the configuration is no readable YAML: circle.yaml: lists and mappings are nested more than 64 deep",
+        ),
     ],
 )
 def test_a_wrong_configuration_file_is_refused_in_one_line(name, message, configurations, capsys):

@@ -1,5 +1,7 @@
 """What a command line of ``memzoo fit`` asks for, read without its parser."""
 
+import os
+
 import pytest
 
 from memzoo.errors import UsageError
@@ -110,3 +112,16 @@ def test_configuration_files_that_are_none(tmp_path, text, message):
         (tmp_path / "a.yaml").write_text(text)
     with pytest.raises(UsageError, match=message):
         read_given(["--config", str(tmp_path / "a.yaml")])
+
+
+@pytest.mark.parametrize("line", ["--config {}", "--model {}", "--data={}", "--trainer {}", "--trainer.callbacks+={}"])
+def test_a_pipe_is_refused_without_waiting(line, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match=r"no configuration file at|is no regular file|map arguments to values"):
+        read_given(line.format(tmp_path / "pipe").split())
+
+
+def test_the_option_for_a_file_is_no_setting_in_it(tmp_path):
+    (tmp_path / "x.yaml").write_text("config: {a: 1}")
+    with pytest.raises(UsageError, match="has no 'config'"):
+        read_given(["--config", str(tmp_path / "x.yaml")])

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from memzoo._reading import list_folder
 from memzoo.auditing.page import render_page
 from memzoo.auditing.pictures import encode_png
 from memzoo.auditing.record import name_pictures, to_json
@@ -38,7 +39,7 @@ def check_free(folder: Path) -> None:
     if not folder.is_dir():
         raise AlreadyExistsError(f"{folder} is a file, and a report is a folder; give another name.")
     # An older report has these names and no other; it may be replaced.
-    others = sorted({path.name for path in folder.iterdir()} - {PAGE, NUMBERS, PICTURES})
+    others = sorted({path.name for path in list_folder(folder)} - {PAGE, NUMBERS, PICTURES})
     if others:
         raise AlreadyExistsError(
             f"{folder} holds {others[0]!r}, which is of no report, and is kept as it is; give another folder."

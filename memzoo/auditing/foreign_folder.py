@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from memzoo.auditing.json_file import read_json_object
+from memzoo._reading import read_json_object, show_text
 from memzoo.auditing.monai_bundle import find_bundle, read_network
 from memzoo.errors import AuditInputError, CheckpointMissingError, CorruptCheckpointError
 
@@ -15,6 +15,8 @@ PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle")
 """Ends of the names of files that may be pickles, and are never opened."""
 INDEX = ".safetensors.index.json"
 """End of the name of the file that says which of several files holds which tensor."""
+LONGEST_NAME = 255
+"""Bytes of the name of a file; file systems have no longer ones."""
 LISTED = 6
 """Files of a folder that a message names."""
 
@@ -95,7 +97,7 @@ def _find_class_name(config: dict[str, Any]) -> str | None:
     for name in names:
         first = name[0] if isinstance(name, list) and name else name
         if isinstance(first, str):
-            return first.rpartition(".")[2]
+            return show_text(first.rpartition(".")[2])
     return None
 
 
@@ -127,8 +129,8 @@ def _refuse_config(path: Path, config: dict[str, Any]) -> None:
     code = _find_value(config, "auto_map")
     if code:
         raise CorruptCheckpointError(
-            f"{path} needs code that came with the weights (auto_map: {json.dumps(code)}), which is not executed. If "
-            "an installed package has this class, name it and remove auto_map from a copy of the file."
+            f"{path} needs code that came with the weights (auto_map: {show_text(json.dumps(code))}), which is not "
+            "executed. If an installed package has this class, name it and remove auto_map from a copy of the file."
         )
     if _find_value(config, "quantization_config"):
         raise CorruptCheckpointError(
@@ -167,10 +169,12 @@ def _read_index(index: Path) -> tuple[Path, ...]:
         raise CorruptCheckpointError(f"{index} has no weight_map from names of tensors to files; get it again.")
     names = sorted(set(places.values()))
     for name in names:
-        if Path(name).name != name or not name.endswith(".safetensors"):
-            raise CorruptCheckpointError(f"{index} names {name!r}, which is no safetensors file beside it.")
+        if Path(name).name != name or not name.endswith(".safetensors") or len(name.encode()) > LONGEST_NAME:
+            raise CorruptCheckpointError(f"{index} names '{show_text(name)}', which is no safetensors file beside it.")
         if not (folder / name).is_file():
-            raise CheckpointMissingError(f"{folder / name} is missing, and {index.name} names it; get it again.")
+            raise CheckpointMissingError(
+                f"{folder / show_text(name)} is missing, and {index.name} names it; get it again."
+            )
     _refuse_others(folder, {*names})
     return tuple(folder / name for name in names)
 
@@ -224,5 +228,5 @@ def _list_files(folder: Path) -> str:
 
 def _name_files(files: list[Path]) -> str:
     """Name the first of some files."""
-    named = ", ".join(file.name for file in files[:LISTED])
+    named = ", ".join(show_text(file.name) for file in files[:LISTED])
     return f"{named}, ..." if len(files) > LISTED else named

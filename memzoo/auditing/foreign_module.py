@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import math
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,11 +16,13 @@ from huggingface_hub import constants
 from torch import Tensor, nn
 
 from memzoo._attempt import Attempt, is_out_of_memory
+from memzoo._reading import refuse_other_formats, show_text
 from memzoo._user_warning import warn_user
 from memzoo.auditing.foreign_folder import INDEX, ForeignFolder
 from memzoo.auditing.importing import first_line
 from memzoo.errors import CorruptCheckpointError, MemzooError
-from memzoo.zoo.registry import read_tensors, refuse_other_formats
+from memzoo.zoo.loading import limit_parameters
+from memzoo.zoo.registry import read_tensors
 
 LIBRARIES = {"diffusers": "diffusion_pytorch_model", "transformers": "model"}
 """Libraries whose own loader is used, with the name that they give to weights: it renames the keys of older versions,
@@ -40,6 +43,10 @@ ABOUT = {
     "value_range",
 }
 """Keys of a configuration that say something of the network and its data, where the constructor does not take them."""
+ALWAYS_ALLOWED = 2**23
+"""Numbers that any network may have, however few weights it came with."""
+MOST_A_BYTE = 2
+"""Numbers for each byte of the weights: eight times as many as in float32, as some layers are made and left out."""
 NAMED = 3
 """Names of a kind that a message lists."""
 
@@ -53,8 +60,14 @@ def load_foreign(kind: type[nn.Module], folder: ForeignFolder) -> nn.Module:
     for path in folder.weights:
         refuse_other_formats(path)
     stem = _find_weights_name(kind)
+    stored = sum(path.stat().st_size for path in folder.weights)
+    problem = (
+        f"{folder.config_file} describes a network of more numbers than {folder.described} holds, which has {stored:,} "
+        "bytes: the two do not belong together."
+    )
+    limit = limit_parameters(math.inf, max(ALWAYS_ALLOWED, MOST_A_BYTE * stored), problem)
     try:
-        with torch.random.fork_rng(devices=[]), _offline(), _float32():
+        with torch.random.fork_rng(devices=[]), _offline(), _float32(), limit:
             if stem is not None:
                 module = _load_by_library(kind, folder, stem)
             else:
@@ -65,7 +78,10 @@ def load_foreign(kind: type[nn.Module], folder: ForeignFolder) -> nn.Module:
     # The code of a class may raise any error for arguments that it cannot work with.
     except Exception as error:
         if is_out_of_memory(error):
-            raise
+            raise CorruptCheckpointError(
+                f"{folder.path} cannot be loaded as {kind.__name__}: there is not enough memory for the network that "
+                f"{folder.config_file.name} describes."
+            ) from error
         raise CorruptCheckpointError(
             f"{folder.path} cannot be loaded as {kind.__name__}: {first_line(error)}. {folder.config_file.name} does "
             f"not fit the class or the weights{_name_other_class(kind, folder)}."
@@ -76,7 +92,7 @@ def load_foreign(kind: type[nn.Module], folder: ForeignFolder) -> nn.Module:
 def name_some(found: Mapping[str, Sequence[str]]) -> str:
     """Name the first keys of each kind that has any, and say what a prefix comes from."""
     said = [
-        f"{kind} {', '.join(keys[:NAMED])}{f', ... ({len(keys)} in all)' if len(keys) > NAMED else ''}"
+        f"{kind} {', '.join(map(show_text, keys[:NAMED]))}{f', ... ({len(keys)} in all)' if len(keys) > NAMED else ''}"
         for kind, keys in found.items()
         if keys
     ]
@@ -211,12 +227,13 @@ def _call(kind: Any, arguments: dict[str, Any], folder: ForeignFolder) -> Any:
             f"{folder.config_file} does not fit {kind.__name__}: {named}; its arguments are "
             f"{', '.join(inspect.signature(kind).parameters) or 'none'}{_name_other_class(kind, folder)}."
         )
-    return kind(**{name: _convert(kind, name, value) for name, value in arguments.items() if _takes(kind, name)})
+    parameters = inspect.signature(kind).parameters
+    taken = {name: value for name, value in arguments.items() if _takes(parameters, name)}
+    return kind(**{name: _convert(parameters.get(name), value) for name, value in taken.items()})
 
 
-def _convert(kind: Any, name: str, value: Any) -> Any:
+def _convert(parameter: inspect.Parameter | None, value: Any) -> Any:
     """Return an argument as the constructor takes it: a tuple, which JSON does not have, where it declares one."""
-    parameter = inspect.signature(kind).parameters.get(name)
     if parameter is None or not isinstance(value, list):
         return value
     # The annotation may be a string.
@@ -227,15 +244,14 @@ def _convert(kind: Any, name: str, value: Any) -> Any:
 
 def _compare_arguments(kind: Any, arguments: dict[str, Any]) -> tuple[list[str], list[str]]:
     """Return the arguments that a constructor does not take, and those that it needs beside them."""
-    parameters = inspect.signature(kind).parameters.values()
-    unknown = [name for name in arguments if name not in ABOUT and not _takes(kind, name)]
-    missing = [one.name for one in parameters if _is_required(one) and one.name not in arguments]
+    parameters = inspect.signature(kind).parameters
+    unknown = [name for name in arguments if name not in ABOUT and not _takes(parameters, name)]
+    missing = [one.name for one in parameters.values() if _is_required(one) and one.name not in arguments]
     return unknown, missing
 
 
-def _takes(kind: Any, name: str) -> bool:
-    """Tell whether a constructor takes an argument of this name."""
-    parameters = inspect.signature(kind).parameters
+def _takes(parameters: Mapping[str, inspect.Parameter], name: str) -> bool:
+    """Tell whether a constructor with these parameters takes an argument of this name."""
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     return name in parameters or (takes_any and name not in ABOUT)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from memzoo._attempt import is_out_of_memory
+from memzoo._reading import show_text
 from memzoo.errors import AuditInputError
 from memzoo.modules import Adapter
 
@@ -71,4 +72,4 @@ def describe_kind(value: Any) -> str:
 def first_line(error: BaseException) -> str:
     """Return the first line of a message without its final punctuation, or the name of an error without a message."""
     message = str(error).strip() or type(error).__name__
-    return message.splitlines()[0].rstrip(" .:")
+    return show_text(message.splitlines()[0].rstrip(" .:"))

@@ -1,6 +1,5 @@
 """Read training images, controls and starts: from a file of arrays, folders of images, or a LightningDataModule."""
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,16 +8,17 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from memzoo._reading import is_file, read_arrays, show_text
 from memzoo.auditing.data_module import read_data_module
+from memzoo.auditing.image_folder import read_image_folder
 from memzoo.auditing.value_range import Scaling
 from memzoo.data import pixels
-from memzoo.errors import AuditInputError, CorruptCheckpointError
-from memzoo.zoo.registry import read_tensors
+from memzoo.errors import AuditInputError
 
 NAMES = ("members", "controls", "starts")
 """Names of the arrays of a file, and of the subfolders of a folder."""
-SUFFIXES = (".png", ".jpg", ".jpeg")
-"""Files of a folder that are read as images."""
+TYPES = (torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""Types of the arrays of a file."""
 COUNT = 100
 """Most members, and most controls, when no number is given."""
 STARTS = 200
@@ -175,30 +175,23 @@ def _divide(images: Tensor, count: int, starts: int) -> AuditData:
 
 def _read_file(path: Path) -> AuditData:
     """Read the arrays of one file."""
-    if not path.is_file():
+    if not is_file(path):
         raise AuditInputError(f"no data at {path.absolute()}; check the name.")
-    found = read_tensors(path) if path.suffix == ".safetensors" else _read_npz(path)
+    found = read_arrays(path)
     # A misspelt name must not be an array that is silently left out.
     unknown = sorted(found.keys() - set(NAMES))
     if unknown:
         raise AuditInputError(
-            f"{path} holds {', '.join(unknown)}; an audit takes {', '.join(NAMES)}: rename the arrays."
+            f"{path} holds {show_text(', '.join(unknown))}; an audit takes {', '.join(NAMES)}: rename the arrays."
         )
+    for name, images in found.items():
+        if images.ndim < 2 or not images.numel():
+            raise AuditInputError(f"{name} of {path} has shape {tuple(images.shape)}, no images (n, *shape).")
+        if images.dtype not in TYPES:
+            raise AuditInputError(
+                f"images are {images.dtype}; store them as uint8, 0 to 255, or as floats ({name} of {path})."
+            )
     return AuditData(*(found.get(name) for name in NAMES))
-
-
-def _read_npz(path: Path) -> dict[str, Tensor]:
-    """Read the arrays of a ``.npz`` file, none of which may be a pickle."""
-    import numpy as np
-
-    try:
-        with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
-            return {name: torch.from_numpy(file[name]) for name in file.files}
-    except (ValueError, TypeError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise CorruptCheckpointError(
-            f"{path} is no readable .npz of plain arrays: {error}; write it afresh with numpy.savez (arrays of objects "
-            "are pickles, which could run any code, and are not opened)."
-        ) from error
 
 
 # Folders ----------------------------------------------------------------------------------------------------------
@@ -212,40 +205,4 @@ def _read_folders(folder: Path, most: dict[str, int]) -> AuditData:
         raise AuditInputError(
             f"{folder} has none of the subfolders {', '.join(f'{name}/' for name in NAMES)}; make them."
         )
-    return AuditData(*(_read_images(folder / name, most[name]) if name in present else None for name in NAMES))
-
-
-def _read_images(folder: Path, most: int) -> Tensor:
-    """Read the images (n, C, H, W) of a folder in the order of their names; they are grey if all are, else RGB."""
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    if not files:
-        raise AuditInputError(f"{folder} holds no images; put PNG or JPEG files there.")
-    if len(files) > most:
-        files = [files[position] for position in _spread(len(files), most).tolist()]
-    images = [_read_image(path) for path in files]
-    # Grey and colour images together are all colour.
-    if len({len(image) for image in images}) > 1:
-        images = [image.expand(3, -1, -1) for image in images]
-    for path, image in zip(files, images, strict=True):
-        if image.shape != images[0].shape:
-            raise AuditInputError(
-                f"{path} is {tuple(image.shape)}, {files[0]} is {tuple(images[0].shape)}: all images of a "
-                "folder must have one size; resize them as the training did."
-            )
-    return torch.stack(images)
-
-
-def _read_image(path: Path) -> Tensor:
-    """Read one image (C, H, W) of 8 bits: C = 1 for grey, else 3, without transparency."""
-    import numpy as np
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            if image.mode.startswith(("I", "F")):
-                raise AuditInputError(f"{path} has more than 8 bits a pixel; save it with 8, or use .npz.")
-            is_grey = image.mode in ("1", "L", "LA")
-            array = np.array(image.convert("L" if is_grey else "RGB"))
-    except (OSError, SyntaxError) as error:  # PIL raises a SyntaxError for a broken PNG
-        raise CorruptCheckpointError(f"{path} is no readable PNG or JPEG: {error}; replace or remove it.") from error
-    return torch.from_numpy(array).reshape(*array.shape[:2], -1).permute(2, 0, 1)
+    return AuditData(*(read_image_folder(folder / name, most[name]) if name in present else None for name in NAMES))

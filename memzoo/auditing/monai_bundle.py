@@ -3,13 +3,18 @@
 The format is that of https://monai.readthedocs.io/en/stable/mb_specification.html.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from memzoo.auditing.json_file import read_json_object
+from memzoo._reading import read_json_object, show_text
 from memzoo.errors import AuditInputError, CorruptCheckpointError
 
 CONFIGS = ("configs/inference.json", "configs/train.json")
+MOST_NAMED = 5
+"""Objects of a bundle that a message names."""
+MOST_REFERENCES = 100
+"""Most references of one network; each may lead to a list of others."""
 WEIGHTS = "models"
 """Folder of a bundle that holds the weights."""
 
@@ -43,20 +48,24 @@ def read_network(file: Path, name: str) -> dict[str, Any]:
     networks = {key: value for key, value in content.items() if isinstance(value, dict) and "_target_" in value}
     found = [key for key, value in networks.items() if str(value["_target_"]).rpartition(".")[2] == name]
     if len(found) != 1:
-        targets = ", ".join(f"{key} ({value['_target_']})" for key, value in networks.items()) or "nothing"
+        named = [show_text(f"{key} ({value['_target_']})") for key, value in list(networks.items())[:MOST_NAMED]]
+        targets = ", ".join(named) or "nothing"
         raise AuditInputError(f"{file} describes {len(found)} objects of the class {name}, one is needed: {targets}.")
-    return {key: _resolve(value, content, file) for key, value in networks[found[0]].items()}
+    references = iter(range(MOST_REFERENCES))
+    return {key: _resolve(value, content, file, references) for key, value in networks[found[0]].items()}
 
 
-def _resolve(value: Any, content: dict[str, Any], file: Path, depth: int = 0) -> Any:
-    """Replace references to plain values of the same file."""
+def _resolve(value: Any, content: dict[str, Any], file: Path, references: Iterator[int]) -> Any:
+    """Replace references to plain values of the same file; as many as ``references`` has left."""
     if isinstance(value, list):
-        return [_resolve(one, content, file, depth) for one in value]
+        return [_resolve(one, content, file, references) for one in value]
     if not isinstance(value, str) or value[:1] not in ("@", "$", "%"):
         return value
-    if value[0] == "@" and value[1:] in content and depth < len(content):
-        return _resolve(content[value[1:]], content, file, depth + 1)
+    if value[0] == "@" and value[1:] in content:
+        if next(references, None) is None:
+            raise CorruptCheckpointError(f"{file} has more than {MOST_REFERENCES} references, or a circle of them.")
+        return _resolve(content[value[1:]], content, file, references)
     raise CorruptCheckpointError(
-        f"{file} computes an argument by {value!r}, which could run any code and is not evaluated; write its value "
-        "there."
+        f"{file} computes an argument by '{show_text(value)}', which could run any code and is not evaluated; "
+        "write its value there."
     )

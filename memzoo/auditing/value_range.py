@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from memzoo._attempt import Attempt
+from memzoo._reading import read_json_object, show_text
 from memzoo._types import Map
 from memzoo.auditing.foreign_folder import CONFIGS
-from memzoo.auditing.json_file import read_json_object
 from memzoo.errors import AuditInputError, CorruptCheckpointError
 
 PROCESSORS = ("preprocessor_config.json", "processor_config.json", *CONFIGS)
@@ -36,6 +36,11 @@ class Scaling:
     std: tuple[float, ...]
     source: str
     """Where this is said, for messages."""
+
+    def __post_init__(self) -> None:
+        """Raise if the numbers are so large or small that images would become infinite."""
+        if not all(map(math.isfinite, self.mean)) or not all(0 < one < math.inf for one in self.std):
+            raise AuditInputError(f"{self.source} scales images by numbers beyond the range of a float.")
 
     @classmethod
     def to_range(cls, low: float, high: float, source: str) -> "Scaling":
@@ -144,7 +149,8 @@ def _combine(mean: tuple[float, ...], std: tuple[float, ...], factor: float, sou
     top = 255 * factor
     # (top x - mean) / std = (x - mean / top) / (std / top)
     if min(std) <= 0 or top <= 0:
-        raise CorruptCheckpointError(f"{source} divides by image_std {list(std)}; all must be above 0.")
+        said = show_text(str(list(std)))
+        raise CorruptCheckpointError(f"{source} divides by image_std {said}; all must be above 0.")
     return Scaling(tuple(_clean(one / top) for one in mean), tuple(_clean(one / top) for one in std), source)
 
 
@@ -158,7 +164,7 @@ def _read_numbers(value: Any, source: str, count: int | None = None) -> tuple[fl
     values = value if isinstance(value, list) else [value]
     is_number = [isinstance(one, (int, float)) and not isinstance(one, bool) and math.isfinite(one) for one in values]
     if not values or not all(is_number) or (count is not None and len(values) != count):
-        raise CorruptCheckpointError(f"{source} scales images by {value!r}; needed are finite numbers.")
+        raise CorruptCheckpointError(f"{source} scales images by {show_text(repr(value))}; needed are finite numbers.")
     return tuple(float(one) for one in values)
 
 

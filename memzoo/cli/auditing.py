@@ -17,6 +17,9 @@ if TYPE_CHECKING:  # these import torch
     from memzoo.auditing import Audit, AuditData, BatteryOptions
     from memzoo.modules import Adapter
 
+MOST_DIGITS = 10
+"""Digits and spaces of a side of an image."""
+
 
 def audit_command() -> Command:
     """Describe ``memzoo audit``."""
@@ -83,7 +86,7 @@ def parse_shape(text: str) -> tuple[int, ...]:
         UsageError: The text is not a shape.
     """
     parts = text.replace("x", ",").split(",")
-    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+    if not all(part.strip().isdecimal() and len(part) < MOST_DIGITS and int(part) > 0 for part in parts):
         raise UsageError(f"--shape takes whole numbers such as 1,28,28, got {text!r}.")
     return tuple(map(int, parts))
 

@@ -1,6 +1,5 @@
 """The small training sets as LightningDataModules: a few images to train on, and held-out images as starts."""
 
-import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
+from memzoo._reading import is_file, read_arrays, show_text
 from memzoo.data.batches import full_batches, mini_batches
 from memzoo.data.cifar10 import cifar10
 from memzoo.data.demo import mnist20
@@ -260,16 +260,16 @@ class Images(ImageData):
 
     def read(self) -> tuple[Tensor, Tensor | None]:
         """Read the images from the file."""
-        if not self.path.is_file():
+        if not is_file(self.path):
             raise DataMissingError(f"no images at {self.path.absolute()}; check the name.")
-        arrays = _load_arrays(self.path)
+        arrays = read_arrays(self.path)
         names = [name for name in TRAINING_NAMES if name in arrays]
         # A single array needs no particular name.
         if not names and len(arrays) == 1:
             names = list(arrays)
         if not names:
             raise CorruptCheckpointError(
-                f"{self.path} holds {', '.join(sorted(arrays)) or 'nothing'}; name the training images "
+                f"{self.path} holds {show_text(', '.join(sorted(arrays))) or 'nothing'}; name the training images "
                 f"{TRAINING_NAMES[0]}, and the held-out ones {HELD_OUT_NAMES[0]}."
             )
         name = names[0]
@@ -282,14 +282,16 @@ class Images(ImageData):
     def _convert_images(self, name: str, array: Tensor) -> Tensor:
         """Convert an array to float32 images; raise an error if it holds none."""
         if array.dtype != torch.uint8 and not array.is_floating_point():
-            raise CorruptCheckpointError(f"{name} of {self.path} is {array.dtype}; store 8 bits, 0 to 255, or floats.")
+            raise CorruptCheckpointError(
+                f"{show_text(name)} of {self.path} is {array.dtype}; store 8 bits, 0 to 255, or floats."
+            )
         if array.ndim < 2 or not len(array):
             raise CorruptCheckpointError(
-                f"{name} of {self.path} has shape {tuple(array.shape)}, no images (n, *shape)."
+                f"{show_text(name)} of {self.path} has shape {tuple(array.shape)}, no images (n, *shape)."
             )
         images = pixels(array).float()
         if not images.isfinite().all():
-            raise CorruptCheckpointError(f"{name} of {self.path} holds NaN or infinity; mend it.")
+            raise CorruptCheckpointError(f"{show_text(name)} of {self.path} holds NaN or infinity; mend it.")
         return images
 
 
@@ -313,22 +315,3 @@ def parse_indices(text: str | list[int]) -> list[int]:
     if not indices or min(indices) < 0:
         raise InvalidArgumentError(f"indices must name at least one image, from 0 on, got {text!r}.")
     return indices
-
-
-def _load_arrays(path: Path) -> dict[str, Tensor]:
-    """Load all arrays of a file; raise an error if it cannot be read, or would run code."""
-    import numpy as np
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        # Neither reader unpickles anything.
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
-            return {name: torch.from_numpy(file[name]) for name in file.files}
-    except (SafetensorError, ValueError, TypeError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise CorruptCheckpointError(
-            f"{path} is no readable file of plain arrays: {error}; write it afresh (arrays of objects are pickles, "
-            "which could run any code, and are not opened)."
-        ) from error

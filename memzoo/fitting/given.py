@@ -1,17 +1,17 @@
 """Read the settings of a command line and its configuration files again, after the parser has refused them."""
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from memzoo._reading import parse_plain_yaml, read_content
 from memzoo.errors import UsageError
 
 SINGLE = ("model", "data")
 """Settings that hold one class."""
+MOST_VALUES = 20_000
+"""Most values, keys and brackets of a configuration: the time of the parser grows with their square."""
 CALLBACKS = "callbacks"
 """The argument of the Trainer that holds several classes."""
 ARGUMENTS = ("init_args", "dict_kwargs")
@@ -91,11 +91,9 @@ def _read_config_file(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UsageError(f"no configuration file at {path}.")
     try:
-        content = _parse_yaml(path.read_text(encoding="utf-8"))
-    except RecursionError as error:
-        raise UsageError(f"the configuration {path} is nested too deeply.") from error
-    except (yaml.YAMLError, ValueError) as error:
-        raise UsageError(f"the configuration is no readable YAML: {path}: {' '.join(str(error).split())}") from error
+        content = parse_plain_yaml(read_content(path).decode("utf-8"), most=MOST_VALUES)
+    except ValueError as error:
+        raise UsageError(f"the configuration is no readable YAML: {path}: {error}") from error
     if content is None:  # an empty file
         return {}
     if not isinstance(content, dict):
@@ -106,6 +104,8 @@ def _read_config_file(path: Path) -> dict[str, Any]:
 def _standardise(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Return a configuration in which every class is a mapping with ``class_path``."""
     content = {str(name): value for name, value in content.items()}
+    if "config" in content:  # the parser would take it for the option
+        raise UsageError("the configuration has no 'config'; the option --config may be given several times instead.")
     for name in SINGLE:
         if name in content:
             content[name] = _read_class(content[name], folder)
@@ -116,7 +116,7 @@ def _standardise(content: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def _read_trainer(about: Any, folder: Path) -> dict[str, Any]:
     """Return the arguments of the Trainer, which may be in a separate file."""
-    if isinstance(about, str) and (folder / about).is_file():
+    if isinstance(about, str) and _is_file(folder / about):
         folder = (folder / about).parent
         about = _read_config_file(folder / Path(about).name)
     if not isinstance(about, dict):
@@ -136,7 +136,16 @@ def _read_class(about: Any, folder: Path) -> Any:
     """Return a class as a mapping, if it is given by its name or by a file."""
     if not isinstance(about, str):
         return about
-    return _read_config_file(folder / about) if (folder / about).is_file() else {"class_path": about}
+    return _read_config_file(folder / about) if _is_file(folder / about) else {"class_path": about}
+
+
+def _is_file(path: Path) -> bool:
+    """Tell whether a path is that of a file; raise if it is a pipe or a device, for which the parser would wait."""
+    if path.is_file():
+        return True
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{path} is no regular file; give the name of a class or a configuration file.")
+    return False
 
 
 def _merge(given: dict[str, Any], more: dict[str, Any]) -> None:
@@ -219,17 +228,6 @@ def _parse_value(text: str | None) -> Any:
     if text is None:
         return True
     try:
-        return _parse_yaml(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
+        return parse_plain_yaml(text)
+    except ValueError:
         return text
-
-
-def _parse_yaml(text: str) -> Any:
-    """Return the content of a text in YAML.
-
-    Raises:
-        ValueError: A value contains itself, by an alias; a parser would never end with it.
-    """
-    content = yaml.safe_load(text)
-    json.dumps(content, default=str, skipkeys=True)  # raises if a value contains itself
-    return content

@@ -23,6 +23,7 @@ from .publishing.publication import Publication, publish
 from .recipes.folder import record
 from .recipes.saving import save
 from .recipes.training import train
+from .registry.files import add_hashes
 from .registry.registries import checkpoints_of, info, list_models, register
 from .registry.registry_file import entry_yaml
 from .registry.schema import json_schema
@@ -35,6 +36,7 @@ __all__ = [
     "History",
     "Publication",
     "Verification",
+    "add_hashes",
     "checkpoints_of",
     "compare_with_hub",
     "create",

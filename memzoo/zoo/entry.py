@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, JsonValue, PositiveInt, ValidationError, field_validator, model_validator
 
+from memzoo._reading import show_text
 from memzoo.errors import InvalidArgumentError, RegistryError
 from memzoo.models import ArchitectureConfig, Config, Training
 from memzoo.zoo.rights import Rights
@@ -46,6 +47,10 @@ HISTORY = "history.json"
 MOST_IMAGES = 10_000_000
 MOST_FIELDS = 12
 """Fields in the place of a problem, which may lie at any depth."""
+MOST_LISTED = 1000
+"""Problems of which the first are named; where there are more, they are only counted."""
+MOST_PROBLEMS = 8
+"""Problems that a message names."""
 # Names become parts of paths and addresses, so none may lead out of its folder.
 ID = r"^[a-z0-9][a-z0-9.-]*$"
 REPOSITORY = r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -125,18 +130,19 @@ class Images(Config):
     @model_validator(mode="after")
     def _check_counts(self) -> "Images":
         """Raise unless there are images, and as many hashes."""
-        if isinstance(self.indices, str):
-            start, stop = map(int, self.indices.split(":"))
-            count = stop - start  # the range is not written out: a few digits can make it huge
-            if not 0 < count <= MOST_IMAGES:
-                raise InvalidArgumentError(f"indices {self.indices!r} name {count} images, needs 1 to {MOST_IMAGES}")
-        else:
-            count = len(self.indices)
-            if count == 0:
-                raise InvalidArgumentError("indices must name at least one image")
+        count = self.count_positions()
+        if not 0 < count <= MOST_IMAGES:
+            raise InvalidArgumentError(f"indices {self.indices!r} name {count} images, needs 1 to {MOST_IMAGES}")
         if isinstance(self.sha256, list) and len(self.sha256) != count:
             raise InvalidArgumentError(f"{count} images have {len(self.sha256)} hashes; give one each, or one")
         return self
+
+    def count_positions(self) -> int:
+        """Return the number of indices; the range is not written out, as a few digits can make it huge."""
+        if isinstance(self.indices, str):
+            start, stop = map(int, self.indices.split(":"))
+            return stop - start
+        return len(self.indices)
 
     def positions(self) -> list[int]:
         """Return the indices as a list."""
@@ -328,7 +334,7 @@ class Entry(Config):
     hub: Published | None = None
     """Where it was published; null until then."""
     rights: Rights
-    id: Annotated[str, Field(pattern=ID)]  # also the name of its folder
+    id: Annotated[str, Field(pattern=ID, max_length=100)]  # also the name of its folder
 
     @model_validator(mode="after")
     def _check_stored_steps(self) -> "Entry":
@@ -358,7 +364,7 @@ class Entry(Config):
         if self.training_set is not None:
             raise InvalidArgumentError("with the next image as target all of them must travel: name no training_set")
         is_drawn = self.examples.dataset in get_args(Distribution)  # then each position is the seed of a member
-        count = self.examples.count if is_drawn else len(self.examples.positions())
+        count = self.examples.count if is_drawn else self.examples.count_positions()
         if count < 2:
             raise InvalidArgumentError("the next of a single image is itself: targets 'next' needs at least two")
         return self
@@ -387,23 +393,33 @@ class Entry(Config):
         if self.architecture not in ARCHITECTURES:
             known = ", ".join(ARCHITECTURES)
             raise RegistryError(
-                f"entry {self.id!r} does not follow the schema: architecture {self.architecture!r} is none of {known}."
+                f"entry {self.id!r} does not follow the schema: architecture "
+                f"'{show_text(self.architecture)}' is none of {known}."
             )
         try:
             return ARCHITECTURES[self.architecture].config_class.model_validate(self.config)
         except ValidationError as error:
             problems = describe_problems(error, "config")
             raise RegistryError(f"entry {self.id!r} does not follow the schema: {problems}.") from error
+        # A validator that sees the configuration before it is checked may raise any error.
+        except (TypeError, LookupError, AttributeError, OverflowError, ArithmeticError) as error:
+            raise RegistryError(f"entry {self.id!r} does not follow the schema: config: {error}.") from error
 
 
 def describe_problems(error: ValidationError, *within: str) -> str:
-    """Return every problem of a validation as ``field: message``, where the checked value lies ``within`` fields."""
-    return "; ".join(f"{_join_field_names((*within, *problem['loc']))}: {problem['msg']}" for problem in error.errors())
+    """Return the first problems of a validation as ``field: message``; the checked value lies ``within`` fields."""
+    # Each problem that is listed takes a kilobyte.
+    if error.error_count() > MOST_LISTED:
+        return f"{'.'.join(within) or 'entry'}: {error.error_count():,} values are missing, unknown or wrong"
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    said = [f"{_join_field_names((*within, *one['loc']))}: {show_text(one['msg'])}" for one in problems[:MOST_PROBLEMS]]
+    more = len(problems) - MOST_PROBLEMS
+    return "; ".join([*said, f"and {more} more"] if more > 0 else said)
 
 
 def _join_field_names(fields: tuple[int | str, ...]) -> str:
     """Join the names of fields from the outer to the inner one; of very many only the first are named."""
-    names = [str(field) for field in fields[:MOST_FIELDS]]
+    names = [show_text(str(field)) for field in fields[:MOST_FIELDS]]
     if len(fields) > MOST_FIELDS:
         names.append("...")
     return ".".join(names) or "entry"

@@ -1,6 +1,7 @@
 """Test that networks in folders of other libraries are loaded as they are, or refused with advice."""
 
 import json
+import os
 import re
 import sys
 
@@ -375,7 +376,47 @@ def test_expressions_of_a_bundle_are_not_evaluated(bundle, value):
         load_module("bundle", "nets.Net")
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+@pytest.mark.parametrize(("make", "kind"), [(os.mkdir, "folder"), (os.mkfifo, "pipe")])
+def test_what_is_no_file_is_refused_without_waiting(folder, name, make, kind):
+    (folder / name).unlink()
+    make(folder / name)
+    with pytest.raises((CorruptCheckpointError, CheckpointMissingError), match=f"is a {kind} in the place|is missing"):
+        load_module(str(folder), "nets.Net")
+
+
+REFERENCES = {
+    "each twice the next": {f"a{number}": [f"@a{number + 1}"] * 2 for number in range(50)} | {"a50": 1},
+    "a long row": {f"a{number}": f"@a{number + 1}" for number in range(5000)} | {"a5000": 1},
+    "a circle": {"a0": "@a1", "a1": "@a0"},
+}
+
+
+@pytest.mark.parametrize("kind", REFERENCES)
+def test_references_of_a_bundle_that_do_not_end_are_refused(bundle, kind):
+    content = {"net": {"_target_": "nets.Net", "size": "@a0"}, **REFERENCES[kind]}
+    (bundle / "configs" / "inference.json").write_text(json.dumps(content))
+    with pytest.raises(CorruptCheckpointError, match="more than 100 references, or a circle"):
+        load_module("bundle", "nets.Net")
+
+
 # Weights -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        (
+            10**7,
+            r"config\.json describes a network of more numbers than .*model\.safetensors holds, which has \d+ bytes",
+        ),
+        (10**15, "cannot be loaded as Net: there is not enough memory for the network that config.json describes"),
+    ],
+)
+def test_a_network_that_is_larger_than_its_weights_is_refused_before_memory_is_taken(folder, size, message):
+    write_config(folder, {"size": size, "hidden": 4})
+    with pytest.raises(CorruptCheckpointError, match=message):
+        load_module(str(folder), "nets.Net")
 
 
 def rename(tensors, old, new):

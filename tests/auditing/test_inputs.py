@@ -1,6 +1,10 @@
 """Test that images are read from files, folders and data modules, and refused with advice."""
 
+import io
+import os
+import struct
 import sys
+import zlib
 from types import SimpleNamespace
 
 import numpy as np
@@ -78,6 +82,92 @@ def test_pickles_and_damaged_files_are_refused(project):
     (project / "folder/members/9.png").write_bytes(b"\x89PNG no more")
     with pytest.raises(CorruptCheckpointError, match=r"9.png is no readable PNG or JPEG"):
         read_data("folder")
+
+
+def chunk(kind, content):
+    """Return a chunk of a PNG file."""
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png(width, height, extra=b""):
+    """Return a grey PNG file of this stated size, without the pixels for it."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + extra + chunk(b"IDAT", zlib.compress(bytes(99))) + chunk(b"IEND", b"")
+
+
+def saved(image_format, name="L", size=(4, 4)):
+    """Return an image file of this format."""
+    file = io.BytesIO()
+    Image.new(name, size).save(file, image_format)
+    return file.getvalue()
+
+
+def repeat_scan(count):
+    """Return a JPEG whose last scan, which goes through the whole image, stands there many times."""
+    file = io.BytesIO()
+    Image.new("L", (64, 64)).save(file, "JPEG", progressive=True)
+    content = file.getvalue()
+    begin = content.rindex(b"\xff\xda")
+    return content[:begin] + content[begin:-2] * count + content[-2:]
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n"
+PICTURES = {
+    "60000 x 60000": (png(60000, 60000), r"a\.png is no readable PNG or JPEG: .*decompression bomb"),
+    "9000 x 9000": (png(9000, 9000), r"members has \d+ bytes that would expand to 324,000,000"),
+    "11000 x 11000": (png(11000, 11000), r"members has \d+ bytes that would expand to 484,000,000"),
+    "no pixels": (png(0, 4), "is no readable PNG or JPEG"),
+    "too few pixels": (png(40, 40), "is no readable PNG or JPEG"),
+    "a long text": (
+        png(4, 4, chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(2**26)))),
+        "is no readable PNG or JPEG: Decompressed data too large",
+    ),
+    "cut": (saved("PNG")[:44], "is no readable PNG or JPEG"),
+    "cut JPEG": (saved("JPEG")[:200], "is no readable PNG or JPEG"),
+    "many scans": (repeat_scan(200), "has more than 100 scans, each as large as the image"),
+    "EPS": (EPS, "is no readable PNG or JPEG"),
+    "GIF": (saved("GIF"), "is no readable PNG or JPEG"),
+    "PDF": (saved("PDF"), "is no readable PNG or JPEG"),
+    "TIFF": (saved("TIFF"), "is no readable PNG or JPEG"),
+    "nothing": (b"", "is no readable PNG or JPEG"),
+}
+
+
+@pytest.mark.parametrize("kind", PICTURES)
+def test_pictures_that_would_do_harm_are_refused(tmp_path, kind):
+    content, message = PICTURES[kind]
+    (tmp_path / "members").mkdir()
+    (tmp_path / "members/a.png").write_bytes(content)
+    with pytest.raises(CorruptCheckpointError, match=message) as caught:
+        read_data(str(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe"])
+def test_a_picture_that_is_no_file_is_refused_without_waiting(tmp_path, kind):
+    (tmp_path / "members").mkdir()
+    make = {"folder": os.mkdir, "pipe": os.mkfifo}[kind]
+    make(tmp_path / "members/a.png")
+    with pytest.raises(CorruptCheckpointError, match=rf"a\.png is a {kind} in the place of a file"):
+        read_data(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        (np.float32(1), r"members of .*x\.npz has shape \(\), no images"),
+        (np.zeros(5, np.float32), r"has shape \(5,\), no images"),
+        (np.zeros((0, 4, 4), np.float32), r"has shape \(0, 4, 4\), no images"),
+        (np.zeros((3, 0, 4), np.uint8), r"has shape \(3, 0, 4\), no images"),
+        (np.zeros((2, 4), np.complex64), r"images are torch\.complex64; store them as"),
+        (np.zeros((2, 4), bool), r"images are torch\.bool; store them as"),
+    ],
+)
+@pytest.mark.parametrize("name", ["members", "starts"])
+def test_arrays_that_are_no_images_are_refused(tmp_path, members, message, name):
+    np.savez(tmp_path / "x.npz", **{"members": np.zeros((2, 4), np.float32), name: members})
+    with pytest.raises(AuditInputError, match=message.replace("members", name)):
+        read_data(str(tmp_path / "x.npz"))
 
 
 def test_images_of_several_sizes_are_refused(project):

@@ -105,6 +105,20 @@ def test_a_scaling_that_makes_no_sense_is_refused(write, config, message):
         find_scaling(write(config))
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"value_range": [0, 1e-320]},
+        {"value_range": [-1e308, 1e308]},
+        {"image_mean": [1e308], "image_std": [1], "rescale_factor": 1e-9},
+        {"image_mean": [0], "image_std": [1e-308], "rescale_factor": 1e30},
+    ],
+)
+def test_numbers_that_would_make_images_infinite_are_refused(write, config):
+    with pytest.raises(AuditInputError, match="scales images by numbers beyond the range of a float"):
+        find_scaling(write(config))
+
+
 def test_a_range_is_in_ascending_order(write):
     with pytest.raises(AuditInputError, match=r"a range is two finite numbers, the smaller first, got 1.0, -1.0"):
         find_scaling(write({"value_range": [1, -1]}))

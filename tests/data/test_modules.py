@@ -98,7 +98,7 @@ def test_missing_and_damaged_files(tmp_path):
     with pytest.raises(DataMissingError, match="no images at"):
         Images(str(tmp_path / "no.npz")).setup("fit")
     (tmp_path / "x.safetensors").write_bytes(b"no")
-    with pytest.raises(CorruptCheckpointError, match="no readable file"):
+    with pytest.raises(CorruptCheckpointError, match="no readable safetensors file"):
         Images(str(tmp_path / "x.safetensors")).setup("fit")
     with pytest.raises(ValueError, match=r"from a \.safetensors or \.npz file"):
         Images("x.pkl")

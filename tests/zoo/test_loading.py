@@ -85,7 +85,7 @@ def test_a_truncated_file_is_refused(folder, name):
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(CorruptCheckpointError, match=rf"{name} has \d+ bytes, the registry says \d+: cut short"):
         load_folder(folder, memzoo.info(ID))
-    with pytest.raises(CorruptCheckpointError, match=r"no readable safetensors file|not a memzoo configuration"):
+    with pytest.raises(CorruptCheckpointError, match=r"no readable safetensors file|is no JSON"):
         memzoo.load(f"local-dir:{folder}")
 
 
@@ -181,7 +181,7 @@ class Touch:
 @pytest.mark.parametrize("name", FILES)
 def test_pickles_are_never_opened_by_content(folder, tmp_path, name, protocol):
     (folder / name).write_bytes(pickle.dumps(Touch(tmp_path / "ran"), protocol))
-    with pytest.raises(CorruptCheckpointError, match=r"is a pickle .*not opened|no readable safetensors|not a memzoo"):
+    with pytest.raises(CorruptCheckpointError, match=r"is a pickle .*not opened|no readable safetensors|is no JSON"):
         memzoo.load(f"local-dir:{folder}")
     with pytest.raises(CorruptCheckpointError):
         load_folder(folder, memzoo.info(ID))
@@ -273,12 +273,102 @@ def test_every_checkpoint_loads_as_a_stranger_s(id):
     assert memzoo.load(f"local-dir:{home() / 'checkpoints' / id}").entry is None
 
 
-def test_a_stranger_s_configuration_cannot_be_larger_than_its_weights(folder):
-    edit_config(folder, width=10**7)
-    with pytest.raises(CorruptCheckpointError, match=r"needs \(10000000"):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"width": 10**5}, r"needs \(100000"),
+        ({"width": 10**7}, r"by the number 10000000, .*do not belong"),
+        ({"depth": 10**5}, r"of more than 1\d\d\d parameters.*do not belong"),
+        ({"depth": float("nan")}, r"config\.depth: "),
+        ({"depth": 10**7}, r"by the number 10000000, .*do not belong"),
+        ({"depth": 1e30}, r"config\.depth: .*exceeded maximum size"),
+        ({"depth": "14"}, r"config\.depth is the text '14', which must be a number"),
+        ({"width": "9" * 5000}, r"config\.width: .*exceeded maximum size"),
+        ({"shape": [10**5, 10**5]}, r"examples are \(20, 1, 28, 28\), the network maps \(100000, 100000\)"),
+        ({"shape": [1, "28", 28]}, r"config\.shape\.1 is the text '28', which must be a number"),
+        ({"init": {"scheme": "scaled", "gain": "2"}}, r"config\.init\.gain is the text '2', which must be a number"),
+        ({"activation": ["relu"]}, r"config\.activation: "),
+    ],
+)
+def test_a_stranger_s_configuration_that_would_take_long_or_much_is_refused_at_once(folder, change, message):
+    edit_config(folder, **change)
+    with pytest.raises(CorruptCheckpointError, match=message):
         memzoo.load(f"local-dir:{folder}")
-    edit_config(folder, width=128, depth=10**7)
-    with pytest.raises(CorruptCheckpointError, match=r"a network with 10000000 layers.*do not belong"):
+
+
+@pytest.mark.parametrize(
+    ("architecture", "config", "message"),
+    [
+        ("Ensemble", {"member": {"shape": [1, 28, 28], "depth": "3"}, "architecture": "FullyConnected"}, "is the text"),
+        ("Ensemble", {"architecture": ["FullyConnected"]}, "one architecture of the table, got"),
+        ("Ensemble", {"member": []}, "not a memzoo configuration"),
+        ("Ensemble", {"members": [5]}, "not a memzoo configuration"),
+        ("Ensemble", {"shape": 5}, "not a memzoo configuration"),
+        (
+            "TimmAutoencoder",
+            {"options": {"act_layer": "none such"}},
+            r"the network maps \(3, 32, 32\)",
+        ),
+        ("TimmAutoencoder", {"shape": [1, 28, 28], "options": {"act_layer": "none such"}}, "timm could not build"),
+        ("TimmAutoencoder", {"shape": [1, 28, 28], "options": {"layers": 3}}, "timm could not build"),
+        (
+            "TimmAutoencoder",
+            {"shape": [1, 28, 28], "options": {"layers": [9**5, 1, 1, 1]}},
+            "parameters, .*do not belong",
+        ),
+        ("TimmAutoencoder", {"backbone": "hf-hub:a/b"}, "timm has no model"),
+        (
+            "TimmAutoencoder",
+            {"options": {"rate": float("nan"), "layers": [10**9]}, "shape": [1, 28, 28]},
+            "by the number nan, .*do not belong",
+        ),
+        ("UNet", {"depth": 10**6, "shape": [1, 28, 28]}, "not a memzoo configuration"),
+    ],
+)
+def test_a_configuration_with_which_an_architecture_fails_is_refused(folder, architecture, config, message):
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "architecture": architecture, "config": config}))
+    with pytest.raises(CorruptCheckpointError, match=message):
+        memzoo.load(f"local-dir:{folder}")
+
+
+def test_a_tensor_without_numbers_allows_no_large_network(folder):
+    tensors = load_file(folder / "model.safetensors")
+    save_file({**tensors, "empty": torch.zeros(10**9, 0)}, folder / "model.safetensors")
+    edit_config(folder, depth=10**8)
+    with pytest.raises(CorruptCheckpointError, match=r"by the number 100000000, .*do not belong"):
+        memzoo.load(f"local-dir:{folder}")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"id": "a", "id": "b"}', "key 'id' stands twice"),
+        ('{"config": {"depth": 1, "depth": 2}}', "key 'depth' stands twice"),
+        ('{"a": ' + "9" * 5000 + "}", "the number 9+... has 5000 digits, more than 40"),
+        ('{"a": "\\ud800"}', r"'\\ud800' holds half of a surrogate pair"),
+        ('{"a": ' * 5000 + "1" + "}" * 5000, "is no JSON"),
+        ("[" + "[], " * 30_000 + "[]]", "more than 50,000 values"),
+        (" " * 9_000_000, "more than 8,000,000 bytes"),
+        ("{}", r"id: Field required; architecture: Field required; config: Field required; training: .*required\.$"),
+        ("{" + ", ".join(f'"x{number}": 1' for number in range(50)) + "}", r"; and \d+ more\.$"),
+        ('{"a\\u001b[31m": 1}', r"a\\x1b\[31m: Extra inputs"),
+    ],
+    ids=lambda value: value[:12],
+)
+def test_a_stranger_s_configuration_is_read_within_limits(folder, content, message):
+    (folder / "config.json").write_text(content)
+    with pytest.raises(CorruptCheckpointError, match=message):
+        memzoo.load(f"local-dir:{folder}")
+
+
+@pytest.mark.parametrize("stated", ["0:1000000", "0:29", "0:31", "[1, 2]"])
+def test_an_entry_must_describe_as_many_images_as_there_are(small, tmp_path, stated):
+    folder = shutil.copytree(small.parent / "checkpoints/small-fc", tmp_path / "copy")
+    text = small.read_text()
+    assert "indices: 0:30" in text
+    (folder / "entry.yaml").write_text(text.replace("indices: 0:30", f"indices: {stated}"))
+    with pytest.raises(CorruptCheckpointError, match=r"describes \(\d+,\) images of .*, and \(30, 1, 28, 28\) are"):
         memzoo.load(f"local-dir:{folder}")
 
 
@@ -329,10 +419,10 @@ def test_a_request_for_weights_from_elsewhere_is_found_at_any_depth(config, asks
     assert _asks_for(config, "pretrained") is asks
 
 
-def test_numbers_under_some_keys_are_found_at_any_depth():
+def test_numbers_are_found_at_any_depth():
     config = {"depth": 3, "width": 9, "member": {"depth": 7, "units": "many", "deeper": {"units": 2}}, "list": [5]}
-    assert sorted(_find_numbers(config, ("depth", "units"))) == [2, 3, 7]
-    assert _find_numbers([3], ("depth",)) == []
+    assert sorted(_find_numbers(config)) == [2, 3, 5, 7, 9]
+    assert _find_numbers("3") == []
 
 
 def test_a_long_configuration_is_cut_in_a_message():

@@ -1,3 +1,4 @@
+import inspect
 import re
 import sys
 from typing import get_args
@@ -144,12 +145,15 @@ def test_an_entry_that_can_be_listed_and_not_built_or_measured_is_refused_by_eve
     [
         ("!!binary '//8='", r"config\.a: input was not a valid JSON value"),
         ("2001-01-01", r"config\.a: input was not a valid JSON value"),
-        ("&a {x: *a}", r"config\.a\.dict\.x: .*cyclic reference detected"),
+        (
+            "&a {x: *a}",
+            r"not readable as YAML: lists and mappings are nested more than 64 deep, or one contains itself",
+        ),
         (
             "[" * 300 + "]" * 300,
-            r"config\.a\.(list\.0\.)*.*\.\.\.: .*(maximum validation depth exceeded|cyclic reference detected)",
+            r"not readable as YAML: lists and mappings are nested more than 64 deep",
         ),
-        ("0x" + "f" * 5000, r"not readable as YAML: Exceeds the limit \(4300 digits\)"),
+        ("0x" + "f" * 5000, r"not readable as YAML: the number 0xf+\.\.\. has more than 40 digits"),
     ],
 )
 @pytest.mark.parametrize("command", [["list", "--json"], ["info", "small-fc"], ["info", "small-fc", "--json"]])
@@ -165,7 +169,7 @@ def add_to_config(path, value):
 
 
 def test_a_configuration_that_is_too_deep_for_yaml_is_a_clear_error(small):
-    depth = 200
+    depth = 58
     add_to_config(small, "[" * depth + "]" * depth)
     entry = read_registry(small)["small-fc"]
 
@@ -174,7 +178,7 @@ def test_a_configuration_that_is_too_deep_for_yaml_is_a_clear_error(small):
 
     with pytest.raises(RegistryError, match=r"entry 'small-fc': config is nested too deeply to be written as YAML"):
         # so deep in the stack, the recursive writer of YAML runs out of it
-        write_deep_in_the_stack(sys.getrecursionlimit() // 2)
+        write_deep_in_the_stack(sys.getrecursionlimit() - len(inspect.stack()) - 100)
 
 
 def test_a_wrong_field_of_a_configuration_is_named(small, monkeypatch):

@@ -85,3 +85,19 @@ def test_an_entry_that_is_written_can_be_read_again(small):
     assert parse_entry("small-fc", content, small) == entry
     without_steps = entry.model_copy(update={"steps": {}})
     assert "steps" not in parse_yaml(entry_yaml(without_steps), small)["small-fc"]
+
+
+@pytest.mark.parametrize("kind", ["loop", "nobody", "pipe", "large"])
+def test_a_registry_that_is_no_file_is_refused_without_waiting(tmp_path, kind):
+    path = tmp_path / "r.yaml"
+    match kind:
+        case "loop":
+            path.symlink_to(path)
+        case "nobody":
+            path = Path("~no-such-user/r.yaml")
+        case "pipe":
+            os.mkfifo(path)
+        case "large":
+            path.write_bytes(b"#" * 8_000_001)
+    with pytest.raises(RegistryError, match=r"cannot be found|is missing|more than 8,000,000 bytes"):
+        memzoo.register(path)

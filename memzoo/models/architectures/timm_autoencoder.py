@@ -11,6 +11,7 @@ from jaxtyping import Float
 from pydantic import Field, PositiveInt, field_validator, model_validator
 from torch import Tensor, nn
 
+from memzoo._attempt import is_out_of_memory
 from memzoo.errors import InvalidArgumentError
 from memzoo.models.base import ArchitectureConfig, Autoencoder, Initialisation, initialise
 
@@ -210,7 +211,10 @@ def build_backbone(config: TimmAutoencoderConfig) -> nn.Module:
     options = {"in_chans": config.shape[0], "out_indices": (-1,), **size, **config.options}
     try:
         net = timm.create_model(config.backbone, pretrained=config.pretrained, features_only=True, **options)
-    except (RuntimeError, TypeError, AttributeError, AssertionError) as error:
+    # The code of timm raises errors of many types for options that it does not know.
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise InvalidArgumentError(
             f"timm could not build {config.backbone!r} as a network of feature maps with {options}: {error} "
             "Change `options` or `shape`, or take another backbone."

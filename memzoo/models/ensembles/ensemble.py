@@ -43,7 +43,7 @@ class EnsembleConfig(ArchitectureConfig):
         if not isinstance(data, dict):
             return data
         name = data.get("architecture", "ConvAutoencoder")
-        if name not in SINGLE_NETWORKS:
+        if not isinstance(name, str) or name not in SINGLE_NETWORKS:
             raise InvalidArgumentError(f"members of an ensemble are of one architecture of the table, got {name!r}")
         member = SINGLE_NETWORKS[name].config_class.model_validate(data.get("member", {}))
         members = data.get("members", 5)

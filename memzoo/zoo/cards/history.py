@@ -6,8 +6,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from memzoo._reading import MOST_PLAIN_VALUES, read_json_object
 from memzoo.errors import CorruptCheckpointError
 from memzoo.models import Config
+from memzoo.zoo.entry import describe_problems
 
 DIGITS = 6  # of a recorded loss
 
@@ -40,6 +42,7 @@ def write_history(history: History, path: Path) -> None:
 def read_history(path: Path) -> History:
     """Read and check the ``history.json`` of a checkpoint."""
     try:
-        return History.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except (ValidationError, ValueError, RecursionError) as error:
-        raise CorruptCheckpointError(f"{path} is not the history of a training run: {error}") from error
+        return History.model_validate(read_json_object(path, MOST_PLAIN_VALUES))
+    except ValidationError as error:
+        problems = describe_problems(error)
+        raise CorruptCheckpointError(f"{path} is not the history of a training run: {problems}.") from error

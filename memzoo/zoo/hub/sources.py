@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from memzoo._reading import is_file
 from memzoo._user_warning import warn_user
 from memzoo.errors import CheckpointMissingError, CorruptCheckpointError, MemzooError
 from memzoo.zoo.entry import Entry, File
@@ -47,7 +48,7 @@ class Folder:
     def get(self, name: str) -> Path | None:
         """Return the path of a file, or None if it is not there."""
         path = self.path / name
-        return path if path.is_file() else None
+        return path if is_file(path) else None
 
     def renew(self, name: str) -> Path | None:
         """Return None: the file belongs to whoever put it there."""

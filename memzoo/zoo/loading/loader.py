@@ -5,20 +5,24 @@ than its weights, and runs no code.
 """
 
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from memzoo.data import Selection, pixels
+from memzoo._reading import show_text
+from memzoo._user_warning import warn_user
+from memzoo.data import DISTRIBUTIONS, Selection, pixels
 from memzoo.errors import CorruptCheckpointError, UnknownCheckpointError
 from memzoo.models import Autoencoder
 from memzoo.zoo.entry import CONFIG, EXAMPLES, WEIGHTS, Fingerprint, Images, step_file
-from memzoo.zoo.loading.building import rebuild
+from memzoo.zoo.hub import Folder
+from memzoo.zoo.loading.building import check_description, rebuild
 from memzoo.zoo.loading.fingerprint import check_fingerprint
 from memzoo.zoo.loading.locating import LocatedCheckpoint, locate
-from memzoo.zoo.registry import SavedConfig, read_config, read_tensors, registry
+from memzoo.zoo.registry import SavedConfig, check_config, read_config, read_tensors, registry
 
 
 def load(name: str, *, step: int | None = None) -> Autoencoder:
@@ -72,14 +76,17 @@ def assemble(found: LocatedCheckpoint, *, step: int | None = None) -> Autoencode
             f"{config} describes {saved.architecture} {_shorten(saved.config)}, the registry {entry.architecture} "
             f"{_shorten(entry.config)}; restore whichever was edited."
         )
+    if entry is None:
+        found = _check_recorded(found, saved, config)
+    description = check_description(saved, config)
+    # The images come first: a shape that no image of the file has may be one that fills the memory.
+    images = _read_images(tuple(description.shape), found.find_file(EXAMPLES))
     fingerprint = _find_fingerprint(found, saved, step)
     weights = found.find_file(WEIGHTS if step is None else step_file(step))
     # an entry that came with the files proves no more than they do
     registered = entry is not None and registry().get(entry.id) == entry
     model = rebuild(saved, config, weights, registered=registered)
     check_fingerprint(model, model.config.shape, fingerprint)
-
-    images = _read_images(model, found.find_file(EXAMPLES))
     if entry is None:
         model.examples = pixels(images["examples"])
         model.probes = pixels(images["probes"])
@@ -89,7 +96,27 @@ def assemble(found: LocatedCheckpoint, *, step: int | None = None) -> Autoencode
         model.examples = entry.examples.inputs(images["examples"])
         model.probes = entry.probes.inputs(images["probes"])
     model.entry = entry
+    if entry is None:
+        check_config(config)
     return model
+
+
+def _check_recorded(found: LocatedCheckpoint, saved: SavedConfig, config: Path) -> LocatedCheckpoint:
+    """Return a checkpoint without entry together with the hashes that its configuration records; warn if it has none.
+
+    All files of a folder are compared with them, those of a repository when they are needed.
+    """
+    if not saved.files:
+        warn_user(
+            f"{config} records no hashes of the files beside it, so that damage may go unnoticed. "
+            f"memzoo.zoo.add_hashes({str(config.parent)!r}) records those that they have now."
+        )
+        return found
+    found = replace(found, recorded=saved.files)
+    if all(isinstance(source, Folder) for source in found.sources):
+        for name in saved.files.keys() - {CONFIG}:
+            found.find_file(name)
+    return found
 
 
 def _shorten(config: dict[str, Any]) -> str:
@@ -109,26 +136,36 @@ def _find_fingerprint(found: LocatedCheckpoint, saved: SavedConfig, step: int | 
     return steps[step].fingerprint
 
 
-def _read_images(model: Autoencoder, path: Path) -> dict[str, Tensor]:
+def _read_images(shape: tuple[int, ...], path: Path) -> dict[str, Tensor]:
     """Read training images and starts as they are stored, of the shape that the network maps."""
     images = read_tensors(path)
     types = {name: tensor.dtype for name, tensor in images.items()}
     if set(images) != {"examples", "probes"} or not set(types.values()) <= {torch.uint8, torch.float32}:
-        raise CorruptCheckpointError(
-            f"{path} must hold 'examples' and 'probes' as uint8 or float32, got "
-            f"{ {name: str(dtype) for name, dtype in types.items()} }."
-        )
+        said = show_text(str({name: str(dtype) for name, dtype in types.items()}))
+        raise CorruptCheckpointError(f"{path} must hold 'examples' and 'probes' as uint8 or float32, got {said}.")
     for key, tensor in images.items():
-        if tensor.shape[1:] != model.config.shape or not len(tensor):
+        if tensor.shape[1:] != shape or not len(tensor):
             raise CorruptCheckpointError(
-                f"{path}: {key} are {tuple(tensor.shape)}, the network maps {tuple(model.config.shape)}; "
+                f"{path}: {key} are {tuple(tensor.shape)}, the network maps {show_text(str(shape))}; "
                 "the images are of another checkpoint."
             )
     return images
 
 
 def make_selection(about: Images, images: Tensor) -> Selection:
-    """Make the selection that an entry describes from its stored images."""
+    """Make the selection that an entry describes from its stored images.
+
+    Raises:
+        CorruptCheckpointError: The entry describes another number of images.
+    """
+    count = about.count_positions()
+    # Drawn images are (count, seeds, *shape), others (n, *shape).
+    stated = (about.count, count) if about.dataset in DISTRIBUTIONS else (count,)
+    if tuple(images.shape[: len(stated)]) != stated:
+        raise CorruptCheckpointError(
+            f"the entry describes {stated} images of {about.dataset}/{about.split}, and {tuple(images.shape)} are "
+            "stored; restore whichever was edited."
+        )
     return Selection(about.dataset, about.split, tuple(about.positions()), images)
 
 

@@ -1,11 +1,12 @@
 """Locate a checkpoint by any of its names: what is known of it, and the places where its files lie."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from memzoo._reading import is_file, read_content
 from memzoo.errors import CheckpointMissingError, CorruptCheckpointError
-from memzoo.zoo.entry import CONFIG, Entry
+from memzoo.zoo.entry import CONFIG, Entry, File
 from memzoo.zoo.hub import Folder, Repository, Source, client, find_file, list_sources, make_missing_error
 from memzoo.zoo.registry import (
     ENTRY,
@@ -28,14 +29,18 @@ class LocatedCheckpoint:
     name: str
     entry: Entry | None
     sources: Sequence[Source] = field(default_factory=list)
+    recorded: Mapping[str, File] = field(default_factory=dict)
+    """Sizes and hashes that its own configuration records, where there is no entry."""
 
     def find_file(self, name: str) -> Path:
-        """Find one of its files, checked against its entry."""
-        if self.entry is None:
+        """Find one of its files, checked against its entry, else against what its configuration records."""
+        if self.entry is None and not self.recorded:
             return find_file(self.sources, name, None)
-        if name not in self.entry.files:
-            raise CorruptCheckpointError(f"the registry entry {self.entry.id} names no hash for {name}; add it.")
-        return find_file(self.sources, name, self.entry.files[name])
+        files = self.recorded if self.entry is None else self.entry.files
+        if name not in files:
+            whose = f"{self.name}: its {CONFIG}" if self.entry is None else f"the registry entry {self.entry.id}"
+            raise CorruptCheckpointError(f"{whose} names no hash for {name}; add it.")
+        return find_file(self.sources, name, files[name])
 
 
 def locate(name: str) -> LocatedCheckpoint:
@@ -44,7 +49,7 @@ def locate(name: str) -> LocatedCheckpoint:
     match reference:
         case InFolder(path):
             _check_folder(path)
-            entry = read_entry(path / ENTRY) if (path / ENTRY).is_file() else None
+            entry = read_entry(path / ENTRY) if is_file(path / ENTRY) else None
             return LocatedCheckpoint(name, entry, [Folder(path)])
         case OnHub(repository, revision):
             published = [entry for entry in registry().values() if entry.hub]
@@ -113,7 +118,8 @@ def is_available(name: str) -> bool:
 
 def read_entry(path: Path) -> Entry:
     """Read the one entry of an ``entry.yaml``."""
-    entries = list(parse_registry(path.read_text(encoding="utf-8", errors="replace"), path, aliases=False).values())
+    content = read_content(path).decode("utf-8", errors="replace")
+    entries = list(parse_registry(content, path, aliases=False).values())
     if len(entries) != 1 or entries[0].fingerprint is None:
         raise CorruptCheckpointError(f"{path} must hold one complete entry, got {len(entries)}.")
     return check_entry(entries[0], path)

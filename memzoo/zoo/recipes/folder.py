@@ -1,6 +1,5 @@
 """Write the folder of a checkpoint, and record it in a registry."""
 
-import json
 from pathlib import Path
 
 from safetensors.torch import save_file
@@ -18,6 +17,7 @@ from memzoo.zoo.registry import (
     ENTRY,
     PICTURES,
     SavedConfig,
+    config_text,
     describe,
     entry_yaml,
     insert_entry,
@@ -58,7 +58,7 @@ def write_folder(
         steps=entry.steps,
     )
     with write_aside(folder) as aside:
-        write_contents(aside, saved, states, images, history)
+        write_contents(aside, saved, states, images, history, record_files=False)
         hashed = [*states, CONFIG, EXAMPLES, HISTORY]
         entry = entry.model_copy(update={"files": {name: describe(aside / name) for name in hashed}})
         try:
@@ -75,6 +75,8 @@ def write_contents(
     weights: dict[str, dict[str, Tensor]],
     images: dict[str, Tensor],
     history: History,
+    *,
+    record_files: bool,
 ) -> None:
     """Write weights, images, configuration and history of a checkpoint into a folder that is there.
 
@@ -84,12 +86,13 @@ def write_contents(
         weights: Weights by the name of their file.
         images: Training images and starts, as they are stored.
         history: History of the training.
+        record_files: Whether the configuration records sizes and hashes of all files, as no entry will do it.
     """
     for name, tensors in {**weights, EXAMPLES: images}.items():
         save_file({key: value.contiguous() for key, value in tensors.items()}, folder / name)
-    content = saved.model_dump(mode="json", exclude=set() if saved.steps else {"steps"})
-    (folder / CONFIG).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     write_history(history, folder / HISTORY)
+    content = saved.content_with_hashes(folder) if record_files else saved.content()
+    (folder / CONFIG).write_text(config_text(content), encoding="utf-8")
 
 
 def record(folder: Path, root: Path) -> None:

@@ -83,7 +83,7 @@ def save(
     )
     images = _convert_to_float32({"examples": examples, "probes": probes})
     with write_aside(folder) as aside:
-        write_contents(aside, saved, weights, images, make_history(model.course, history or []))
+        write_contents(aside, saved, weights, images, make_history(model.course, history or []), record_files=True)
     return folder
 
 

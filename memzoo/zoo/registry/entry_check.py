@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Iterator
 from pathlib import Path
 
+from memzoo._reading import show_text
 from memzoo.errors import RegistryError
 from memzoo.zoo.entry import Entry, Fact
 
@@ -57,9 +58,9 @@ def _find_wrong_measure(fact: Fact) -> str | None:
 
     measure = MEASURES.get(fact.measure)
     if measure is None:
-        return f".measure: no measure {fact.measure!r}, there are {', '.join(sorted(MEASURES))}"
+        return f".measure: no measure '{show_text(fact.measure)}', there are {', '.join(sorted(MEASURES))}"
     try:
         inspect.signature(measure).bind(None, **fact.args)  # None in the place of the measurements
     except TypeError as error:
-        return f": args do not fit the measure {fact.measure!r}: {error}"
+        return f": args do not fit the measure {fact.measure!r}: {show_text(str(error))}"
     return None

@@ -71,7 +71,10 @@ def add_registry(path: str | Path) -> list[str]:
 
 def _make_absolute(path: str | Path) -> Path:
     """Return the absolute path of a file, without ``~`` and links."""
-    return Path(path).expanduser().resolve()
+    try:
+        return Path(path).expanduser().resolve()
+    except (OSError, RuntimeError) as error:  # a link that leads to itself, a user that does not exist
+        raise RegistryError(f"{path} cannot be found: {error}.") from error
 
 
 def list_registry_files() -> list[Path]:

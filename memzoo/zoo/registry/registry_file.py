@@ -9,39 +9,14 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from memzoo._reading import is_file, parse_plain_yaml, read_content, show_text
 from memzoo.errors import CheckpointMissingError, RegistryError, StorageError
 from memzoo.zoo.entry import Entry, describe_problems
 from memzoo.zoo.registry.entry_check import check_entry
 from memzoo.zoo.registry.writing import write_text
 
-SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C reads the same, ten times faster
-
-
-class _StrictLoader(SafeLoader):
-    """Load plain YAML without Python objects, and refuse what the loader of the library accepts silently.
-
-    A key that occurs twice is an error; the library would keep the last value. An integer with more digits than Python
-    can write is an error too, even in hexadecimal notation, which Python can read.
-    """
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        """Construct a dictionary from a node whose keys all differ."""
-        keys = []
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in keys:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", node.start_mark)
-            keys.append(key)
-        return super().construct_mapping(node, deep)
-
-    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
-        """Construct an integer that Python can write."""
-        value = super().construct_yaml_int(node)
-        str(value)  # a ValueError if it has too many digits
-        return value
-
-
-_StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_yaml_int)
+MOST_NAMED = 5
+"""Wrong ids that a message names."""
 
 
 def read_registry(path: Path) -> dict[str, Entry]:
@@ -53,7 +28,7 @@ def read_registry(path: Path) -> dict[str, Entry]:
         RegistryError: The file is not there or not YAML, or has an unknown key or a value of the wrong kind; the
             message names the entry and the field.
     """
-    if path.is_dir():
+    if not is_file(path) and path.is_dir():
         raise RegistryError(f"{path} is a folder; name the registry file in it, such as {path / 'checkpoints.yaml'}.")
     if not path.is_file():
         raise RegistryError(f"{path} is missing: reinstall memzoo, or name the registry file that you have.")
@@ -65,8 +40,8 @@ def read_registry(path: Path) -> dict[str, Entry]:
 def _read_once(path: Path, _modified: int, _size: int) -> dict[str, Entry]:
     """Read a registry file, once for each time and size that it has had."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
+        text = read_content(path).decode("utf-8")
+    except ValueError as error:
         raise RegistryError(f"{path} is not readable as YAML: {error}") from error
     return parse_registry(text, path)
 
@@ -82,7 +57,7 @@ def parse_registry(text: str, path: Path, *, aliases: bool = True) -> dict[str, 
     content = parse_yaml(text, path, aliases=aliases)
     strange = [id for id in content if not isinstance(id, str)]
     if strange:
-        raise RegistryError(f"{path}: ids must be text, got {strange}.")
+        raise RegistryError(f"{path}: ids must be text, got {show_text(str(strange[:MOST_NAMED]))}.")
     entries = {id: parse_entry(id, content[id], path) for id in sorted(content, key=split_numbers)}
     check_names(entries, str(path))
     return entries
@@ -91,11 +66,8 @@ def parse_registry(text: str, path: Path, *, aliases: bool = True) -> dict[str, 
 def parse_yaml(text: str, path: Path, *, aliases: bool = True) -> dict[Any, Any]:
     """Return the mapping that a text in plain YAML holds, and raise RegistryError if it holds anything else."""
     try:
-        if not aliases and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=SafeLoader)):
-            raise RegistryError(f"{path} uses YAML aliases, which can make a small file huge; write the values out.")
-        content = yaml.load(text, Loader=_StrictLoader)
-    # PyYAML itself raises YAMLError; impossible dates and huge integers raise the other ones.
-    except (yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        content = parse_plain_yaml(text, aliases=aliases)
+    except ValueError as error:
         raise RegistryError(f"{path} is not readable as YAML: {error}") from error
     if not isinstance(content, dict):
         raise RegistryError(f"{path} must map ids to entries, got {type(content).__name__}.")
@@ -128,7 +100,10 @@ def check_names(entries: dict[str, Entry], where: str) -> None:
 
 def split_numbers(name: str) -> list[tuple[int, str]]:
     """Split a name into its numbers and the words between them: a sort key that puts ``d2`` before ``d10``."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", name)]
+    parts = [part.lstrip("0") if part.isdecimal() else part for part in re.split(r"([0-9]+)", name)]
+    # Every second part is a number. Of two without leading zeros the longer one is larger; none is converted, as it
+    # may have very many digits.
+    return [(len(part) if place % 2 else -1, part) for place, part in enumerate(parts)]
 
 
 # Writing --------------------------------------------------------------------------------------------------------------
