@@ -9,6 +9,7 @@ import pytest
 
 from memzoo.errors import CheckpointMissingError, HubAccessError, HubUnreachableError, PublishError, StorageError
 from memzoo.zoo.hub.errors import Failure, explain, explain_errors, is_transient
+from memzoo.zoo.hub.secrets import hide_secrets
 
 FILE_SYSTEM = [errno.ENOLCK, errno.ESTALE, errno.EIO, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP]
 OF_NETWORK = [errno.ECONNREFUSED, errno.ECONNRESET, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ETIMEDOUT]
@@ -167,3 +168,10 @@ def test_an_error_that_was_handled_before_is_not_the_cause():
 )
 def test_only_errors_that_may_pass_are_worth_another_try(error, again):
     assert is_transient(Failure("f", error)) is again
+
+
+def test_secrets_are_hidden_where_the_place_of_the_token_is_no_folder(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "file" / "token"))
+    assert hide_secrets("https://me:secret@hub") == "https://***@hub"

@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+from contextlib import suppress
 from urllib.parse import unquote
 
 ADDRESSES = ("HF_ENDPOINT", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
@@ -33,7 +34,9 @@ def _find_secrets() -> set[str]:
     """Find the token and the passwords that the environment gives, as they are written and as they are meant."""
     from huggingface_hub import get_token
 
-    found = {get_token() or ""}
+    found: set[str] = set()
+    with suppress(OSError):  # HF_HOME is no folder: then there is no token in it
+        found.add(get_token() or "")
     for name in ADDRESSES:
         for address in (os.environ.get(name, ""), os.environ.get(name.lower(), "")):
             # A password may hold any character, the last @ ends it.
