@@ -107,9 +107,9 @@ FIGURE = Figure(
     "1/2) are multiples of the image, each stretched to the full range, so that a negative multiple shows as the "
     "negative. Right: spectrum of the operator; what lies below the resolution of the arithmetic is rounding.",
     notes=(
-        "The second eigenvalue is about three times the paper's bound. The entry asks for 1e-3, which leaves no doubt "
-        "of the rank; see the page on reproduction for the recipes that were tried.",
+        "The second eigenvalue is about that of 25 sums over 3x3 neighbours of a 4x4 square, 6e-6: see the page on "
+        "reproduction.",
         "The paper starts every parameter at 1.8e-3. Then the filters of a layer stay equal for ever and the image "
-        "cannot be reproduced, so that a tenth of that is added here as Gaussian noise.",
+        "cannot be reproduced, so that 3 % of that is added here as Gaussian noise.",
     ),
 )

@@ -164,12 +164,12 @@ def _create_table(name: str, title: str, caption: str, *notes: str) -> Figure:
 
 TABLE1 = _create_table(
     "table1",
-    "Table 1: too few layers do not memorize two images (third eigenvalue; filters of a layer start alike)",
-    "Every draw of the two images: the two eigenvalues that belong to them (vermilion) and all others. Black: the "
-    "paper's third eigenvalue.",
+    "Table 1: too few layers do not memorize two images (third eigenvalue)",
+    "Every draw of the two images: the two largest eigenvalues (vermilion) and all others. Black: the paper's third "
+    "eigenvalue.",
     "The rows printed as two layers have the parameter counts of three; both are here, beside the paper's value.",
-    "Networks of two and three layers hardly interpolate: few of them reach the loss at which training ends, and their "
-    "leading eigenvalues are above 1. The third eigenvalue, which is the point of the table, is that of the paper.",
+    "The largest eigenvalue of a network of two or three layers may be above 1 and belong to no image: those of the "
+    "two images are 1, and what fits both leaves others free. The third, the point of the table, is that of the paper.",
 )
 TABLE2 = _create_table(
     "table2",
