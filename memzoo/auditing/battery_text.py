@@ -23,8 +23,8 @@ def state_battery(battery: BatteryFindings) -> str:
         said += f" But {_list_members(list(battery.outliers))} {verb} out from all controls."
     if battery.differ:
         said += (
-            f" Members and controls differ before the network is asked, which explains an AUC of "
-            f"{battery.samples.blind_auc:.2f} without any memory of it."
+            " Members and controls differ before the network is asked: a guess from the images alone reaches an AUC of "
+            f"{battery.samples.blind_auc:.2f}."
         )
     return said if battery.leaks else f"{said} This is no proof: another attack may show more."
 
@@ -39,6 +39,11 @@ def summarize_battery(battery: BatteryFindings) -> str:
         f"{battery.permutations} permutations of membership, at least {battery.floor:.1g}"
     )
     lines.append(f"recovered: of {battery.members} members / of {battery.controls} controls")
+    samples = battery.samples
+    lines.append(
+        f"without the network: members and controls differ with p = {samples.p_value:.2g}, a guess from the images "
+        f"alone reaches an AUC of {samples.blind_auc:.2f}"
+    )
     if battery.epsilon is not None:
         lines.append(f"{battery.epsilon}; attack: {battery.epsilon_from}")
     return "\n".join([*lines, *battery.notes])
