@@ -101,8 +101,9 @@ def _restore(kind: type[LightningModule], path: Path) -> nn.Module:
             f"code and were not opened{_name_object(error)}. Save the hyperparameters as plain numbers, strings, lists "
             "and dicts, without such an object: save_hyperparameters(ignore=[...])."
         ) from error
-    # torch and the constructor of the class raise these for a damaged file, other keys, or missing arguments.
-    except (RuntimeError, KeyError, EOFError, TypeError, ValueError, OSError, AttributeError) as error:
+    # torch and the constructor of the class raise errors of many types for a damaged file, other keys, or missing
+    # arguments; they also run out of memory for what a file only declares.
+    except Exception as error:
         raise CorruptCheckpointError(
             f"{path} cannot be loaded as {kind.__name__}: {first_line(error)}{_name_keys(error)}. It is damaged, or "
             "of another class, or the class did not call save_hyperparameters() and needs arguments."

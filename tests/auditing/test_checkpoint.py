@@ -84,3 +84,10 @@ def test_the_weights_are_those_of_the_checkpoint(project):
     module = load_module("run.ckpt", "theirs.Net")
     assert not module.training
     assert module.net.weight.equal(torch.load("run.ckpt", weights_only=True)["state_dict"]["net.weight"])
+
+
+@pytest.mark.parametrize("content", [b"", b"ustar" * 200, b"{}", b"\x80\x02]" + b"2" * 100 + b"."])
+def test_what_is_no_checkpoint_is_refused(project, content):
+    (project / "x.ckpt").write_bytes(content)
+    with pytest.raises(CorruptCheckpointError, match=r"x\.ckpt (cannot be loaded as Net|is no checkpoint)"):
+        load_module("x.ckpt", "theirs.Net")

@@ -102,18 +102,21 @@ def assemble(found: LocatedCheckpoint, *, step: int | None = None) -> Autoencode
 
 
 def _check_recorded(found: LocatedCheckpoint, saved: SavedConfig, config: Path) -> LocatedCheckpoint:
-    """Return a checkpoint without entry together with the hashes that its configuration records; warn if it has none.
+    """Return a checkpoint without entry together with the hashes that its configuration records.
 
-    All files of a folder are compared with them, those of a repository when they are needed.
+    All files of a folder are compared with them, those of a repository when they are needed. If it has none, there is a
+    warning for a folder, whose owner can add them.
     """
+    is_folder = all(isinstance(source, Folder) for source in found.sources)
     if not saved.files:
-        warn_user(
-            f"{config} records no hashes of the files beside it, so that damage may go unnoticed. "
-            f"memzoo.zoo.add_hashes({str(config.parent)!r}) records those that they have now."
-        )
+        if is_folder:
+            warn_user(
+                f"{config} records no hashes of the files beside it, so that damage may go unnoticed. "
+                f"memzoo.zoo.add_hashes({str(config.parent)!r}) records those that they have now."
+            )
         return found
     found = replace(found, recorded=saved.files)
-    if all(isinstance(source, Folder) for source in found.sources):
+    if is_folder:
         for name in saved.files.keys() - {CONFIG}:
             found.find_file(name)
     return found
