@@ -2,9 +2,9 @@
 
 ``maps`` draws maps of known spectrum, ``networks`` draws small networks that an independent program certifies too, and
 ``modules`` takes modules that were not written for memzoo. ``trainings`` trains small modules with callbacks and
-without, which must not differ in a bit. The numbers that are known come from how a case was built, or from numpy in
-float64, and never from memzoo. Only the folder ``.oracles`` is written. A run that was stopped continues where it
-stopped. The exit status is 1 if anything was wrong.
+without, which must not differ in a bit. ``faults`` damages files that memzoo reads and writes. The numbers that are
+known come from how a case was built, or from numpy in float64, and never from memzoo. Only the folder ``.oracles`` is
+written. A run that was stopped continues where it stopped. The exit status is 1 if anything was wrong.
 """
 
 import argparse
@@ -17,6 +17,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # the matrices are small, and two
 
 import torch
 
+from tools.oracles.fault_checks import draw_fault_cases
 from tools.oracles.map_checks import draw_map_cases
 from tools.oracles.module_checks import list_module_cases
 from tools.oracles.network_checks import draw_network_cases
@@ -30,8 +31,9 @@ PARTS: dict[str, Part] = {
     "networks": draw_network_cases,
     "modules": list_module_cases,
     "trainings": draw_training_cases,
+    "faults": draw_fault_cases,
 }
-COUNTS = {"maps": 2000, "networks": 500, "modules": 1000, "trainings": 200}
+COUNTS = {"maps": 2000, "networks": 500, "modules": 1000, "trainings": 200, "faults": 2048}
 """How many cases are drawn; of the modules, all that there are."""
 
 
