@@ -13,7 +13,7 @@ OLDEST_PYTHON ?= python3.11
 SLOWER ?= 1.5
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test lint types verifytypes fast unit docs coverage mutants maps networks modules trainings kills integrations integrate durations bench bench-compare oldest lock dist smoke format clean
+.PHONY: help demo check test lint types verifytypes fast unit docs coverage mutants maps networks modules trainings kills faults integrations integrate durations bench bench-compare oldest lock dist smoke format clean
 
 # Two processes of one thread each; conftest.py shares the tests out among them by their durations.
 JOBS ?= 2
@@ -69,6 +69,9 @@ trainings: $(VENV)/installed-test ## Train COUNT small modules, drawn by SEED, w
 
 kills: $(VENV)/installed-test ## Kill trainings, downloads and what else writes files at COUNT moments, drawn by SEED, and let them go on
 	$(BIN)/python -m tools.oracles kills --seed $(SEED) $(if $(COUNT),--count $(COUNT))
+
+faults: $(VENV)/installed-test ## Damage COUNT files that memzoo reads and writes, drawn by SEED, and use them
+	$(BIN)/python -m tools.oracles faults --seed $(SEED) $(if $(COUNT),--count $(COUNT))
 
 durations: $(VENV)/installed-test ## Measure how long each test takes, for the order of the tests and for `make check`
 	$(PYTEST) --record-durations

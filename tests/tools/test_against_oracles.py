@@ -1,8 +1,11 @@
-"""A short part of ``make maps``, ``networks``, ``modules``, ``trainings`` and ``kills``: memzoo gets nothing wrong."""
+"""A short part of ``make maps``, ``networks``, ``modules``, ``trainings``, ``kills`` and ``faults``: nothing is wrong."""
 
 import pytest
 
 from tools.oracles import attractor_oracle, known_maps, small_networks
+from tools.oracles.fault_checks import check_fault
+from tools.oracles.fault_kinds import KINDS
+from tools.oracles.fault_places import PLACES
 from tools.oracles.foreign_modules import MODULES
 from tools.oracles.kill_checks import ACTIONS, draw_kill_cases
 from tools.oracles.map_checks import draw_map_cases
@@ -63,3 +66,9 @@ def test_a_save_that_is_killed_leaves_the_old_folder_or_the_new_one(number):
     name, measure = list(draw_kill_cases(11, 3 * len(ACTIONS)))[len(ACTIONS) * number + list(ACTIONS).index("save")]
     assert name.startswith("save")
     assert select_faults(measure()) == [], name
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_damaged_files_are_refused_or_do_no_harm(place):
+    outcomes = [check_fault(11, number, place, kind)[0] for number, kind in enumerate(KINDS)]
+    assert select_faults(outcomes) == []

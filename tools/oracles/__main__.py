@@ -3,9 +3,9 @@
 ``maps`` draws maps of known spectrum, ``networks`` draws small networks that an independent program certifies too, and
 ``modules`` takes modules that were not written for memzoo. ``trainings`` trains small modules with callbacks and
 without, which must not differ in a bit. ``kills`` kills trainings, downloads and what else writes files, and lets them
-go on. The numbers that are known come from how a case was built, or from numpy in float64, and never from memzoo. Only
-the folder ``.oracles`` is written. A run that was stopped continues where it stopped. The exit status is 1 if anything
-was wrong.
+go on. ``faults`` damages files that memzoo reads and writes. The numbers that are known come from how a case was built,
+or from numpy in float64, and never from memzoo. Only the folder ``.oracles`` is written. A run that was stopped
+continues where it stopped. The exit status is 1 if anything was wrong.
 """
 
 import argparse
@@ -18,6 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # the matrices are small, and two
 
 import torch
 
+from tools.oracles.fault_checks import draw_fault_cases
 from tools.oracles.kill_checks import draw_kill_cases
 from tools.oracles.map_checks import draw_map_cases
 from tools.oracles.module_checks import list_module_cases
@@ -33,8 +34,9 @@ PARTS: dict[str, Part] = {
     "modules": list_module_cases,
     "trainings": draw_training_cases,
     "kills": draw_kill_cases,
+    "faults": draw_fault_cases,
 }
-COUNTS = {"maps": 2000, "networks": 500, "modules": 1000, "trainings": 200, "kills": 50}
+COUNTS = {"maps": 2000, "networks": 500, "modules": 1000, "trainings": 200, "kills": 50, "faults": 2048}
 """How many cases are drawn; of the modules, all that there are."""
 
 
