@@ -12,7 +12,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from huggingface_hub import constants
 from torch import Tensor, nn
 
 from memzoo._attempt import Attempt, is_out_of_memory
@@ -167,6 +166,8 @@ def _warn_of_ignored_keys(kind: type[nn.Module], folder: ForeignFolder) -> None:
 @contextmanager
 def _offline() -> Iterator[None]:
     """Refuse every request to the Hub, also where a class would fetch something."""
+    from huggingface_hub import constants  # takes a while, and most audits need no Hub
+
     before = constants.HF_HUB_OFFLINE
     constants.HF_HUB_OFFLINE = True
     try:

@@ -1,4 +1,4 @@
-"""A short part of ``make maps``, ``networks``, ``modules``, ``trainings``, ``kills`` and ``faults``: nothing is wrong."""
+"""A short part of ``make maps``, networks, modules, trainings, kills and faults: memzoo gets nothing wrong."""
 
 import pytest
 

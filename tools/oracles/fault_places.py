@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from huggingface_hub import constants
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -147,6 +146,8 @@ def _load_from_registry(folder: Path) -> str:
 
 
 def _load_from_cache(folder: Path) -> str:
+    from huggingface_hub import constants  # reads its variables when it is imported
+
     constants.HF_HUB_CACHE = str(folder)
     constants.HF_HUB_OFFLINE = True
     return _digest_model(memzoo.load(f"hf-hub:org/small@{COMMIT}"))
@@ -174,6 +175,8 @@ def _save_report(folder: Path) -> bool:
 
 def _save_again(folder: Path) -> str:
     model = memzoo.load(f"local-dir:{build_ground() / 'saved'}")
+    assert model.examples is not None
+    assert model.probes is not None
     memzoo.save(model, folder, examples=model.examples, probes=model.probes, overwrite=True)
     return _load(folder)
 
