@@ -128,7 +128,7 @@ FIGURE = Figure(
     notes=(
         "The paper's network outputs training images after a single iteration, ours after a few: see the page on "
         "reproduction for the recipes that were tried.",
-        "With a sigmoid as the output, test images arrive at t = 3, and standard Gaussians end at another attractor.",
+        "With a sigmoid as the output, test images arrive at t = 3, but standard Gaussians at no image.",
         "What is left at the end is the distance of the attractors from the images themselves, and not of the iterates "
         "from the attractors.",
     ),
