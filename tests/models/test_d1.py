@@ -39,6 +39,21 @@ def test_d1_equals_its_definition():
     assert_close(model(x), y)
 
 
+def test_a_sigmoid_output_is_the_sigmoid_of_the_linear_one():
+    config = {"shape": (2, 4, 4), "filters": 3, "activation": "leaky_relu", "bias": True}
+    linear = D1(**config)
+    bounded = D1(**config, output="sigmoid")
+    bounded.load_state_dict(linear.state_dict())
+    x = 100 * torch.randn(5, 2, 4, 4)
+    assert_close(bounded(x), torch.sigmoid(linear(x)))
+
+
+def test_the_configuration_names_an_output_that_is_not_linear():
+    assert "output" not in D1().config.model_dump()  # as files of earlier versions
+    written = D1(output="sigmoid").config.model_dump()
+    assert D1(written).config.output == "sigmoid"
+
+
 def test_d1_wants_powers_of_two():
     with pytest.raises(ValidationError, match=r"side must be a power of 2, got \(3, 28, 28\)"):
         D1(shape=(3, 28, 28))

@@ -1,8 +1,8 @@
 """The network D1 of the paper's supplement (Figure 7), which Figures 5b, 6 and 12 use as well."""
 
-from typing import Annotated, ClassVar, Literal, final
+from typing import Annotated, Any, ClassVar, Literal, final
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, SerializerFunctionWrapHandler, model_serializer, model_validator
 from torch import nn
 
 from memzoo.errors import InvalidArgumentError
@@ -15,9 +15,19 @@ class D1Config(ArchitectureConfig):
     shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (3, 32, 32)
     filters: PositiveInt = 128
     activation: Literal["linear", "leaky_relu"] = "linear"
+    output: Literal["linear", "sigmoid"] = "linear"
+    """A sigmoid keeps outputs in (0, 1), so that no orbit diverges."""
     bias: bool = False
     """False for the linear network: with biases the map is affine and its second eigenvalue falls far below 1."""
     init: Annotated[Initialisation, Field(validate_default=True)] = Initialisation(scheme="default")
+
+    @model_serializer(mode="wrap")
+    def _leave_out_linear_output(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the linear output, so that cards and files of earlier versions stay as they are."""
+        written = write(self)
+        if self.output == "linear":
+            written.pop("output", None)
+        return written
 
     @model_validator(mode="after")
     def _check_side(self) -> "D1Config":
@@ -36,7 +46,8 @@ class D1(Autoencoder[D1Config]):
 
     Our reading of the paper's drawing: 32x32 goes to 1x1 in five convolutions with zero padding 1; each of five decoder
     stages doubles the side by nearest-neighbour upsampling and applies a 3x3 convolution of stride 1. All convolutions
-    but the last have ``filters`` filters; a leaky ReLU, if there is one, follows each convolution but the last.
+    but the last have ``filters`` filters; a leaky ReLU, if there is one, follows each convolution but the last, and a
+    sigmoid, if there is one, the last.
 
     Example:
         >>> sum(p.numel() for p in D1().parameters())
@@ -62,7 +73,7 @@ class D1(Autoencoder[D1Config]):
             fan_out = channels if last else config.filters
             layers.append(nn.Upsample(scale_factor=2, mode="nearest"))
             layers.append(nn.Conv2d(fan_in, fan_out, 3, padding=1, bias=config.bias))
-            layers += [] if last else build_activation(config.activation)
+            layers += build_activation(config.output if last else config.activation)
         net = nn.Sequential(*layers)
         initialise(net, config.init)
         return net
