@@ -1,14 +1,13 @@
 import json
-import os
 import shlex
-import subprocess
-import sys
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from dropout_net import TwoPoints
+from forked import start_code
 
 import memzoo
 from memzoo.callbacks import AttractorCallback
@@ -75,15 +74,15 @@ def result(folder):
         ),
     ],
 )
-def test_a_killed_and_resumed_run_ends_as_the_unbroken_one(net, length, saving, killed_at, saved_at, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests/support")]))
+def test_a_killed_and_resumed_run_ends_as_the_unbroken_one(net, length, saving, killed_at, saved_at, tmp_path):
     run = [*("--model", f"dropout_net.{net}", "--data", "MNIST20", "--data.batch_size", "5"), *WATCHED, *length]
     assert fit(*run, "--out", "unbroken") == 0  # shuffled batches, dropout, noise of all three generators
 
-    killed = [*("-m", "memzoo.cli", "fit"), *run, *saving, *QUIET, "--out", "broken"]
+    killed = ["fit", *run, *saving, *QUIET, "--out", "broken"]
     killed += ["--trainer.callbacks+=dropout_net.KillAt", *f"--trainer.callbacks.step={killed_at}".split()]
-    ended = subprocess.run([sys.executable, "-W", "ignore", *killed], capture_output=True, text=True, check=False)
-    assert ended.returncode == -9, ended.stderr
+    ended = start_code("import sys, memzoo.cli\nmemzoo.cli.main(sys.argv[1:])", killed, tmp_path / "said.txt")
+    ended.join()
+    assert ended.exitcode == -signal.SIGKILL, (tmp_path / "said.txt").read_text()
     assert torch.load("broken/last.ckpt", weights_only=True)["global_step"] == saved_at
     assert not Path("broken/history.json").exists()
     torch.rand(7)  # another process, other states

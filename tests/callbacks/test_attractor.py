@@ -770,12 +770,12 @@ def test_an_image_of_zeros_has_a_residual():
 
 def test_table_and_plot():
     callback = AttractorCallback(every_n_epochs=1, steps=2, verbose=False)
-    fit(TheirAutoencoder(), callback, max_epochs=30)
+    fit(TheirAutoencoder(), callback, max_epochs=16)
     lines = callback.table().splitlines()
     assert lines[0].startswith("Attractors among 6 examples, 200 starts, T = 2, eps = ")
     assert len(lines) <= 16
-    assert lines[-2].split()[0] == "60"
-    assert lines[-1] == "The run ended: max_epochs=30 reached."
+    assert lines[-2].split()[0] == "32"
+    assert lines[-1] == "The run ended: max_epochs=16 reached."
     figure = callback.plot()
     assert len(figure.axes) == 3
     expected = [row["step"] for row in callback.history]

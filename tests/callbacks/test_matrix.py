@@ -2,12 +2,9 @@
 
 import copy
 import math
-import os
 import pickle
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from forked import start_code
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import (
     EMAWeightAveraging,
@@ -349,13 +347,10 @@ train(Killed, lambda: [callback, ModelCheckpoint(sys.argv[1], save_last=True)],
 """
 
 
-def environment(**more):
-    return os.environ | {"PYTHONPATH": os.pathsep.join([str(SUPPORT), *sys.path]), "OMP_NUM_THREADS": "1"} | more
-
-
 def test_a_run_that_was_killed_goes_on_in_another_process(tmp_path):
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], env=environment(), capture_output=True)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    killed = start_code(KILLED, [str(tmp_path)], tmp_path / "said.txt")
+    killed.join()
+    assert killed.exitcode == -signal.SIGKILL, (tmp_path / "said.txt").read_text()
 
     def run(resume=None):
         callback = AttractorCallback(every_n_steps=2, steps=20, verbose=False)
@@ -414,24 +409,18 @@ def two_processes(tmp_path_factory):
     """Return what each of two processes found in each run, by name and rank."""
     folder = tmp_path_factory.mktemp("distributed")
     where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": "2", "NODE_RANK": "0"}
-    command = [sys.executable, "-W", "ignore", str(SUPPORT / "distributed_runs.py")]
-    logs = [(folder / f"{rank}.log").open("w") for rank in range(2)]
+    code = (SUPPORT / "distributed_runs.py").read_text()
+    said = [folder / f"{rank}.log" for rank in range(2)]
     processes = [
-        subprocess.Popen(
-            [*command, str(rank), str(folder)],
-            env=environment(**where, LOCAL_RANK=str(rank)),
-            stdout=logs[rank],
-            stderr=subprocess.STDOUT,
-        )
-        for rank in range(2)
+        start_code(code, [str(rank), str(folder)], said[rank], LOCAL_RANK=str(rank), **where) for rank in range(2)
     ]
     try:
-        codes = [process.wait(timeout=240) for process in processes]
+        for process in processes:
+            process.join(timeout=240)
     finally:
-        for process, log in zip(processes, logs, strict=True):
+        for process in processes:
             process.kill()
-            log.close()
-    assert codes == [0, 0], (folder / "0.log").read_text()[-3000:] + (folder / "1.log").read_text()[-3000:]
+    assert [process.exitcode for process in processes] == [0, 0], "".join(path.read_text()[-3000:] for path in said)
     names = {path.stem[:-2] for path in folder.glob("*.pt")}
     found = {name: [torch.load(folder / f"{name}-{rank}.pt") for rank in range(2)] for name in names}
     return SimpleNamespace(folder=folder, runs=found)

@@ -3,13 +3,12 @@
 import copy
 import json
 import math
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from forked import start_code
 from lightning.fabric import Fabric
 from lightning.pytorch import Trainer
 from torch import nn
@@ -430,9 +429,12 @@ def test_what_was_measured_is_shown():
 
 
 def test_two_processes_measure_together(tmp_path):
-    script = Path(__file__).parents[1] / "support/watch_in_processes.py"
-    started = [subprocess.Popen([sys.executable, script, str(rank), tmp_path]) for rank in range(2)]
-    assert [process.wait(timeout=300) for process in started] == [0, 0]
+    code = (Path(__file__).parents[1] / "support/watch_in_processes.py").read_text()
+    said = [tmp_path / f"{rank}.txt" for rank in range(2)]
+    started = [start_code(code, [str(rank), str(tmp_path)], said[rank]) for rank in range(2)]
+    for process in started:
+        process.join(timeout=300)
+    assert [process.exitcode for process in started] == [0, 0], "".join(path.read_text() for path in said)
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
     assert repr(first["sampled"]) == repr(second["sampled"])  # with their seconds: NaN equals NaN
     assert repr(first["given"]) == repr(second["given"])

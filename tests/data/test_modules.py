@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from forked import start_code
 from safetensors.torch import save_file
 from torch.testing import assert_close
 
@@ -26,14 +27,13 @@ def test_all_images_are_one_batch_by_default():
 
 
 def test_two_processes_share_the_images_of_a_full_batch(tmp_path):
-    def train(processes):
-        found = tmp_path / f"{processes}.pt"
-        command = [sys.executable, "-W", "ignore", str(FULL_BATCHES), str(processes), str(found)]
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=240)
-        return torch.load(found)
-
-    alone = train(1)
-    together = train(2)
+    one = start_code(FULL_BATCHES.read_text(), ["1", str(tmp_path / "1.pt")], tmp_path / "said.txt")
+    command = [sys.executable, "-W", "ignore", str(FULL_BATCHES), "2", str(tmp_path / "2.pt")]
+    subprocess.run(command, check=True, capture_output=True, text=True, timeout=240)
+    one.join(timeout=240)
+    assert one.exitcode == 0, (tmp_path / "said.txt").read_text()
+    alone = torch.load(tmp_path / "1.pt")
+    together = torch.load(tmp_path / "2.pt")
     assert together["seen"] == alone["seen"] / 2  # by the first of them
     assert_close(together["weights"], alone["weights"])
 

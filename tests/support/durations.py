@@ -5,6 +5,7 @@ all other tests of a file together, by the file's name. ``pytest --record-durati
 passed. A test that the file does not know counts as fast, so that a new test runs with the fast ones.
 """
 
+import gc
 import json
 from collections import defaultdict
 from functools import lru_cache
@@ -33,8 +34,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker that the file gives."""
+    """Declare the marker that the file gives, and let nothing search for garbage among what is imported."""
+    gc.disable()
     config.addinivalue_line("markers", f"slow: takes {LISTED} s or more, as recorded in tests/durations.json")
+
+
+def pytest_collection_finish() -> None:
+    """Let garbage be collected again, without looking at the modules and tests that stay to the end."""
+    gc.freeze()
+    gc.enable()
 
 
 @lru_cache(maxsize=1)

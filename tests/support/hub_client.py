@@ -1,13 +1,14 @@
 """Clients of a hub that are processes of their own, and what they publish and find there."""
 
-import multiprocessing
 import os
 import shutil
 import textwrap
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
+from forked import start_process
 from hub_server import Hub
 
 from memzoo.zoo.registry.registries import home
@@ -16,17 +17,6 @@ MODES = ["xet", "lfs"]
 BOTH = pytest.mark.parametrize("server", MODES, indirect=True)
 """A test whose outcome may depend on how large files travel; ``MEMZOO_TEST_HUB=both`` runs every test so."""
 
-PRELOADED = [  # not huggingface_hub: it reads its variables when it is imported
-    *(
-        "pytest",
-        "torch",
-        "lightning.pytorch",
-        "memzoo.cli",
-        "memzoo.zoo.loading.loader",
-        "memzoo.zoo.publishing.publication",
-    ),
-    *("memzoo.zoo.loading.downloading", "memzoo.zoo.verification"),
-]
 TOKENS = {"hf_right": "zoo", "hf_other": "other"}
 PRELUDE = """
 import os, sys, warnings
@@ -60,12 +50,7 @@ class Client:
         output = self.folder / f"output-{self.count}.txt"
         chosen = {name: value for name, value in (self.variables | variables).items() if value}
         prelude = PRELUDE.format(output=str(output), environment=chosen, memory=str(self.folder))
-        # a forked child has PRELOADED imported, and starts in milliseconds; a new interpreter needs seconds
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(PRELOADED)
-        process = context.Process(target=exec, args=(prelude + textwrap.dedent(code), {"__name__": "client"}))
-        process.start()
-        return Running(process, output)
+        return Running(start_process(exec, prelude + textwrap.dedent(code), {"__name__": "client"}), output)
 
     def run(self, code: str, **variables: str) -> str:
         """Run ``code`` to its end; returns what it printed."""
@@ -86,7 +71,7 @@ class Client:
 class Running:
     """A process that was started."""
 
-    process: multiprocessing.Process
+    process: BaseProcess
     output: Path
 
     def finish(self, timeout: float = 120) -> str:

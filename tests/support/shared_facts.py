@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 from filelock import FileLock
 from torch import Tensor
 
-from memzoo.zoo.measures.facts import MEASURES
+from memzoo.zoo.measures.facts import MEASURES, OF_THE_WHOLE
 from memzoo.zoo.measures.measurements import Measurements, remember
 
 _digests: WeakKeyDictionary[Measurements, str] = WeakKeyDictionary()
@@ -58,6 +58,8 @@ def _share(compute: Callable[..., Any], folder: Path) -> Callable[..., Any]:
     @wraps(compute)  # the signature too: entries are checked against it
     def look_up(measurements: Measurements, *args: Any, **kwargs: Any) -> Any:
         question = f"{_digest(measurements)} {compute.__qualname__} {args} {sorted(kwargs.items())}"
+        if compute.__name__ in OF_THE_WHOLE:
+            question += _hash_tensor("whole", measurements.whole)
         path = folder / f"{hashlib.sha256(question.encode()).hexdigest()[:32]}.pickle"
         with FileLock(path.with_suffix(".lock")):  # a process that needs the same waits for it
             if not path.is_file():
@@ -72,15 +74,17 @@ def _share(compute: Callable[..., Any], folder: Path) -> Callable[..., Any]:
 
 
 def _digest(measurements: Measurements) -> str:
-    """Hash all that a fact may depend on: architecture, configuration, weights, images."""
+    """Hash all that most results may depend on: architecture, configuration, weights, images that travel with it."""
     if measurements not in _digests:
         model = measurements.model
-        digest = hashlib.sha256(f"{type(model).__name__} {model.config.model_dump_json()}".encode())
-        images = {"x": measurements.examples, "z": measurements.probes, "whole": measurements.whole}
-        tensors = {**model.state_dict(), **images}
-        for name, value in tensors.items():
-            if isinstance(value, Tensor):
-                digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-                digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-        _digests[measurements] = digest.hexdigest()
+        about = f"{type(model).__name__} {model.config.model_dump_json()}"
+        tensors = {**model.state_dict(), "x": measurements.examples, "z": measurements.probes}
+        _digests[measurements] = about + "".join(
+            _hash_tensor(name, value) for name, value in tensors.items() if isinstance(value, Tensor)
+        )
     return _digests[measurements]
+
+
+def _hash_tensor(name: str, tensor: Tensor) -> str:
+    content = tensor.detach().cpu().contiguous().numpy().tobytes()
+    return f" {name} {tensor.dtype} {tuple(tensor.shape)} {hashlib.sha256(content).hexdigest()}"

@@ -12,12 +12,12 @@ from memzoo.zoo.measures.facts import MEASURES
 from memzoo.zoo.measures.measurements import Measurements
 
 
-def make_measurements(width=4, examples=None):
+def make_measurements(width=4, examples=None, whole=None):
     torch.manual_seed(0)
     model = FullyConnected(shape=(1, 2, 2), depth=2, width=width).eval()
     model.examples = torch.full((1, 1, 2, 2), 0.5) if examples is None else examples
     model.probes = torch.zeros(1, 1, 2, 2)
-    return Measurements(model)
+    return Measurements(model, whole)
 
 
 @pytest.fixture
@@ -75,6 +75,15 @@ def test_results_from_which_facts_follow_are_computed_once(monkeypatch, tmp_path
     assert torch.equal(*distances)
     assert torch.equal(make_measurements().ends("noise", 2, 5, 0), shared)
     assert len(calls) == 2
+
+
+def test_the_whole_training_set_is_part_of_questions_about_it_alone(calls, tmp_path):
+    parts = [make_measurements(whole=torch.full((count, 1, 2, 2), 0.5)) for count in (1, 3)]
+    with sharing(tmp_path):
+        errors = [MEASURES["whole_error"](m) for m in (*parts, make_measurements(whole=torch.zeros(3, 1, 2, 2)))]
+        assert [MEASURES["radius_max"](m) for m in parts] == [1.0, 1.0]
+    assert errors[0] == pytest.approx(errors[1])
+    assert errors[2] != errors[1]
 
 
 def test_sharing_within_sharing_does_not_wait_for_itself(calls, tmp_path):
