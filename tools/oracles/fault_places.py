@@ -174,6 +174,8 @@ def _save_report(folder: Path) -> bool:
 
 def _save_again(folder: Path) -> str:
     model = memzoo.load(f"local-dir:{build_ground() / 'saved'}")
+    assert model.examples is not None
+    assert model.probes is not None
     memzoo.save(model, folder, examples=model.examples, probes=model.probes, overwrite=True)
     return _load(folder)
 
