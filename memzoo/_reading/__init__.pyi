@@ -3,7 +3,7 @@
 from .arrays import read_arrays, read_safetensors
 from .documents import MOST_PLAIN_VALUES, parse_plain_yaml, read_json_object
 from .formats import refuse_other_formats
-from .regular_files import check_expansion, check_regular, is_file, list_folder, read_content
+from .regular_files import check_expansion, check_regular, is_file, is_folder, list_folder, read_content
 from .shown_text import show_text, show_texts
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "check_expansion",
     "check_regular",
     "is_file",
+    "is_folder",
     "list_folder",
     "parse_plain_yaml",
     "read_arrays",

@@ -49,6 +49,18 @@ def is_file(path: Path) -> bool:
         raise StorageError(f"{path} cannot be looked at: {error.strerror or error}.") from error
 
 
+def is_folder(path: Path) -> bool:
+    """Tell whether a path is that of a folder.
+
+    Raises:
+        StorageError: It cannot be looked at, as the folder around it is closed to this user.
+    """
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise StorageError(f"{path} cannot be looked at: {error.strerror or error}.") from error
+
+
 def list_folder(folder: Path) -> list[Path]:
     """List what is in a folder, in order.
 

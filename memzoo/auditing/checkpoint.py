@@ -8,6 +8,7 @@ from typing import Any
 from lightning.pytorch import LightningModule
 from torch import nn
 
+from memzoo._reading import is_file, is_folder
 from memzoo.auditing.foreign_folder import PICKLES, is_of_memzoo, open_folder, suggest_class
 from memzoo.auditing.foreign_module import load_foreign, name_some
 from memzoo.auditing.importing import describe_kind, first_line, import_object
@@ -44,18 +45,18 @@ def load_module(checkpoint: str, model: str | None = None) -> nn.Module:
             f"{checkpoint} is no file; checkpoints are not fetched from the network, download it first."
         )
     kind = import_object(model, "--class")
-    if path.is_dir() or path.suffix == ".safetensors":
+    if is_folder(path) or path.suffix == ".safetensors":
         return load_foreign(_require_module_class(kind, model), open_folder(path, model))
     if not (isinstance(kind, type) and issubclass(kind, LightningModule)):
         raise AuditInputError(_refuse_file(_require_module_class(kind, model), model, checkpoint))
-    if not path.is_file():
+    if not is_file(path):
         raise CheckpointMissingError(f"no checkpoint at {path.absolute()}; give the .ckpt that the training wrote.")
     return _restore(kind, path)
 
 
 def _load_without_class(checkpoint: str, path: Path) -> nn.Module:
     """Load a checkpoint of memzoo, and say of any other that its class must be named."""
-    if path.is_dir():
+    if is_folder(path):
         if is_of_memzoo(path):
             return load(f"local-dir:{checkpoint}")
         raise AuditInputError(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from memzoo._reading import read_json_object, show_text
+from memzoo._reading import is_file, is_folder, read_json_object, show_text
 from memzoo.auditing.monai_bundle import find_bundle, read_network
 from memzoo.errors import AuditInputError, CheckpointMissingError, CorruptCheckpointError
 
@@ -57,7 +57,7 @@ def open_folder(path: Path, model: str) -> ForeignFolder:
     """
     if not path.exists():
         raise CheckpointMissingError(f"no checkpoint at {path.absolute()}; check the name.")
-    folder = path if path.is_dir() else path.parent
+    folder = path if is_folder(path) else path.parent
     bundle = None if _find_plain_config(folder) is not None else find_bundle(folder)
     if bundle is not None:
         config_file = bundle.file
@@ -69,7 +69,7 @@ def open_folder(path: Path, model: str) -> ForeignFolder:
     if is_of_memzoo(folder):
         raise AuditInputError(f"{folder} is a checkpoint of memzoo, which knows its class; leave --class out.")
     _refuse_config(config_file, config)
-    if not path.is_dir():
+    if not is_folder(path):
         return ForeignFolder(folder, config_file, config, (path,), None)
     index = _find_index(folder)
     weights = _find_weights(folder, model) if index is None else _read_index(index)
@@ -79,7 +79,7 @@ def open_folder(path: Path, model: str) -> ForeignFolder:
 def is_of_memzoo(folder: Path) -> bool:
     """Tell whether a folder is a checkpoint of memzoo, by the keys of its configuration."""
     file = folder / CONFIGS[0]
-    return file.is_file() and {"architecture", "fingerprint"} <= read_json_object(file).keys()
+    return is_file(file) and {"architecture", "fingerprint"} <= read_json_object(file).keys()
 
 
 def suggest_class(folder: Path) -> str:
@@ -103,7 +103,7 @@ def _find_class_name(config: dict[str, Any]) -> str | None:
 
 def _find_plain_config(folder: Path) -> Path | None:
     """Return the file with the configuration of the one network of a folder; None if there is none."""
-    return next((folder / name for name in CONFIGS if (folder / name).is_file()), None)
+    return next((folder / name for name in CONFIGS if is_file(folder / name)), None)
 
 
 def _find_config(folder: Path) -> Path:
@@ -112,7 +112,7 @@ def _find_config(folder: Path) -> Path:
     if found is not None:
         return found
     pipeline = folder / "model_index.json"
-    if pipeline.is_file():
+    if is_file(pipeline):
         inner = sorted(path.parent.name for path in folder.glob("*/config.json"))
         raise AuditInputError(
             f"{folder} holds a pipeline of several networks ({', '.join(inner)}); give the folder of one, such as "
@@ -171,7 +171,7 @@ def _read_index(index: Path) -> tuple[Path, ...]:
     for name in names:
         if Path(name).name != name or not name.endswith(".safetensors") or len(name.encode()) > LONGEST_NAME:
             raise CorruptCheckpointError(f"{index} names '{show_text(name)}', which is no safetensors file beside it.")
-        if not (folder / name).is_file():
+        if not is_file(folder / name):
             raise CheckpointMissingError(
                 f"{folder / show_text(name)} is missing, and {index.name} names it; get it again."
             )

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from memzoo._reading import is_file, read_arrays, show_text
+from memzoo._reading import is_file, is_folder, read_arrays, show_text
 from memzoo.auditing.data_module import read_data_module
 from memzoo.auditing.image_folder import read_image_folder
 from memzoo.auditing.value_range import Scaling
@@ -72,7 +72,7 @@ def read_data(
     if count < 1 or starts < 1:
         raise AuditInputError(f"count and starts must be at least 1, got {count} and {starts}.")
     path = Path(source)
-    if path.is_dir():
+    if is_folder(path):
         data = _read_folders(path, {"members": count, "controls": count, "starts": starts})
     elif path.suffix in (".safetensors", ".npz"):
         data = _read_file(path)
@@ -200,7 +200,7 @@ def _read_file(path: Path) -> AuditData:
 def _read_folders(folder: Path, most: dict[str, int]) -> AuditData:
     """Read the images of each subfolder, at most as many as ``most`` says."""
     # Only members are required, and the caller checks them.
-    present = [name for name in NAMES if (folder / name).is_dir()]
+    present = [name for name in NAMES if is_folder(folder / name)]
     if not present:
         raise AuditInputError(
             f"{folder} has none of the subfolders {', '.join(f'{name}/' for name in NAMES)}; make them."

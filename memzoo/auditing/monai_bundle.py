@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from memzoo._reading import read_json_object, show_text
+from memzoo._reading import is_file, read_json_object, show_text
 from memzoo.errors import AuditInputError, CorruptCheckpointError
 
 CONFIGS = ("configs/inference.json", "configs/train.json")
@@ -29,7 +29,7 @@ class Bundle(NamedTuple):
 def find_bundle(folder: Path) -> Bundle | None:
     """Find the bundle that a folder is, or whose weights it holds; None if there is none."""
     root = folder.parent if folder.name == WEIGHTS else folder
-    file = next((root / name for name in CONFIGS if (root / name).is_file()), None)
+    file = next((root / name for name in CONFIGS if is_file(root / name)), None)
     return None if file is None else Bundle(file, root / WEIGHTS)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from memzoo._attempt import Attempt
-from memzoo._reading import read_json_object, show_text
+from memzoo._reading import is_file, is_folder, read_json_object, show_text
 from memzoo._types import Map
 from memzoo.auditing.foreign_folder import CONFIGS
 from memzoo.errors import AuditInputError, CorruptCheckpointError
@@ -90,12 +90,12 @@ def find_scaling(checkpoint: str) -> Scaling | None:
         CorruptCheckpointError: A file says it in a way that makes no sense.
     """
     path = Path(checkpoint)
-    folder = path if path.is_dir() else path.parent
-    if not (path.is_dir() or path.suffix == ".safetensors"):
+    folder = path if is_folder(path) else path.parent
+    if not (is_folder(path) or path.suffix == ".safetensors"):
         return None
     for name in PROCESSORS:
         file = folder / name
-        if file.is_file():
+        if is_file(file):
             found = _read_scaling(read_json_object(file), str(file))
             if found is not None:
                 return found
@@ -106,7 +106,7 @@ def find_shape(checkpoint: str) -> tuple[int, ...] | None:
     """Return the shape (C, H, W) of the images that a folder says its network was trained on; None if it does not."""
     path = Path(checkpoint)
     file = path / CONFIGS[0]
-    if not (path.is_dir() and file.is_file()):
+    if not (is_folder(path) and is_file(file)):
         return None
     config = read_json_object(file)
     channels = config.get("in_channels", config.get("num_channels"))

@@ -49,7 +49,7 @@ TEXTS = (
     "- " * 10_000,
     '"' * 9,
 )
-FULL = 4096
+FULL = 64
 """Bytes that a file may have on a full disk."""
 
 

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from memzoo._user_warning import warn_user
 from memzoo.data import Selection
-from memzoo.errors import CheckpointMissingError
+from memzoo.errors import CheckpointMissingError, StorageError
 from memzoo.models import Autoencoder
 from memzoo.zoo.cards import ALONG_A_CYCLE, TIMES, History, draw_pictures, render_card, write_history
 from memzoo.zoo.entry import CONFIG, EXAMPLES, HISTORY, WEIGHTS, Entry, step_file
@@ -87,12 +88,20 @@ def write_contents(
         images: Training images and starts, as they are stored.
         history: History of the training.
         record_files: Whether the configuration records sizes and hashes of all files, as no entry will do it.
+
+    Raises:
+        StorageError: The disk is full, or the folder cannot be written.
     """
-    for name, tensors in {**weights, EXAMPLES: images}.items():
-        save_file({key: value.contiguous() for key, value in tensors.items()}, folder / name)
-    write_history(history, folder / HISTORY)
-    content = saved.content_with_hashes(folder) if record_files else saved.content()
-    (folder / CONFIG).write_text(config_text(content), encoding="utf-8")
+    try:
+        for name, tensors in {**weights, EXAMPLES: images}.items():
+            save_file({key: value.contiguous() for key, value in tensors.items()}, folder / name)
+        write_history(history, folder / HISTORY)
+        content = saved.content_with_hashes(folder) if record_files else saved.content()
+        (folder / CONFIG).write_text(config_text(content), encoding="utf-8")
+    except (OSError, SafetensorError) as error:
+        raise StorageError(
+            f"the files of {saved.id} could not be written: {error}; nothing is left of them."
+        ) from error
 
 
 def record(folder: Path, root: Path) -> None:
