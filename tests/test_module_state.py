@@ -416,7 +416,7 @@ UNCHANGING = {
     "statistics that rest": lambda: nn.BatchNorm1d(6).eval(),
     "attention": lambda: nn.MultiheadAttention(6, 2),
     "own": lambda: FullyConnected(shape=(6,), width=4, depth=3),
-    "ensemble": lambda: Ensemble(member={"shape": (1, 3, 3), "layers": 3}, members=2),
+    "ensemble": lambda: Ensemble(member={"shape": (1, 3, 3), "layers": 3}, members=2).eval(),
 }
 CHANGING = {
     "statistics": lambda: nn.BatchNorm1d(6),
