@@ -5,12 +5,12 @@ import re
 import time
 
 import pytest
-from tools.oracles.fault_checks import _describe, _find_truth, check_fault
-from tools.oracles.fault_kinds import KINDS
-from tools.oracles.fault_places import PLACES, Place
 
 from memzoo.errors import CorruptCheckpointError
 from tools.oracles import fault_checks, limited
+from tools.oracles.fault_checks import _describe, _find_truth, check_fault
+from tools.oracles.fault_kinds import KINDS
+from tools.oracles.fault_places import PLACES, Place
 
 
 def read_and_write(folder):
