@@ -18,9 +18,11 @@ def state_battery(battery: BatteryFindings) -> str:
         said += _describe_extracted(battery)
     else:
         said = f"No evidence that the network treats its training images differently ({by})."
-    if battery.outliers and not battery.leaks:
+    # Where many stand out, the attacks above have said so.
+    if battery.outliers and (not battery.leaks or len(battery.outliers) <= NAMED):
         verb = "stand" if len(battery.outliers) > 1 else "stands"
-        said += f" But {_list_members(list(battery.outliers))} {verb} out from all controls."
+        link = "Also" if battery.leaks else "But"
+        said += f" {link} {_list_members(list(battery.outliers))} {verb} out from all controls."
     if battery.differ:
         said += (
             " Members and controls differ before the network is asked: a guess from the images alone reaches an AUC of "

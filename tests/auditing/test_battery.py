@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -104,6 +105,9 @@ def test_one_image_that_was_repeated_is_found_by_its_name():
     assert found.outliers == {planted: ("error",)}
     assert f"But member {planted} stands out from all controls" in found.verdict
     assert found["error"].roc.points[1].tpr is not None  # a thousand controls
+    # it is named beside a difference between the groups, too
+    shifted = replace(found, p_value=0.001)
+    assert f" Also member {planted} stands out from all controls." in shifted.verdict
 
 
 def test_a_reference_network_takes_away_what_makes_images_easy():
