@@ -57,7 +57,7 @@ class Battery(BatteryFindings):
         for attack in self.attacks:
             if attack.name == name:
                 return attack
-        raise KeyError(f"{name!r} is none of the attacks {', '.join(attack.name for attack in self.attacks)}")
+        raise AuditInputError(f"{name!r} is none of the attacks {', '.join(attack.name for attack in self.attacks)}")
 
     def __str__(self) -> str:
         return summarize_battery(self)

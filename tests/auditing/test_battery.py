@@ -64,7 +64,7 @@ def test_every_attack_tells_the_members_of_a_map_that_stores_them():
     assert found["local dimension"].p_value == 1
     assert "The network treats its training images differently" in found.verdict
     assert set(found.extracted) == set(range(40))
-    with pytest.raises(KeyError, match="'guess' is none of the attacks error, drift"):
+    with pytest.raises(AuditInputError, match="'guess' is none of the attacks error, drift"):
         found["guess"]
 
 
