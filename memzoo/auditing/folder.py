@@ -7,8 +7,8 @@ from memzoo.auditing.page import render_page
 from memzoo.auditing.pictures import encode_png
 from memzoo.auditing.record import name_pictures, to_json
 from memzoo.auditing.result import Findings
-from memzoo.errors import AlreadyExistsError, MemzooError, StorageError
-from memzoo.zoo.registry import write_aside
+from memzoo.errors import AlreadyExistsError
+from memzoo.zoo.registry import explain_write_errors, write_aside
 
 PAGE = "report.html"
 NUMBERS = "report.json"
@@ -19,20 +19,9 @@ def save_report(audit: Findings, folder: Path) -> Path:
     """Write the page, the numbers and the pictures of all attractors; return the absolute path of the folder."""
     folder = folder.absolute()
     check_free(folder)
-    try:
-        _write_report(audit, folder)
-    except OSError as error:
-        if isinstance(error, MemzooError):
-            raise
-        raise StorageError(f"{folder} could not be written, and is as it was: {error.strerror or error}.") from error
-    return folder
-
-
-def _write_report(audit: Findings, folder: Path) -> None:
-    """Write all files of a report."""
     low, high = audit.value_range
     # The new folder takes the place of the old one only when all files are written.
-    with write_aside(folder) as aside:
+    with explain_write_errors(folder), write_aside(folder) as aside:
         (aside / PAGE).write_text(render_page(audit), encoding="utf-8")
         (aside / NUMBERS).write_text(to_json(audit), encoding="utf-8")
         (aside / PICTURES).mkdir()
@@ -40,6 +29,7 @@ def _write_report(audit: Findings, folder: Path) -> None:
             for point, name in zip(attractor.points, names, strict=True):
                 image = point.reshape(audit.starts.shape[1:])
                 (aside / name).write_bytes(encode_png(image, low, high))
+    return folder
 
 
 def check_free(folder: Path) -> None:

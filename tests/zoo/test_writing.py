@@ -4,9 +4,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
-from memzoo.errors import StorageError
-from memzoo.zoo.registry.writing import check_writable, write_aside, write_text
+from memzoo.errors import AlreadyExistsError, StorageError
+from memzoo.zoo.registry.writing import check_writable, explain_write_errors, write_aside, write_text
 
 
 @pytest.mark.parametrize("swaps", [True, False])
@@ -110,3 +111,12 @@ def test_a_text_file_that_cannot_be_written_stays_as_it_was(tmp_path, monkeypatc
         write_text("new", path)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("I/O error")])
+def test_what_goes_wrong_while_a_folder_is_written_is_an_error_of_memzoo(tmp_path, error):
+    said = "mine could not be written, and is as it was: "
+    with pytest.raises(StorageError, match=said), explain_write_errors(tmp_path / "mine"):
+        raise error
+    with pytest.raises(AlreadyExistsError, match="there"), explain_write_errors(tmp_path / "mine"):
+        raise AlreadyExistsError("there")

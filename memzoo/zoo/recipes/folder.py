@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from memzoo._user_warning import warn_user
 from memzoo.data import Selection
-from memzoo.errors import CheckpointMissingError, StorageError
+from memzoo.errors import CheckpointMissingError
 from memzoo.models import Autoencoder
 from memzoo.zoo.cards import ALONG_A_CYCLE, TIMES, History, draw_pictures, render_card, write_history
 from memzoo.zoo.entry import CONFIG, EXAMPLES, HISTORY, WEIGHTS, Entry, step_file
@@ -21,6 +20,7 @@ from memzoo.zoo.registry import (
     config_text,
     describe,
     entry_yaml,
+    explain_write_errors,
     insert_entry,
     write_aside,
     write_text,
@@ -58,7 +58,7 @@ def write_folder(
         fingerprint=entry.fingerprint,
         steps=entry.steps,
     )
-    with write_aside(folder) as aside:
+    with explain_write_errors(folder), write_aside(folder) as aside:
         write_contents(aside, saved, states, images, history, record_files=False)
         hashed = [*states, CONFIG, EXAMPLES, HISTORY]
         entry = entry.model_copy(update={"files": {name: describe(aside / name) for name in hashed}})
@@ -88,20 +88,12 @@ def write_contents(
         images: Training images and starts, as they are stored.
         history: History of the training.
         record_files: Whether the configuration records sizes and hashes of all files, as no entry will do it.
-
-    Raises:
-        StorageError: The disk is full, or the folder cannot be written.
     """
-    try:
-        for name, tensors in {**weights, EXAMPLES: images}.items():
-            save_file({key: value.contiguous() for key, value in tensors.items()}, folder / name)
-        write_history(history, folder / HISTORY)
-        content = saved.content_with_hashes(folder) if record_files else saved.content()
-        (folder / CONFIG).write_text(config_text(content), encoding="utf-8")
-    except (OSError, SafetensorError) as error:
-        raise StorageError(
-            f"the files of {saved.id} could not be written: {error}; nothing is left of them."
-        ) from error
+    for name, tensors in {**weights, EXAMPLES: images}.items():
+        save_file({key: value.contiguous() for key, value in tensors.items()}, folder / name)
+    write_history(history, folder / HISTORY)
+    content = saved.content_with_hashes(folder) if record_files else saved.content()
+    (folder / CONFIG).write_text(config_text(content), encoding="utf-8")
 
 
 def record(folder: Path, root: Path) -> None:

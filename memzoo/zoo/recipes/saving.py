@@ -14,7 +14,7 @@ from memzoo.zoo.cards import make_history
 from memzoo.zoo.entry import WEIGHTS, Fingerprint, Step, step_file
 from memzoo.zoo.loading import take_fingerprint
 from memzoo.zoo.recipes.folder import write_contents
-from memzoo.zoo.registry import SavedConfig, check_tensors, check_writable, write_aside
+from memzoo.zoo.registry import SavedConfig, check_tensors, check_writable, explain_write_errors, write_aside
 
 
 def save(
@@ -82,7 +82,7 @@ def save(
         steps=steps,
     )
     images = _convert_to_float32({"examples": examples, "probes": probes})
-    with write_aside(folder) as aside:
+    with explain_write_errors(folder), write_aside(folder) as aside:
         write_contents(aside, saved, weights, images, make_history(model.course, history or []), record_files=True)
     return folder
 

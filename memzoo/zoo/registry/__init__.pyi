@@ -39,7 +39,7 @@ from .registry_file import (
 )
 from .reproduction import object_to_denial
 from .schema import json_schema_text
-from .writing import check_writable, write_aside, write_text
+from .writing import check_writable, explain_write_errors, write_aside, write_text
 
 __all__ = [
     "CARD",
@@ -64,6 +64,7 @@ __all__ = [
     "describe",
     "did_you_mean",
     "entry_yaml",
+    "explain_write_errors",
     "find_registry",
     "insert_entry",
     "is_commit",

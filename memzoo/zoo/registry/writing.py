@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from memzoo.errors import StorageError
+from safetensors import SafetensorError
+
+from memzoo.errors import MemzooError, StorageError
 
 AT_FDCWD = -100
 """Stands for the current folder, from which a relative path begins (fcntl.h)."""
@@ -90,3 +92,14 @@ def write_text(text: str, path: Path) -> None:
     finally:
         if aside:
             Path(aside).unlink(missing_ok=True)
+
+
+@contextmanager
+def explain_write_errors(folder: Path) -> Iterator[None]:
+    """Raise StorageError for what goes wrong while a folder is written aside: a full disk, a folder that is closed."""
+    try:
+        yield
+    except MemzooError:
+        raise
+    except (OSError, SafetensorError) as error:
+        raise StorageError(f"{folder} could not be written, and is as it was: {error}.") from error
