@@ -184,23 +184,38 @@ def is_unchanging(f: object) -> TypeGuard[nn.Module]:
 
 def _is_known_layer(part: nn.Module) -> bool:
     """Tell whether a part of a module is as its class made it, and its class is known."""
-    attributes = vars(part)
+    return _is_of_known_class(part) and not _acts_on_itself(part) and _has_plain_tensors(part) and not _holds_more(part)
+
+
+def _is_of_known_class(part: nn.Module) -> bool:
+    """Tell whether class and forward pass of a part belong to the known packages; a program may have replaced them."""
     kind = type(part)
-    if not kind.__module__.startswith(LAYERS):
-        return False
-    if not str(getattr(kind.forward, "__module__", "")).startswith(LAYERS):  # replaced by a program
-        return False
-    if any(attributes.get(name) for name in HOOKS):
-        return False
-    if (part.training and part._buffers) or attributes.get("max_norm"):  # running statistics, embeddings
-        return False
-    for tensor in chain(part._parameters.values(), part._buffers.values()):
-        if tensor is not None and (type(tensor) not in (Tensor, nn.Parameter) or tensor.is_complex()):
-            return False
-    # Recurrent layers keep their weights in a list; what a network of ours keeps, its forward does not read.
-    is_torch = kind.__module__.startswith("torch.")
-    own = map(attributes.__getitem__, attributes.keys() - PLAIN)
-    return not any(_holds_foreign_code(value) or (is_torch and _may_hold_tensors(value)) for value in own)
+    return kind.__module__.startswith(LAYERS) and str(getattr(kind.forward, "__module__", "")).startswith(LAYERS)
+
+
+def _acts_on_itself(part: nn.Module) -> bool:
+    """Tell whether a forward pass may change what the part holds: hooks, running statistics, embeddings."""
+    attributes = vars(part)
+    has_statistics = part.training and bool(part._buffers)
+    return has_statistics or bool(attributes.get("max_norm")) or any(attributes.get(name) for name in HOOKS)
+
+
+def _has_plain_tensors(part: nn.Module) -> bool:
+    """Tell whether all parameters and buffers of a part are tensors of torch, of real numbers."""
+    tensors = chain(part._parameters.values(), part._buffers.values())
+    return all(
+        type(tensor) in (Tensor, nn.Parameter) and not tensor.is_complex() for tensor in tensors if tensor is not None
+    )
+
+
+def _holds_more(part: nn.Module) -> bool:
+    """Tell whether attributes of a part hold foreign code, or tensors that are no parameters and buffers.
+
+    Recurrent layers keep their weights in a list. What a network of ours keeps, its forward pass does not read.
+    """
+    is_torch = type(part).__module__.startswith("torch.")
+    own = map(vars(part).__getitem__, vars(part).keys() - PLAIN)
+    return any(_holds_foreign_code(value) or (is_torch and _may_hold_tensors(value)) for value in own)
 
 
 def _holds_foreign_code(value: object) -> bool:

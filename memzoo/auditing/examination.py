@@ -1,6 +1,7 @@
 """Audit a network: find the training images that come out when it is iterated, and whether others come out too."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -98,44 +99,40 @@ def audit(
     check_steps(steps)
     groups = _check_groups(members, controls)
     options = _choose_options(battery, controls)
-    comparison = None if options is None else compare_groups(groups[0], groups[1])
     given_starts = starts is not None
     starts, starts_from = choose_starts(starts, members, shape=shape, noise=noise, seed=seed)
     if members is not None:
         check_same_shape(starts, members, "starts and members")
-    pool = torch.cat(groups) if groups else starts[:0]
-    radii = resolve_eps(eps, pool) if groups else torch.empty(0)
-    copies = resolve_groups(None, eps, pool).cpu() if groups else torch.empty(0, dtype=torch.long)
-    left_out = 0
-    if groups:
-        starts, left_out = leave_out_near(starts, pool, radii)
-    # Where orbits end is told apart on one scale, so that the eps of no single image decides about all limits.
-    scale = radii.quantile(0.5).item() if groups else _require_number(eps)
+    pool = _gather(groups, eps, starts)
+    starts, left_out = leave_out_near(starts, pool.images, pool.eps) if groups else (starts, 0)
 
     # One tensor, so that images and starts are converted to the same points.
-    with open_map(module, self_map, torch.cat([*groups, starts])) as (f, points):
+    with open_map(module, self_map, torch.cat([pool.images, starts])) as (f, points):
         measured = describe_map(f)
         images = points[: -len(starts)]
         orbits = points[-len(starts) :]
-        range_note = None if members is None else find_better_range(f, images[: len(members)])
-        limits = find_attractors(f, orbits, eps=scale, steps=PATIENCE * steps)
-        sizes = [len(group) for group in groups]
-        rows = zip(images.split(sizes), radii.to(images.device).split(sizes), copies.split(sizes), strict=True)
-        judged = judge_groups(f, [Group(*row) for row in rows], orbits, steps=steps, shape=starts.shape[1:])
+        range_note = find_better_range(f, images[: pool.members]) if groups else None
+        limits = find_attractors(f, orbits, eps=pool.scale, steps=PATIENCE * steps)
+        judged = judge_groups(f, pool.split(images), orbits, steps=steps, shape=starts.shape[1:])
         attacked = None
-        if options is not None and comparison is not None:
-            both = Images(images, starts.shape[1:], radii.to(images.device), copies, sizes[0])
-            # Noise like the members would know who they are, and the test assumes that no attack knows it.
-            own_starts = orbits if given_starts else None
+        if options is not None:
             attacked = measure_battery(
-                f, both, options, comparison, starts=own_starts, count=noise, steps=steps, seed=seed, self_map=self_map
+                f,
+                Images(images, starts.shape[1:], pool.eps.to(images.device), pool.copies, pool.members),
+                options,
+                compare_groups(*groups),
+                # Noise like the members would know who they are, and the test assumes that no attack knows it.
+                starts=orbits if given_starts else None,
+                count=noise,
+                steps=steps,
+                seed=seed,
+                self_map=self_map,
             )
     if range_note is not None:
         warn_user(range_note)
     # A group that was not given is None in the result.
     judged_members, judged_controls = [*judged, None, None][:2]
-    count = 0 if members is None else len(members)
-    near_copies = _name_near_copies(copies, count)
+    near_copies = _name_near_copies(pool.copies, pool.members)
     notes = [f"{measured}."] if measured else []
     notes += [] if range_note is None else [range_note]
     notes += list_notes(judged_members, judged_controls, starts, left_out=left_out, near_copies=near_copies)
@@ -144,7 +141,7 @@ def audit(
         controls=judged_controls,
         starts=starts.detach().cpu(),
         attractors=limits,
-        owner=find_owners(limits, images, radii.to(images.device), count),
+        owner=find_owners(limits, images, pool.eps.to(images.device), pool.members),
         near_copies=near_copies,
         eps=limits.eps,
         eps_from=_describe_eps(eps, groups),
@@ -156,6 +153,43 @@ def audit(
         notes=tuple(notes),
         battery=attacked,
     )
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """Hold all images that were given, members first; none if no group was given."""
+
+    images: Tensor
+    sizes: list[int]
+    """Number of images of each group."""
+    eps: Tensor
+    """Radius of recovery of each image."""
+    copies: Tensor
+    """A number for each image, equal for near-copies."""
+    scale: float | None
+    """Where orbits end is told apart on one scale, so that the eps of no single image decides about all limits."""
+
+    @property
+    def members(self) -> int:
+        """Return the number of members."""
+        return self.sizes[0] if self.sizes else 0
+
+    def split(self, points: Tensor) -> list[Group]:
+        """Divide the images, as the points that the map takes, into their groups."""
+        eps = self.eps.to(points.device)
+        parts = zip(points.split(self.sizes), eps.split(self.sizes), self.copies.split(self.sizes), strict=True)
+        return [Group(*part) for part in parts]
+
+
+def _gather(groups: list[Tensor], eps: float | Tensor | None, starts: Tensor) -> _Pool:
+    """Put the images of all groups together, with the radius of each."""
+    if not groups:
+        no_copies = torch.empty(0, dtype=torch.long)
+        return _Pool(starts[:0], [], torch.empty(0), no_copies, _require_number(eps))
+    images = torch.cat(groups)
+    radii = resolve_eps(eps, images)
+    sizes = [len(group) for group in groups]
+    return _Pool(images, sizes, radii, resolve_groups(None, eps, images).cpu(), radii.quantile(0.5).item())
 
 
 def _check_groups(members: Tensor | None, controls: Tensor | None) -> list[Tensor]:
