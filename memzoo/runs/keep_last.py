@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from memzoo._reading import is_file
 from memzoo._user_warning import warn_user
 from memzoo.errors import CorruptCheckpointError
 from memzoo.runs.reason import stopping_reason
@@ -123,15 +124,16 @@ def find_last(folder: Path) -> Path | None:
 
     Raises:
         CorruptCheckpointError: The last state is damaged, and there is no whole one before it.
+        StorageError: The folder cannot be looked into.
     """
     last = folder / LAST
     before = folder / BEFORE
-    if not last.is_file():
-        return before if before.is_file() else None
+    if not is_file(last):
+        return before if is_file(before) else None
     try:
         check_checkpoint(last)
     except CorruptCheckpointError as error:
-        if not before.is_file():
+        if not is_file(before):
             raise
         check_checkpoint(before)
         warn_user(f"{error} The run goes on from the state before it, {before}.")

@@ -13,13 +13,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning.pytorch import Trainer
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import memzoo
 from memzoo.auditing import Audit, find_scaling, load_module, read_data
+from memzoo.data import full_batches
 from memzoo.models import FullyConnected
+from memzoo.runs import KeepLast, find_last, read_stopping_reason
 from memzoo.zoo import read_history
 from memzoo.zoo.registry import entry_yaml
 
@@ -77,6 +80,7 @@ def build_ground() -> Path:
         memzoo.save(own, root / "saved", examples=images[:3], probes=images[3:])
         _write_foreign(root / "foreign")
         _write_images(root / "images", images)
+        _write_run(root / "run", images)
     _make_report(root).save(root / "report")
     return root
 
@@ -114,6 +118,19 @@ def _write_images(folder: Path, images: Tensor) -> None:
     for number, image in enumerate((255 * images).byte()):
         file = folder / "members" / f"{number}.{'png' if number % 2 else 'jpg'}"
         Image.fromarray(image[0].numpy()).save(file)
+
+
+def _write_run(folder: Path, images: Tensor) -> None:
+    """Write the last two states of a run."""
+    trainer = Trainer(
+        max_epochs=3,
+        accelerator="cpu",
+        callbacks=[KeepLast(folder, every_s=0)],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(FullyConnected(shape=SHAPE, depth=2, width=4), full_batches(images))
 
 
 @lru_cache(maxsize=1)
@@ -169,6 +186,11 @@ def _read(name: str) -> Callable[[Path], list[int]]:
     return lambda folder: list(read_data(str(folder / name)).members.shape)  # pyright: ignore[reportOptionalMemberAccess]
 
 
+def _go_on(folder: Path) -> bool:
+    last = find_last(folder)
+    return last is not None and read_stopping_reason(last) is None
+
+
 def _save_report(folder: Path) -> bool:
     return _make_report(build_ground()).save(folder).is_dir()
 
@@ -196,6 +218,7 @@ PLACES: dict[str, Place] = {
     "arrays": Place("images", "images.npz", _read("images.npz"), False),
     "tensors": Place("images", "images.safetensors", _read("images.safetensors"), False),
     "pictures": Place("images", "members/*", _read("."), False),
+    "run": Place("run", "*.ckpt", _go_on, False),
     "report": Place("report", "*", _save_report, True, True),
     "saved again": Place("saved", "*", _save_again, True, True),
 }
