@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from memzoo.dynamics import spectrum
+from memzoo.dynamics.spectra import leading_spectrum
 from memzoo.dynamics.spectra.arnoldi import RitzPairs
 from memzoo.dynamics.spectra.jacobian import Jacobians
 from memzoo.dynamics.spectra.leading_spectrum import _choose_precisions, _compute_condition
@@ -53,3 +55,17 @@ def test_refined_values_are_rayleigh_quotients_with_their_residuals():
             value = v.conj() @ matrix @ v
             torch.testing.assert_close(found.values[0, column], value)
             torch.testing.assert_close(found.residual[0, column], (matrix @ v - value * v).norm())
+
+
+def test_the_largest_singular_value_is_not_below_the_radius(monkeypatch):
+    # It is found from below, and may be missed; a radius that is proven bounds it.
+    search = leading_spectrum.compute_largest_singular_value
+
+    def fall_short(push, pull, start):
+        value, direction = search(push, pull, start)
+        return 0.9 * value, direction
+
+    monkeypatch.setattr(leading_spectrum, "compute_largest_singular_value", fall_short)
+    values = torch.linspace(-1, 2, 300, dtype=torch.float64)
+    found = spectrum(lambda x: values * x, torch.ones(1, 300, dtype=torch.float64), method="arnoldi", top=1)
+    assert found.sigma_max[0] >= found.radius[0] - found.radius_error[0]

@@ -98,6 +98,7 @@ def _measure(solver: "_EigenvalueSolver", top: int, block: int, *, vectors: bool
     radius = right.values[:, 0].abs()
     upper = torch.maximum(above, above_left)
     lower = (radius - _bound_shift(right, condition, rounding)).clamp(min=0)
+    sigma_max = torch.fmax(sigma_max, lower)  # no step stretches less than the radius
     error = torch.maximum(upper - radius, radius - lower)
     found = Spectrum(
         eigenvalues=scale_values(right.values, solver.exponents),
