@@ -11,7 +11,7 @@ import memzoo
 ROOT = Path(memzoo.__file__).parent
 FLOORS = [  # a folder or file imports from the floors below its own; a new one needs a place here
     {"_attempt", "_twins", "_types", "_user_warning", "_version", "errors"},
-    {"_generators", "_reading"},
+    {"_generators", "_known_layers", "_reading"},
     {"_module_state"},
     {"_checks", "_templates", "plotting"},
     {"dynamics", "theory", "data"},

@@ -8,7 +8,7 @@ from plane_maps import cubic
 from torch import nn
 
 from memzoo.dynamics import Certificates, certify, example_eps, group_near_copies, spectrum
-from memzoo.dynamics.attractors.certificate import CURVATURE
+from memzoo.dynamics.attractors.certification import CURVATURE
 from memzoo.errors import NonFiniteError
 from memzoo.models import FullyConnected
 

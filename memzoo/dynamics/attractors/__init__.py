@@ -2,7 +2,8 @@
 
 from memzoo.dynamics.attractors.basin import BasinRadius, basin_radius
 from memzoo.dynamics.attractors.census import Census, census
-from memzoo.dynamics.attractors.certificate import Certificates, certify
+from memzoo.dynamics.attractors.certificate import Certificates
+from memzoo.dynamics.attractors.certification import certify
 from memzoo.dynamics.attractors.estimate import Estimate, estimate
 from memzoo.dynamics.attractors.find_attractors import Attractor, Attractors, find_attractors
 from memzoo.dynamics.attractors.limit_sets import LimitSet

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from memzoo._types import Map
-from memzoo.dynamics.attractors.certificate import REACH
+from memzoo.dynamics.attractors.certification import REACH
 from memzoo.dynamics.attractors.continua import ROUNDING, moves_along, resolve_radius
 from memzoo.dynamics.attractors.quick_certificate import certify_quickly
 from memzoo.dynamics.spectra import spectrum

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from memzoo._types import Map
 from memzoo.dynamics.attractors.candidates import Candidate, certify_candidates
-from memzoo.dynamics.attractors.certificate import REACH
+from memzoo.dynamics.attractors.certification import REACH
 from memzoo.dynamics.attractors.clusters import BLOCK, find_clusters
 from memzoo.dynamics.attractors.continua import ROUNDING, Pushed, push_fixed_points, resolve_radius
 from memzoo.dynamics.attractors.limit_sets import LimitSet

@@ -6,7 +6,8 @@ from torch import Tensor
 
 from memzoo._checks import HALF
 from memzoo._types import Map
-from memzoo.dynamics.attractors.certificate import Certificates, certify, leave_out
+from memzoo.dynamics.attractors.certificate import Certificates, leave_out
+from memzoo.dynamics.attractors.certification import certify
 from memzoo.dynamics.attractors.residual_bound import rule_out_fixed_points
 from memzoo.dynamics.spectra import WIDE, Jacobians, choose_quick_method
 from memzoo.dynamics.tracing import leave_no_trace

@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from memzoo._module_state import HOLDERS, PLAIN, is_unchanging, restore_table
+from memzoo._known_layers import HOLDERS, PLAIN, is_unchanging
+from memzoo._module_state import restore_table
 
 SMALL = 1024
 """Entries of a tensor up to which a copy for each evaluation costs nothing."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from memzoo._attempt import Attempt
-from memzoo._module_state import is_unchanging
+from memzoo._known_layers import is_unchanging
 from memzoo._types import Map
 from memzoo.dynamics.tracing.attributes import Copies, copy_tensor, isolate_attributes, list_holders
 from memzoo.dynamics.tracing.digits import computes_in_float64
